@@ -1,0 +1,73 @@
+// Package backend says what every backend is: something that, told which
+// hosts have which subnets, makes this host forward to exactly these. It knows
+// nothing of where leases come from.
+package backend
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net/netip"
+
+	"flanneld/pkg/datapath"
+	"flanneld/subnet"
+)
+
+// Backend forwards packets to the subnets of peers.
+type Backend interface {
+	// Type is the backend's type as leases publish it, in lower case; empty for
+	// the backends whose leases never had one (CONTRACT 2.2).
+	Type() string
+
+	// Advertise writes into a claim of this host's lease what peers must know
+	// (its Data). It is called once per family, before the lease is taken.
+	Advertise(c *subnet.Claim) error
+
+	// MTU is the largest packet that containers may send, in bytes.
+	MTU() int
+
+	// Set makes this host forward to exactly the peers in planes. It is
+	// idempotent and, when nothing differs, cheap. After an error it may be
+	// called again with the same planes.
+	Set(ctx context.Context, planes []Plane) error
+
+	// Run does whatever else the backend has to do, until ctx is done.
+	Run(ctx context.Context) error
+}
+
+// Plane is one address family of the overlay as this host sees it.
+type Plane struct {
+	Network netip.Prefix   // the whole overlay
+	Subnet  netip.Prefix   // this host's part
+	Peers   []subnet.Claim // everybody else's, sorted by subnet, none overlapping Subnet
+}
+
+// Underlay is the network that tunnels run over, as this host is joined to it.
+// A family without addresses is the zero Addr.
+type Underlay struct {
+	Name   string     // of the network interface
+	Index  int        // of the network interface, when it was looked up
+	MTU    int        // of the network interface, in bytes
+	V4, V6 netip.Addr // the interface's own addresses
+
+	PublicV4, PublicV6 netip.Addr // the addresses that peers are told
+}
+
+// Params is what a backend is made from.
+type Params struct {
+	Config   json.RawMessage // the configuration's "Backend" object; nil if absent
+	Underlay Underlay
+	Scope    datapath.Scope // what in the kernel is this daemon's
+	Kernel   datapath.Kernel
+	State    State
+	Log      *slog.Logger
+}
+
+// State keeps small files over a reboot.
+type State interface {
+	// Load returns the named file's content, or an error that is
+	// fs.ErrNotExist if there is none.
+	Load(name string) ([]byte, error)
+	// Save replaces the named file atomically.
+	Save(name string, data []byte) error
+}

@@ -1,0 +1,113 @@
+// Package datapath brings a part of the kernel's network configuration to a
+// wanted state: it compares what is wanted with what is there and has the
+// difference carried out. It decides what differs and in which order that is
+// mended; it does not know why anything is wanted, nor how the kernel is asked
+// (see the packages kernel and fake).
+package datapath
+
+import (
+	"context"
+	"net/netip"
+)
+
+// State is a part of a host's network configuration. Every object is a
+// comparable struct and names all of its fields, so that == tells whether the
+// kernel has what is wanted.
+type State struct {
+	Links  []Link
+	Addrs  []Addr
+	FDB    []FDBEntry
+	Neighs []Neigh
+	Routes []Route
+}
+
+// Link is a virtual network interface that we make.
+type Link struct {
+	Name  string
+	Kind  string // as `ip link` calls it: "vxlan"
+	Alias string // who it belongs to, see Scope.Owner
+	Up    bool
+	MTU   int // bytes
+	MAC   MAC
+	VXLAN VXLAN // if Kind is "vxlan"
+}
+
+// VXLAN is what cannot be changed in a VXLAN device once it is made.
+type VXLAN struct {
+	VNI      uint32     // 24 bits
+	Parent   string     // name of the interface that carries it; empty: none
+	Local    netip.Addr // source address of the tunnel
+	Port     uint16     // UDP destination port
+	Learning bool       // learn forwarding entries from received frames
+	GBP      bool       // group policy extension
+}
+
+// Addr is an address of an interface.
+type Addr struct {
+	Link   string
+	Prefix netip.Prefix // the address itself, not masked, and its length
+}
+
+// FDBEntry says behind which tunnel endpoint a MAC address is found.
+type FDBEntry struct {
+	Link string
+	MAC  MAC
+	Dst  netip.Addr
+}
+
+// Neigh is a permanent neighbour entry.
+type Neigh struct {
+	Link string
+	IP   netip.Addr
+	MAC  MAC
+}
+
+// Route is a route of the main table.
+type Route struct {
+	Dst      netip.Prefix // masked
+	Type     RouteType
+	Gateway  netip.Addr // invalid: none
+	Link     string     // empty: none (a blackhole)
+	OnLink   bool       // the gateway is on the link whatever the kernel thinks
+	Metric   uint32
+	Protocol uint8 // who made it, see rtnetlink(7)
+
+	// Foreign is set on a route that was read and is not ours: it is replaced
+	// when one of ours has its place and is never removed.
+	Foreign bool
+}
+
+// RouteType says what a route does with a packet.
+type RouteType uint8
+
+// Route types that we make.
+const (
+	Unicast RouteType = iota
+	Blackhole
+	OtherType // read from the kernel, never wanted
+)
+
+// Scope says which part of the kernel's state is ours. What lies outside it
+// is neither read nor changed.
+//
+// A link is ours if its name is in Links or its alias is Owner, and with it all
+// that hangs on it except what the kernel adds by itself. On other links only
+// routes can be ours: those to a destination within Networks that carry
+// Protocol. Other routes within Networks are read as Foreign.
+type Scope struct {
+	Owner    string
+	Links    []string
+	Networks []netip.Prefix
+	Protocol uint8
+}
+
+// Kernel reads and changes network configuration.
+type Kernel interface {
+	// Read returns what the scope covers, in no order.
+	Read(ctx context.Context, s Scope) (State, error)
+
+	// Do carries out the operations in order. One that fails does not stop the
+	// others; the error joins one *OpError per failure. To delete what is gone
+	// already is no failure.
+	Do(ctx context.Context, ops []Op) error
+}

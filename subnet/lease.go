@@ -1,0 +1,70 @@
+// Package subnet decides which host has which part of the network: it reads
+// the cluster's configuration, picks a free subnet, holds the lease on it and
+// follows everybody else's. It does not know how a lease is stored (see
+// [Store] and the packages etcd2 and memstore) nor what a backend does with it.
+package subnet
+
+import (
+	"cmp"
+	"net/netip"
+	"time"
+)
+
+// Lease is one host's claim on a part of the network, as it is in the store.
+type Lease struct {
+	V4, V6  Claim     // zero if the family is disabled
+	Type    string    // backend type; empty for udp and alloc, which never wrote one
+	Expires time.Time // by the store's clock; zero for a reservation, which never expires
+	Rev     Revision  // of the store when the lease was read or written
+}
+
+// Claim is one address family's half of a lease. Claims are comparable.
+type Claim struct {
+	Subnet   netip.Prefix // masked
+	PublicIP netip.Addr   // where the host's tunnel endpoint is reached; invalid if the lease has none
+	Data     string       // the backend's raw JSON, byte for byte as stored; empty if none
+}
+
+// IsZero reports whether the claim's family is disabled.
+func (c Claim) IsZero() bool { return !c.Subnet.IsValid() }
+
+// Key identifies a lease in the store: its subnets. A disabled family's prefix
+// is the zero Prefix.
+type Key struct{ V4, V6 netip.Prefix }
+
+// Key returns the lease's identity in the store.
+func (l Lease) Key() Key { return Key{l.V4.Subnet, l.V6.Subnet} }
+
+// Reserved reports whether the lease is a reservation: a key without a TTL,
+// which an operator made permanent.
+func (l Lease) Reserved() bool { return l.Expires.IsZero() }
+
+// SameClaim reports whether both leases say the same to a peer: everything but
+// the expiry and the revision, which change with each renewal.
+func (l Lease) SameClaim(m Lease) bool {
+	return l.V4 == m.V4 && l.V6 == m.V6 && l.Type == m.Type
+}
+
+// Compare orders leases by their IPv4 subnet, then by their IPv6 one.
+func (l Lease) Compare(m Lease) int { return l.Key().Compare(m.Key()) }
+
+// Compare orders keys by their IPv4 subnet, then by their IPv6 one.
+func (k Key) Compare(m Key) int {
+	return cmp.Or(comparePrefix(k.V4, m.V4), comparePrefix(k.V6, m.V6))
+}
+
+// String returns the subnets, as a person reads them: "10.1.74.0/24" or
+// "10.1.74.0/24 fd00::/64".
+func (k Key) String() string {
+	switch {
+	case !k.V6.IsValid():
+		return k.V4.String()
+	case !k.V4.IsValid():
+		return k.V6.String()
+	}
+	return k.V4.String() + " " + k.V6.String()
+}
+
+func comparePrefix(a, b netip.Prefix) int {
+	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
+}

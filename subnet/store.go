@@ -1,0 +1,89 @@
+package subnet
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"time"
+)
+
+// Revision counts the store's changes. Revisions of one store are ordered; zero
+// is before all of them.
+type Revision uint64
+
+// Document is the configuration as it lies in the store, not yet parsed.
+type Document struct {
+	Raw []byte
+	Rev Revision // of its last change; if there is none, of the store when that was found out
+}
+
+// Event is one change of a lease. A delete or an expiry carries the key's
+// subnets only.
+type Event struct {
+	Lease   Lease
+	Deleted bool
+}
+
+// Sentinels of Store. Implementations wrap them; test with errors.Is.
+var (
+	// ErrNoConfig: the store answered and has no configuration document.
+	ErrNoConfig = errors.New("no network configuration in the store")
+	// ErrTaken: the key exists already, under whatever owner.
+	ErrTaken = errors.New("subnet is leased already")
+	// ErrLost: the key is gone, or its value is no longer the one that the
+	// caller last read or wrote. The key was not touched.
+	ErrLost = errors.New("lease has changed in the store")
+	// ErrCompacted: the store no longer has the events after the revision asked
+	// for (or never had them: it was wiped). List again.
+	ErrCompacted = errors.New("events are no longer in the store's history")
+)
+
+// DefaultTTL is how long a lease lives without a renewal. All released
+// versions use it (CONTRACT 2.5), and a mixed cluster relies on it.
+const DefaultTTL = 24 * time.Hour
+
+// Store is where a cluster keeps its configuration and leases. The suite in
+// storetest says in full what each method promises; every implementation is
+// held to it. Methods are safe for concurrent use. Each ends soon after its
+// context; Config, Leases, Create, Renew and Delete also have a deadline of
+// their own, so that a store which hangs is an error and not a silence.
+//
+// An error that is not one of the sentinels says nothing about whether a write
+// was done: the caller lists again and decides by owner.
+type Store interface {
+	// Config returns the configuration document. If there is none the error is
+	// ErrNoConfig and the Document's Rev is still set.
+	Config(ctx context.Context) (Document, error)
+
+	// AwaitConfig blocks until the document was written or deleted after the
+	// given revision, and returns it as Config does. It may return early, with
+	// an unchanged document.
+	AwaitConfig(ctx context.Context, after Revision) (Document, error)
+
+	// Leases returns all leases, in no order, and the revision they were read
+	// at, from which Watch goes on. Keys and values that are no leases are
+	// logged once and left out.
+	Leases(ctx context.Context) ([]Lease, Revision, error)
+
+	// Watch yields every change of a lease after the given revision, in order,
+	// until the caller breaks off or an error is yielded, which is the last
+	// thing it yields: ErrCompacted, the context's, or the store's. A renewal
+	// is a change. What is no lease is logged once and skipped. Quiet times
+	// yield nothing.
+	Watch(ctx context.Context, after Revision) iter.Seq2[Event, error]
+
+	// Create stores the lease if its key is absent, to expire after ttl
+	// (whole seconds; zero: never), and returns it with Expires and Rev set.
+	// It returns ErrTaken if the key exists.
+	Create(ctx context.Context, l Lease, ttl time.Duration) (Lease, error)
+
+	// Renew writes the lease's value and a new ttl (zero: never expires) over
+	// its key if that is still at l.Rev, and returns it with Expires and Rev
+	// set. It returns ErrLost if it is not, whoever wrote it.
+	Renew(ctx context.Context, l Lease, ttl time.Duration) (Lease, error)
+
+	// Delete removes the lease's key if that is still at l.Rev, by the store's
+	// plain delete, which every released reader understands (CONTRACT 2.1). It
+	// returns ErrLost if the key is at another revision, nil if it is gone.
+	Delete(ctx context.Context, l Lease) error
+}

@@ -1,0 +1,109 @@
+package datapath
+
+import "net/netip"
+
+// Diff returns the operations that turn have into want: links, addresses, FDB,
+// neighbours and routes last, so that a route never leads to where nothing is
+// ready; then deletions in reverse. A wanted object takes the place of one with
+// the same key without a gap. What hangs on a link that is deleted or re-made
+// goes with it and needs no operation.
+//
+// Want holds at most one object per key: link name; link and prefix; link and
+// MAC; link and IP; destination and metric.
+func Diff(want, have State) []Op {
+	links, gone, doomed := diffLinks(want.Links, have.Links)
+	onLink := func(name string) bool { return gone[name] }
+
+	addrs, noAddrs := diff(want.Addrs, have.Addrs,
+		func(a Addr) Addr { return a }, func(a Addr) bool { return onLink(a.Link) })
+	fdb, noFDB := diff(want.FDB, have.FDB,
+		func(e FDBEntry) fdbKey { return fdbKey{e.Link, e.MAC} }, func(e FDBEntry) bool { return onLink(e.Link) })
+	neighs, noNeighs := diff(want.Neighs, have.Neighs,
+		func(n Neigh) neighKey { return neighKey{n.Link, n.IP} }, func(n Neigh) bool { return onLink(n.Link) })
+	routes, noRoutes := diff(want.Routes, have.Routes,
+		func(r Route) routeKey { return routeKey{r.Dst, r.Metric} }, func(r Route) bool { return r.Foreign || onLink(r.Link) })
+
+	var ops []Op
+	for _, part := range [][]Op{links, addrs, fdb, neighs, routes, noRoutes, noNeighs, noFDB, noAddrs, doomed} {
+		ops = append(ops, part...)
+	}
+	return ops
+}
+
+type fdbKey struct {
+	link string
+	mac  MAC
+}
+
+type neighKey struct {
+	link string
+	ip   netip.Addr
+}
+
+type routeKey struct {
+	dst    netip.Prefix
+	metric uint32
+}
+
+// diff compares one table. A have object that skip names is never deleted.
+func diff[K comparable, T interface {
+	comparable
+	Object
+}](want, have []T, key func(T) K, skip func(T) bool) (set, del []Op) {
+	wanted := make(map[K]T, len(want))
+	for _, w := range want {
+		wanted[key(w)] = w
+	}
+	met := make(map[K]bool, len(want))
+	for _, h := range have {
+		if w, ok := wanted[key(h)]; ok && w == h {
+			met[key(h)] = true
+		}
+	}
+	for _, w := range want {
+		if !met[key(w)] {
+			set = append(set, Op{Set, w})
+		}
+	}
+	for _, h := range have {
+		w, ok := wanted[key(h)]
+		// A twin of a wanted object goes once the wanted one is there; before
+		// that the Set takes its place.
+		if ok && (w == h || !met[key(h)]) || skip(h) {
+			continue
+		}
+		del = append(del, Op{Delete, h})
+	}
+	return set, del
+}
+
+// diffLinks returns what is done to links first, the names of those that lose
+// all that hangs on them, and the deletions that come last.
+func diffLinks(want, have []Link) (first []Op, gone map[string]bool, last []Op) {
+	there := make(map[string]Link, len(have))
+	for _, h := range have {
+		there[h.Name] = h
+	}
+	gone = make(map[string]bool)
+	for _, w := range want {
+		h, ok := there[w.Name]
+		delete(there, w.Name)
+		switch {
+		case ok && h == w:
+		case ok && h.Kind == w.Kind && h.VXLAN == w.VXLAN:
+			first = append(first, Op{Set, w})
+		case ok:
+			gone[w.Name] = true
+			first = append(first, Op{Delete, h}, Op{Make, w})
+		default:
+			first = append(first, Op{Make, w})
+		}
+	}
+	for _, h := range have {
+		if _, ok := there[h.Name]; ok {
+			gone[h.Name] = true
+			last = append(last, Op{Delete, h})
+		}
+	}
+	return first, gone, last
+}

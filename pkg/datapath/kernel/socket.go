@@ -1,0 +1,148 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// socket is a rtnetlink socket. Not safe for concurrent use.
+type socket struct {
+	fd  int
+	buf []byte
+}
+
+const (
+	// receiveSize holds the largest part of a dump that the kernel hands out at
+	// once (32 KiB).
+	receiveSize = 64 << 10
+	// receiveQueue is room for the error replies to one batch, about 1 KiB of
+	// kernel memory each.
+	receiveQueue = 4 << 20
+	// answerTimeout bounds the wait for an answer, which the kernel gives at
+	// once: it never elapses unless something is badly wrong.
+	answerTimeout = 10 * time.Second
+)
+
+func open(groups ...uint32) (*socket, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("open netlink socket: %w", err)
+	}
+	s := &socket{fd: fd}
+	if err := s.setup(groups); err != nil {
+		s.close()
+		return nil, fmt.Errorf("set up netlink socket: %w", err)
+	}
+	return s, nil
+}
+
+func (s *socket) setup(groups []uint32) error {
+	timeout := unix.NsecToTimeval(int64(answerTimeout))
+	// Without CAP_NET_ADMIN the queue stays as it is: a lost reply is then an
+	// error of the batch, nothing worse.
+	_ = unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveQueue)
+	// Both since Linux 4.3 and 4.20; without them answers are only longer.
+	_ = unix.SetsockoptInt(s.fd, unix.SOL_NETLINK, unix.NETLINK_CAP_ACK, 1)
+	_ = unix.SetsockoptInt(s.fd, unix.SOL_NETLINK, unix.NETLINK_GET_STRICT_CHK, 1)
+	if err := unix.SetsockoptTimeval(s.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout); err != nil {
+		return err
+	}
+	if err := unix.Bind(s.fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		return err
+	}
+	for _, g := range groups {
+		if err := unix.SetsockoptInt(s.fd, unix.SOL_NETLINK, unix.NETLINK_ADD_MEMBERSHIP, int(g)); err != nil {
+			return err
+		}
+	}
+	s.buf = make([]byte, receiveSize)
+	return nil
+}
+
+func (s *socket) close() { _ = unix.Close(s.fd) }
+
+func (s *socket) send(b []byte) error {
+	return unix.Sendto(s.fd, b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+}
+
+// receive calls f for each message of the next datagram. The payload is valid
+// only during the call.
+func (s *socket) receive(f func(h header, payload []byte) error) error {
+	n, _, err := unix.Recvfrom(s.fd, s.buf, 0)
+	for errors.Is(err, unix.EINTR) {
+		n, _, err = unix.Recvfrom(s.fd, s.buf, 0)
+	}
+	if err != nil {
+		return err
+	}
+	for b := s.buf[:n]; len(b) >= unix.SizeofNlMsghdr; {
+		h := header{native.Uint16(b[4:]), native.Uint16(b[6:]), native.Uint32(b[8:])}
+		size := int(native.Uint32(b))
+		if size < unix.SizeofNlMsghdr || size > len(b) {
+			return fmt.Errorf("netlink message of %d bytes in %d", size, len(b))
+		}
+		if err := f(h, b[unix.SizeofNlMsghdr:size]); err != nil {
+			return err
+		}
+		b = b[min((size+3)&^3, len(b)):]
+	}
+	return nil
+}
+
+type header struct {
+	typ, flags uint16
+	seq        uint32
+}
+
+// errno reads an NLMSG_ERROR or NLMSG_DONE payload; nil for an acknowledgement.
+func errno(payload []byte) error {
+	if len(payload) < 4 {
+		return nil
+	}
+	if n := int32(native.Uint32(payload)); n < 0 {
+		return unix.Errno(-n)
+	}
+	return nil
+}
+
+// sequence numbers requests over all sockets.
+type sequence struct{ n atomic.Uint32 }
+
+func (s *sequence) next() uint32 { return s.n.Add(1) }
+
+var errInterrupted = errors.New("netlink dump was interrupted by a change")
+
+// dump sends one request and calls f for each answer. If the tables changed
+// meanwhile the answers may be inconsistent and the error is errInterrupted.
+func (s *socket) dump(request []byte, seq uint32, f func(typ uint16, payload []byte)) error {
+	if err := s.send(request); err != nil {
+		return err
+	}
+	var done, interrupted bool
+	for !done {
+		err := s.receive(func(h header, payload []byte) error {
+			if h.seq != seq {
+				return nil
+			}
+			interrupted = interrupted || h.flags&unix.NLM_F_DUMP_INTR != 0
+			switch h.typ {
+			case unix.NLMSG_DONE, unix.NLMSG_ERROR:
+				done = true
+				return errno(payload)
+			}
+			f(h.typ, payload)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if interrupted {
+		return errInterrupted
+	}
+	return nil
+}

@@ -1,0 +1,131 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"flanneld/pkg/datapath"
+)
+
+// pollInterval is how soon Watch notices that its context is done.
+const pollInterval = 500 * time.Millisecond
+
+// Watch puts a token into wake, which has capacity one, whenever something
+// changes that the scope covers or that concerns the named underlay interface,
+// until ctx is done. Tokens carry no content: they mean "look again". A lost
+// notification is one too.
+func (k *Kernel) Watch(ctx context.Context, scope datapath.Scope, underlay string, wake chan<- struct{}) error {
+	s, err := open(unix.RTNLGRP_LINK, unix.RTNLGRP_NEIGH,
+		unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
+		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE)
+	if err != nil {
+		return fmt.Errorf("watch network changes: %w", err)
+	}
+	defer s.close()
+	stop := context.AfterFunc(ctx, func() { _ = unix.Shutdown(s.fd, unix.SHUT_RDWR) })
+	defer stop()
+	timeout := unix.NsecToTimeval(int64(pollInterval))
+	if err := unix.SetsockoptTimeval(s.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout); err != nil {
+		return fmt.Errorf("watch network changes: %w", err)
+	}
+	f := filter{scope: scope, underlay: underlay, indexes: make(map[int]bool)}
+	f.learn()
+	for ctx.Err() == nil {
+		relevant := false
+		err := s.receive(func(h header, payload []byte) error {
+			relevant = f.match(h.typ, payload) || relevant
+			return nil
+		})
+		switch {
+		case errors.Is(err, unix.EAGAIN):
+			continue
+		case errors.Is(err, unix.ENOBUFS): // some were lost
+			relevant = true
+			f.learn()
+		case err != nil && ctx.Err() == nil:
+			return fmt.Errorf("watch network changes: %w", err)
+		}
+		if relevant {
+			select {
+			case wake <- struct{}{}:
+			default:
+			}
+		}
+	}
+	return nil
+}
+
+// filter tells notifications that concern us from the many of a busy Docker
+// host.
+type filter struct {
+	scope    datapath.Scope
+	underlay string
+	indexes  map[int]bool // our links (true) and the underlay (false)
+}
+
+func (f *filter) learn() {
+	all, err := net.Interfaces()
+	if err != nil {
+		return
+	}
+	for _, i := range all {
+		if owned := f.scope.OwnsLink(i.Name, ""); owned || i.Name == f.underlay {
+			f.indexes[i.Index] = owned
+		}
+	}
+}
+
+func (f *filter) match(typ uint16, p []byte) bool {
+	switch typ {
+	case unix.RTM_NEWLINK, unix.RTM_DELLINK:
+		return f.link(typ, p)
+	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
+		return len(p) >= unix.SizeofIfAddrmsg && f.known(int(native.Uint32(p[4:])))
+	case unix.RTM_DELNEIGH:
+		return len(p) >= unix.SizeofNdMsg && f.indexes[int(native.Uint32(p[4:]))]
+	case unix.RTM_NEWNEIGH:
+		// What the kernel resolves by itself comes and goes.
+		return len(p) >= unix.SizeofNdMsg && f.indexes[int(native.Uint32(p[4:]))] &&
+			native.Uint16(p[8:])&unix.NUD_PERMANENT != 0
+	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
+		route, index, ok := parseRoute(p)
+		return ok && (f.indexes[index] || f.scope.InNetworks(route.Dst))
+	}
+	return false
+}
+
+func (f *filter) known(index int) bool {
+	_, ok := f.indexes[index]
+	return ok
+}
+
+func (f *filter) link(typ uint16, p []byte) bool {
+	if len(p) < unix.SizeofIfInfomsg {
+		return false
+	}
+	index := int(native.Uint32(p[4:]))
+	var name, alias string
+	attrs(p[unix.SizeofIfInfomsg:], func(typ uint16, data []byte) {
+		switch typ {
+		case unix.IFLA_IFNAME:
+			name = unix.ByteSliceToString(data)
+		case unix.IFLA_IFALIAS:
+			alias = unix.ByteSliceToString(data)
+		}
+	})
+	owned := f.scope.OwnsLink(name, alias)
+	switch {
+	case typ == unix.RTM_NEWLINK && (owned || name == f.underlay):
+		f.indexes[index] = owned
+		return true
+	case f.known(index): // gone, or renamed
+		delete(f.indexes, index)
+		return true
+	}
+	return false
+}

@@ -1,0 +1,49 @@
+// Package alloc only holds a subnet for the host; forwarding between hosts is
+// somebody else's. It removes what another backend of ours left behind.
+package alloc
+
+import (
+	"context"
+
+	"flanneld/backend"
+	"flanneld/pkg/datapath"
+	"flanneld/subnet"
+)
+
+// Type is the backend's type in the configuration. Leases have none.
+const Type = "alloc"
+
+// Backend implements backend.Backend.
+type Backend struct {
+	mtu        int
+	reconciler datapath.Reconciler
+}
+
+// New returns the backend.
+func New(p backend.Params) (*Backend, error) {
+	return &Backend{
+		mtu:        p.Underlay.MTU,
+		reconciler: datapath.Reconciler{Kernel: p.Kernel, Scope: p.Scope, Log: p.Log},
+	}, nil
+}
+
+// Type implements backend.Backend: empty, as every release left it out.
+func (b *Backend) Type() string { return "" }
+
+// Advertise implements backend.Backend.
+func (b *Backend) Advertise(*subnet.Claim) error { return nil }
+
+// MTU implements backend.Backend.
+func (b *Backend) MTU() int { return b.mtu }
+
+// Set implements backend.Backend: nothing of ours is wanted.
+func (b *Backend) Set(ctx context.Context, _ []backend.Plane) error {
+	_, err := b.reconciler.Apply(ctx, datapath.State{})
+	return err
+}
+
+// Run implements backend.Backend.
+func (b *Backend) Run(ctx context.Context) error {
+	<-ctx.Done()
+	return nil
+}

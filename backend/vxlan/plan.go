@@ -1,0 +1,99 @@
+package vxlan
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"flanneld/backend"
+	"flanneld/pkg/datapath"
+	"flanneld/subnet"
+)
+
+// skip says why a peer's claim is not in the plan.
+type skip struct {
+	subnet netip.Prefix
+	reason error
+}
+
+var (
+	errOwnMAC  = errors.New("its VtepMAC is this host's own: was the machine cloned with its state directory?")
+	errSameMAC = errors.New("its VtepMAC is another peer's: was a machine cloned with its state directory?")
+)
+
+// plan returns the wanted state. direct says which peers are reached by plain
+// routing; nil: none.
+func (b *Backend) plan(planes []backend.Plane, direct func(netip.Addr) bool) (datapath.State, []skip) {
+	var s datapath.State
+	var skipped []skip
+	for _, plane := range planes {
+		v6 := plane.Network.Addr().Is6()
+		dev := b.link(v6)
+		s.Links = append(s.Links, dev)
+		gateway := plane.Subnet.Addr()
+		s.Addrs = append(s.Addrs, datapath.Addr{Link: dev.Name, Prefix: netip.PrefixFrom(gateway, gateway.BitLen())})
+		seen := map[datapath.MAC]bool{dev.MAC: true}
+		for _, peer := range plane.Peers {
+			if direct != nil && direct(peer.PublicIP) {
+				s.Routes = append(s.Routes, datapath.Route{
+					Dst: peer.Subnet, Gateway: peer.PublicIP, Link: b.underlay.Name,
+					Protocol: b.scope.Protocol, Metric: backend.Metric(peer.Subnet),
+				})
+				continue
+			}
+			mac, err := vtep(peer)
+			if err == nil && seen[mac] {
+				err = errSameMAC
+				if mac == dev.MAC {
+					err = errOwnMAC
+				}
+			}
+			if err != nil {
+				skipped = append(skipped, skip{peer.Subnet, err})
+				continue
+			}
+			seen[mac] = true
+			s.FDB = append(s.FDB, datapath.FDBEntry{Link: dev.Name, MAC: mac, Dst: peer.PublicIP})
+			s.Neighs = append(s.Neighs, datapath.Neigh{Link: dev.Name, IP: peer.Subnet.Addr(), MAC: mac})
+			s.Routes = append(s.Routes, datapath.Route{
+				Dst: peer.Subnet, Gateway: peer.Subnet.Addr(), Link: dev.Name, OnLink: true,
+				Protocol: b.scope.Protocol, Metric: backend.Metric(peer.Subnet),
+			})
+		}
+	}
+	return s, skipped
+}
+
+// link returns the wanted device of a family.
+func (b *Backend) link(v6 bool) datapath.Link {
+	local, overhead := b.underlay.V4, overheadV4
+	if v6 {
+		local, overhead = b.underlay.V6, overheadV6
+	}
+	return datapath.Link{
+		Name: b.device(v6), Kind: "vxlan", Alias: b.scope.Owner, Up: true,
+		MTU: b.opts.MTU - overhead, MAC: b.macs[b.device(v6)],
+		VXLAN: datapath.VXLAN{
+			VNI: b.opts.VNI, Parent: b.underlay.Name, Local: local,
+			Port: b.opts.Port, Learning: b.opts.Learning, GBP: b.opts.GBP,
+		},
+	}
+}
+
+// vtep reads a peer's MAC from its lease. Any form that net.ParseMAC knows is
+// accepted, as by every reader.
+func vtep(peer subnet.Claim) (datapath.MAC, error) {
+	var data struct{ VtepMAC string }
+	if err := json.Unmarshal([]byte(peer.Data), &data); err != nil {
+		return datapath.MAC{}, fmt.Errorf("read its BackendData: %w", err)
+	}
+	mac, err := datapath.ParseMAC(data.VtepMAC)
+	if err != nil {
+		return datapath.MAC{}, fmt.Errorf("read its VtepMAC: %w", err)
+	}
+	if !mac.Unicast() {
+		return datapath.MAC{}, fmt.Errorf("its VtepMAC %s is no interface's", mac)
+	}
+	return mac, nil
+}

@@ -1,0 +1,141 @@
+// Package vxlan forwards through the kernel's VXLAN device: per peer one
+// on-link route, one permanent neighbour and one forwarding entry, so that no
+// packet ever waits for the daemon. It decides what these are; it does not know
+// how they come about. CONTRACT 5 has what peers of other releases expect.
+package vxlan
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+
+	"flanneld/backend"
+	"flanneld/pkg/datapath"
+	"flanneld/subnet"
+)
+
+// Type is the backend's type in the configuration and in leases.
+const Type = "vxlan"
+
+const (
+	overheadV4 = 50 // bytes: IPv4 20, UDP 8, VXLAN 8, inner Ethernet 14
+	overheadV6 = 70 // bytes: the same with an outer IPv6 header of 40
+
+	defaultVNI  = 1
+	maxVNI      = 1<<24 - 1
+	defaultPort = 8472 // the Linux kernel's, older than the 4789 of RFC 7348
+)
+
+// Options are the configuration's "Backend" object.
+type Options struct {
+	VNI           uint32
+	Port          uint16 // UDP; 0: 8472
+	GBP           bool
+	Learning      bool
+	DirectRouting bool
+	MTU           int // bytes, of the underlay; 0: the interface's
+}
+
+// Backend implements backend.Backend.
+type Backend struct {
+	opts       Options
+	underlay   backend.Underlay
+	scope      datapath.Scope
+	kernel     datapath.Kernel
+	macs       map[string]datapath.MAC // by device
+	state      backend.State
+	log        *slog.Logger
+	reconciler datapath.Reconciler
+}
+
+// New reads the options and returns the backend.
+func New(p backend.Params) (*Backend, error) {
+	o := Options{VNI: defaultVNI}
+	if err := backend.DecodeOptions(p.Config, &o); err != nil {
+		return nil, err
+	}
+	switch {
+	case o.VNI > maxVNI:
+		return nil, fmt.Errorf("Backend VNI %d is larger than %d, which is the most that 24 bits hold", o.VNI, maxVNI)
+	case o.MTU != 0 && (o.MTU < 1280 || o.MTU > 65535):
+		return nil, fmt.Errorf("Backend MTU %d is not between 1280 and 65535", o.MTU)
+	}
+	if o.Port == 0 {
+		o.Port = defaultPort
+	}
+	if o.MTU == 0 {
+		o.MTU = p.Underlay.MTU
+	}
+	p.Log.Info(fmt.Sprintf("VXLAN config: VNI=%d Port=%d GBP=%t Learning=%t DirectRouting=%t",
+		o.VNI, o.Port, o.GBP, o.Learning, o.DirectRouting))
+	b := &Backend{
+		opts: o, underlay: p.Underlay, scope: p.Scope, kernel: p.Kernel,
+		macs: make(map[string]datapath.MAC), state: p.State, log: p.Log,
+	}
+	b.scope.Links = append(b.scope.Links, b.device(false), b.device(true))
+	b.reconciler = datapath.Reconciler{Kernel: p.Kernel, Scope: b.scope, Log: p.Log}
+	return b, nil
+}
+
+// Type implements backend.Backend.
+func (b *Backend) Type() string { return Type }
+
+// MTU implements backend.Backend. With IPv6 tunnels beside IPv4 ones it is the
+// smaller of the two.
+func (b *Backend) MTU() int {
+	if b.underlay.PublicV6.IsValid() {
+		return b.opts.MTU - overheadV6
+	}
+	return b.opts.MTU - overheadV4
+}
+
+// leaseData is what a lease says of the device (CONTRACT 5.2).
+type leaseData struct {
+	VNI     uint16
+	VtepMAC string
+}
+
+// Advertise implements backend.Backend.
+func (b *Backend) Advertise(c *subnet.Claim) error {
+	mac, err := b.mac(b.device(c.PublicIP.Is6()))
+	if err != nil {
+		return err
+	}
+	// Releases 0.14 to 0.23 reject a lease whose VNI does not fit 16 bits, and
+	// nobody on Linux reads it.
+	data, err := json.Marshal(leaseData{VNI: uint16(b.opts.VNI & 0xffff), VtepMAC: mac.String()})
+	if err != nil {
+		return err
+	}
+	c.Data = string(data)
+	return nil
+}
+
+// Set implements backend.Backend.
+func (b *Backend) Set(ctx context.Context, planes []backend.Plane) error {
+	direct, err := b.direct()
+	if err != nil {
+		return err
+	}
+	want, skipped := b.plan(planes, direct)
+	for _, s := range skipped {
+		b.log.Debug("Ignoring a peer's claim", "subnet", s.subnet, "reason", s.reason)
+	}
+	_, err = b.reconciler.Apply(ctx, want)
+	return err
+}
+
+// Run implements backend.Backend.
+func (b *Backend) Run(ctx context.Context) error {
+	<-ctx.Done()
+	return nil
+}
+
+// device names the VXLAN device of a family (CONTRACT 5.1).
+func (b *Backend) device(v6 bool) string {
+	if v6 {
+		return fmt.Sprintf("flannel-v6.%d", b.opts.VNI)
+	}
+	return fmt.Sprintf("flannel.%d", b.opts.VNI)
+}

@@ -1,0 +1,94 @@
+package subnet
+
+import (
+	"errors"
+	"fmt"
+	"math/big"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+)
+
+// ErrFull: every subnet between SubnetMin and SubnetMax is leased.
+var ErrFull = errors.New("out of subnets")
+
+// Free returns a subnet of r that overlaps none of those taken, each with the
+// same chance: hosts that start together then rarely want the same one.
+func Free(r Range, taken []netip.Prefix) (netip.Prefix, error) {
+	total := new(big.Int).Add(r.slot(r.Max), big.NewInt(1))
+	gaps, free := r.gaps(taken, total)
+	if free.Sign() == 0 {
+		return netip.Prefix{}, fmt.Errorf("%w: all %s of %s to %s are leased", ErrFull, total, r.Min, r.Max)
+	}
+	nth := randBelow(free)
+	for _, g := range gaps {
+		size := new(big.Int).Sub(g.end, g.start)
+		if nth.Cmp(size) < 0 {
+			return r.at(nth.Add(nth, g.start)), nil
+		}
+		nth.Sub(nth, size)
+	}
+	panic("subnet: the gaps hold fewer subnets than were counted")
+}
+
+// gap is a row of free slots, end not included.
+type gap struct{ start, end *big.Int }
+
+// gaps returns the free rows and how many slots they have together.
+func (r Range) gaps(taken []netip.Prefix, total *big.Int) ([]gap, *big.Int) {
+	type row struct{ first, last *big.Int }
+	var used []row
+	for _, p := range taken {
+		if !p.IsValid() || p.Addr().BitLen() != r.Min.BitLen() {
+			continue
+		}
+		used = append(used, row{r.slot(p.Masked().Addr()), r.slot(lastSubnet(p.Masked(), max(p.Bits(), r.SubnetLen)))})
+	}
+	slices.SortFunc(used, func(a, b row) int { return a.first.Cmp(b.first) })
+	var gaps []gap
+	free, next := new(big.Int), new(big.Int)
+	add := func(end *big.Int) {
+		if next.Cmp(end) < 0 {
+			gaps = append(gaps, gap{new(big.Int).Set(next), new(big.Int).Set(end)})
+			free.Add(free, new(big.Int).Sub(end, next))
+		}
+	}
+	for _, u := range used {
+		if u.last.Cmp(next) < 0 {
+			continue
+		}
+		if u.first.Cmp(total) >= 0 {
+			break
+		}
+		add(u.first)
+		next.Add(u.last, big.NewInt(1))
+	}
+	add(total)
+	return gaps, free
+}
+
+// slot numbers subnets from Min; it is negative before that.
+func (r Range) slot(a netip.Addr) *big.Int {
+	s := new(big.Int).SetBytes(a.AsSlice())
+	s.Sub(s, new(big.Int).SetBytes(r.Min.AsSlice()))
+	return s.Rsh(s, uint(a.BitLen()-r.SubnetLen))
+}
+
+// at is the inverse of slot.
+func (r Range) at(slot *big.Int) netip.Prefix {
+	n := new(big.Int).Lsh(slot, uint(r.Min.BitLen()-r.SubnetLen))
+	n.Add(n, new(big.Int).SetBytes(r.Min.AsSlice()))
+	a, _ := netip.AddrFromSlice(n.FillBytes(make([]byte, r.Min.BitLen()/8)))
+	return netip.PrefixFrom(a, r.SubnetLen)
+}
+
+// randBelow returns a random number below n; beyond 63 bits it is as good as
+// uniform.
+func randBelow(n *big.Int) *big.Int {
+	if n.IsInt64() {
+		return big.NewInt(rand.Int64N(n.Int64()))
+	}
+	wide := new(big.Int).SetUint64(rand.Uint64())
+	wide.Lsh(wide, 64).Add(wide, new(big.Int).SetUint64(rand.Uint64()))
+	return wide.Mod(wide, n)
+}

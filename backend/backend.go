@@ -40,6 +40,10 @@ type Plane struct {
 	Network netip.Prefix   // the whole overlay
 	Subnet  netip.Prefix   // this host's part
 	Peers   []subnet.Claim // everybody else's, sorted by subnet, none overlapping Subnet
+
+	// Blackhole: what is addressed to Subnet and finds no container is dropped
+	// and does not go back out by the default route.
+	Blackhole bool
 }
 
 // Underlay is the network that tunnels run over, as this host is joined to it.

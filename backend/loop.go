@@ -13,10 +13,10 @@ import (
 type Loop struct {
 	Backend Backend
 	Planes  func() []Plane
-	Changed <-chan struct{} // the planes may have changed
-	Noticed <-chan struct{} // the kernel's state may have
-	Resync  time.Duration   // how often it is looked at unasked; zero: a minute
-	Done    func(p Pass)    // called after every pass; may be nil
+	Changed <-chan struct{}    // the planes may have changed
+	Noticed <-chan struct{}    // the kernel's state may have
+	Resync  time.Duration      // how often it is looked at unasked; zero: a minute
+	Done    func(p Pass) error // called after every pass; an error ends Run; may be nil
 	Log     *slog.Logger
 }
 
@@ -41,7 +41,8 @@ const (
 	lastRetry  = 15 * time.Second
 )
 
-// Run makes passes until ctx is done; the first at once.
+// Run makes passes until ctx is done; the first at once. It returns nil then,
+// or what Done returned.
 func (l *Loop) Run(ctx context.Context) error {
 	resync := l.Resync
 	if resync == 0 {
@@ -64,7 +65,9 @@ func (l *Loop) Run(ctx context.Context) error {
 			retry = 0
 		}
 		if l.Done != nil {
-			l.Done(pass)
+			if err := l.Done(pass); err != nil {
+				return err
+			}
 		}
 		if !sleep(ctx, min(idleFactor*time.Since(start), maxGap)) || !l.wait(ctx, wait) {
 			return nil

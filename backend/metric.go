@@ -1,6 +1,10 @@
 package backend
 
-import "net/netip"
+import (
+	"net/netip"
+
+	"flanneld/pkg/datapath"
+)
 
 // Metric returns the metric that the kernel gives to a route to p when none is
 // asked for: 0 in IPv4, 1024 (IP6_RT_PRIO_USER) in IPv6. A wanted route names
@@ -10,4 +14,21 @@ func Metric(p netip.Prefix) uint32 {
 		return 1024
 	}
 	return 0
+}
+
+// blackholeMetric is far behind that of the bridge's own route, which it must
+// never take the place of.
+const blackholeMetric = 65535
+
+// Blackholes returns the routes that Plane.Blackhole asks for.
+func Blackholes(planes []Plane, protocol uint8) []datapath.Route {
+	var routes []datapath.Route
+	for _, p := range planes {
+		if p.Blackhole {
+			routes = append(routes, datapath.Route{
+				Dst: p.Subnet, Type: datapath.Blackhole, Metric: blackholeMetric, Protocol: protocol,
+			})
+		}
+	}
+	return routes
 }

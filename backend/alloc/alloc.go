@@ -36,9 +36,10 @@ func (b *Backend) Advertise(*subnet.Claim) error { return nil }
 // MTU implements backend.Backend.
 func (b *Backend) MTU() int { return b.mtu }
 
-// Set implements backend.Backend: nothing of ours is wanted.
-func (b *Backend) Set(ctx context.Context, _ []backend.Plane) error {
-	_, err := b.reconciler.Apply(ctx, datapath.State{})
+// Set implements backend.Backend: no peer is forwarded to.
+func (b *Backend) Set(ctx context.Context, planes []backend.Plane) error {
+	want := datapath.State{Routes: backend.Blackholes(planes, b.reconciler.Scope.Protocol)}
+	_, err := b.reconciler.Apply(ctx, want)
 	return err
 }
 

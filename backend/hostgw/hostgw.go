@@ -64,7 +64,7 @@ func (b *Backend) Run(ctx context.Context) error {
 
 // plan returns the wanted state: a route per peer.
 func plan(link string, protocol uint8, planes []backend.Plane) datapath.State {
-	var s datapath.State
+	s := datapath.State{Routes: backend.Blackholes(planes, protocol)}
 	for _, plane := range planes {
 		for _, peer := range plane.Peers {
 			s.Routes = append(s.Routes, datapath.Route{

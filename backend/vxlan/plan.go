@@ -25,7 +25,7 @@ var (
 // plan returns the wanted state. direct says which peers are reached by plain
 // routing; nil: none.
 func (b *Backend) plan(planes []backend.Plane, direct func(netip.Addr) bool) (datapath.State, []skip) {
-	var s datapath.State
+	s := datapath.State{Routes: backend.Blackholes(planes, b.scope.Protocol)}
 	var skipped []skip
 	for _, plane := range planes {
 		v6 := plane.Network.Addr().Is6()

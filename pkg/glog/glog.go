@@ -14,7 +14,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -176,7 +175,7 @@ func appendMessage(b []byte, s string) []byte {
 		b = append(b, s[:i]...)
 		n := runeLen(s[i:])
 		q := strconv.AppendQuote(nil, s[i:i+n])
-		b = slices.Concat(b, q[1:len(q)-1])
+		b = append(b, q[1:len(q)-1]...)
 		s = s[i+n:]
 	}
 	return b

@@ -1,7 +1,6 @@
 package netlab
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,9 +11,6 @@ import (
 // Uplink is the name of every host's and every container's interface.
 const Uplink = "eth0"
 
-// Bridge is the name of the bridge that a host's containers are joined to.
-const Bridge = "docker0"
-
 // Host is a machine on the underlay.
 type Host struct {
 	Namespace
@@ -23,12 +19,6 @@ type Host struct {
 	addr       netip.Prefix
 	bridge     netip.Prefix // zero if there is none
 	containers map[string]*Container
-}
-
-// Container is a machine behind a host.
-type Container struct {
-	Namespace
-	addr netip.Prefix
 }
 
 // Host adds a host with the given IPv4 address and prefix length
@@ -60,10 +50,14 @@ func (l *Lab) Host(name, addr string) (*Host, error) {
 		return nil, fmt.Errorf("add host %s: %w", name, err)
 	}
 	h := &Host{Namespace: ns, lab: l, label: name, addr: a, containers: make(map[string]*Container)}
-	if err := join(l.sw.Namespace, name, bridge, ns, a); err != nil {
+	l.hosts[name] = h
+	if err := errors.Join(
+		plug(l.sw.Namespace, "to-"+name, bridge, ns, 0),
+		h.ip("addr", "add", a.String(), "dev", Uplink),
+		h.ip("route", "add", "default", "via", h.Gateway().String()),
+	); err != nil {
 		return nil, fmt.Errorf("add host %s: %w", name, err)
 	}
-	l.hosts[name] = h
 	return h, nil
 }
 
@@ -77,58 +71,71 @@ func (h *Host) Addr() netip.Prefix { return h.addr }
 // Gateway returns the switch's address on the host's underlay subnet.
 func (h *Host) Gateway() netip.Addr { return h.addr.Masked().Addr().Next() }
 
-// Addr returns the container's address and prefix length.
-func (c *Container) Addr() netip.Prefix { return c.addr }
+// Reboot leaves the host as a restart of the machine would: its containers are
+// gone, and so are all devices whose names match one of the patterns (as in
+// [path.Match]), and every route, neighbour that was not there when it
+// was added. Files stay, being the caller's. The caller ends the host's
+// processes first; Reboot returns an error, having done the rest, if there are
+// any in a container.
+func (h *Host) Reboot(patterns ...string) error {
+	var errs []error
+	for name, c := range h.containers {
+		errs = append(errs, h.lab.remove(c.name))
+		delete(h.containers, name)
+	}
+	if h.bridge.IsValid() {
+		errs = append(errs, h.ip("link", "delete", Bridge))
+		h.bridge = netip.Prefix{}
+	}
+	links, err := h.links(patterns)
+	errs = append(errs, err)
+	for _, name := range links {
+		errs = append(errs, h.ip("link", "delete", name))
+	}
+	errs = append(errs, h.ipAll(
+		// Taking a link down drops what hangs on it except its addresses;
+		// the rest of the table hangs on no link.
+		[]string{"link", "set", Uplink, "down"},
+		[]string{"route", "flush", "table", "main"},
+		[]string{"-6", "route", "flush", "table", "main"},
+		[]string{"neigh", "flush", "all", "nud", "all"},
+		[]string{"link", "set", Uplink, "up"},
+		[]string{"route", "add", "default", "via", h.Gateway().String()},
+	))
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("reboot %s: %w", h.label, err)
+	}
+	return nil
+}
 
-// Container adds a container behind the host. The bridge's address and prefix
-// length ("10.100.5.1/24") are those of the host's interface Bridge, which is
-// made for the host's first container; all its containers have to name the same
-// one. The container has the next free address after it, a default route
-// through it, and the given MTU in bytes, as has the bridge.
-func (h *Host) Container(name string, bridge netip.Prefix, mtu int) (*Container, error) {
-	switch {
-	case h == h.lab.sw:
-		return nil, fmt.Errorf("add container %s: the switch has none", name)
-	case !validName.MatchString(name) || h.containers[name] != nil:
-		return nil, fmt.Errorf("add container %q to %s: name is not usable or taken", name, h.label)
-	case h.bridge.IsValid() && h.bridge != bridge:
-		return nil, fmt.Errorf("add container %s to %s: %s has address %s", name, h.label, Bridge, h.bridge)
+// links returns the names of the host's devices that match a pattern, but never
+// lo or Uplink.
+func (h *Host) links(patterns []string) ([]string, error) {
+	listing, err := output("ip", "-n", h.name, "-json", "link", "show")
+	if err != nil {
+		return nil, err
 	}
-	addr := bridge.Addr().Next()
-	for range h.containers {
-		addr = addr.Next()
+	var all []struct {
+		Name string `json:"ifname"`
 	}
-	if !bridge.Contains(addr) {
-		return nil, fmt.Errorf("add container %s to %s: no address left in %s", name, h.label, bridge)
+	if err := json.Unmarshal([]byte(listing), &all); err != nil {
+		return nil, fmt.Errorf("parse links: %w", err)
 	}
-	if !h.bridge.IsValid() {
-		if err := h.ipAll(
-			[]string{"link", "add", Bridge, "type", "bridge"},
-			[]string{"link", "set", Bridge, "mtu", fmt.Sprint(mtu), "up"},
-			[]string{"addr", "add", bridge.String(), "dev", Bridge},
-		); err != nil {
-			return nil, fmt.Errorf("add container %s to %s: %w", name, h.label, err)
+	var names []string
+	for _, link := range all {
+		if link.Name == "lo" || link.Name == Uplink {
+			continue
 		}
-		h.bridge = bridge
+		for _, pattern := range patterns {
+			match, err := path.Match(pattern, link.Name)
+			if err != nil {
+				return nil, fmt.Errorf("match pattern %q: %w", pattern, err)
+			}
+			if match {
+				names = append(names, link.Name)
+				break
+			}
+		}
 	}
-	ns, err := h.lab.namespace(h.label + "-" + name)
-	if err != nil {
-		return nil, fmt.Errorf("add container %s to %s: %w", name, h.label, err)
-	}
-	c := &Container{Namespace: ns, addr: netip.PrefixFrom(addr, bridge.Bits())}
-	err = join(h.Namespace, "ve-"+name, Bridge, ns, c.addr)
-	if err == nil {
-		// Not when the pair is made: a bridge takes the smallest MTU of its
-		// ports unless its own was set, and so would hide a wrong one.
-		err = errors.Join(
-			ns.ip("link", "set", Uplink, "mtu", fmt.Sprint(mtu)),
-			h.ip("link", "set", "ve-"+name, "mtu", fmt.Sprint(mtu)),
-			ns.ip("route", "add", "default", "via", bridge.Addr().String()),
-		)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("add container %s to %s: %w", name, h.label, err)
-	}
-	h.containers[name] = c
-	return c, nil
+	return names, nil
 }

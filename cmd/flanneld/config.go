@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"flanneld/pkg/backoff"
+	"flanneld/subnet"
+)
+
+// repeatAfter is how often a reason to wait is logged again while it lasts.
+const repeatAfter = 30 * time.Second
+
+// awaitConfig waits until there is a configuration that this daemon can run
+// with. Its revision is returned, from which later changes can be followed.
+func awaitConfig(ctx context.Context, store subnet.Store, log *slog.Logger) (subnet.Config, subnet.Revision, error) {
+	var pause backoff.Backoff
+	say := repeated{log: log}
+	doc, err := store.Config(ctx)
+	for {
+		if err == nil {
+			var cfg subnet.Config
+			var warnings []string
+			if cfg, warnings, err = subnet.ParseConfig(doc.Raw); err == nil {
+				err = knownBackend(cfg.Type)
+			}
+			if err == nil {
+				for _, w := range warnings {
+					log.Warn("Network config: " + w)
+				}
+				return cfg, doc.Rev, nil
+			}
+		}
+		if ctx.Err() != nil {
+			return subnet.Config{}, 0, ctx.Err()
+		}
+		say.error("Couldn't fetch network config: "+err.Error(), doc.Rev)
+		answered := doc.Rev > 0 && (len(doc.Raw) > 0 || errors.Is(err, subnet.ErrNoConfig))
+		if !answered && pause.Wait(ctx) != nil {
+			return subnet.Config{}, 0, ctx.Err()
+		}
+		if doc.Rev == 0 {
+			doc, err = store.Config(ctx)
+			continue
+		}
+		next, failed := store.AwaitConfig(ctx, doc.Rev)
+		if failed != nil && !errors.Is(failed, subnet.ErrNoConfig) {
+			doc, err = subnet.Document{}, failed
+			continue
+		}
+		pause.Reset()
+		doc, err = next, failed
+	}
+}
+
+// watchConfig logs what changes in the configuration. It is applied at the next
+// start: a network does not change under running containers.
+func watchConfig(ctx context.Context, store subnet.Store, running subnet.Config, rev subnet.Revision, log *slog.Logger) error {
+	var pause backoff.Backoff
+	var said string
+	for ctx.Err() == nil {
+		doc, err := store.AwaitConfig(ctx, rev)
+		text := ""
+		switch {
+		case errors.Is(err, subnet.ErrNoConfig):
+			text = "it was deleted"
+		case err != nil:
+			_ = pause.Wait(ctx) // whoever follows the leases logs that etcd is away
+			continue
+		default:
+			if cfg, _, err := subnet.ParseConfig(doc.Raw); err != nil {
+				text = err.Error()
+			} else {
+				text = subnet.Difference(running, cfg)
+			}
+		}
+		pause.Reset()
+		rev = doc.Rev
+		if text != said && text != "" {
+			log.Warn("The network configuration in etcd has changed; restart to apply", "differs", text)
+		} else if text != said {
+			log.Info("The network configuration in etcd is as this daemon runs with it again")
+		}
+		said = text
+	}
+	return nil
+}
+
+// repeated logs an error at once, and the same one again only now and then.
+type repeated struct {
+	log  *slog.Logger
+	text string
+	rev  subnet.Revision
+	when time.Time
+}
+
+func (r *repeated) error(text string, rev subnet.Revision) {
+	now := time.Now()
+	if text == r.text && rev == r.rev && now.Sub(r.when) < repeatAfter {
+		return
+	}
+	r.text, r.rev, r.when = text, rev, now
+	r.log.Error(text)
+}

@@ -1,0 +1,251 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"flanneld/backend"
+	"flanneld/pkg/datapath"
+	"flanneld/pkg/datapath/kernel"
+	"flanneld/pkg/netif"
+	"flanneld/pkg/statedir"
+	"flanneld/subnet"
+)
+
+// routeProtocol marks our routes (rtnetlink(7)). No registered routing daemon
+// has this number.
+const routeProtocol = 102
+
+// serve runs the daemon until ctx is done: first what only reads, then what
+// changes the machine.
+func serve(ctx context.Context, o options, log *slog.Logger) error {
+	h, err := startHealth(ctx, o, log)
+	if err != nil {
+		return err
+	}
+	store, err := newStore(o, log)
+	if err != nil {
+		return err
+	}
+	previous := readSubnetEnv(o.SubnetFile, log)
+	log.Info("Created subnet manager: Etcd Local Manager with Previous Subnet: " + previous.subnetOrNone())
+	notify(log, "STATUS=waiting for the network configuration")
+	cfg, rev, err := awaitConfig(ctx, store, log)
+	if err != nil {
+		return err
+	}
+	log.Info("Found network config - Backend type: " + cfg.Type)
+	underlay, err := findUnderlay(o, cfg, log)
+	if err != nil {
+		return err
+	}
+	state, err := statedir.Open(o.StateDir)
+	if err != nil {
+		log.Warn("The state directory cannot be written; a reboot will change the device's MAC. "+
+			"Give a writable one with --state-dir", "dir", o.StateDir, "err", err)
+	}
+	kern := kernel.New(log)
+	scope := datapath.Scope{
+		Owner:    "flanneld " + o.EtcdPrefix,
+		Links:    leftovers(previous, log),
+		Networks: networks(cfg, previous),
+		Protocol: routeProtocol,
+	}
+	be, err := newBackend(cfg.Type, backend.Params{
+		Config: cfg.Backend, Underlay: underlay, Scope: scope, Kernel: kern, State: state, Log: log,
+	})
+	if err != nil {
+		return fmt.Errorf("Error fetching backend: %w", err)
+	}
+	d := &daemon{opts: o, cfg: cfg, rev: rev, store: store, backend: be, scope: scope, kernel: kern, underlay: underlay,
+		view: subnet.NewView(), ready: h.setReady, log: log, moved: make(chan struct{}, 1)}
+	return d.run(ctx, previous)
+}
+
+// daemon is a host with a backend, on its way to a lease or holding one.
+type daemon struct {
+	opts     options
+	cfg      subnet.Config
+	rev      subnet.Revision // of the configuration
+	store    subnet.Store
+	backend  backend.Backend
+	scope    datapath.Scope
+	kernel   *kernel.Kernel
+	underlay backend.Underlay
+	view     *subnet.View
+	ready    func()
+	log      *slog.Logger
+	moved    chan struct{} // the own lease has changed
+
+	mu       sync.Mutex
+	lease    subnet.Lease // the own one
+	complain complaints
+	// Only the loop's goroutine uses these.
+	handedOver subnet.Key // what subnet.env says
+	said       string     // the last STATUS
+}
+
+func (d *daemon) run(ctx context.Context, previous subnetEnv) error {
+	request, err := d.request(previous)
+	if err != nil {
+		return err
+	}
+	lease, seen, err := subnet.Acquire(ctx, d.store, request, d.log)
+	if err != nil {
+		return fmt.Errorf("Error registering network: %w", err)
+	}
+	d.view.Reset(seen)
+	d.setLease(lease)
+
+	g, ctx := errgroup.WithContext(ctx)
+	noticed := make(chan struct{}, 1)
+	changed := merge(ctx, g, d.view.Subscribe(), d.moved)
+	loop := backend.Loop{Backend: d.backend, Planes: d.planes, Changed: changed, Noticed: noticed,
+		Resync: d.opts.Resync, Done: d.passed, Log: d.log}
+	g.Go(func() error { return loop.Run(ctx) })
+	g.Go(func() error { return d.kernel.Watch(ctx, d.scope, d.underlay.Name, noticed) })
+	g.Go(func() error { return d.backend.Run(ctx) })
+	g.Go(func() error { return subnet.Follow(ctx, d.store, d.view, seen.Rev, d.log) })
+	g.Go(func() error { return d.hold(ctx, request, lease) })
+	g.Go(func() error { return watchConfig(ctx, d.store, d.cfg, d.rev, d.log) })
+	err = g.Wait()
+	notify(d.log, "STOPPING=1")
+	return err
+}
+
+// request says what lease this host wants.
+func (d *daemon) request(previous subnetEnv) (subnet.Request, error) {
+	r := subnet.Request{Config: d.cfg, Previous: previous.key()}
+	r.Lease.Type = d.backend.Type()
+	r.Lease.V4.PublicIP = d.underlay.PublicV4
+	claims := []*subnet.Claim{&r.Lease.V4}
+	if d.cfg.V6.Enabled() {
+		r.Lease.V6.PublicIP = d.underlay.PublicV6
+		claims = append(claims, &r.Lease.V6)
+	}
+	for _, c := range claims {
+		if err := d.backend.Advertise(c); err != nil {
+			return r, fmt.Errorf("Error registering network: %w", err)
+		}
+	}
+	return r, nil
+}
+
+// hold keeps the lease; if another host has it, it takes a new one. The
+// datapath stays as it is meanwhile.
+func (d *daemon) hold(ctx context.Context, request subnet.Request, lease subnet.Lease) error {
+	for {
+		err := subnet.Hold(ctx, d.store, lease, subnet.Holding{
+			TTL: request.TTL, Margin: d.opts.RenewMargin, View: d.view, Log: d.log,
+		})
+		if !errors.Is(err, subnet.ErrLost) {
+			return err
+		}
+		d.log.Error("Lost the lease; taking another. Docker must be restarted with the new subnet", "err", err)
+		notify(d.log, "STATUS=lost the lease on "+lease.Key().String())
+		request.Previous = lease.Key()
+		if lease, _, err = subnet.Acquire(ctx, d.store, request, d.log); err != nil {
+			return err
+		}
+		d.setLease(lease)
+	}
+}
+
+func (d *daemon) setLease(l subnet.Lease) {
+	d.mu.Lock()
+	d.lease = l
+	d.mu.Unlock()
+	select {
+	case d.moved <- struct{}{}:
+	default:
+	}
+}
+
+func (d *daemon) ownLease() subnet.Lease {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.lease
+}
+
+func (d *daemon) planes() []backend.Plane {
+	return planes(d.cfg, d.ownLease(), d.view.Leases(), d.opts.BlackholeRoute, &d.complain, d.log)
+}
+
+// passed hands over to Docker once the datapath is in place. It runs in the
+// loop's goroutine.
+func (d *daemon) passed(p backend.Pass) error {
+	if !p.Forwarding {
+		return nil
+	}
+	lease := d.ownLease()
+	if lease.Key() != d.handedOver {
+		first := d.handedOver == subnet.Key{}
+		if err := d.writeSubnetEnv(lease); err != nil {
+			return err
+		}
+		d.handedOver = lease.Key()
+		if first {
+			notify(d.log, "READY=1")
+			d.ready()
+			d.log.Info("flannel is ready")
+		}
+	}
+	if status := fmt.Sprintf("STATUS=%s %s, %d peers", lease.Key(), d.cfg.Type, p.Peers); status != d.said {
+		d.said = status
+		notify(d.log, status)
+	}
+	return nil
+}
+
+// merge passes tokens on from several channels, until ctx is done.
+func merge(ctx context.Context, g *errgroup.Group, from ...<-chan struct{}) <-chan struct{} {
+	into := make(chan struct{}, 1)
+	for _, c := range from {
+		g.Go(func() error {
+			for {
+				select {
+				case <-ctx.Done():
+					return nil
+				case <-c:
+				}
+				select {
+				case into <- struct{}{}:
+				default:
+				}
+			}
+		})
+	}
+	return into
+}
+
+// findUnderlay chooses the external interface and the addresses to publish.
+func findUnderlay(o options, cfg subnet.Config, log *slog.Logger) (backend.Underlay, error) {
+	i, err := netif.Find(netif.Query{
+		Names: o.Iface, Regexps: o.IfaceRegex, CanReach: o.IfaceCanReach,
+		PublicV4: o.PublicIP, PublicV6: o.PublicIPv6, V6: cfg.V6.Enabled(),
+	}, log)
+	if err != nil {
+		return backend.Underlay{}, err
+	}
+	u := backend.Underlay{Name: i.Name, Index: i.Index, MTU: i.MTU, V4: i.V4, V6: i.V6,
+		PublicV4: published(o.PublicIP, i.V4, log)}
+	if cfg.V6.Enabled() {
+		u.PublicV6 = published(o.PublicIPv6, i.V6, log)
+	}
+	return u, nil
+}
+
+func published(asked, own netip.Addr, log *slog.Logger) netip.Addr {
+	if asked.IsValid() {
+		log.Info(fmt.Sprintf("Using %s as external address", asked))
+		return asked
+	}
+	log.Info(fmt.Sprintf("Defaulting external address to interface address (%s)", own))
+	return own
+}

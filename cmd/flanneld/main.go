@@ -1,0 +1,89 @@
+// Flanneld joins the containers of this host to an overlay network that spans
+// many: it takes a subnet of it, forwards to everybody else's, and tells Docker
+// which one it is.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+
+	"golang.org/x/sys/unix"
+
+	"flanneld/pkg/glog"
+)
+
+// version is set when the program is linked.
+var version = "dev"
+
+// Exit statuses.
+const (
+	exitStopped = 0 // asked to stop
+	exitFailed  = 1
+	exitUsage   = 2
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
+	// After the first signal the default comes back: a second one kills.
+	context.AfterFunc(ctx, stop)
+	os.Exit(status(run(ctx, os.Args, os.Environ(), os.Stderr), os.Stderr))
+}
+
+// status prints an error as a person wants to read it and returns the exit
+// status that it stands for.
+func status(err error, stderr io.Writer) int {
+	if err == nil {
+		return exitStopped
+	}
+	fmt.Fprintf(stderr, "error: %v\n", err)
+	if usage, ok := errors.AsType[usageError](err); ok {
+		if usage.Hint != "" {
+			fmt.Fprintf(stderr, "hint: %s\n", usage.Hint)
+		}
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// run is the whole program. It returns nil when ctx ends.
+func run(ctx context.Context, args, environ []string, stderr io.Writer) error {
+	o, warnings, err := parseOptions(args[1:], environ)
+	switch {
+	case err != nil:
+		return err
+	case o.Version:
+		fmt.Fprintln(stderr, version)
+		return nil
+	case o.Help:
+		fmt.Fprint(stderr, usage(args[0]))
+		return nil
+	}
+	log := slog.New(handler(o, stderr))
+	log.Info("flanneld " + version)
+	log.Info(o.flagsLine())
+	for _, w := range warnings {
+		log.Warn(w)
+	}
+	err = serve(ctx, o, log)
+	if err == nil || ctx.Err() != nil {
+		log.Info("Exiting cleanly...")
+		return nil
+	}
+	return err
+}
+
+func handler(o options, w io.Writer) slog.Handler {
+	level := slog.LevelInfo
+	if o.Verbosity > 0 {
+		level = slog.LevelDebug
+	}
+	if o.LogFormat == "json" {
+		return slog.NewJSONHandler(w, &slog.HandlerOptions{AddSource: true, Level: level})
+	}
+	return glog.New(w, level)
+}

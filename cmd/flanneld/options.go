@@ -1,0 +1,111 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// options is what the command line and the environment ask for, checked as
+// far as that is possible without looking at the machine.
+type options struct {
+	EtcdEndpoints []string // client URLs, http or https; at least one
+	EtcdPrefix    string   // key below which everything lies; starts with "/", ends without
+	EtcdKeyFile   string   // client key, PEM; set if and only if EtcdCertFile is
+	EtcdCertFile  string   // client certificate, PEM
+	EtcdCAFile    string   // root certificates, PEM; empty: the system's
+	EtcdUsername  string   // empty: no authentication
+	EtcdPassword  secret
+
+	Iface         []string   // interface names or addresses, tried in order; nil: the default route's
+	IfaceRegex    []string   // tried after Iface; every element compiles
+	IfaceCanReach netip.Addr // tried last; zero: not asked for
+	PublicIP      netip.Addr // IPv4 address to publish; zero: the interface's
+	PublicIPv6    netip.Addr // IPv6 address to publish; zero: the interface's
+
+	IPMasq         bool // accepted, without effect in this release
+	BlackholeRoute bool // keep a blackhole route for the own subnet
+
+	SubnetFile string // path of the environment file for Docker
+	StateDir   string // directory of what must survive a restart
+
+	RenewMargin time.Duration // time before expiry at which a lease is renewed; 1 to 1439 minutes
+	Resync      time.Duration // how often kernel state is checked unasked; at least one second
+
+	HealthzIP   netip.Addr
+	HealthzPort int // TCP port, 0 to 65535; 0: no health server
+
+	Verbosity int    // 0: normal; larger prints more
+	LogFormat string // "glog" or "json"
+
+	Version bool // print the version and leave; the other fields are not checked
+	Help    bool // print the usage and leave; the other fields are not checked
+}
+
+// secret is a string that no formatter, logger or encoder prints. Convert it
+// to string to use it.
+type secret string
+
+const redacted = "***"
+
+func (secret) String() string               { return redacted }
+func (secret) GoString() string             { return redacted }
+func (secret) LogValue() slog.Value         { return slog.StringValue(redacted) }
+func (secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// Format covers the verbs that would bypass String, such as %d.
+func (secret) Format(f fmt.State, _ rune) { fmt.Fprint(f, redacted) }
+
+// usageError is a mistake in how the daemon was called. main prints both
+// parts and exits with status 2.
+type usageError struct {
+	Msg  string // what is wrong
+	Hint string // what to do about it; may be empty
+}
+
+func (e usageError) Error() string { return e.Msg }
+
+// String lists the options in the shape of the log line people grep for. The
+// password is left out, since older daemons printed it there.
+func (o options) String() string {
+	var b strings.Builder
+	add := func(name string, v any) {
+		if b.Len() > 0 {
+			b.WriteByte(' ')
+		}
+		fmt.Fprintf(&b, "%s:%v", name, v)
+	}
+	addr := func(a netip.Addr) string {
+		if !a.IsValid() {
+			return ""
+		}
+		return a.String()
+	}
+	add("etcdEndpoints", strings.Join(o.EtcdEndpoints, ","))
+	add("etcdPrefix", o.EtcdPrefix)
+	add("etcdKeyfile", o.EtcdKeyFile)
+	add("etcdCertfile", o.EtcdCertFile)
+	add("etcdCAFile", o.EtcdCAFile)
+	add("etcdUsername", o.EtcdUsername)
+	add("iface", o.Iface)
+	add("ifaceRegex", o.IfaceRegex)
+	add("ifaceCanReach", addr(o.IfaceCanReach))
+	add("publicIP", addr(o.PublicIP))
+	add("publicIPv6", addr(o.PublicIPv6))
+	add("ipMasq", o.IPMasq)
+	add("blackholeRoute", o.BlackholeRoute)
+	add("subnetFile", o.SubnetFile)
+	add("stateDir", o.StateDir)
+	add("subnetLeaseRenewMargin", o.RenewMargin)
+	add("resync", o.Resync)
+	add("healthzIP", addr(o.HealthzIP))
+	add("healthzPort", o.HealthzPort)
+	add("verbosity", o.Verbosity)
+	add("logFormat", o.LogFormat)
+	return "{" + b.String() + "}"
+}
+
+// flagsLine is the message logged once at start-up, CONTRACT.md 7.2.
+func (o options) flagsLine() string { return "CLI flags config: " + o.String() }

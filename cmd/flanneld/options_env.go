@@ -1,0 +1,66 @@
+package main
+
+import (
+	"slices"
+	"strings"
+)
+
+const (
+	envPrefix       = "FLANNELD_"
+	defaultStateDir = "/var/lib/flannel"
+)
+
+// envName returns the variable that stands for a flag, CONTRACT.md 1.3.
+func envName(flag string) string {
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// readEnv returns the non-empty variables of environ. Of several with one
+// name the first counts, as in os.Getenv.
+func readEnv(environ []string) map[string]string {
+	seen := make(map[string]string)
+	for _, kv := range environ {
+		k, v, ok := strings.Cut(kv, "=")
+		if _, dup := seen[k]; ok && !dup {
+			seen[k] = v
+		}
+	}
+	for k, v := range seen {
+		if v == "" {
+			delete(seen, k) // empty means unset
+		}
+	}
+	return seen
+}
+
+// unknownEnv returns one warning for each FLANNELD_ variable that no flag
+// has, sorted. They cannot be errors: the environment may be shared with
+// another release's daemon during an upgrade.
+func unknownEnv(env map[string]string, table []flagSpec) []string {
+	var known, warnings []string
+	for _, s := range table {
+		known = append(known, envName(s.name))
+	}
+	for k := range env {
+		if !strings.HasPrefix(k, envPrefix) || slices.Contains(known, k) {
+			continue
+		}
+		w := "environment variable " + k + " is unknown and ignored"
+		if n := nearest(strings.TrimPrefix(k, envPrefix), flagNames(table)); n != "" {
+			w += "; did you mean " + envName(n) + "?"
+		}
+		warnings = append(warnings, w)
+	}
+	slices.Sort(warnings)
+	return warnings
+}
+
+// stateDir applies systemd's STATE_DIRECTORY, which may list several
+// directories separated by colons; the first is ours.
+func stateDir(env map[string]string) string {
+	dir, _, _ := strings.Cut(env["STATE_DIRECTORY"], ":")
+	if dir == "" {
+		return defaultStateDir
+	}
+	return dir
+}

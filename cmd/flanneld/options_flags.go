@@ -1,0 +1,124 @@
+package main
+
+// kind is what values a flag takes.
+type kind int
+
+const (
+	text     kind = iota
+	boolean       // needs "=" before its value, as with Go's flag package
+	number        // any Go integer literal: 60, 0x3c, 074
+	duration      // "90s", "2m"
+	list          // text, may be repeated
+)
+
+// flagSpec is one row of the flag table, CONTRACT.md 1.1. Parsing, help, the
+// environment and docs/flags.md all follow it.
+type flagSpec struct {
+	name  string
+	kind  kind
+	def   string // default as one would write it; empty: the kind's zero value
+	arg   string // what help calls the value; empty for booleans
+	group string // heading in help; unused for legacy flags
+	help  string
+
+	// legacy says why a flag kept from older releases does nothing here; it
+	// completes the sentence "--name …". Empty: the flag works.
+	legacy string
+	// loud warns even about the default value, for flags whose default named
+	// something that older releases did.
+	loud bool
+	// quiet never warns: every value describes what happens anyway.
+	quiet bool
+	// refuse ends the start if the flag is set and not at its default: going
+	// on would use another store or other keys than the operator means.
+	refuse string
+}
+
+const (
+	groupStore  = "Store"
+	groupIface  = "Interface and addresses"
+	groupHost   = "This host"
+	groupLease  = "Timing"
+	groupHealth = "Health and logs"
+	groupOther  = "Other"
+
+	onlyKube  = "is for the Kubernetes store, which this daemon does not have"
+	onlyMulti = "belongs to multi-network mode, which this daemon does not have"
+	onlyGlog  = "is ignored: all logs go to standard error"
+
+	severalDaemons = "run several daemons with different --etcd-prefix and --subnet-file"
+	useEtcd        = "leave the flag out and name the etcd servers with --etcd-endpoints"
+)
+
+// flagTable returns every flag, in the order help lists them.
+func flagTable() []flagSpec {
+	return append(liveFlags(), legacyFlags()...)
+}
+
+func liveFlags() []flagSpec {
+	return []flagSpec{
+		{name: "etcd-endpoints", def: "http://127.0.0.1:4001,http://127.0.0.1:2379", arg: "URLS", group: groupStore, help: "etcd client URLs, separated by commas"},
+		{name: "etcd-prefix", def: "/coreos.com/network", arg: "KEY", group: groupStore, help: "key below which configuration and leases lie"},
+		{name: "etcd-keyfile", arg: "FILE", group: groupStore, help: "client key for etcd, PEM; needs --etcd-certfile"},
+		{name: "etcd-certfile", arg: "FILE", group: groupStore, help: "client certificate for etcd, PEM; needs --etcd-keyfile"},
+		{name: "etcd-cafile", arg: "FILE", group: groupStore, help: "certificate authorities that sign etcd's certificates, PEM"},
+		{name: "etcd-username", arg: "NAME", group: groupStore, help: "user name for etcd"},
+		{name: "etcd-password", arg: "PASSWORD", group: groupStore, help: "password for etcd; better given in the environment, since every user can list arguments"},
+
+		{name: "iface", kind: list, arg: "NAME|IP", group: groupIface, help: "interface for traffic between hosts, by name or address; may be repeated, the first that exists is used; without any, the default route's interface"},
+		{name: "iface-regex", kind: list, arg: "REGEX", group: groupIface, help: "regular expression for the interface's address, else its name; may be repeated, tried after every --iface"},
+		{name: "iface-can-reach", arg: "IP", group: groupIface, help: "use the interface from which the kernel reaches this address; tried last"},
+		{name: "public-ip", arg: "IP", group: groupIface, help: "IPv4 address other hosts send to; without it, the interface's"},
+		{name: "public-ipv6", arg: "IP", group: groupIface, help: "IPv6 address other hosts send to; without it, the interface's"},
+
+		{name: "ip-masq", kind: boolean, group: groupHost, help: "accepted without effect: masquerading is left to Docker in this release"},
+		{name: "ip-blackhole-route", kind: boolean, group: groupHost, help: "keep a blackhole route for this host's own subnet"},
+		{name: "subnet-file", def: "/run/flannel/subnet.env", arg: "FILE", group: groupHost, help: "where to write the environment file for Docker"},
+		{name: "state-dir", def: defaultStateDir, arg: "DIR", group: groupHost, help: "directory for what must survive a restart; without the flag, the first directory in STATE_DIRECTORY, which systemd sets"},
+
+		{name: "subnet-lease-renew-margin", kind: number, def: "60", arg: "MINUTES", group: groupLease, help: "how long before expiry to renew the lease, 1 to 1439"},
+		{name: "resync", kind: duration, def: "1m0s", arg: "DURATION", group: groupLease, help: "how often to check kernel state unasked, at least 1s"},
+
+		{name: "healthz-ip", def: "0.0.0.0", arg: "IP", group: groupHealth, help: "address of the health server"},
+		{name: "healthz-port", kind: number, def: "0", arg: "PORT", group: groupHealth, help: "port of the health server; 0 turns it off"},
+		{name: "log-format", def: "glog", arg: "FORMAT", group: groupHealth, help: "glog or json"},
+		{name: "v", kind: number, def: "0", arg: "LEVEL", group: groupHealth, help: "verbosity of the logs"},
+
+		{name: "version", kind: boolean, group: groupOther, help: "print the version and exit"},
+		{name: "help", kind: boolean, group: groupOther, help: "print this text and exit; also -h"},
+	}
+}
+
+// legacyFlags are those of older releases without a meaning here. They are
+// accepted because a unit file that worked must not stop working over them.
+func legacyFlags() []flagSpec {
+	return []flagSpec{
+		{name: "ip-masq-fully-random-disable", kind: boolean, legacy: "is ignored: this release does not masquerade", loud: true},
+		{name: "iptables-forward-rules", kind: boolean, def: "true", legacy: "is ignored: this release installs no iptables rules", loud: true},
+		{name: "iptables-resync", kind: number, def: "5", legacy: "is ignored: this release installs no iptables rules", loud: true},
+
+		{name: "subnet-dir", def: "/run/flannel/networks", legacy: onlyMulti},
+		{name: "networks", legacy: onlyMulti, refuse: severalDaemons},
+		{name: "watch-networks", kind: boolean, legacy: onlyMulti},
+		{name: "listen", legacy: "asks for an HTTP server in front of etcd, which this daemon is not", refuse: "let every host talk to etcd; for several networks, " + severalDaemons},
+		{name: "remote", legacy: "asks for an HTTP server in front of etcd, which this daemon does not use", refuse: "name the etcd servers with --etcd-endpoints; for several networks, " + severalDaemons},
+		{name: "remote-keyfile", legacy: "is ignored: there is no --listen and no --remote"},
+		{name: "remote-certfile", legacy: "is ignored: there is no --listen and no --remote"},
+		{name: "remote-cafile", legacy: "is ignored: there is no --listen and no --remote"},
+
+		{name: "kube-subnet-mgr", kind: boolean, legacy: "asks for leases in Kubernetes; this daemon keeps leases in etcd", refuse: useEtcd},
+		{name: "use-multi-cluster-cidr", kind: boolean, legacy: "asks for leases in Kubernetes; this daemon keeps leases in etcd", refuse: useEtcd},
+		{name: "kube-api-url", legacy: onlyKube},
+		{name: "kubeconfig-file", legacy: onlyKube},
+		{name: "kube-annotation-prefix", def: "flannel.alpha.coreos.com", legacy: onlyKube},
+		{name: "net-config-path", def: "/etc/kube-flannel/net-conf.json", legacy: onlyKube},
+		{name: "set-node-network-unavailable", kind: boolean, def: "true", legacy: onlyKube},
+
+		{name: "logtostderr", kind: boolean, def: "true", legacy: onlyGlog},
+		{name: "alsologtostderr", kind: boolean, legacy: onlyGlog, quiet: true},
+		{name: "log_dir", legacy: onlyGlog},
+		{name: "stderrthreshold", legacy: onlyGlog},
+		{name: "vmodule", legacy: "is ignored: verbosity is the same for every file; use -v"},
+		{name: "log_backtrace_at", legacy: "is ignored: this daemon prints no stack traces on request"},
+	}
+}

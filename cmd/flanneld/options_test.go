@@ -1,0 +1,238 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var cmpAddr = cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
+
+func defaults() options {
+	return options{
+		EtcdEndpoints: []string{"http://127.0.0.1:4001", "http://127.0.0.1:2379"},
+		EtcdPrefix:    "/coreos.com/network",
+		SubnetFile:    "/run/flannel/subnet.env",
+		StateDir:      "/var/lib/flannel",
+		RenewMargin:   time.Hour,
+		Resync:        time.Minute,
+		HealthzIP:     netip.IPv4Unspecified(),
+		LogFormat:     "glog",
+	}
+}
+
+// TestLiveFlags sets every working flag, once as a flag and once as a
+// variable; a row of the table without a row here fails.
+func TestLiveFlags(t *testing.T) {
+	tests := map[string]struct {
+		value string
+		set   func(*options)
+	}{
+		"etcd-endpoints":            {" https://a:2379 , http://[::1]:4001/", func(o *options) { o.EtcdEndpoints = []string{"https://a:2379", "http://[::1]:4001/"} }},
+		"etcd-prefix":               {"x//y/", func(o *options) { o.EtcdPrefix = "/x/y" }},
+		"etcd-cafile":               {"/ca", func(o *options) { o.EtcdCAFile = "/ca" }},
+		"etcd-username":             {"u", func(o *options) { o.EtcdUsername = "u" }},
+		"etcd-password":             {"p", func(o *options) { o.EtcdPassword = "p" }},
+		"iface":                     {"eth0,x", func(o *options) { o.Iface = []string{"eth0,x"} }},
+		"iface-regex":               {"e{1,2}", func(o *options) { o.IfaceRegex = []string{"e{1,2}"} }},
+		"iface-can-reach":           {"2001:db8::1", func(o *options) { o.IfaceCanReach = netip.MustParseAddr("2001:db8::1") }},
+		"public-ip":                 {"::ffff:192.0.2.1", func(o *options) { o.PublicIP = netip.MustParseAddr("192.0.2.1") }},
+		"public-ipv6":               {"2001:db8::2", func(o *options) { o.PublicIPv6 = netip.MustParseAddr("2001:db8::2") }},
+		"ip-masq":                   {"T", func(o *options) { o.IPMasq = true }},
+		"ip-blackhole-route":        {"1", func(o *options) { o.BlackholeRoute = true }},
+		"subnet-file":               {"/s", func(o *options) { o.SubnetFile = "/s" }},
+		"state-dir":                 {"/d", func(o *options) { o.StateDir = "/d" }},
+		"subnet-lease-renew-margin": {"0x10", func(o *options) { o.RenewMargin = 16 * time.Minute }},
+		"resync":                    {"1s", func(o *options) { o.Resync = time.Second }},
+		"healthz-ip":                {"127.0.0.1", func(o *options) { o.HealthzIP = netip.MustParseAddr("127.0.0.1") }},
+		"healthz-port":              {"010", func(o *options) { o.HealthzPort = 8 }},
+		"log-format":                {"json", func(o *options) { o.LogFormat = "json" }},
+		"v":                         {"10", func(o *options) { o.Verbosity = 10 }},
+	}
+	for _, s := range liveFlags() {
+		switch s.name {
+		case "help", "version", "etcd-keyfile", "etcd-certfile": // tests of their own
+			continue
+		}
+		tt, ok := tests[s.name]
+		if !ok {
+			t.Errorf("flag %s has no test", s.name)
+			continue
+		}
+		want := defaults()
+		tt.set(&want)
+		if cmp.Equal(want, defaults(), cmpAddr) {
+			t.Errorf("test of %s sets the default", s.name)
+		}
+		for _, in := range []struct{ args, env []string }{
+			{[]string{"-" + s.name + "=" + tt.value}, nil},
+			{nil, []string{envName(s.name) + "=" + tt.value}},
+			{[]string{"--" + s.name + "=" + tt.value}, []string{envName(s.name) + "=bad value"}},
+		} {
+			got, _, err := parseOptions(in.args, in.env)
+			if err != nil {
+				t.Errorf("%q: %v", in, err)
+				continue
+			}
+			if diff := cmp.Diff(want, got, cmpAddr); diff != "" {
+				t.Errorf("%q (-want +got):\n%s", in, diff)
+			}
+		}
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	for _, env := range [][]string{nil, {"FLANNELD_IFACE=", "FLANNELD_V=", "FLANNELD_HELP=true", "FLANNELD_VERSION=x", "NOTIFY_SOCKET=/x", "odd"}} {
+		got, warnings, err := parseOptions(nil, env)
+		if err != nil || warnings != nil {
+			t.Fatalf("warnings %q, error %v", warnings, err)
+		}
+		if diff := cmp.Diff(defaults(), got, cmpAddr); diff != "" {
+			t.Errorf("options (-want +got):\n%s", diff)
+		}
+	}
+}
+
+func TestHelpAndVersionCheckNothingElse(t *testing.T) {
+	bad := []string{"FLANNELD_HEALTHZ_PORT=x"}
+	for _, tt := range []struct {
+		arg  string
+		want options
+	}{{"-h", options{Help: true}}, {"--help", options{Help: true}}, {"-version", options{Version: true}}, {"--help=1", options{Help: true}}} {
+		got, _, err := parseOptions([]string{"--etcd-endpoints=", tt.arg}, bad)
+		if diff := cmp.Diff(tt.want, got, cmpAddr); diff != "" || err != nil {
+			t.Errorf("%s: %v (-want +got):\n%s", tt.arg, err, diff)
+		}
+	}
+}
+
+func TestStateDirectory(t *testing.T) {
+	const systemd = "STATE_DIRECTORY=/var/lib/a:/var/lib/b"
+	for _, tt := range []struct {
+		args, env []string
+		want      string
+	}{
+		{nil, []string{systemd}, "/var/lib/a"},
+		{nil, []string{systemd, "FLANNELD_STATE_DIR=/e"}, "/e"},
+		{[]string{"--state-dir=/f"}, []string{systemd, "FLANNELD_STATE_DIR=/e"}, "/f"},
+		{nil, []string{"STATE_DIRECTORY="}, "/var/lib/flannel"},
+	} {
+		o, _, err := parseOptions(tt.args, tt.env)
+		if err != nil || o.StateDir != tt.want {
+			t.Errorf("%q %q: %q, %v; want %q", tt.args, tt.env, o.StateDir, err, tt.want)
+		}
+	}
+}
+
+func TestRepeatedFlags(t *testing.T) {
+	o, _, err := parseOptions([]string{"--iface=a", "-iface", "b", "--iface=", "-v=1", "-v=2"}, []string{"FLANNELD_IFACE=c"})
+	if err != nil || !cmp.Equal(o.Iface, []string{"a", "b"}) || o.Verbosity != 2 {
+		t.Errorf("iface %q, verbosity %d, error %v", o.Iface, o.Verbosity, err)
+	}
+}
+
+func TestOptionErrors(t *testing.T) {
+	for _, tt := range []struct{ arg, msg, hint string }{
+		{"--etcd-endpoints=", "--etcd-endpoints has an empty endpoint", "give URLs"},
+		{"--etcd-endpoints=http://a,", "--etcd-endpoints has an empty endpoint", "give URLs"},
+		{"--etcd-endpoints=127.0.0.1:2379", `invalid endpoint "127.0.0.1:2379"`, "put the scheme first: http://127.0.0.1:2379"},
+		{"--etcd-endpoints=ftp://a", `invalid endpoint "ftp://a"`, "http or https"},
+		{"--etcd-endpoints=http://", `invalid endpoint "http://"`, "give a URL"},
+		{"--etcd-endpoints=http://:2379", `invalid endpoint`, "give a URL"},
+		{"--etcd-endpoints=http://a:70000", `invalid endpoint`, "1 to 65535"},
+		{"--etcd-endpoints=http://u:hunter2@a", "--etcd-endpoints has credentials in an endpoint", "--etcd-password"},
+		{"--etcd-prefix=/", "--etcd-prefix names no key", "/coreos.com/network"},
+		{"--etcd-certfile=/c", "--etcd-certfile is given without --etcd-keyfile", "needs both"},
+		{"--etcd-keyfile=/k", "--etcd-keyfile is given without --etcd-certfile", "needs both"},
+		{"--iface-regex=(", `invalid value "(" for --iface-regex`, "regular expression"},
+		{"--iface-can-reach=host", `invalid value "host" for --iface-can-reach`, "IP address"},
+		{"--public-ip=2001:db8::1", `invalid value "2001:db8::1" for --public-ip`, "IPv4"},
+		{"--public-ip=0.0.0.0", `invalid value "0.0.0.0" for --public-ip`, "IPv4"},
+		{"--public-ipv6=192.0.2.1", `invalid value "192.0.2.1" for --public-ipv6`, "IPv6"},
+		{"--public-ipv6=fe80::1%eth0", `invalid value "fe80::1%eth0" for --public-ipv6`, "IPv6"},
+		{"--ip-masq=maybe", `invalid value "maybe" for --ip-masq`, "true or false"},
+		{"--subnet-file=", "--subnet-file is empty", "path"},
+		{"--state-dir=", "--state-dir is empty", "path"},
+		{"--subnet-lease-renew-margin=0", "invalid subnet-lease-renew-margin option, out of acceptable range", "1 to 1439"},
+		{"--subnet-lease-renew-margin=1440", "out of acceptable range", "1 to 1439"},
+		{"--resync=999ms", `invalid value "999ms" for --resync`, "one second"},
+		{"--resync=60", `invalid value "60" for --resync`, "one second"},
+		{"--healthz-ip=x", `invalid value "x" for --healthz-ip`, "IP address"},
+		{"--healthz-port=-1", "invalid value -1 for --healthz-port", "1 to 65535"},
+		{"--healthz-port=65536", "invalid value 65536 for --healthz-port", "1 to 65535"},
+		{"--log-format=xml", `invalid value "xml" for --log-format`, "glog or json"},
+		{"-v=many", `invalid value "many" for --v`, "whole number"},
+		{"--kube-subnet-mgr=banana", `invalid value "banana" for --kube-subnet-mgr`, "true or false"},
+		{"--kube-subnet-mgr", "--kube-subnet-mgr asks for leases in Kubernetes; this daemon keeps leases in etcd", "--etcd-endpoints"},
+		{"--use-multi-cluster-cidr=true", "--use-multi-cluster-cidr asks", "--etcd-endpoints"},
+		{"--networks=a,b", "--networks belongs to multi-network mode", severalDaemons},
+		{"--listen=:8888", "--listen asks", severalDaemons},
+		{"--remote=10.0.0.1:8888", "--remote asks", severalDaemons},
+	} {
+		name, value, ok := strings.Cut(strings.TrimLeft(tt.arg, "-"), "=")
+		if !ok {
+			value = "true"
+		}
+		env := envName(name)
+		for _, in := range []struct {
+			args, env []string
+			msg       string
+		}{
+			{[]string{tt.arg}, nil, tt.msg},
+			{nil, []string{env + "=" + value}, strings.Replace(tt.msg, "--"+name, env, 1)},
+		} {
+			if in.args == nil && value == "" {
+				continue // an empty variable is unset
+			}
+			_, _, err := parseOptions(in.args, in.env)
+			var got usageError
+			if !errors.As(err, &got) || !strings.Contains(got.Msg, in.msg) || !strings.Contains(got.Hint, tt.hint) {
+				t.Errorf("%q %q: error %q, hint %q; want %q, %q", in.args, in.env, err, got.Hint, in.msg, tt.hint)
+			}
+			if strings.Contains(fmt.Sprint(err, got.Hint), "hunter2") {
+				t.Errorf("%q: password in %q", in, err)
+			}
+		}
+	}
+}
+
+func TestClientCertificate(t *testing.T) {
+	o, warnings, err := parseOptions([]string{"--etcd-keyfile=/k", "--etcd-endpoints=https://a"}, []string{"FLANNELD_ETCD_CERTFILE=/c"})
+	if err != nil || warnings != nil || o.EtcdKeyFile != "/k" || o.EtcdCertFile != "/c" {
+		t.Errorf("key %q, certificate %q, warnings %q, error %v", o.EtcdKeyFile, o.EtcdCertFile, warnings, err)
+	}
+}
+
+func TestSecretIsNeverPrinted(t *testing.T) {
+	o, _, err := parseOptions([]string{"--etcd-username=u", "--etcd-password=hunter2"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var logs bytes.Buffer
+	slog.New(slog.NewTextHandler(&logs, nil)).Info("m", "p", o.EtcdPassword)
+	slog.New(slog.NewJSONHandler(&logs, nil)).Info("m", "p", o.EtcdPassword, "o", o)
+	js, err := json.Marshal(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	type plain options // without String
+	all := fmt.Sprintf("%v %+v %#v %s %q %x %d %v %+v %#v", o.EtcdPassword, o.EtcdPassword, o.EtcdPassword, o.EtcdPassword,
+		o.EtcdPassword, o.EtcdPassword, o.EtcdPassword, o, plain(o), plain(o)) + string(js) + logs.String()
+	if strings.Contains(all, "hunter2") || strings.Contains(all, fmt.Sprintf("%x", "hunter2")) {
+		t.Errorf("password in %s", all)
+	}
+	if string(o.EtcdPassword) != "hunter2" {
+		t.Error("password lost")
+	}
+	if got := o.flagsLine(); !strings.HasPrefix(got, "CLI flags config: {etcdEndpoints:http://127.0.0.1:4001,") || strings.Contains(got, "***") {
+		t.Errorf("flagsLine %q", got)
+	}
+}

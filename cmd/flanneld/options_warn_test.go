@@ -1,0 +1,88 @@
+package main
+
+import (
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// TestLegacyFlags gives every legacy flag a value of its own and its default.
+func TestLegacyFlags(t *testing.T) {
+	for _, s := range legacyFlags() {
+		other := map[kind]string{text: "x", boolean: strconv.FormatBool(s.def != "true"), number: "17"}[s.kind]
+		def := s.def
+		switch {
+		case def == "" && s.kind == boolean:
+			def = "false"
+		case def == "" && s.kind == number:
+			def = "0"
+		}
+		want := 1
+		if s.quiet {
+			want = 0
+		}
+		wantDef := 0
+		if s.loud {
+			wantDef = 1
+		}
+		for _, in := range []struct {
+			value string
+			want  int
+			ok    bool
+		}{{other, want, s.refuse == ""}, {def, wantDef, true}} {
+			for from, call := range map[string][2][]string{
+				"--" + s.name:   {{"-" + s.name + "=" + in.value}, nil},
+				envName(s.name): {nil, {envName(s.name) + "=" + in.value}},
+			} {
+				want := in.want
+				if in.value == "" {
+					want = 0
+				}
+				_, warnings, err := parseOptions(call[0], call[1])
+				if (err == nil) != in.ok {
+					t.Errorf("%q: error %v", call, err)
+					continue
+				}
+				if err == nil && len(warnings) != want {
+					t.Errorf("%q: warnings %q, want %d", call, warnings, want)
+				}
+				for _, w := range warnings {
+					if !strings.HasPrefix(w, from+" ") {
+						t.Errorf("%q: warning %q does not name its source", call, w)
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	for _, tt := range []struct {
+		name      string
+		args, env []string
+		want      []string // one part of each warning
+	}{
+		{"masquerading", []string{"--ip-masq"}, nil, []string{"--ip-masq has no effect: masquerading is not part of this release"}},
+		{"masquerading from env", nil, []string{"FLANNELD_IP_MASQ=true"}, []string{"FLANNELD_IP_MASQ has no effect"}},
+		{"no masquerading", []string{"--ip-masq=false"}, nil, nil},
+		{"a legacy flag twice", []string{"--vmodule=a=1", "--vmodule=b=1"}, []string{"FLANNELD_VMODULE=c=1"}, []string{"--vmodule is ignored"}},
+		{"unknown variables, sorted", nil, []string{"FLANNELD_ZZZZZZ=1", "FLANNELD_ETCD_ENDPOINT=http://a", "FLANNEL_X=1"},
+			[]string{"FLANNELD_ETCD_ENDPOINT is unknown and ignored; did you mean FLANNELD_ETCD_ENDPOINTS?", "FLANNELD_ZZZZZZ is unknown and ignored"}},
+		{"empty unknown variable", nil, []string{"FLANNELD_ZZZZZZ="}, nil},
+		{"password alone", []string{"--etcd-password=x"}, nil, []string{"--etcd-password has no effect"}},
+		{"TLS without https", []string{"--etcd-cafile=/ca"}, nil, []string{"no endpoint of --etcd-endpoints is https"}},
+		{"TLS with one https", []string{"--etcd-cafile=/ca", "--etcd-endpoints=http://a,https://b"}, nil, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, got, err := parseOptions(tt.args, tt.env)
+			if err != nil || len(got) != len(tt.want) {
+				t.Fatalf("warnings %q, error %v; want %q", got, err, tt.want)
+			}
+			for i, w := range tt.want {
+				if !strings.Contains(got[i], w) {
+					t.Errorf("warning %q, want %q", got[i], w)
+				}
+			}
+		})
+	}
+}

@@ -33,7 +33,7 @@ func usage(argv0 string) string {
 		"Every flag but help and version can also be given in the environment: "+envName("etcd-endpoints")+" stands for --etcd-endpoints, and so on. "+
 		"A flag wins over its variable; an empty variable counts as unset.", 0)
 	b.WriteString("\n")
-	wrap(&b, "Kept for old unit files, without effect: "+strings.Join(flagNames(legacyFlags()), ", ")+".", 0)
+	wrap(&b, "Known from older releases, without effect or refused with a reason: "+strings.Join(flagNames(legacyFlags()), ", ")+".", 0)
 	return b.String()
 }
 

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// layers says which packages may not know of which, and why. Each path stands
+// for itself and all below it. A package may always use its own part: the tree
+// below the second element of its path, such as pkg/datapath.
+var layers = []struct {
+	from, to string
+	except   []string // packages under to that are allowed, each without those below it
+	why      string
+}{
+	{"pkg", "cmd", nil, "commands are put together from packages, not the other way round"},
+	{"pkg", "subnet", nil, "what is in pkg reads as if it were published: it knows no leases"},
+	{"pkg", "backend", nil, "what is in pkg reads as if it were published: it knows no backends"},
+	{"pkg", "pkg", nil, "what is in pkg can be taken one by one"},
+
+	{"subnet", "cmd", nil, "commands are put together from packages, not the other way round"},
+	{"subnet", "backend", nil, "which host has which subnet does not depend on how packets get there"},
+	{"subnet", "pkg", []string{"pkg/backoff"}, "left of the plan nothing knows of netlink, files or logs' formats"},
+	{"subnet", "subnet", []string{"subnet", "subnet/wire"}, "stores share the lease and how it is spelled; they do not know each other"},
+
+	{"backend", "cmd", nil, "commands are put together from packages, not the other way round"},
+	{"backend", "subnet", []string{"subnet"}, "a backend sees claims, whatever store they lie in"},
+	{"backend", "backend", []string{"backend"}, "backends do not know each other, so that one can be left out"},
+}
+
+// forbidden returns why the package from may not depend on the package to, or
+// nothing if it may. Paths are relative to the module.
+func forbidden(from, to string) string {
+	if part(from) == part(to) {
+		return ""
+	}
+	for _, l := range layers {
+		if under(from, l.from) && under(to, l.to) && !slices.Contains(l.except, to) {
+			return l.why
+		}
+	}
+	return ""
+}
+
+func under(path, dir string) bool { return path == dir || strings.HasPrefix(path, dir+"/") }
+
+// part returns the path's first two elements.
+func part(path string) string {
+	elements := strings.SplitN(path, "/", 3)
+	return strings.Join(elements[:min(2, len(elements))], "/")
+}
+
+func TestLayers(t *testing.T) {
+	const module = "flanneld"
+	// One line per package: its path and all it depends on, however far away.
+	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Deps " "}}`, module+"/...").CombinedOutput()
+	if err != nil {
+		t.Fatalf("list packages: %v\n%s", err, out)
+	}
+	var packages int
+	for line := range strings.Lines(string(out)) {
+		fields := strings.Fields(line)
+		from := strings.TrimPrefix(fields[0], module+"/")
+		packages++
+		for _, dep := range fields[1:] {
+			to, ours := strings.CutPrefix(dep, module+"/")
+			if !ours {
+				continue
+			}
+			if why := forbidden(from, to); why != "" {
+				t.Errorf("%s depends on %s: %s", from, to, why)
+			}
+		}
+	}
+	if packages < 10 {
+		t.Errorf("only %d packages listed:\n%s", packages, out)
+	}
+}
+
+func TestLayersForbid(t *testing.T) {
+	for _, row := range []struct {
+		from, to string
+		want     bool
+	}{
+		{"backend/vxlan", "backend", false},
+		{"backend/vxlan", "subnet", false},
+		{"backend/vxlan", "pkg/datapath/kernel", false},
+		{"backend/vxlan", "backend/hostgw", true},
+		{"backend/vxlan", "subnet/etcd2", true},
+		{"backend", "backend/vxlan", true},
+		{"backend", "subnet/wire", true},
+		{"subnet", "pkg/backoff", false},
+		{"subnet", "pkg/datapath", true},
+		{"subnet", "backend", true},
+		{"subnet/etcd2", "subnet/wire", false},
+		{"subnet/etcd2", "subnet/memstore", true},
+		{"pkg/datapath/kernel", "pkg/datapath", false},
+		{"pkg/netif", "pkg/datapath", true},
+		{"pkg/netif", "subnet", true},
+		{"subnetwork", "backend", false},
+		{"cmd/flanneld", "subnet/etcd2", false},
+	} {
+		if why := forbidden(row.from, row.to); (why != "") != row.want {
+			t.Errorf("forbidden(%q, %q) = %q, want a reason: %v", row.from, row.to, why, row.want)
+		}
+	}
+}

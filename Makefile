@@ -1,0 +1,122 @@
+# Everything here runs on Debian with Go; `make test` and `make demo` as root.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+BACKEND  ?= vxlan,host-gw
+FUZZTIME ?= 10s
+
+# What the tests and the demo run beside flanneld itself.
+PACKAGES := etcd-server etcd-client iproute2 iputils-ping iperf3 ethtool dash procps curl busybox-static
+SOURCES  := backend cmd pkg subnet
+
+# Reads `go test -json`. It shows each package's result and the output of what
+# failed, then what was skipped and why, then the count. It fails if a test
+# failed or none ran at all: a run that tested nothing must not look good.
+define SUMMARY
+function field(name,   s) {
+	if (!match($$0, "\"" name "\":\"([^\"\\\\]|\\\\.)*\"")) return ""
+	s = substr($$0, RSTART + length(name) + 4, RLENGTH - length(name) - 5)
+	gsub(/\\u003c/, "<", s); gsub(/\\u003e/, ">", s); gsub(/\\u0026/, "\\&", s)
+	gsub(/\\n/, "\n", s); gsub(/\\t/, "\t", s); gsub(/\\"/, "\"", s); gsub(/\\\\/, "\\", s)
+	return s
+}
+!/^\{/ { print; next }
+{
+	action = field("Action"); test = field("Test"); key = field("Package") " " test
+	out = field("Output")
+}
+action == "build-output" { printf "%s", out }
+action == "build-fail" { failed++ }
+action == "output" && test == "" && out != "PASS\n" && out !~ /^\?|^coverage:/ { printf "%s", out }
+action == "output" && test != "" {
+	text[key] = text[key] out
+	if (out !~ /^ *(===|---)/) { sub(/^ +/, "", out); said[key] = out }
+}
+action == "pass" && test != "" { passed++; delete text[key] }
+action == "fail" && test != "" { failed++; printf "%s", text[key] }
+action == "skip" && test != "" {
+	skips[++skipped] = sprintf("  %s: %s", key, said[key] == "" ? "no reason given\n" : said[key])
+}
+END {
+	if (skipped) print "\nskipped, and why:"
+	for (i = 1; i <= skipped; i++) printf "%s", skips[i]
+	printf "\n%d passed, %d failed, %d skipped\n", passed, failed, skipped
+	if (!passed && !failed) print "error: no test ran"
+	exit failed || !passed
+}
+endef
+export SUMMARY
+
+.PHONY: help
+help: ## Print this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: build
+build: ## Build bin/flanneld, static
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/flanneld ./cmd/flanneld
+
+.PHONY: test
+test: root packages ## Vet, check formatting, run all tests (root; installs missing Debian packages)
+	go vet ./...
+	@unformatted=$$(gofmt -l $(SOURCES)); \
+	if [ -n "$$unformatted" ]; then echo "error: not formatted by gofmt:" $$unformatted; exit 1; fi
+	@go test -count=1 -json ./... | awk "$$SUMMARY"
+
+.PHONY: lint
+lint: ## Run golangci-lint with .golangci.yml
+	@command -v golangci-lint >/dev/null || { echo "error: golangci-lint is not installed"; \
+		echo "hint: any 2.x release will do; see golangci-lint.run"; exit 1; }
+	golangci-lint run
+
+.PHONY: bench
+bench: root packages ## Run the benchmarks (root)
+	go test -run '^$$' -bench . ./...
+
+.PHONY: demo
+demo: root packages build ## Show three hosts with containers behind each (root; BACKEND=vxlan,host-gw)
+	go build -o bin/flannel-demo ./cmd/flannel-demo
+	bin/flannel-demo --flanneld=bin/flanneld --backend=$(BACKEND)
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz target for FUZZTIME=10s
+	@for package in $$(go list ./...); do \
+		for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz' || :); do \
+			echo "== $$package $$target"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
+		done; \
+	done
+
+.PHONY: clean
+clean: ## Remove what build made
+	rm -rf bin
+
+.PHONY: root
+root:
+	@[ "$$(id -u)" = 0 ] || { echo "error: this makes network namespaces and needs root"; \
+		echo "hint: sudo env \"PATH=\$$PATH\" make $(MAKECMDGOALS)"; exit 1; }
+
+# apt runs only if something is missing. The policy keeps Debian from starting
+# the etcd service that comes with the program: a store on port 2379 of the
+# machine is nobody's wish, and tests start their own.
+.PHONY: packages
+packages:
+	@missing=; \
+	for package in $(PACKAGES); do \
+		[ "$$(dpkg-query -W -f '$${db:Status-Status}' $$package 2>/dev/null)" = installed ] || missing="$$missing $$package"; \
+	done; \
+	[ -n "$$missing" ] || exit 0; \
+	echo "installing:$$missing"; \
+	policy=/usr/sbin/policy-rc.d; \
+	if [ ! -e $$policy ]; then \
+		trap "rm -f $$policy" EXIT; \
+		printf '#!/bin/sh\nexit 101\n' >$$policy; chmod 755 $$policy; \
+	fi; \
+	export DEBIAN_FRONTEND=noninteractive; \
+	apt-get update -q; \
+	apt-get install -q -y --no-install-recommends $$missing; \
+	case "$$missing" in *etcd-server*) \
+		if [ -d /run/systemd/system ]; then systemctl disable --quiet etcd || :; fi;; \
+	esac

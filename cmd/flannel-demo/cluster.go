@@ -1,0 +1,217 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"flanneld/pkg/netlab"
+)
+
+const prefix = "/coreos.com/network"
+
+// cluster is a lab, what runs in it and where that keeps its files.
+type cluster struct {
+	dir       string
+	lab       *netlab.Lab
+	nodes     []*node
+	processes []*process
+}
+
+// node is a host with a daemon and a container.
+type node struct {
+	*netlab.Host
+	dir       string
+	subnet    netip.Prefix // the bridge's address and length, from subnet.env
+	container *netlab.Container
+}
+
+func newCluster(addrs []string) (c *cluster, err error) {
+	c = new(cluster)
+	defer func() {
+		if err != nil {
+			err = c.close(err)
+		}
+	}()
+	if c.dir, err = os.MkdirTemp("", "flannel-demo-"); err != nil {
+		return c, err
+	}
+	if c.lab, err = netlab.New(); err != nil {
+		return c, err
+	}
+	for i, addr := range addrs {
+		h, err := c.lab.Host(fmt.Sprintf("host%d", i+1), addr)
+		if err != nil {
+			return c, err
+		}
+		n := &node{Host: h, dir: filepath.Join(c.dir, h.Name())}
+		if err := os.Mkdir(n.dir, 0o755); err != nil {
+			return c, err
+		}
+		c.nodes = append(c.nodes, n)
+	}
+	return c, nil
+}
+
+// close ends all processes, the last first, and removes namespaces and files.
+// It returns err with whatever fails on the way, and with the end of the
+// processes' logs if there is an error to explain.
+func (c *cluster) close(err error) error {
+	for i := len(c.processes) - 1; i >= 0; i-- {
+		if e := c.processes[i].stop(); e != nil {
+			err = errors.Join(err, e)
+		}
+	}
+	if err != nil && !errors.Is(err, context.Canceled) {
+		for _, p := range c.processes {
+			if tail := p.logTail(); tail != "" {
+				err = fmt.Errorf("%w\nlog of %s ends:\n%s", err, p.name, tail)
+			}
+		}
+	}
+	if c.lab != nil {
+		err = errors.Join(err, c.lab.Close())
+	}
+	return errors.Join(err, os.RemoveAll(c.dir))
+}
+
+// startEtcd starts the store in the switch's namespace and waits until it
+// answers.
+func (c *cluster) startEtcd(ctx context.Context, p *printer) error {
+	_, err := c.start("etcd", c.lab.Switch().Namespace, nil, "etcd",
+		"--name=demo", "--enable-v2=true", "--data-dir="+filepath.Join(c.dir, "etcd"),
+		"--listen-client-urls=http://0.0.0.0:2379",
+		// Clients go where the members say they are, whatever they were told.
+		"--advertise-client-urls=http://"+c.nodes[0].Gateway().String()+":2379",
+		"--listen-peer-urls=http://127.0.0.1:2380",
+		"--initial-advertise-peer-urls=http://127.0.0.1:2380",
+		"--initial-cluster=demo=http://127.0.0.1:2380")
+	if err != nil {
+		return err
+	}
+	return eventually(ctx, 10*time.Second, func() error {
+		_, err := c.etcdctl(ctx, "cluster-health")
+		return err
+	})
+}
+
+// etcdctl runs the store's own client beside it, with the v2 API.
+func (c *cluster) etcdctl(ctx context.Context, arg ...string) (string, error) {
+	cmd := c.lab.Switch().Command(ctx, "etcdctl", arg...)
+	cmd.Env = append(environ(), "ETCDCTL_API=2")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("run etcdctl %s: %w: %s", arg[0], err, strings.TrimSpace(string(out)))
+	}
+	return string(out), nil
+}
+
+// configure writes the network's configuration, as an operator does.
+func (c *cluster) configure(ctx context.Context, p *printer, backend string) error {
+	config := fmt.Sprintf(`{"Network": "10.100.0.0/16", "SubnetLen": 24, "Backend": {"Type": %q}}`, backend)
+	p.command("switch", "etcdctl mk %s/config '%s'", prefix, config)
+	_, err := c.etcdctl(ctx, "mk", prefix+"/config", config)
+	return err
+}
+
+// startDaemons starts one daemon per host and waits for all to be ready.
+func (c *cluster) startDaemons(ctx context.Context, p *printer, program string) error {
+	began := time.Now()
+	daemons := make([]*process, len(c.nodes))
+	ready := make([]*notifySocket, len(c.nodes))
+	for i, n := range c.nodes {
+		s, err := newNotifySocket(filepath.Join(n.dir, "notify"))
+		if err != nil {
+			return err
+		}
+		defer s.close()
+		ready[i] = s
+		args := []string{
+			fmt.Sprintf("--etcd-endpoints=http://%s:2379", n.Gateway()),
+			"--subnet-file=" + n.subnetFile(),
+			"--state-dir=" + filepath.Join(n.dir, "state"),
+			"--iface=" + n.Addr().Addr().String(),
+		}
+		p.command(n.Name(), "flanneld %s %s=…/subnet.env %s=…/state %s &",
+			args[0], "--subnet-file", "--state-dir", args[3])
+		daemons[i], err = c.start("flanneld on "+n.Name(), n.Namespace, []string{"NOTIFY_SOCKET=" + s.path}, program, args...)
+		if err != nil {
+			return err
+		}
+	}
+	for i, s := range ready {
+		if err := s.wait(ctx, daemons[i], 15*time.Second); err != nil {
+			return err
+		}
+	}
+	p.line("all three said READY=1 after %d ms", time.Since(began).Milliseconds())
+	return nil
+}
+
+func (n *node) subnetFile() string { return filepath.Join(n.dir, "subnet.env") }
+
+// addContainers reads each host's subnet.env and makes the bridge and the
+// container that Docker would make from it.
+func (c *cluster) addContainers(ctx context.Context, p *printer) error {
+	for _, n := range c.nodes {
+		env, err := readEnv(n.subnetFile())
+		if err != nil {
+			return err
+		}
+		if n.subnet, err = netip.ParsePrefix(env["FLANNEL_SUBNET"]); err != nil {
+			return fmt.Errorf("parse FLANNEL_SUBNET of %s: %w", n.Name(), err)
+		}
+		var mtu int
+		if _, err := fmt.Sscan(env["FLANNEL_MTU"], &mtu); err != nil {
+			return fmt.Errorf("parse FLANNEL_MTU of %s: %w", n.Name(), err)
+		}
+		if n.container, err = n.Container("c1", n.subnet, mtu); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readEnv reads a file of KEY=value lines.
+func readEnv(name string) (map[string]string, error) {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	env := make(map[string]string)
+	for line := range strings.Lines(string(data)) {
+		if key, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok {
+			env[key] = value
+		}
+	}
+	return env, nil
+}
+
+// environ is the environment of everything the demo starts: the path alone, so
+// that no proxy and no FLANNELD_* setting of the caller's has a say.
+func environ() []string { return []string{"PATH=" + os.Getenv("PATH") + ":/usr/sbin:/sbin"} }
+
+// eventually calls f until it returns nil, and returns its last error if that
+// takes longer than the timeout or ctx ends.
+func eventually(ctx context.Context, timeout time.Duration, f func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := f()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-tick.C:
+		}
+	}
+}

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// newProcess returns a process that is over once its standard input is closed.
+func newProcess(t *testing.T) (p *process, end func()) {
+	t.Helper()
+	cmd := exec.Command("cat")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p = &process{name: "cat", cmd: cmd, done: make(chan struct{})}
+	go func() {
+		cmd.Wait()
+		close(p.done)
+	}()
+	t.Cleanup(func() {
+		in.Close()
+		<-p.done
+	})
+	return p, func() { in.Close() }
+}
+
+func TestNotifySocketWait(t *testing.T) {
+	for name, row := range map[string]struct {
+		datagrams []string
+		ends      bool
+		timeout   time.Duration
+		want      string // in the error; empty: none
+	}{
+		"ready":                 {datagrams: []string{"READY=1"}, timeout: time.Minute},
+		"among other lines":     {datagrams: []string{"STATUS=x\nREADY=1\n"}, timeout: time.Minute},
+		"after another":         {datagrams: []string{"STATUS=READY=1", "READY=1"}, timeout: time.Minute},
+		"not ready":             {datagrams: []string{"STATUS=READY=1", "READY=0"}, timeout: 50 * time.Millisecond, want: "no READY=1 within"},
+		"silent":                {timeout: 50 * time.Millisecond, want: "no READY=1 within"},
+		"process ends before":   {ends: true, timeout: time.Minute, want: "it ended: exit status 0"},
+		"process ends unready":  {datagrams: []string{"STATUS=x"}, ends: true, timeout: time.Minute, want: "it ended"},
+		"ready, timeout passed": {timeout: -1, want: "no READY=1 within"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, err := newNotifySocket(filepath.Join(t.TempDir(), "notify"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.close()
+			p, end := newProcess(t)
+			client, err := net.Dial("unixgram", s.path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer client.Close()
+			for _, d := range row.datagrams {
+				if _, err := client.Write([]byte(d)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if row.ends {
+				end()
+			}
+			err = s.wait(t.Context(), p, row.timeout)
+			if row.want == "" && err != nil || row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want)) {
+				t.Errorf("wait() = %v, want error with %q", err, row.want)
+			}
+		})
+	}
+}
+
+func TestReadEnv(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "subnet.env")
+	if err := os.WriteFile(name, []byte("FLANNEL_SUBNET=10.1.2.1/24\nnothing\nFLANNEL_MTU=1450\nX=a=b"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	got, err := readEnv(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{"FLANNEL_SUBNET": "10.1.2.1/24", "FLANNEL_MTU": "1450", "X": "a=b"}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("readEnv (-want +got):\n%s", d)
+	}
+}
+
+func TestRunRejects(t *testing.T) {
+	for name, args := range map[string][]string{
+		"unknown flag":   {"--nothing"},
+		"absent program": {"--flanneld=" + filepath.Join(t.TempDir(), "absent")},
+	} {
+		if err := run(context.Background(), args, t.Output()); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}

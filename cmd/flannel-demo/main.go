@@ -1,0 +1,109 @@
+// Command flannel-demo shows flanneld at work on one machine: three hosts (each
+// a network namespace), an etcd between them, a daemon on each and a container
+// behind each. It prints what an operator would look at and how fast packets
+// go, and leaves nothing behind. It needs root.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"flanneld/pkg/netlab"
+)
+
+// limit bounds one backend's showing. It takes about ten seconds; past this
+// something hangs.
+const limit = 45 * time.Second
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	os.Exit(status(run(ctx, os.Args[1:], os.Stdout)))
+}
+
+// status reports an error to the operator and returns the exit status.
+func status(err error) int {
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintln(os.Stderr, "error:", err)
+	return 1
+}
+
+func run(ctx context.Context, args []string, out io.Writer) error {
+	flags := flag.NewFlagSet("flannel-demo", flag.ContinueOnError)
+	program := flags.String("flanneld", "bin/flanneld", "daemon to run")
+	backends := flags.String("backend", "vxlan,host-gw", "backend types to show, one after the other")
+	seconds := flags.Int("seconds", 2, "duration of each throughput measurement")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if err := netlab.Supported(); err != nil {
+		return err
+	}
+	daemon, err := filepath.Abs(*program)
+	if err != nil {
+		return fmt.Errorf("locate flanneld: %w", err)
+	}
+	if _, err := os.Stat(daemon); err != nil {
+		return fmt.Errorf("locate flanneld (make build makes it): %w", err)
+	}
+	var results []result
+	for _, backend := range strings.Split(*backends, ",") {
+		r, err := show(ctx, out, daemon, backend, *seconds)
+		if err != nil {
+			return fmt.Errorf("show %s: %w", backend, err)
+		}
+		results = append(results, r...)
+	}
+	printResults(out, results)
+	return nil
+}
+
+// show builds a cluster, shows one backend in it and takes it down again.
+func show(ctx context.Context, out io.Writer, daemon, backend string, seconds int) (results []result, err error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	addrs, ok := underlays[backend]
+	if !ok {
+		return nil, fmt.Errorf("no such backend; there are vxlan and host-gw")
+	}
+	c, err := newCluster(addrs)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = c.close(err) }()
+
+	p := &printer{out: out}
+	p.title("%s: hosts %s", backend, strings.Join(addrs, ", "))
+	steps := []func(context.Context, *printer) error{
+		c.startEtcd,
+		func(ctx context.Context, p *printer) error { return c.configure(ctx, p, backend) },
+		func(ctx context.Context, p *printer) error { return c.startDaemons(ctx, p, daemon) },
+		c.addContainers,
+		func(ctx context.Context, p *printer) error { return c.showState(ctx, p, backend) },
+		c.showTraffic,
+	}
+	for _, step := range steps {
+		if err := step(ctx, p); err != nil {
+			return nil, err
+		}
+	}
+	return c.measure(ctx, p, backend, seconds)
+}
+
+// underlays has the hosts' addresses by backend type. vxlan crosses a router;
+// host-gw needs every host on one subnet, since it makes hosts each other's
+// gateways.
+var underlays = map[string][]string{
+	"vxlan":   {"192.168.1.11/24", "192.168.1.12/24", "192.168.2.11/24"},
+	"host-gw": {"192.168.1.11/24", "192.168.1.12/24", "192.168.1.13/24"},
+}

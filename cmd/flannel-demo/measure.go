@@ -65,9 +65,11 @@ func roundTrip(ctx context.Context, from netlab.Namespace, addr string) (float64
 // throughput returns what one TCP stream carries, in bits per second as the
 // receiver counts them.
 func (c *cluster) throughput(ctx context.Context, from, to netlab.Namespace, addr string, seconds int) (float64, error) {
-	if _, err := c.start("iperf3 in "+to.Namespace(), to, nil, "iperf3", "-s", "-1"); err != nil {
+	server, err := c.start("iperf3 in "+to.Namespace(), to, nil, "iperf3", "-s")
+	if err != nil {
 		return 0, err
 	}
+	defer func() { _ = server.stop() }()
 	var report struct {
 		End struct {
 			Received struct {
@@ -75,12 +77,18 @@ func (c *cluster) throughput(ctx context.Context, from, to netlab.Namespace, add
 			} `json:"sum_received"`
 		}
 	}
-	err := eventually(ctx, 5*time.Second, func() error {
+	err = eventually(ctx, 15*time.Second, func() error {
 		out, err := from.Command(ctx, "iperf3", "-c", addr, "-t", strconv.Itoa(seconds), "--json").Output()
 		if err != nil {
 			return fmt.Errorf("run iperf3 to %s: %w: %s", addr, err, out)
 		}
-		return json.Unmarshal(out, &report)
+		if err := json.Unmarshal(out, &report); err != nil {
+			return err
+		}
+		if report.End.Received.BitsPerSecond == 0 {
+			return fmt.Errorf("iperf3 to %s carried nothing: %s", addr, out)
+		}
+		return nil
 	})
 	return report.End.Received.BitsPerSecond, err
 }

@@ -26,12 +26,12 @@ const converge = 2 * time.Second
 
 // cluster is a real etcd and real hosts, each a network namespace.
 type cluster struct {
-	t   *testing.T
+	t   testing.TB
 	lab *netlab.Lab
 }
 
 // newCluster starts etcd beside the hosts' router.
-func newCluster(t *testing.T) *cluster {
+func newCluster(t testing.TB) *cluster {
 	t.Helper()
 	if err := netlab.Supported(); err != nil {
 		t.Skip(err)
@@ -245,7 +245,7 @@ func (n *node) ip(arg ...string) {
 }
 
 // eventually tries until f returns nil, for so long.
-func eventually(t *testing.T, within time.Duration, f func() error) {
+func eventually(t testing.TB, within time.Duration, f func() error) {
 	t.Helper()
 	var err error
 	for end := time.Now().Add(within); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {

@@ -77,6 +77,9 @@ func watchConfig(ctx context.Context, store subnet.Store, running subnet.Config,
 			}
 		}
 		pause.Reset()
+		if doc.Rev <= rev && pause.Wait(ctx) != nil { // returned early, without a change
+			return nil
+		}
 		rev = doc.Rev
 		if text != said && text != "" {
 			log.Warn("The network configuration in etcd has changed; restart to apply", "differs", text)

@@ -64,7 +64,8 @@ func serve(ctx context.Context, o options, log *slog.Logger) error {
 		return fmt.Errorf("Error fetching backend: %w", err)
 	}
 	d := &daemon{opts: o, cfg: cfg, rev: rev, store: store, backend: be, scope: scope, kernel: kern, underlay: underlay,
-		view: subnet.NewView(), ready: h.setReady, log: log, moved: make(chan struct{}, 1)}
+		view: subnet.NewView(), ready: h.setReady, log: log, moved: make(chan struct{}, 1),
+		passedOnce: make(chan struct{})}
 	return d.run(ctx, previous)
 }
 
@@ -89,6 +90,9 @@ type daemon struct {
 	// Only the loop's goroutine uses these.
 	handedOver subnet.Key // what subnet.env says
 	said       string     // the last STATUS
+
+	passedOnce chan struct{} // closed after the first pass
+	once       sync.Once
 }
 
 func (d *daemon) run(ctx context.Context, previous subnetEnv) error {
@@ -109,7 +113,15 @@ func (d *daemon) run(ctx context.Context, previous subnetEnv) error {
 	loop := backend.Loop{Backend: d.backend, Planes: d.planes, Changed: changed, Noticed: noticed,
 		Resync: d.opts.Resync, Done: d.passed, Log: d.log}
 	g.Go(func() error { return loop.Run(ctx) })
-	g.Go(func() error { return d.kernel.Watch(ctx, d.scope, d.underlay.Name, noticed) })
+	g.Go(func() error {
+		// The first pass makes thousands of changes: nobody needs to hear of them.
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-d.passedOnce:
+		}
+		return d.kernel.Watch(ctx, d.scope, d.underlay.Name, noticed)
+	})
 	g.Go(func() error { return d.backend.Run(ctx) })
 	g.Go(func() error { return subnet.Follow(ctx, d.store, d.view, seen.Rev, d.log) })
 	g.Go(func() error { return d.hold(ctx, request, lease) })
@@ -180,6 +192,7 @@ func (d *daemon) planes() []backend.Plane {
 // passed hands over to Docker once the datapath is in place. It runs in the
 // loop's goroutine.
 func (d *daemon) passed(p backend.Pass) error {
+	d.once.Do(func() { close(d.passedOnce) })
 	if !p.Forwarding {
 		return nil
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"testing"
 )
@@ -13,6 +14,13 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asDaemon) != "" {
 		_ = os.Unsetenv(asDaemon)
 		main()
+		return
+	}
+	if spec := os.Getenv(loadLeases); spec != "" {
+		if err := load(spec); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
 		return
 	}
 	os.Exit(m.Run())

@@ -83,14 +83,21 @@ func (s *Store) get(ctx context.Context, key string, recursive bool) (*client.Re
 
 // Config implements subnet.Store.
 func (s *Store) Config(ctx context.Context) (subnet.Document, error) {
+	doc, _, err := s.config(ctx)
+	return doc, err
+}
+
+// config also returns the store's revision at the time of reading.
+func (s *Store) config(ctx context.Context) (subnet.Document, subnet.Revision, error) {
 	r, err := s.get(ctx, s.configKey(), false)
 	if e, ok := apiError(err, client.ErrorCodeKeyNotFound); ok {
-		return subnet.Document{Rev: subnet.Revision(e.Index)}, &noConfig{err}
+		at := subnet.Revision(e.Index)
+		return subnet.Document{Rev: at}, at, &noConfig{err}
 	}
 	if err != nil {
-		return subnet.Document{}, err
+		return subnet.Document{}, 0, err
 	}
-	return subnet.Document{Raw: []byte(r.Node.Value), Rev: subnet.Revision(r.Node.ModifiedIndex)}, nil
+	return subnet.Document{Raw: []byte(r.Node.Value), Rev: subnet.Revision(r.Node.ModifiedIndex)}, subnet.Revision(r.Index), nil
 }
 
 // noConfig prints as etcd's error, which people search their logs for, and is

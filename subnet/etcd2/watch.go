@@ -135,10 +135,20 @@ func (s *Store) AwaitConfig(ctx context.Context, after subnet.Revision) (subnet.
 		return subnet.Document{}, err
 	}
 	defer p.close()
-	if _, err := p.next(ctx); err != nil && !errors.Is(err, errQuiet) && !errors.Is(err, subnet.ErrCompacted) {
-		return subnet.Document{}, err
+	for {
+		_, err := p.next(ctx)
+		lost := errors.Is(err, subnet.ErrCompacted)
+		if err != nil && !lost && !errors.Is(err, errQuiet) {
+			return subnet.Document{}, err
+		}
+		doc, at, err := s.config(ctx)
+		if !lost || err != nil || doc.Rev > after || uint64(at) < p.cursor {
+			return doc, err
+		}
+		// A busy store's history does not reach back to a document that has long
+		// been there: wait from where the store is now.
+		p.cursor = uint64(at)
 	}
-	return s.Config(ctx)
 }
 
 // Watch implements subnet.Store.

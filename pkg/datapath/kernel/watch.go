@@ -17,7 +17,8 @@ const pollInterval = 500 * time.Millisecond
 
 // Watch puts a token into wake, which has capacity one, whenever something
 // changes that the scope covers or that concerns the named underlay interface,
-// until ctx is done. Tokens carry no content: they mean "look again". A lost
+// until ctx is done; and once at the start, since changes before it went unseen.
+// Tokens carry no content: they mean "look again". A lost
 // notification is one too.
 func (k *Kernel) Watch(ctx context.Context, scope datapath.Scope, underlay string, wake chan<- struct{}) error {
 	s, err := open(unix.RTNLGRP_LINK, unix.RTNLGRP_NEIGH,
@@ -35,6 +36,13 @@ func (k *Kernel) Watch(ctx context.Context, scope datapath.Scope, underlay strin
 	}
 	f := filter{scope: scope, underlay: underlay, indexes: make(map[int]bool)}
 	f.learn()
+	signal := func() {
+		select {
+		case wake <- struct{}{}:
+		default:
+		}
+	}
+	signal()
 	for ctx.Err() == nil {
 		relevant := false
 		err := s.receive(func(h header, payload []byte) error {
@@ -51,10 +59,7 @@ func (k *Kernel) Watch(ctx context.Context, scope datapath.Scope, underlay strin
 			return fmt.Errorf("watch network changes: %w", err)
 		}
 		if relevant {
-			select {
-			case wake <- struct{}{}:
-			default:
-			}
+			signal()
 		}
 	}
 	return nil

@@ -19,8 +19,9 @@ define SUMMARY
 function field(name,   s) {
 	if (!match($$0, "\"" name "\":\"([^\"\\\\]|\\\\.)*\"")) return ""
 	s = substr($$0, RSTART + length(name) + 4, RLENGTH - length(name) - 5)
+	gsub(/\\\\/, "\001", s)
 	gsub(/\\u003c/, "<", s); gsub(/\\u003e/, ">", s); gsub(/\\u0026/, "\\&", s)
-	gsub(/\\n/, "\n", s); gsub(/\\t/, "\t", s); gsub(/\\"/, "\"", s); gsub(/\\\\/, "\\", s)
+	gsub(/\\n/, "\n", s); gsub(/\\t/, "\t", s); gsub(/\\"/, "\"", s); gsub(/\001/, "\\", s)
 	return s
 }
 !/^\{/ { print; next }
@@ -118,5 +119,5 @@ packages:
 	apt-get update -q; \
 	apt-get install -q -y --no-install-recommends $$missing; \
 	case "$$missing" in *etcd-server*) \
-		if [ -d /run/systemd/system ]; then systemctl disable --quiet etcd || :; fi;; \
+		if [ -d /run/systemd/system ]; then systemctl disable --quiet --now etcd || :; fi;; \
 	esac

@@ -1,7 +1,6 @@
 package netlab
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 )
@@ -55,11 +54,14 @@ func (h *Host) Container(name string, bridge netip.Prefix, mtu int) (*Container,
 	}
 	c := &Container{Namespace: ns, addr: netip.PrefixFrom(addr, bridge.Bits())}
 	h.containers[name] = c
-	if err := errors.Join(
-		plug(h.Namespace, "ve-"+name, Bridge, ns, mtu),
-		c.ip("addr", "add", c.addr.String(), "dev", Uplink),
-		c.ip("route", "add", "default", "via", bridge.Addr().String()),
-	); err != nil {
+	err = plug(h.Namespace, "ve-"+name, Bridge, ns, mtu)
+	if err == nil {
+		err = c.ipAll(
+			[]string{"addr", "add", c.addr.String(), "dev", Uplink},
+			[]string{"route", "add", "default", "via", bridge.Addr().String()},
+		)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("add container %s to %s: %w", name, h.label, err)
 	}
 	return c, nil

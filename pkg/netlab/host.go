@@ -51,11 +51,14 @@ func (l *Lab) Host(name, addr string) (*Host, error) {
 	}
 	h := &Host{Namespace: ns, lab: l, label: name, addr: a, containers: make(map[string]*Container)}
 	l.hosts[name] = h
-	if err := errors.Join(
-		plug(l.sw.Namespace, "to-"+name, bridge, ns, 0),
-		h.ip("addr", "add", a.String(), "dev", Uplink),
-		h.ip("route", "add", "default", "via", h.Gateway().String()),
-	); err != nil {
+	err = plug(l.sw.Namespace, "to-"+name, bridge, ns, 0)
+	if err == nil {
+		err = h.ipAll(
+			[]string{"addr", "add", a.String(), "dev", Uplink},
+			[]string{"route", "add", "default", "via", h.Gateway().String()},
+		)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("add host %s: %w", name, err)
 	}
 	return h, nil
@@ -78,6 +81,9 @@ func (h *Host) Gateway() netip.Addr { return h.addr.Masked().Addr().Next() }
 // processes first; Reboot returns an error, having done the rest, if there are
 // any in a container.
 func (h *Host) Reboot(patterns ...string) error {
+	if h == h.lab.sw {
+		return errors.New("reboot the switch: it is no host")
+	}
 	var errs []error
 	for name, c := range h.containers {
 		errs = append(errs, h.lab.remove(c.name))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os/exec"
 	"strings"
+	"syscall"
 )
 
 // Namespace is a network namespace that has a name in /run/netns.
@@ -73,6 +74,9 @@ func run(program string, arg ...string) error {
 func output(program string, arg ...string) (string, error) {
 	var stdout, stderr bytes.Buffer
 	cmd := exec.Command(program, arg...)
+	// An interrupt from the terminal goes to the whole foreground group; it
+	// must not stop the clean-up that the caller does because of it.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
 	if err == nil {

@@ -182,6 +182,16 @@ func TestRebootRemovesWhatWasAdded(t *testing.T) {
 	}
 }
 
+func TestSwitchIsNoHost(t *testing.T) {
+	l := newLab(t)
+	if err := l.Switch().Reboot(); err == nil {
+		t.Error("the switch was rebooted")
+	}
+	if _, err := l.Switch().Container("c1", netip.MustParsePrefix("10.100.5.1/24"), 1500); err == nil {
+		t.Error("the switch got a container")
+	}
+}
+
 func TestCloseNamesProcessesLeft(t *testing.T) {
 	l := newLab(t)
 	a := newHost(t, l, "a", "192.168.1.11/24")

@@ -196,11 +196,11 @@ func readEnv(name string) (map[string]string, error) {
 // that no proxy and no FLANNELD_* setting of the caller's has a say.
 func environ() []string { return []string{"PATH=" + os.Getenv("PATH") + ":/usr/sbin:/sbin"} }
 
-// eventually calls f until it returns nil, and returns its last error if that
-// takes longer than the timeout or ctx ends.
+// eventually calls f until it returns nil. It returns f's last error if that
+// takes longer than the timeout, and with it ctx's if that ends.
 func eventually(ctx context.Context, timeout time.Duration, f func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
+	late := time.NewTimer(timeout)
+	defer late.Stop()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -210,6 +210,8 @@ func eventually(ctx context.Context, timeout time.Duration, f func() error) erro
 		}
 		select {
 		case <-ctx.Done():
+			return errors.Join(ctx.Err(), err)
+		case <-late.C:
 			return err
 		case <-tick.C:
 		}

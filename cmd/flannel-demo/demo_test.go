@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"net"
 	"os"
 	"os/exec"
@@ -102,6 +103,55 @@ func TestRunRejects(t *testing.T) {
 	} {
 		if err := run(context.Background(), args, t.Output()); err == nil {
 			t.Errorf("%s: no error", name)
+		}
+	}
+}
+
+func TestEventually(t *testing.T) {
+	boom := errors.New("boom")
+	canceled, cancel := context.WithCancel(t.Context())
+	cancel()
+	for name, row := range map[string]struct {
+		ctx      context.Context
+		timeout  time.Duration
+		failures int
+		want     error
+	}{
+		"at once":      {t.Context(), time.Minute, 0, nil},
+		"after two":    {t.Context(), time.Minute, 2, nil},
+		"too late":     {t.Context(), 120 * time.Millisecond, 1 << 30, boom},
+		"stopped":      {canceled, time.Minute, 1 << 30, context.Canceled},
+		"just in time": {canceled, time.Minute, 0, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			calls := 0
+			err := eventually(row.ctx, row.timeout, func() error {
+				if calls++; calls > row.failures {
+					return nil
+				}
+				return boom
+			})
+			if !errors.Is(err, row.want) {
+				t.Errorf("eventually() = %v, want %v", err, row.want)
+			}
+		})
+	}
+}
+
+func TestParseReport(t *testing.T) {
+	for name, row := range map[string]struct {
+		report string
+		want   float64
+		err    string
+	}{
+		"measured":         {`{"end":{"sum_received":{"bits_per_second":6.5e9}}}`, 6.5e9, ""},
+		"refused, exits 0": {`{"start":{"connected":[]},"intervals":[],"end":{},"error":"unable to connect to server: Connection refused"}`, 0, "refused"},
+		"nothing received": {`{"end":{"sum_received":{"bits_per_second":0}}}`, 0, "nothing"},
+		"no JSON":          {`iperf3: error`, 0, "parse"},
+	} {
+		got, err := parseReport([]byte(row.report))
+		if got != row.want || (err == nil) != (row.err == "") || err != nil && !strings.Contains(err.Error(), row.err) {
+			t.Errorf("%s: parseReport() = %v, %v; want %v, error with %q", name, got, err, row.want, row.err)
 		}
 	}
 }

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"time"
 
 	"flanneld/pkg/backoff"
@@ -14,41 +16,54 @@ import (
 // Request says what lease a host wants.
 type Request struct {
 	Config   Config
-	Lease    Lease         // what to publish; its subnets are not set
+	Lease    Lease         // what to publish; its subnets are not set. The IPv4 PublicIP is the host's identity
 	Previous Key           // the subnets of the last run; zero if not known
 	TTL      time.Duration // zero: DefaultTTL
 }
 
 // Acquire takes a lease: the host's own, found by its PublicIP, else the
 // previous subnet if it is free, else a random free one. It tries until it has
-// one or ctx is done. The leases that it saw, without this one, are returned
-// too; following them from their revision misses nothing.
+// one or ctx is done, whose error it then returns; a network that is full is
+// waited for as a store that does not answer is. The snapshot has the host's
+// lease in it, and following it from its revision misses nothing.
 //
 // Another host's lease is never written. If the outcome of a write is not known
 // the next listing decides, by owner.
 func Acquire(ctx context.Context, store Store, r Request, log *slog.Logger) (Lease, Snapshot, error) {
+	if !r.Lease.V4.PublicIP.IsValid() {
+		return Lease{}, Snapshot{}, errors.New("acquire lease: the host has no PublicIP to be known by")
+	}
 	if r.TTL == 0 {
 		r.TTL = DefaultTTL
 	}
-	t := trouble{log: log, what: "Failed to acquire subnet"}
-	pause := backoff.Backoff{}
+	a := acquirer{Request: r, store: store, log: log, refused: make(map[Key]int)}
+	down := trouble{log: log, back: "etcd is back"}
+	full := trouble{log: log, back: "A subnet has become free"}
+	pause, race := backoff.Backoff{}, backoff.Backoff{Min: 10 * time.Millisecond, Max: 500 * time.Millisecond}
 	for {
-		lease, seen, err := acquireOnce(ctx, store, r, log)
-		if err == nil {
-			t.over()
+		lease, seen, err := a.once(ctx)
+		wait := &pause
+		switch {
+		case err == nil:
+			down.over()
+			full.over()
 			log.Info(fmt.Sprintf("Allocated lease (ip: %s ipv6: %s) to current node (%s)",
 				lease.V4.Subnet, orNone(lease.V6.Subnet), r.Lease.V4.PublicIP))
 			return lease, seen, nil
-		}
-		if ctx.Err() != nil {
+		case ctx.Err() != nil:
 			return Lease{}, Snapshot{}, ctx.Err()
-		}
-		if errors.Is(err, ErrTaken) || errors.Is(err, ErrLost) || errors.Is(err, errAgain) {
+		case errors.Is(err, ErrTaken), errors.Is(err, ErrLost), errors.Is(err, errAgain):
 			log.Debug("Lost a race for a subnet; choosing again", "err", err)
-		} else {
-			t.failed(err)
+			pause.Reset()
+			wait = &race
+		case errors.Is(err, ErrFull):
+			down.over()
+			full.failed(fmt.Sprintf("Failed to acquire subnet: %v; waiting for one to become free", err),
+				"hint", "widen Network, or delete the leases of hosts that are gone")
+		default:
+			down.failed(fmt.Sprintf("Failed to acquire subnet: %v; trying again", err))
 		}
-		if err := pause.Wait(ctx); err != nil {
+		if err := wait.Wait(ctx); err != nil {
 			return Lease{}, Snapshot{}, err
 		}
 	}
@@ -57,93 +72,133 @@ func Acquire(ctx context.Context, store Store, r Request, log *slog.Logger) (Lea
 // errAgain: something was cleared out of the way; list and decide again.
 var errAgain = errors.New("leases have changed")
 
-func acquireOnce(ctx context.Context, store Store, r Request, log *slog.Logger) (Lease, Snapshot, error) {
-	leases, rev, err := store.Leases(ctx)
+// stubborn is how often a key is refused before it counts as taken although no
+// lease is listed there: more than a race explains, so it holds what is none.
+const stubborn = 3
+
+// acquirer is the state of Acquire.
+type acquirer struct {
+	Request
+	store   Store
+	log     *slog.Logger
+	refused map[Key]int // how often Create found a key taken
+	last    step        // that was logged
+}
+
+// once lists, decides and does one step.
+func (a *acquirer) once(ctx context.Context) (Lease, Snapshot, error) {
+	leases, rev, err := a.store.Leases(ctx)
 	if err != nil {
 		return Lease{}, Snapshot{}, fmt.Errorf("list leases: %w", err)
 	}
-	s, err := decide(leases, r)
+	s, err := decide(leases, a.junk(), a.Request, nil)
 	if err != nil {
+		clear(a.refused) // perhaps they have become free
 		return Lease{}, Snapshot{}, err
 	}
-	s.log(r, log)
-	var lease Lease
+	a.say(s)
+	lease := s.lease
 	switch s.do {
 	case drop:
-		if err := store.Delete(ctx, s.lease); err != nil {
+		if err := a.store.Delete(ctx, s.lease); err != nil {
 			return Lease{}, Snapshot{}, err
 		}
 		return Lease{}, Snapshot{}, errAgain
 	case adopt:
-		ttl := r.TTL
+		ttl := a.TTL
 		if s.lease.Reserved() {
 			ttl = 0
 		}
-		lease, err = store.Renew(ctx, s.lease, ttl)
-	default:
-		lease, err = store.Create(ctx, s.lease, r.TTL)
+		lease, err = a.store.Renew(ctx, s.lease, ttl)
+	case reuse, create:
+		lease, err = a.store.Create(ctx, s.lease, a.TTL)
+		if errors.Is(err, ErrTaken) {
+			a.refused[s.lease.Key()]++
+		}
 	}
-	return lease, Snapshot{leases, rev}, err
+	if err != nil {
+		return Lease{}, Snapshot{}, err
+	}
+	leases = slices.DeleteFunc(leases, func(l Lease) bool { return l.Key() == lease.Key() })
+	return lease, Snapshot{append(leases, lease), rev}, nil
+}
+
+// junk returns the keys that exist, say the store's answers, and are no leases.
+func (a *acquirer) junk() []Key {
+	var keys []Key
+	for k, times := range a.refused {
+		if times >= stubborn {
+			keys = append(keys, k)
+		}
+	}
+	return keys
 }
 
 // step is what a host does next on its way to a lease.
 type step struct {
 	do    action
-	lease Lease
-	taken Lease // who has the previous subnet, if somebody else has
+	lease Lease // to write or, if do is drop, to delete
+	taken Lease // who has the previous subnet; zero if nobody has
 }
 
 type action int
 
 const (
-	adopt  action = iota // write our value over our own key
-	drop                 // delete our own key: the configuration has changed
-	reuse                // create the previous subnet's key
-	create               // create a random one
+	adopt  action = iota + 1 // write our value over our own key
+	drop                     // delete our own key: the configuration has changed
+	reuse                    // create the previous subnet's key
+	create                   // create a random one
 )
 
-// decide chooses the next step from all leases.
-func decide(leases []Lease, r Request) (step, error) {
-	var own []Lease
+// decide chooses the next step from all leases and the keys that are taken by
+// what is no lease. It returns ErrFull if there is nothing to choose from. A nil
+// rnd is the shared source.
+func decide(leases []Lease, junk []Key, r Request, rnd *rand.Rand) (step, error) {
+	var ours, unfit []Lease
 	for _, l := range leases {
-		if l.V4.PublicIP == r.Lease.V4.PublicIP {
-			own = append(own, l)
+		switch {
+		case l.V4.PublicIP != r.Lease.V4.PublicIP:
+		case r.Config.compatible(l.Key()):
+			ours = append(ours, l)
+		default:
+			unfit = append(unfit, l)
 		}
 	}
-	for _, l := range own {
-		if !r.Config.compatible(l.Key()) {
-			return step{do: drop, lease: l}, nil
+	if len(ours) > 0 {
+		l := slices.MinFunc(ours, Lease.Compare)
+		if i := slices.IndexFunc(ours, func(o Lease) bool { return o.Key() == r.Previous }); i >= 0 {
+			l = ours[i]
 		}
+		adopted := r.at(l.Key())
+		adopted.Rev, adopted.Expires = l.Rev, l.Expires
+		return step{do: adopt, lease: adopted}, nil
 	}
-	if len(own) > 0 {
-		l := own[0]
-		for _, o := range own {
-			if o.Key() == r.Previous {
-				l = o
-			}
-		}
-		ours := r.at(l.Key())
-		ours.Rev, ours.Expires = l.Rev, l.Expires
-		return step{do: adopt, lease: ours}, nil
+	if len(unfit) > 0 {
+		return step{do: drop, lease: unfit[0]}, nil
 	}
-	var taken4, taken6 []netip.Prefix
+	for _, k := range junk {
+		var l Lease
+		l.V4.Subnet, l.V6.Subnet = k.V4, k.V6
+		leases = append(slices.Clip(leases), l)
+	}
 	var s step
-	for _, l := range leases {
-		taken4, taken6 = append(taken4, l.V4.Subnet), append(taken6, l.V6.Subnet)
+	taken4, taken6 := make([]netip.Prefix, len(leases)), make([]netip.Prefix, len(leases))
+	for i, l := range leases {
+		taken4[i], taken6[i] = l.V4.Subnet, l.V6.Subnet
 		if overlaps(l.V4.Subnet, r.Previous.V4) || overlaps(l.V6.Subnet, r.Previous.V6) {
 			s.taken = l
 		}
 	}
-	if s.taken.V4.IsZero() && r.Config.compatible(r.Previous) {
+	if s.taken.Key() == (Key{}) && r.Config.compatible(r.Previous) {
 		return step{do: reuse, lease: r.at(r.Previous)}, nil
 	}
 	var k Key
 	var err error
-	if k.V4, err = Free(r.Config.V4, taken4); err != nil {
+	if k.V4, err = Free(r.Config.V4, taken4, rnd); err != nil {
 		return step{}, err
 	}
 	if r.Config.V6.Enabled() {
-		if k.V6, err = Free(r.Config.V6, taken6); err != nil {
+		if k.V6, err = Free(r.Config.V6, taken6, rnd); err != nil {
 			return step{}, err
 		}
 	}
@@ -155,7 +210,7 @@ func overlaps(a, b netip.Prefix) bool { return a.IsValid() && b.IsValid() && a.O
 
 // compatible reports whether a lease on k is one that the configuration allows.
 func (c Config) compatible(k Key) bool {
-	return c.V4.Contains(k.V4) && (k.V6.IsValid() == c.V6.Enabled()) && (!k.V6.IsValid() || c.V6.Contains(k.V6))
+	return c.V4.Contains(k.V4) && k.V6.IsValid() == c.V6.Enabled() && (!k.V6.IsValid() || c.V6.Contains(k.V6))
 }
 
 // at returns the lease that the request wants, on the given subnets.
@@ -165,25 +220,34 @@ func (r Request) at(k Key) Lease {
 	return l
 }
 
-// log says what is about to be done, in the original's words.
-func (s step) log(r Request, log *slog.Logger) {
-	ip := r.Lease.V4.PublicIP
+// say logs what is about to be done, in the original's words (CONTRACT 7.2),
+// unless it is what was tried last time.
+func (a *acquirer) say(s step) {
+	same := s.do == a.last.do && (s.do == create || s.lease.Key() == a.last.lease.Key())
+	if a.last = s; same {
+		return
+	}
+	ip := a.Lease.V4.PublicIP
 	switch s.do {
 	case adopt:
-		log.Info(fmt.Sprintf("Found lease (%s) for current IP (%s), reusing", s.lease.Key(), ip))
+		a.log.Info(fmt.Sprintf("Found lease (%s) for current IP (%s), reusing", s.lease.Key(), ip))
 	case drop:
-		log.Info(fmt.Sprintf("Found lease (%s) for current IP (%s) but not compatible with current config, deleting", s.lease.Key(), ip))
+		a.log.Info(fmt.Sprintf("Found lease (%s) for current IP (%s) but not compatible with current config, deleting", s.lease.Key(), ip))
 	case reuse:
-		log.Info(fmt.Sprintf("Found previously leased subnet (%s), reusing", s.lease.Key()))
+		a.log.Info(fmt.Sprintf("Found previously leased subnet (%s), reusing", s.lease.Key()))
 	case create:
 		switch {
-		case !s.taken.V4.IsZero():
-			log.Warn(fmt.Sprintf("Previously leased subnet (%s) is leased to another host, taking another", r.Previous),
-				"PublicIP", s.taken.V4.PublicIP)
-		case r.Previous.V4.IsValid():
-			log.Warn(fmt.Sprintf("Previously leased subnet (%s) not compatible with the Etcd network config, ignoring", r.Previous))
+		case s.taken.Key() != (Key{}):
+			a.log.Warn(fmt.Sprintf("Previously leased subnet (%s) is leased to another host, taking another", a.Previous),
+				"by", s.taken.V4.PublicIP, "subnet", s.taken.Key())
+		case a.Previous != (Key{}):
+			a.log.Error(fmt.Sprintf("Previously leased subnet (%s) not compatible with the Etcd network config, ignoring", a.Previous))
 		}
-		log.Info(fmt.Sprintf("Picking subnet in range %s ... %s", r.Config.V4.Min, r.Config.V4.Max))
+		for _, f := range []Range{a.Config.V4, a.Config.V6} {
+			if f.Enabled() {
+				a.log.Info(fmt.Sprintf("Picking subnet in range %s ... %s", f.Min, f.Max))
+			}
+		}
 	}
 }
 

@@ -12,15 +12,18 @@ import (
 // ErrFull: every subnet between SubnetMin and SubnetMax is leased.
 var ErrFull = errors.New("out of subnets")
 
-// Free returns a subnet of r that overlaps none of those taken, each with the
-// same chance: hosts that start together then rarely want the same one.
-func Free(r Range, taken []netip.Prefix) (netip.Prefix, error) {
+// Free returns a subnet of r that overlaps none of those taken, which may be of
+// any length, each with the same chance: hosts that start together then rarely
+// want the same one. It returns ErrFull if there is none. It counts free
+// subnets without listing them, so a pool of any size costs what sorting those
+// taken costs. A nil rnd is the shared source.
+func Free(r Range, taken []netip.Prefix, rnd *rand.Rand) (netip.Prefix, error) {
 	total := new(big.Int).Add(r.slot(r.Max), big.NewInt(1))
 	gaps, free := r.gaps(taken, total)
 	if free.Sign() == 0 {
-		return netip.Prefix{}, fmt.Errorf("%w: all %s of %s to %s are leased", ErrFull, total, r.Min, r.Max)
+		return netip.Prefix{}, fmt.Errorf("%w: %s of %s from %s to %s are taken", ErrFull, total, total, r.Min, r.Max)
 	}
-	nth := randBelow(free)
+	nth := randBelow(free, rnd)
 	for _, g := range gaps {
 		size := new(big.Int).Sub(g.end, g.start)
 		if nth.Cmp(size) < 0 {
@@ -82,13 +85,20 @@ func (r Range) at(slot *big.Int) netip.Prefix {
 	return netip.PrefixFrom(a, r.SubnetLen)
 }
 
-// randBelow returns a random number below n; beyond 63 bits it is as good as
-// uniform.
-func randBelow(n *big.Int) *big.Int {
-	if n.IsInt64() {
-		return big.NewInt(rand.Int64N(n.Int64()))
+// randBelow returns a random number below n, which is at most 2^127. Beyond 63
+// bits it takes 64 bits more than needed, so no value is favoured by more than
+// one part in 2^64.
+func randBelow(n *big.Int, rnd *rand.Rand) *big.Int {
+	below, word := rand.Int64N, rand.Uint64
+	if rnd != nil {
+		below, word = rnd.Int64N, rnd.Uint64
 	}
-	wide := new(big.Int).SetUint64(rand.Uint64())
-	wide.Lsh(wide, 64).Add(wide, new(big.Int).SetUint64(rand.Uint64()))
+	if n.IsInt64() {
+		return big.NewInt(below(n.Int64()))
+	}
+	wide := new(big.Int)
+	for range 3 {
+		wide.Lsh(wide, 64).Or(wide, new(big.Int).SetUint64(word()))
+	}
 	return wide.Mod(wide, n)
 }

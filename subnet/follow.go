@@ -9,27 +9,40 @@ import (
 	"flanneld/pkg/backoff"
 )
 
-// reminder is how often a trouble that lasts is logged again.
-const reminder = 5 * time.Minute
+const (
+	// reminder is how often a trouble that lasts is logged again.
+	reminder = 5 * time.Minute
+	// settled is how long a trouble that comes back soon must last to be worth
+	// a line before the reminder.
+	settled = 10 * time.Second
+	// healthy is how long a watch must have lasted for the next failure to be
+	// one of its own and not the last one's continuation.
+	healthy = time.Minute
+)
 
 // Follow keeps the View equal to the store's leases, from the revision on that
-// the View holds, until ctx is done. Whatever happens to the store the View
-// keeps what was known last.
+// the View holds, until ctx is done, and then returns nil. Whatever happens to
+// the store, the View keeps what was known last: only an answer removes a
+// lease.
 func Follow(ctx context.Context, store Store, v *View, from Revision, log *slog.Logger) error {
 	log.Info("Watching for new subnet leases")
-	t := trouble{log: log, what: "Watch of subnet leases failed"}
+	t := trouble{log: log, back: "etcd is back; subnet leases are read again"}
 	var pause backoff.Backoff
 	for {
 		started := time.Now()
 		err := watch(ctx, store, v, from)
+		lasted := time.Since(started)
+		if lasted >= healthy {
+			pause.Reset()
+		}
+		if errors.Is(err, ErrCompacted) && lasted >= time.Second {
+			// A busy store does this at any time, and the answer is there at once.
+			log.Info("Watch of subnet leases failed because etcd index outside history window; listing again")
+			err = nil
+		}
 		for ctx.Err() == nil {
-			if errors.Is(err, ErrCompacted) {
-				log.Info("Watch of subnet leases failed because etcd index outside history window; listing again")
-			} else {
-				t.failed(err)
-				if time.Since(started) > time.Minute {
-					pause.Reset()
-				}
+			if err != nil {
+				t.failed("Watch of subnet leases failed, etcd unreachable; traffic goes on with what is known", "err", err)
 				if pause.Wait(ctx) != nil {
 					break
 				}
@@ -58,29 +71,31 @@ func watch(ctx context.Context, store Store, v *View, from Revision) error {
 	return errors.New("the watch ended")
 }
 
-// trouble logs an outage once when it begins, now and then while it lasts, and
-// when it is over.
+// trouble logs an outage when it begins, at each reminder while it lasts, and
+// when it is over. One that comes and goes is logged as often as one that lasts.
 type trouble struct {
 	log   *slog.Logger
-	what  string
+	back  string    // what is said when it is over; empty: nothing
 	since time.Time // zero: there is none
-	said  time.Time
+	said  time.Time // when it, or the one before, was last logged
+	told  bool      // this one was logged
 }
 
-func (t *trouble) failed(err error) {
+func (t *trouble) failed(msg string, args ...any) {
 	now := time.Now()
 	if t.since.IsZero() {
 		t.since = now
 	}
-	if t.said.IsZero() || now.Sub(t.said) >= reminder {
-		t.said = now
-		t.log.Error(t.what+"; trying again", "err", err, "for", now.Sub(t.since).Round(time.Second))
+	lasts := now.Sub(t.since)
+	if t.said.IsZero() || now.Sub(t.said) >= reminder || !t.told && lasts >= settled {
+		t.said, t.told = now, true
+		t.log.Error(msg, append(args, "for", lasts.Round(time.Second))...)
 	}
 }
 
 func (t *trouble) over() {
-	if !t.since.IsZero() {
-		t.log.Info("etcd answers again", "after", time.Since(t.since).Round(time.Millisecond))
+	if t.told && t.back != "" {
+		t.log.Info(t.back, "after", time.Since(t.since).Round(time.Millisecond))
 	}
-	t.since, t.said = time.Time{}, time.Time{}
+	t.since, t.told = time.Time{}, false
 }

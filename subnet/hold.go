@@ -12,20 +12,25 @@ import (
 
 // Holding says how a lease is held.
 type Holding struct {
-	TTL    time.Duration // zero: DefaultTTL
-	Margin time.Duration // how long before the expiry it is renewed; zero: an hour
-	View   *View         // followed by somebody else
-	Log    *slog.Logger
+	TTL     time.Duration // zero: DefaultTTL
+	Margin  time.Duration // how long before the expiry to renew; zero: an hour, as all releases do
+	Since   time.Time     // when the lease was sent to the store, or earlier; zero: now
+	View    *View         // of all leases, followed by somebody else
+	Log     *slog.Logger
+	Renewed func(Lease) // called after each write of ours; may be nil
 }
 
 const (
 	defaultMargin = time.Hour
-	renewRetry    = time.Minute // the longest pause between tries to renew
+	renewRetry    = time.Minute // the longest pause between tries, as in all releases
 )
 
-// Hold keeps a lease until ctx is done, and then returns nil. A reservation is
-// only watched. If the key goes away it is created again at once. It returns
-// ErrLost, and has not touched the key, if another host has it.
+// Hold keeps a lease until ctx is done, and then returns nil. If its key goes
+// away it is created again at once; no outage of the store, however long, ends
+// it. It returns ErrLost, and has not touched the key, if another host has it.
+//
+// A reservation is watched like any lease, but never renewed and never given a
+// time to live.
 func Hold(ctx context.Context, store Store, l Lease, h Holding) error {
 	if h.TTL == 0 {
 		h.TTL = DefaultTTL
@@ -33,31 +38,42 @@ func Hold(ctx context.Context, store Store, l Lease, h Holding) error {
 	if h.Margin == 0 {
 		h.Margin = defaultMargin
 	}
-	k := keeper{Holding: h, store: store, lease: l, due: renewal(time.Now(), h),
-		trouble: trouble{log: h.Log, what: "Error renewing lease"},
+	if h.Since.IsZero() {
+		h.Since = time.Now()
+	}
+	k := keeper{Holding: h, store: store, lease: l, due: h.Since.Add(h.lead(h.TTL)),
+		trouble: trouble{log: h.Log, back: "etcd is back; the lease is safe"},
+		rivalry: trouble{log: h.Log}, // nothing tells that it is over: our own write only hides it
 		pause:   backoff.Backoff{Min: time.Second, Max: renewRetry}}
-	changed := h.View.Subscribe()
+	changed := h.View.subscribe(l.Key())
+	defer h.View.unsubscribe(changed)
 	k.announce()
-	for {
-		if err := k.check(ctx); err != nil {
+	for ctx.Err() == nil {
+		if err := k.check(); err != nil {
 			return err
 		}
-		timer := time.NewTimer(time.Until(k.due))
-		if k.lease.Reserved() {
-			timer.Stop()
+		var due <-chan time.Time
+		if k.next != renewing || !k.lease.Reserved() {
+			due = time.After(time.Until(k.due))
 		}
 		select {
 		case <-ctx.Done():
-			timer.Stop()
-			return nil
 		case <-changed:
-		case <-timer.C:
-			if err := k.renew(ctx); err != nil {
+		case <-due:
+			if err := k.act(ctx); err != nil {
 				return err
 			}
 		}
-		timer.Stop()
 	}
+	return nil
+}
+
+// lead returns how long after a write with this life to renew.
+func (h Holding) lead(life time.Duration) time.Duration {
+	if life > h.Margin {
+		return life - h.Margin
+	}
+	return max(life/2, time.Second)
 }
 
 // keeper is the state of Hold.
@@ -65,121 +81,186 @@ type keeper struct {
 	Holding
 	store   Store
 	lease   Lease     // as last written or read
-	due     time.Time // of the next renewal, by the local clock
-	seen    bool      // the View has had our key
-	rival   Lease     // the claim on our key that was complained about
-	trouble trouble
+	next    task      // what is done when it is due
+	due     time.Time // by the local, monotonic clock
+	seen    bool      // the View has had our key since we created it
+	refused bool      // our key exists, says the store's answer to Create
+	trouble trouble   // with the store
+	rivalry trouble   // with a host that has our PublicIP
 	pause   backoff.Backoff
 }
 
-// renewal returns when to renew what was written at the given time. It goes by
-// the time of sending and not by the server's clock, so it is never too late.
-func renewal(sent time.Time, h Holding) time.Time {
-	return sent.Add(max(h.TTL-h.Margin, h.TTL/2))
-}
+type task int
 
-func (k *keeper) announce() {
-	if !k.lease.Reserved() {
-		k.Log.Info(fmt.Sprintf("Waiting for %s to renew lease", time.Until(k.due).Round(time.Second)))
+const (
+	renewing task = iota
+	settling      // find out who has the key
+	retaking      // create the key, which is gone
+)
+
+func (k *keeper) act(ctx context.Context) error {
+	switch k.next {
+	case settling:
+		return k.settle(ctx)
+	case retaking:
+		k.retake(ctx)
+	default:
+		k.renew(ctx)
 	}
+	return nil
 }
 
 // check compares what the View has under our key with what we wrote.
-func (k *keeper) check(ctx context.Context) error {
-	now, ok := k.View.Get(k.lease.Key())
+func (k *keeper) check() error {
+	now, rev, ok := k.View.at(k.lease.Key())
+	stale := now.Rev < k.lease.Rev
 	switch {
-	case !ok && !k.seen:
+	case !ok && !k.seen && rev < k.lease.Rev:
 		return nil // our own write is still on its way
-	case !ok:
-		return k.recreate(ctx)
+	case !ok && k.next == renewing:
+		k.Log.Warn("Lease has gone from etcd; taking the same subnet again", "subnet", k.lease.Key())
+		k.next, k.due = retaking, time.Now()
+		return nil
+	case !ok || stale && now.V4.PublicIP == k.lease.V4.PublicIP:
+		return nil
+	case stale:
+		// Either the View is behind or the store was wiped and counts anew.
+		if k.next == renewing {
+			k.next, k.due = settling, time.Now()
+		}
+		return nil
 	}
 	k.seen = true
 	return k.compare(now)
 }
 
+// compare takes what the store has under our key for the truth.
 func (k *keeper) compare(now Lease) error {
-	switch {
-	case now.Rev < k.lease.Rev:
-		return nil // older than what we wrote
-	case now.V4.PublicIP != k.lease.V4.PublicIP:
+	if now.V4.PublicIP != k.lease.V4.PublicIP {
 		return fmt.Errorf("%w: %s is leased to %s now", ErrLost, k.lease.Key(), now.V4.PublicIP)
-	case now.SameClaim(k.lease):
+	}
+	if k.next != renewing {
+		k.next, k.due = renewing, time.Now().Add(k.pause.Next())
+	}
+	if now.SameClaim(k.lease) {
+		if now.Rev != k.lease.Rev && !now.Reserved() {
+			// Written for us by somebody else, perhaps to expire earlier.
+			if due := time.Now().Add(k.lead(time.Until(now.Expires))); due.Before(k.due) {
+				k.due = due
+			}
+		}
 		k.lease = now
 		return nil
 	}
-	// Somebody with our address writes our key. Writing it back at once would
-	// start a fight that neither wins.
-	if !k.rival.SameClaim(now) {
-		k.rival = now
-		k.Log.Error("Another host publishes the same PublicIP as this one; traffic goes to one of them only. "+
-			"Give each host its own with --public-ip or --iface",
-			"PublicIP", now.V4.PublicIP, "subnet", now.Key(), "theirs", now.V4.Data, "ours", k.lease.V4.Data)
-	}
-	k.lease.Rev = now.Rev
+	// Writing it back at once would start a fight that neither wins: our value
+	// waits for the regular renewal.
+	k.rivalry.failed("Another host publishes our PublicIP, and only one of the two gets traffic; "+
+		"give each its own with --public-ip or --iface", "PublicIP", now.V4.PublicIP, "subnet", now.Key(),
+		"theirs", now.data(), "ours", k.lease.data())
+	k.lease.Rev, k.lease.Expires = now.Rev, now.Expires
 	return nil
 }
 
-// recreate takes the same subnet back after its key went away.
-func (k *keeper) recreate(ctx context.Context) error {
-	k.Log.Warn("Lease has gone from etcd; taking the same subnet again", "subnet", k.lease.Key())
-	for {
-		sent := time.Now()
-		l, err := k.store.Create(ctx, k.lease, k.TTL)
-		switch {
-		case err == nil:
-			k.written(l, sent)
-			return nil
-		case errors.Is(err, ErrTaken):
-			return k.reread(ctx)
-		case ctx.Err() != nil:
-			return nil
-		}
-		k.trouble.failed(err)
-		if k.pause.Wait(ctx) != nil {
-			return nil
-		}
+// data returns what tells two hosts with one address apart.
+func (l Lease) data() string {
+	s := l.Type + " " + l.V4.Data
+	if !l.V6.IsZero() {
+		s += " " + l.V6.PublicIP.String() + " " + l.V6.Data
 	}
+	return s
 }
 
-// renew makes one try; the next is due soon if it fails.
-func (k *keeper) renew(ctx context.Context) error {
+// ttl returns what the key may be written with.
+func (k *keeper) ttl() time.Duration {
+	if k.lease.Reserved() {
+		return 0
+	}
+	return k.TTL
+}
+
+// renew makes one try.
+func (k *keeper) renew(ctx context.Context) {
 	sent := time.Now()
-	l, err := k.store.Renew(ctx, k.lease, k.TTL)
+	l, err := k.store.Renew(ctx, k.lease, k.ttl())
 	switch {
 	case err == nil:
 		k.written(l, sent)
-		return nil
 	case errors.Is(err, ErrLost):
-		return k.reread(ctx)
-	case ctx.Err() == nil:
-		pause := k.pause.Next()
-		k.due = sent.Add(pause)
-		k.trouble.failed(fmt.Errorf("%w (trying again in %s)", err, pause.Round(time.Second)))
+		k.next, k.due = settling, time.Now()
+	default:
+		k.again(ctx, err)
 	}
-	return nil
 }
 
-// reread finds out who has our key, when a write was refused.
-func (k *keeper) reread(ctx context.Context) error {
+// retake makes one try to create the key.
+func (k *keeper) retake(ctx context.Context) {
+	sent := time.Now()
+	l, err := k.store.Create(ctx, k.lease, k.ttl())
+	switch {
+	case err == nil:
+		k.seen = false
+		k.written(l, sent)
+	case errors.Is(err, ErrTaken):
+		k.refused = true
+		k.next, k.due = settling, time.Now()
+	default:
+		k.again(ctx, err)
+	}
+}
+
+// settle reads who has our key after a write was refused.
+func (k *keeper) settle(ctx context.Context) error {
 	leases, _, err := k.store.Leases(ctx)
 	if err != nil {
-		k.due = time.Now().Add(k.pause.Next())
-		k.trouble.failed(err)
+		k.again(ctx, err)
 		return nil
 	}
 	for _, l := range leases {
 		if l.Key() == k.lease.Key() {
-			k.due = time.Now().Add(k.pause.Next())
+			k.refused = false
 			return k.compare(l)
 		}
 	}
-	return k.recreate(ctx)
+	k.next = retaking
+	if k.refused {
+		k.again(ctx, fmt.Errorf("create lease %s: its key holds what is no lease", k.lease.Key()))
+		return nil
+	}
+	k.Log.Warn("Lease has gone from etcd; taking the same subnet again", "subnet", k.lease.Key())
+	k.due = time.Now()
+	return nil
 }
 
+// again puts the task off after an error.
+func (k *keeper) again(ctx context.Context, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	pause := k.pause.Next()
+	k.due = time.Now().Add(pause)
+	k.trouble.failed(fmt.Sprintf("Error renewing lease (trying again in %s): %v", pause.Round(100*time.Millisecond), err))
+}
+
+// written notes a write that was sent at the given time. The next renewal goes
+// by that and not by the server's clock, so it is never too late.
 func (k *keeper) written(l Lease, sent time.Time) {
 	k.trouble.over()
+	k.rivalry.over()
 	k.pause.Reset()
-	k.lease, k.due, k.rival = l, renewal(sent, k.Holding), Lease{}
-	k.Log.Info(fmt.Sprintf("Lease renewed, new expiration: %s", l.Expires.Format(time.RFC3339)))
+	k.lease, k.next, k.due, k.refused = l, renewing, sent.Add(k.lead(k.TTL)), false
+	if !l.Reserved() {
+		k.Log.Info(fmt.Sprintf("Lease renewed, new expiration: %s", l.Expires.UTC().Format(time.RFC3339)))
+	}
 	k.announce()
+	if k.Renewed != nil {
+		k.Renewed(l)
+	}
+}
+
+func (k *keeper) announce() {
+	if k.lease.Reserved() {
+		k.Log.Info("The lease is a reservation: it is not renewed", "subnet", k.lease.Key())
+		return
+	}
+	k.Log.Info(fmt.Sprintf("Waiting for %s to renew lease", time.Until(k.due).Round(time.Second)))
 }

@@ -5,7 +5,9 @@ import (
 	"sync"
 )
 
-// Snapshot is all leases at one revision.
+// Snapshot is all leases at one revision. A lease in it may be newer than that:
+// events go on from the revision, and what they say of an older state is
+// recognised by the lease's own one.
 type Snapshot struct {
 	Leases []Lease
 	Rev    Revision
@@ -15,23 +17,40 @@ type Snapshot struct {
 type View struct {
 	mu     sync.Mutex
 	leases map[Key]Lease
-	subs   []chan struct{}
+	rev    Revision // that the View is known to have reached
+	subs   []subscriber
+}
+
+type subscriber struct {
+	c   chan struct{}
+	own Key // zero: wants claims that changed; else any write of this key
 }
 
 // NewView returns an empty View.
 func NewView() *View { return &View{leases: make(map[Key]Lease)} }
 
-// Subscribe returns a channel of capacity one that gets a token whenever a
-// claim changed. A renewal changes none.
-func (v *View) Subscribe() <-chan struct{} {
+// Subscribe returns a channel of capacity one that holds a token if a claim
+// came, went or changed since the last one was taken. A renewal changes none,
+// so the fleet's daily renewals wake nobody.
+func (v *View) Subscribe() <-chan struct{} { return v.subscribe(Key{}) }
+
+// subscribe is for a lease's own host if the key is not zero: that must know of
+// every write of the key, renewals included, and of no other.
+func (v *View) subscribe(own Key) <-chan struct{} {
 	c := make(chan struct{}, 1)
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.subs = append(v.subs, c)
+	v.subs = append(v.subs, subscriber{c, own})
 	return c
 }
 
-// Leases returns all leases, sorted.
+func (v *View) unsubscribe(c <-chan struct{}) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.subs = slices.DeleteFunc(v.subs, func(s subscriber) bool { return s.c == c })
+}
+
+// Leases returns all leases, sorted. The caller owns the slice.
 func (v *View) Leases() []Lease {
 	v.mu.Lock()
 	all := make([]Lease, 0, len(v.leases))
@@ -45,50 +64,68 @@ func (v *View) Leases() []Lease {
 
 // Get returns one lease.
 func (v *View) Get(k Key) (Lease, bool) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	l, ok := v.leases[k]
+	l, _, ok := v.at(k)
 	return l, ok
 }
 
-// Reset replaces the View by a snapshot.
-func (v *View) Reset(s Snapshot) {
+// at returns one lease and the revision up to which the View speaks, which
+// tells a key that is gone from one that has not arrived yet.
+func (v *View) at(k Key) (Lease, Revision, bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	changed := len(s.Leases) != len(v.leases)
-	leases := make(map[Key]Lease, len(s.Leases))
-	for _, l := range s.Leases {
-		old, ok := v.leases[l.Key()]
-		changed = changed || !ok || !old.SameClaim(l)
-		leases[l.Key()] = l
-	}
-	v.leases = leases
-	v.signal(changed)
+	l, ok := v.leases[k]
+	return l, v.rev, ok
 }
 
-// Apply carries one event out.
+// Reset replaces the View by a snapshot, whatever its revision: that of a store
+// which was wiped starts again from nothing.
+func (v *View) Reset(s Snapshot) {
+	leases := make(map[Key]Lease, len(s.Leases))
+	for _, l := range s.Leases {
+		leases[l.Key()] = l
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	changed := len(leases) != len(v.leases)
+	for k, l := range leases {
+		old, ok := v.leases[k]
+		changed = changed || !ok || !old.SameClaim(l)
+	}
+	before := v.leases
+	v.leases, v.rev = leases, s.Rev
+	v.signal(changed, func(k Key) bool { return before[k] != leases[k] })
+}
+
+// Apply carries one event out, unless the View has something newer. An event
+// without a revision is always carried out.
 func (v *View) Apply(e Event) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	v.rev = max(v.rev, e.Lease.Rev)
 	k := e.Lease.Key()
 	old, ok := v.leases[k]
+	changed := false
 	switch {
+	case ok && e.Lease.Rev != 0 && e.Lease.Rev < old.Rev:
+		return
 	case e.Deleted:
 		delete(v.leases, k)
-		v.signal(ok)
-	case !ok || e.Lease.Rev >= old.Rev:
+		changed = ok
+	default:
 		v.leases[k] = e.Lease
-		v.signal(!ok || !old.SameClaim(e.Lease))
+		changed = !ok || !old.SameClaim(e.Lease)
 	}
+	v.signal(changed, func(own Key) bool { return own == k })
 }
 
-func (v *View) signal(changed bool) {
-	if !changed {
-		return
-	}
-	for _, c := range v.subs {
+// signal needs the lock.
+func (v *View) signal(changed bool, written func(Key) bool) {
+	for _, s := range v.subs {
+		if s.own == (Key{}) && !changed || s.own != (Key{}) && !written(s.own) {
+			continue
+		}
 		select {
-		case c <- struct{}{}:
+		case s.c <- struct{}{}:
 		default:
 		}
 	}

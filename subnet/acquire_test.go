@@ -1,0 +1,263 @@
+package subnet
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+const me = "192.0.2.1"
+
+func request(previous string) Request {
+	r := Request{Config: Config{V4: rangeOf("10.1.0.0/16", 24, "10.1.1.0", "10.1.60.0"), Type: "vxlan"}}
+	r.Lease.Type = "vxlan"
+	r.Lease.V4 = Claim{PublicIP: netip.MustParseAddr(me), Data: "new"}
+	if previous != "" {
+		r.Previous = key(previous)
+	}
+	return r
+}
+
+func dual(l Lease, p6 string) Lease {
+	l.V6.Subnet = netip.MustParsePrefix(p6)
+	return l
+}
+
+func TestDecide(t *testing.T) {
+	other, reserved := "192.0.2.9", lease("10.1.7.0/24", me, "old")
+	reserved.Expires = time.Time{}
+	for _, tt := range []struct {
+		name     string
+		leases   []Lease
+		junk     []Key
+		previous string
+		v6       bool
+		want     action
+		key      Key // zero: any
+	}{
+		{name: "empty store", want: create},
+		{name: "own lease", leases: []Lease{lease("10.1.5.0/24", other), lease("10.1.7.0/24", me)}, want: adopt, key: key("10.1.7.0/24")},
+		{name: "own lease before the previous subnet", leases: []Lease{lease("10.1.7.0/24", me)}, previous: "10.1.3.0/24", want: adopt, key: key("10.1.7.0/24")},
+		{name: "of two own leases the previous", leases: []Lease{lease("10.1.7.0/24", me), lease("10.1.8.0/24", me)}, previous: "10.1.8.0/24", want: adopt, key: key("10.1.8.0/24")},
+		{name: "of two own leases the compatible", leases: []Lease{lease("10.1.0.0/24", me), lease("10.1.8.0/24", me)}, want: adopt, key: key("10.1.8.0/24")},
+		{name: "own reservation", leases: []Lease{reserved}, want: adopt, key: key("10.1.7.0/24")},
+		{name: "own lease after Max", leases: []Lease{lease("10.1.61.0/24", me)}, want: drop, key: key("10.1.61.0/24")},
+		{name: "own lease of another length", leases: []Lease{lease("10.1.8.0/25", me)}, want: drop, key: key("10.1.8.0/25")},
+		{name: "own lease has IPv6, network has not", leases: []Lease{dual(lease("10.1.8.0/24", me), "fd00:0:0:2::/64")}, want: drop},
+		{name: "network has IPv6, own lease has not", leases: []Lease{lease("10.1.8.0/24", me)}, v6: true, want: drop},
+		{name: "own dual-stack lease", leases: []Lease{dual(lease("10.1.8.0/24", me), "fd00:0:0:2::/64")}, v6: true, want: adopt},
+		{name: "previous is free", leases: []Lease{lease("10.1.5.0/24", other)}, previous: "10.1.3.0/24", want: reuse, key: key("10.1.3.0/24")},
+		{name: "previous is another's", leases: []Lease{lease("10.1.3.0/24", other)}, previous: "10.1.3.0/24", want: create},
+		{name: "previous is in another's larger subnet", leases: []Lease{lease("10.1.0.0/20", other)}, previous: "10.1.3.0/24", want: create},
+		{name: "previous is out of range", previous: "10.9.3.0/24", want: create},
+		{name: "previous holds junk", junk: []Key{key("10.1.3.0/24")}, previous: "10.1.3.0/24", want: create},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := request(tt.previous)
+			if tt.v6 {
+				r.Config.V6 = rangeOf("fd00::/48", 64, "fd00:0:0:1::", "fd00:0:0:ffff::")
+			}
+			s, err := decide(tt.leases, tt.junk, r, nil)
+			if err != nil || s.do != tt.want || tt.key != (Key{}) && s.lease.Key() != tt.key {
+				t.Fatalf("decide = %d %s, %v; want %d %s", s.do, s.lease.Key(), err, tt.want, tt.key)
+			}
+			if s.do != drop && s.lease.V4.Data != "new" {
+				t.Errorf("would write %q and not what was asked for", s.lease.V4.Data)
+			}
+			for _, l := range tt.leases {
+				if s.do == create && overlaps(l.V4.Subnet, s.lease.V4.Subnet) {
+					t.Errorf("%s overlaps %s", s.lease.Key(), l.Key())
+				}
+			}
+		})
+	}
+}
+
+func TestDecidePicksFamiliesIndependently(t *testing.T) {
+	r := request("")
+	r.Config.V6 = rangeOf("fd00::/48", 64, "fd00:0:0:1::", "fd00:0:0:4::")
+	r.Config.V4 = rangeOf("10.1.0.0/16", 24, "10.1.1.0", "10.1.4.0")
+	r.Previous = Key{netip.MustParsePrefix("10.1.4.0/24"), netip.MustParsePrefix("fd00:0:0:1::/64")}
+	leases := []Lease{dual(lease("10.1.1.0/24", "192.0.2.2"), "fd00:0:0:4::/64"), dual(lease("10.1.2.0/24", "192.0.2.3"), "fd00:0:0:2::/64"),
+		dual(lease("10.1.3.0/24", "192.0.2.4"), "fd00:0:0:1::/64")}
+	s, err := decide(leases, nil, r, nil)
+	want := Key{netip.MustParsePrefix("10.1.4.0/24"), netip.MustParsePrefix("fd00:0:0:3::/64")}
+	if err != nil || s.do != create || s.lease.Key() != want {
+		t.Errorf("decide = %d %s, %v; want %s: half of the previous is another's", s.do, s.lease.Key(), err, want)
+	}
+}
+
+func TestAcquireReturnsASnapshotWithItsLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, l := newFakeStore(lease("10.1.5.0/24", "192.0.2.9"), lease("10.1.7.0/24", me, "old")), &logs{}
+		got, seen, err := Acquire(t.Context(), store, request(""), l.logger())
+		if err != nil || got.Key() != key("10.1.7.0/24") || got.V4.Data != "new" {
+			t.Fatalf("Acquire = %v, %v", got, err)
+		}
+		v := NewView()
+		v.Reset(seen)
+		if own, ok := v.Get(got.Key()); !ok || own != got || len(v.Leases()) != 2 || seen.Rev != 2 {
+			t.Errorf("snapshot: %v", seen)
+		}
+		if _, _, err := Acquire(t.Context(), store, request(""), l.logger()); err != nil || len(store.leases) != 2 {
+			t.Errorf("twice is not once: %v, %v", err, store.leases)
+		}
+		l.want(t, "Found lease (10.1.7.0/24) for current IP (192.0.2.1), reusing", 2)
+		l.want(t, "Allocated lease (ip: 10.1.7.0/24 ipv6: <nil>) to current node (192.0.2.1)", 2)
+	})
+}
+
+func TestAcquireDropsItsIncompatibleLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, l := newFakeStore(lease("10.2.7.0/24", me), lease("10.3.0.0/24", "192.0.2.9")), &logs{}
+		got, _, err := Acquire(t.Context(), store, request(""), l.logger())
+		if err != nil || !request("").Config.V4.Contains(got.V4.Subnet) {
+			t.Fatalf("Acquire = %v, %v", got, err)
+		}
+		if _, ok := store.get(key("10.2.7.0/24")); ok {
+			t.Error("the incompatible lease is still there")
+		}
+		if _, ok := store.get(key("10.3.0.0/24")); !ok {
+			t.Error("another host's lease was deleted")
+		}
+		l.want(t, "not compatible with current config, deleting", 1)
+		l.want(t, "Picking subnet in range 10.1.1.0 ... 10.1.60.0", 1)
+	})
+}
+
+func TestAcquireLeavesAReservationWithoutTTL(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		reserved := lease("10.1.7.0/24", me, "old")
+		reserved.Expires = time.Time{}
+		store := newFakeStore(reserved)
+		got, _, err := Acquire(t.Context(), store, request(""), new(logs).logger())
+		if err != nil || !got.Reserved() || got.V4.Data != "new" {
+			t.Fatalf("Acquire = %v, %v", got, err)
+		}
+	})
+}
+
+func TestAcquireNeverTouchesThePreviousSubnetsNewHolder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, l := newFakeStore(lease("10.1.7.0/24", "192.0.2.9", "theirs")), &logs{}
+		got, _, err := Acquire(t.Context(), store, request("10.1.7.0/24"), l.logger())
+		theirs, _ := store.get(key("10.1.7.0/24"))
+		if err != nil || got.Key() == theirs.Key() || theirs.Rev != 1 || theirs.V4.Data != "theirs" {
+			t.Fatalf("Acquire = %v, %v; theirs is %v", got, err, theirs)
+		}
+		l.want(t, "by=192.0.2.9", 1)
+	})
+}
+
+// A write whose answer was lost must not leak a key or make a second owner.
+func TestAcquireDecidesByOwnerAfterAnUnknownOutcome(t *testing.T) {
+	for _, before := range [][]Lease{nil, {lease("10.1.7.0/24", me, "old")}} {
+		synctest.Test(t, func(t *testing.T) {
+			store := newFakeStore(before...)
+			store.late = context.DeadlineExceeded
+			got, _, err := Acquire(t.Context(), store, request(""), new(logs).logger())
+			if have, ok := store.get(got.Key()); err != nil || !ok || have.Rev != got.Rev || len(store.leases) != 1 {
+				t.Errorf("Acquire = %v, %v; the store has %v", got, err, store.leases)
+			}
+		})
+	}
+}
+
+// The key exists, and the listing does not show it: trying for ever would hang.
+func TestAcquireGivesUpAPreviousSubnetThatHoldsJunk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newFakeStore()
+		store.junk[key("10.1.7.0/24")] = true
+		got, _, err := Acquire(t.Context(), store, request("10.1.7.0/24"), new(logs).logger())
+		if err != nil || got.Key() == key("10.1.7.0/24") {
+			t.Fatalf("Acquire = %v, %v", got, err)
+		}
+	})
+}
+
+func TestAcquireWaitsForAFullNetworkToFree(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, l := request(""), &logs{}
+		r.Config.V4 = rangeOf("10.1.0.0/16", 24, "10.1.1.0", "10.1.2.0")
+		store := newFakeStore(lease("10.1.1.0/24", "192.0.2.8"))
+		store.force(lease("10.1.2.0/24", "192.0.2.9"), time.Hour)
+		start := time.Now()
+		got, _, err := Acquire(t.Context(), store, r, l.logger())
+		if err != nil || got.Key() != key("10.1.2.0/24") {
+			t.Fatalf("Acquire = %v, %v", got, err)
+		}
+		if waited := time.Since(start); waited < time.Hour || waited > time.Hour+10*time.Second {
+			t.Errorf("took %s", waited)
+		}
+		l.want(t, "A subnet has become free", 1)
+		if n := l.lines("2 of 2 from 10.1.1.0 to 10.1.2.0 are taken"); n < 11 || n > 13 {
+			t.Errorf("%d lines about the full network in an hour, want one each 5 minutes", n)
+		}
+	})
+}
+
+func TestAcquireOutlastsAnOutageQuietly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, l := newFakeStore(), &logs{}
+		store.setDown(errDown)
+		time.AfterFunc(4*time.Minute, func() { store.setDown(nil) })
+		if _, _, err := Acquire(t.Context(), store, request(""), l.logger()); err != nil {
+			t.Fatal(err)
+		}
+		l.want(t, "level=ERROR", 1)
+		l.want(t, "etcd is back", 1)
+	})
+}
+
+func TestAcquireEndsWithItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newFakeStore()
+		store.setDown(errDown)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if _, _, err := Acquire(ctx, store, request(""), new(logs).logger()); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+func TestAcquireNeedsAnIdentity(t *testing.T) {
+	r := request("")
+	r.Lease.V4.PublicIP = netip.Addr{}
+	var nobodys Lease
+	nobodys.V4.Subnet = netip.MustParsePrefix("10.1.7.0/24")
+	if got, _, err := Acquire(t.Context(), newFakeStore(nobodys), r, new(logs).logger()); err == nil {
+		t.Errorf("took %s as nobody", got.Key())
+	}
+}
+
+func TestFiftyHostsAcquireDistinctSubnets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newFakeStore()
+		store.delay = 20 * time.Millisecond // all decide on the same listing
+		var mu sync.Mutex
+		var wg sync.WaitGroup
+		owners := map[Key]netip.Addr{}
+		for i := range 50 {
+			r := request("")
+			r.Lease.V4.PublicIP = netip.AddrFrom4([4]byte{198, 51, 100, byte(i)})
+			wg.Go(func() {
+				got, _, err := Acquire(t.Context(), store, r, new(logs).logger())
+				mu.Lock()
+				defer mu.Unlock()
+				if other, twice := owners[got.Key()]; err != nil || twice {
+					t.Errorf("%s for %s, %v; it is %s's", got.Key(), r.Lease.V4.PublicIP, err, other)
+				}
+				owners[got.Key()] = r.Lease.V4.PublicIP
+			})
+		}
+		wg.Wait()
+		if len(owners) != 50 || len(store.leases) != 50 || store.count("create") == 50 {
+			t.Errorf("%d owners, %d leases, %d creates (there were no races)", len(owners), len(store.leases), store.count("create"))
+		}
+	})
+}

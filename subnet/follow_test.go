@@ -1,0 +1,149 @@
+package subnet
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// following runs Follow on a View that has the store's leases already.
+func following(t *testing.T, store *fakeStore) (*View, *logs) {
+	t.Helper()
+	l, v := &logs{}, NewView()
+	leases, rev, err := store.Leases(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.Reset(Snapshot{leases, rev})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- Follow(ctx, store, v, rev, l.logger()) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Follow: %v", err)
+		}
+	})
+	synctest.Wait()
+	return v, l
+}
+
+func TestFollowKeepsTheViewInAnOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newFakeStore(lease("10.1.1.0/24", "192.0.2.1"), lease("10.1.2.0/24", "192.0.2.2", "a"))
+		v, l := following(t, store)
+		c := v.Subscribe()
+		time.Sleep(time.Hour)
+		store.setDown(errDown)
+		for range 14 {
+			time.Sleep(time.Minute)
+			if n := len(v.Leases()); n != 2 {
+				t.Fatalf("%d leases in the outage, want 2", n)
+			}
+		}
+		l.want(t, "etcd unreachable", 3) // at 0, 5 and 10 minutes
+		if signalled(c) {
+			t.Error("an outage is no change")
+		}
+		store.force(lease("10.1.2.0/24", "192.0.2.2", "b"), DefaultTTL)
+		store.remove(key("10.1.1.0/24"))
+		store.setDown(nil)
+		time.Sleep(10 * time.Second)
+		if got, _ := v.Get(key("10.1.2.0/24")); got.V4.Data != "b" || len(v.Leases()) != 1 || !signalled(c) {
+			t.Errorf("what changed in the outage was missed: %v", v.Leases())
+		}
+		l.want(t, "etcd is back", 1)
+	})
+}
+
+func TestFollowListsAgainWhenHistoryIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newFakeStore(lease("10.1.1.0/24", "192.0.2.1"))
+		v, l := following(t, store)
+		time.Sleep(time.Minute)
+		store.compact()
+		synctest.Wait() // at once: no time passes
+		store.force(lease("10.1.2.0/24", "192.0.2.2"), DefaultTTL)
+		synctest.Wait()
+		if n := len(v.Leases()); n != 2 {
+			t.Errorf("%d leases, want 2", n)
+		}
+		l.want(t, "outside history window", 1)
+		l.want(t, "level=ERROR", 0)
+	})
+}
+
+func TestFollowSurvivesAWipedStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newFakeStore(lease("10.1.1.0/24", "192.0.2.1"), lease("10.1.2.0/24", "192.0.2.2"))
+		v, _ := following(t, store)
+		time.Sleep(time.Minute)
+		store.wipe(lease("10.1.9.0/24", "192.0.2.9"))
+		time.Sleep(10 * time.Second)
+		if all := v.Leases(); len(all) != 1 || all[0].Key() != key("10.1.9.0/24") {
+			t.Errorf("View after the wipe: %v", all)
+		}
+	})
+}
+
+// A store that lists and whose watch always fails must not fill the disk.
+func TestFollowLogsAFlappingStoreAtABoundedRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newFakeStore()
+		_, l := following(t, store)
+		for range 600 {
+			store.setDown(errDown)
+			time.Sleep(time.Second)
+			store.setDown(nil)
+			time.Sleep(5 * time.Second)
+		}
+		if n := l.lines("level="); n > 30 || n < 12 {
+			t.Errorf("%d lines in an hour of flapping", n)
+		}
+	})
+}
+
+// Whatever happens, the View ends up as the store is.
+func TestFollowConverges(t *testing.T) {
+	for seed := range uint64(20) {
+		synctest.Test(t, func(t *testing.T) {
+			rnd := rand.New(rand.NewPCG(seed, 0))
+			store := newFakeStore()
+			v, _ := following(t, store)
+			for range 300 {
+				p := fmt.Sprintf("10.1.%d.0/24", rnd.IntN(20))
+				switch rnd.IntN(12) {
+				case 0:
+					store.setDown(errDown)
+				case 1, 2:
+					store.setDown(nil)
+				case 3:
+					store.compact()
+				case 4, 5:
+					if _, ok := store.get(key(p)); ok {
+						store.remove(key(p))
+					}
+				case 6:
+					time.Sleep(time.Duration(rnd.IntN(10)) * time.Second)
+				default:
+					store.force(lease(p, fmt.Sprintf("192.0.2.%d", rnd.IntN(9)), fmt.Sprint(rnd.IntN(3))), time.Duration(1+rnd.IntN(60))*time.Second)
+				}
+			}
+			store.setDown(nil)
+			time.Sleep(20 * time.Second)
+			synctest.Wait()
+			all := v.Leases()
+			if len(all) != len(store.leases) {
+				t.Errorf("seed %d: %d leases in the View, %d in the store", seed, len(all), len(store.leases))
+			}
+			for _, l := range all {
+				if have, _ := store.get(l.Key()); have != l {
+					t.Errorf("seed %d: View has %v, store has %v", seed, l, have)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,93 @@
+package subnet
+
+import (
+	"fmt"
+	"testing"
+)
+
+func signalled(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+func TestViewSignalsOnlyWhenAClaimChanges(t *testing.T) {
+	at := func(rev Revision, l Lease) Lease { l.Rev = rev; return l }
+	one := lease("10.1.1.0/24", "192.0.2.1", "a")
+	two := lease("10.1.2.0/24", "192.0.2.2")
+	gone := Lease{V4: Claim{Subnet: one.V4.Subnet}}
+	for _, tt := range []struct {
+		name string
+		do   func(*View)
+		want bool
+		left int
+	}{
+		{"renewal", func(v *View) { v.Apply(Event{Lease: at(7, one)}) }, false, 1},
+		{"new attributes", func(v *View) { v.Apply(Event{Lease: at(7, lease("10.1.1.0/24", "192.0.2.1", "b"))}) }, true, 1},
+		{"another host", func(v *View) { v.Apply(Event{Lease: at(7, two)}) }, true, 2},
+		{"expiry", func(v *View) { v.Apply(Event{Lease: at(7, gone), Deleted: true}) }, true, 0},
+		{"expiry without a revision", func(v *View) { v.Apply(Event{Lease: gone, Deleted: true}) }, true, 0},
+		{"expiry of an earlier holder", func(v *View) { v.Apply(Event{Lease: at(4, gone), Deleted: true}) }, false, 1},
+		{"expiry of what is not there", func(v *View) { v.Apply(Event{Lease: Lease{V4: Claim{Subnet: two.V4.Subnet}}, Deleted: true}) }, false, 1},
+		{"older state", func(v *View) { v.Apply(Event{Lease: at(4, lease("10.1.1.0/24", "192.0.2.9"))}) }, false, 1},
+		{"same snapshot", func(v *View) { v.Reset(Snapshot{[]Lease{at(9, one)}, 9}) }, false, 1},
+		{"snapshot with other attributes", func(v *View) { v.Reset(Snapshot{[]Lease{lease("10.1.1.0/24", "192.0.2.1", "b")}, 9}) }, true, 1},
+		{"snapshot with another key", func(v *View) { v.Reset(Snapshot{[]Lease{two}, 9}) }, true, 1},
+		{"snapshot of a wiped store", func(v *View) { v.Reset(Snapshot{nil, 1}) }, true, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			v := NewView()
+			v.Reset(Snapshot{[]Lease{at(5, one)}, 5})
+			c := v.Subscribe()
+			tt.do(v)
+			if got := signalled(c); got != tt.want {
+				t.Errorf("signalled: %v, want %v", got, tt.want)
+			}
+			if got := len(v.Leases()); got != tt.left {
+				t.Errorf("%d leases, want %d", got, tt.left)
+			}
+		})
+	}
+}
+
+func TestViewLeasesAreASortedCopy(t *testing.T) {
+	v := NewView()
+	for _, p := range []string{"10.1.20.0/24", "10.1.3.0/24", "9.1.1.0/24"} {
+		v.Apply(Event{Lease: lease(p, "192.0.2.1")})
+	}
+	all := v.Leases()
+	if got := fmt.Sprint(all[0].Key(), all[1].Key(), all[2].Key()); got != "9.1.1.0/24 10.1.3.0/24 10.1.20.0/24" {
+		t.Errorf("got %s", got)
+	}
+	all[0] = Lease{}
+	if v.Leases()[0].Key() != key("9.1.1.0/24") {
+		t.Error("a caller's write reached the View")
+	}
+}
+
+func BenchmarkViewRenewalAt5000(b *testing.B) {
+	v := NewView()
+	var l Lease
+	for i := range 5000 {
+		l = lease(fmt.Sprintf("10.%d.%d.0/24", i/250, i%250), "192.0.2.1")
+		v.Apply(Event{Lease: l})
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		v.Apply(Event{Lease: l})
+	}
+}
+
+func BenchmarkViewLeasesAt5000(b *testing.B) {
+	v := NewView()
+	for i := range 5000 {
+		v.Apply(Event{Lease: lease(fmt.Sprintf("10.%d.%d.0/24", i/250, i%250), "192.0.2.1")})
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		v.Leases()
+	}
+}

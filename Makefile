@@ -10,7 +10,7 @@ FUZZTIME ?= 10s
 
 # What the tests and the demo run beside flanneld itself.
 PACKAGES := etcd-server etcd-client iproute2 iputils-ping iperf3 ethtool dash procps curl busybox-static
-SOURCES  := backend cmd pkg subnet
+SOURCES  := backend cmd dist pkg subnet
 
 # Reads `go test -json`. It shows each package's result and the output of what
 # failed, then what was skipped and why, then the count. It fails if a test

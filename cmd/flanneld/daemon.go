@@ -241,7 +241,7 @@ func merge(ctx context.Context, g *errgroup.Group, from ...<-chan struct{}) <-ch
 func findUnderlay(o options, cfg subnet.Config, log *slog.Logger) (backend.Underlay, error) {
 	i, err := netif.Find(netif.Query{
 		Names: o.Iface, Regexps: o.IfaceRegex, CanReach: o.IfaceCanReach,
-		PublicV4: o.PublicIP, PublicV6: o.PublicIPv6, V6: cfg.V6.Enabled(),
+		PublicIP: o.PublicIP, PublicIPv6: o.PublicIPv6, V6: cfg.V6.Enabled(),
 	}, log)
 	if err != nil {
 		return backend.Underlay{}, err

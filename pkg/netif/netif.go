@@ -1,236 +1,191 @@
 // Package netif chooses the network interface over which a host is reached by
 // others. It decides by what the operator asked for and what the kernel has; it
-// changes nothing.
+// changes nothing and does not know what the interface will carry.
 package netif
 
 import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
 	"regexp"
 	"slices"
-	"strings"
 )
 
-// Query says which interface is wanted. Names, then Regexps, then CanReach are
-// tried, in order; if any is given and none matches that is an error. Without
-// any, the interface that has PublicV4 is taken, else the default route's.
+// Query says which interface is wanted: the first that one of Names, then one
+// of Regexps, then CanReach selects. Without any of the three it is the
+// interface that has the public address, if one is set, else the one of the
+// default route. The zero Query asks for the default route's.
+//
+// An IPv4 address is always needed.
 type Query struct {
-	Names              []string // interface names or IP addresses
-	Regexps            []string // matched anywhere in addresses, then in names
-	CanReach           netip.Addr
-	PublicV4, PublicV6 netip.Addr
-	V6                 bool // an IPv6 address is needed, too
+	Names                []string   // interface names or addresses, tried in order
+	Regexps              []string   // matched anywhere in an address, then anywhere in a name
+	CanReach             netip.Addr // the interface that the kernel uses to reach it; zero: not asked for
+	PublicIP, PublicIPv6 netip.Addr // zero: not known; PublicIPv6 counts with V6 only
+	V6                   bool       // an IPv6 address on the same interface is needed, too
 }
 
-// Interface is a network interface that can carry a tunnel.
+// Interface is a network interface that others can reach this host by.
 type Interface struct {
 	Name   string
 	Index  int
-	MTU    int // bytes
-	V4, V6 netip.Addr
+	MTU    int        // bytes, never 0
+	V4, V6 netip.Addr // the addresses to use; V6 is zero unless it was asked for
 }
 
-// table is what the kernel has.
-type table struct {
-	ifaces       []iface
-	defaultRoute func(v6 bool) (index int, err error)
-	reach        func(netip.Addr) (index int, source netip.Addr, err error)
-}
+// ErrNoMatch is returned when nothing on this host is what the query asks for.
+var ErrNoMatch = errors.New("no matching interface")
 
-type iface struct {
-	Interface
-	loopback bool
-	addrs    []netip.Addr // best first
-}
-
-// errNoMatch: what was asked for is not there.
-var errNoMatch = errors.New("no such interface")
-
-// Find chooses the interface.
+// Find reads the kernel's tables and chooses the interface. A bad regular
+// expression is an error before anything else is looked at. When no interface
+// is chosen, the error lists those that could be asked for.
 func Find(q Query, log *slog.Logger) (Interface, error) {
-	t, err := read()
-	if err != nil {
-		return Interface{}, fmt.Errorf("list network interfaces: %w", err)
-	}
-	i, err := t.pick(q, log)
-	if err != nil {
-		return Interface{}, fmt.Errorf("find external interface: %w; there are: %s", err, t.candidates())
-	}
-	log.Info(fmt.Sprintf("Using interface with name %s and address %s", i.Name, i.V4))
-	return i, nil
-}
-
-func (t *table) pick(q Query, log *slog.Logger) (Interface, error) {
-	for _, expr := range q.Regexps {
-		if _, err := regexp.Compile(expr); err != nil {
-			return Interface{}, fmt.Errorf("--iface-regex %q: %w", expr, err)
-		}
-	}
-	if len(q.Names) == 0 && len(q.Regexps) == 0 && !q.CanReach.IsValid() {
-		return t.byDefault(q, log)
-	}
-	for _, name := range q.Names {
-		i, err := t.byName(name, q.V6)
-		if err == nil {
-			return i, nil
-		}
-		log.Info("Could not find valid interface matching "+name, "err", err)
-	}
-	for _, expr := range q.Regexps {
-		i, err := t.byRegexp(regexp.MustCompile(expr), q.V6)
-		if err == nil {
-			return i, nil
-		}
-		log.Info("Could not find valid interface matching "+expr, "err", err)
-	}
-	if q.CanReach.IsValid() {
-		i, err := t.byReach(q.CanReach, q.V6)
-		if err == nil {
-			return i, nil
-		}
-		log.Info("Could not find valid interface reaching "+q.CanReach.String(), "err", err)
-	}
-	return Interface{}, fmt.Errorf("%w: none matches what --iface, --iface-regex or --iface-can-reach ask for", errNoMatch)
-}
-
-func (t *table) byDefault(q Query, log *slog.Logger) (Interface, error) {
-	if q.PublicV4.IsValid() {
-		log.Info("Searching for interface using " + q.PublicV4.String())
-		i, err := t.byName(q.PublicV4.String(), q.V6)
-		if errors.Is(err, errNoMatch) {
-			err = fmt.Errorf("%w; if that is an address behind which this host is translated, name its interface with --iface", err)
-		}
-		return i, err
-	}
-	log.Info("Determining IP address of default interface")
-	index, err := t.defaultRoute(false)
+	exprs, err := compile(q.Regexps)
 	if err != nil {
 		return Interface{}, err
 	}
-	if q.V6 {
-		six, err := t.defaultRoute(true)
-		if err != nil {
-			return Interface{}, err
-		}
-		if six != index {
-			return Interface{}, errors.New("the IPv4 and the IPv6 default route leave by different interfaces; choose one with --iface")
-		}
-	}
-	for _, i := range t.ifaces {
-		if i.Index == index {
-			return i.use(netip.Addr{}, q.V6)
-		}
-	}
-	return Interface{}, fmt.Errorf("%w: the default route's", errNoMatch)
-}
-
-// byName finds an interface by its name or by an address that it has.
-func (t *table) byName(name string, v6 bool) (Interface, error) {
-	ip, err := netip.ParseAddr(name)
-	for _, i := range t.ifaces {
-		if err == nil && slices.Contains(i.addrs, ip) {
-			return i.use(ip, v6)
-		}
-		if err != nil && i.Name == name {
-			return i.use(netip.Addr{}, v6)
-		}
-	}
-	if err == nil {
-		return Interface{}, fmt.Errorf("%w: none has the address %s", errNoMatch, ip)
-	}
-	return Interface{}, fmt.Errorf("%w: %s", errNoMatch, name)
-}
-
-func (t *table) byRegexp(expr *regexp.Regexp, v6 bool) (Interface, error) {
-	for _, i := range t.ifaces {
-		for _, a := range i.addrs {
-			if !i.loopback && a.Is4() && expr.MatchString(a.String()) {
-				return i.use(a, v6)
-			}
-		}
-	}
-	for _, i := range t.ifaces {
-		if !i.loopback && expr.MatchString(i.Name) {
-			return i.use(netip.Addr{}, v6)
-		}
-	}
-	return Interface{}, fmt.Errorf("%w: no address and no name matches %s", errNoMatch, expr)
-}
-
-func (t *table) byReach(target netip.Addr, v6 bool) (Interface, error) {
-	index, source, err := t.reach(target)
+	s, err := gather(q.V6)
 	if err != nil {
-		return Interface{}, fmt.Errorf("look up the route to %s: %w", target, err)
+		return Interface{}, fmt.Errorf("list network interfaces: %w", err)
 	}
-	for _, i := range t.ifaces {
-		if i.Index == index {
-			return i.use(source, v6)
-		}
-	}
-	return Interface{}, fmt.Errorf("%w: number %d", errNoMatch, index)
+	return choose(s, q, exprs, log)
 }
 
-// use checks that a tunnel can run over the interface. A valid ip is the
-// address to use of its family.
-func (i iface) use(ip netip.Addr, v6 bool) (Interface, error) {
-	found := i.Interface
-	for _, a := range i.addrs {
-		switch {
-		case a.Is4() && !found.V4.IsValid():
-			found.V4 = a
-		case a.Is6() && !found.V6.IsValid():
-			found.V6 = a
-		}
+func choose(s *snapshot, q Query, exprs []*regexp.Regexp, log *slog.Logger) (Interface, error) {
+	found, err := pick(s, q, exprs, log)
+	if err != nil {
+		return Interface{}, fmt.Errorf("find external interface: %w; candidates are %s", err, s.candidates())
 	}
-	if ip.Is4() {
-		found.V4 = ip
-	} else if ip.Is6() {
-		found.V6 = ip
+	attrs := []any{"mtu", found.MTU}
+	if q.V6 {
+		attrs = append(attrs, "v6", found.V6)
 	}
-	switch {
-	case i.loopback:
-		return found, fmt.Errorf("%s is a loopback interface", i.Name)
-	case !found.V4.IsValid():
-		return found, fmt.Errorf("interface %s has no IPv4 address", i.Name)
-	case v6 && !found.V6.IsValid():
-		return found, fmt.Errorf("interface %s has no IPv6 address", i.Name)
-	case i.MTU == 0:
-		return found, fmt.Errorf("interface %s has an MTU of 0", i.Name)
-	}
-	if !v6 {
-		found.V6 = netip.Addr{}
-	}
+	log.Info(fmt.Sprintf("Using interface with name %s and address %s", found.Name, found.V4), attrs...)
 	return found, nil
 }
 
-func (t *table) candidates() string {
-	var all []string
-	for _, i := range t.ifaces {
-		if i.loopback {
-			continue
+func compile(exprs []string) ([]*regexp.Regexp, error) {
+	var all []*regexp.Regexp
+	for _, expr := range exprs {
+		re, err := regexp.Compile(expr)
+		if err != nil {
+			return nil, fmt.Errorf("parse --iface-regex %q: %w", expr, err)
 		}
-		var addrs []string
-		for _, a := range i.addrs {
-			addrs = append(addrs, a.String())
-		}
-		all = append(all, fmt.Sprintf("%s (%s, mtu %d)", i.Name, strings.Join(addrs, " "), i.MTU))
+		all = append(all, re)
 	}
-	if len(all) == 0 {
-		return "none"
-	}
-	return strings.Join(all, ", ")
+	return all, nil
 }
 
-// rank orders addresses: global before link-local; loopback and the rest never.
-func rank(ip net.IP) int {
-	switch {
-	case ip.IsGlobalUnicast():
-		return 1
-	case ip.IsLinkLocalUnicast():
-		return 2
+// pick chooses; it asks the kernel nothing but s.reach. What was tried in vain
+// is logged, since another try may succeed after it.
+func pick(s *snapshot, q Query, exprs []*regexp.Regexp, log *slog.Logger) (Interface, error) {
+	if len(q.Names) == 0 && len(exprs) == 0 && !q.CanReach.IsValid() {
+		return s.byDefault(q, log)
 	}
-	return 0
+	for _, name := range q.Names {
+		found, err := s.byName(name, q.V6, log)
+		if err == nil {
+			return found, nil
+		}
+		log.Info("Could not find valid interface matching "+name, "err", err)
+	}
+	for _, expr := range exprs {
+		found, err := s.byRegexp(expr, q.V6)
+		if err == nil {
+			return found, nil
+		}
+		log.Info("Could not find valid interface matching "+expr.String(), "err", err)
+	}
+	if q.CanReach.IsValid() {
+		found, err := s.byReach(q.CanReach, q.V6)
+		if err == nil {
+			return found, nil
+		}
+		log.Info("Could not find valid interface to reach "+q.CanReach.String(), "err", err)
+	}
+	return Interface{}, fmt.Errorf("%w for --iface, --iface-regex or --iface-can-reach", ErrNoMatch)
+}
+
+// byName finds an interface by one of its names or by an address that it has,
+// which is then the one to use.
+func (s *snapshot) byName(name string, v6 bool, log *slog.Logger) (Interface, error) {
+	if ip, err := netip.ParseAddr(name); err == nil {
+		log.Info("Searching for interface using " + name)
+		return s.byAddr(v6, ip)
+	}
+	for _, l := range s.links {
+		if l.name == name || slices.Contains(l.altNames, name) {
+			return l.use(v6)
+		}
+	}
+	return Interface{}, fmt.Errorf("%w: %s does not exist", ErrNoMatch, name)
+}
+
+// byAddr finds the interface that has all of the addresses. A zone must be its
+// name: many interfaces can have the same link-local address.
+func (s *snapshot) byAddr(v6 bool, ips ...netip.Addr) (Interface, error) {
+	failed := fmt.Errorf("%w: none has %s", ErrNoMatch, join(ips, " and "))
+	for _, l := range s.links {
+		if !l.hasAll(ips) {
+			continue
+		}
+		// A load balancer's address can be on lo and on a real interface.
+		found, err := l.use(v6, ips...)
+		if err == nil {
+			return found, nil
+		}
+		failed = err
+	}
+	return Interface{}, failed
+}
+
+// byReach finds the interface from which the kernel would send to target, and
+// uses the source address that it would choose.
+func (s *snapshot) byReach(target netip.Addr, v6 bool) (Interface, error) {
+	index, source, err := s.reach(target)
+	if err != nil {
+		return Interface{}, fmt.Errorf("look up route to %s: %w", target, err)
+	}
+	l, ok := s.link(index)
+	switch {
+	case !ok:
+		return Interface{}, fmt.Errorf("%w: the route to %s leaves by interface %d", ErrNoMatch, target, index)
+	case !source.IsValid():
+		return l.use(v6)
+	}
+	return l.use(v6, source)
+}
+
+// byRegexp looks for an address that matches, then for a name. The first
+// interface that matches and can be used wins. In the first pass a matching
+// address of each family is needed.
+func (s *snapshot) byRegexp(expr *regexp.Regexp, v6 bool) (Interface, error) {
+	failed := fmt.Errorf("%w: no address and no name matches", ErrNoMatch)
+	try := func(l link, ips ...netip.Addr) (Interface, bool) {
+		found, err := l.use(v6, ips...)
+		if err != nil {
+			failed = err
+		}
+		return found, err == nil
+	}
+	matches := func(ip netip.Addr) bool { return expr.MatchString(ip.String()) }
+	for _, l := range s.links {
+		four, six := l.first(netip.Addr.Is4, matches), l.first(netip.Addr.Is6, matches)
+		if !four.IsValid() || v6 && !six.IsValid() {
+			continue
+		}
+		if found, ok := try(l, four, six); ok {
+			return found, nil
+		}
+	}
+	for _, l := range s.links {
+		if !expr.MatchString(l.name) {
+			continue
+		}
+		if found, ok := try(l); ok {
+			return found, nil
+		}
+	}
+	return Interface{}, failed
 }

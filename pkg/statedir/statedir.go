@@ -1,57 +1,116 @@
-// Package statedir keeps a daemon's small files in one directory.
+// Package statedir keeps a daemon's small files in one directory, and in memory
+// when there is no such directory to write to. It does not know what the files
+// mean.
 package statedir
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
+	"syscall"
 
 	"github.com/google/renameio/v2"
 )
 
-// Dir is a directory of small files.
-type Dir struct{ path string }
+// Dir is a directory of small files. The zero Dir keeps them in memory. Methods
+// are safe for concurrent use. A Dir must not be copied.
+type Dir struct {
+	path     string // empty: no directory
+	writable bool
 
-// Open returns the directory and makes it if need be. The error says that it
-// cannot be written; the Dir can be read all the same.
+	mu     sync.Mutex
+	memory map[string][]byte // what was saved, if the directory is not writable
+}
+
+// Memory returns a Dir that keeps its files in memory only.
+func Memory() *Dir { return new(Dir) }
+
+// Open returns the directory at path. It makes it if need be, with mode 0700
+// (0755 for its parents), and tests that a file can be made in it. The error
+// says why not; the Dir is usable all the same: it reads what is there and
+// keeps in memory what is saved.
 func Open(path string) (*Dir, error) {
-	d := &Dir{path}
-	if err := os.MkdirAll(path, 0o755); err != nil {
-		return d, err
+	if path == "" {
+		return Memory(), errors.New("open state directory: its path is empty")
+	}
+	d := &Dir{path: path}
+	if err := probe(path); err != nil {
+		return d, fmt.Errorf("open state directory %s: %w", path, err)
+	}
+	d.writable = true
+	return d, nil
+}
+
+func probe(path string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
 	}
 	f, err := os.CreateTemp(path, ".probe-*")
 	if err != nil {
-		return d, err
-	}
-	_ = f.Close()
-	return d, os.Remove(f.Name())
-}
-
-// Load returns a file's content, or an error that is fs.ErrNotExist.
-func (d *Dir) Load(name string) ([]byte, error) {
-	p, err := d.file(name)
-	if err != nil {
-		return nil, err
-	}
-	return os.ReadFile(p)
-}
-
-// Save replaces a file atomically; only its owner can read it.
-func (d *Dir) Save(name string, data []byte) error {
-	p, err := d.file(name)
-	if err != nil {
 		return err
 	}
-	if err := renameio.WriteFile(p, data, 0o600, renameio.WithTempDir(d.path)); err != nil {
-		return fmt.Errorf("write %s: %w", p, err)
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
+// Load returns the named file's content, which is the caller's, or an error that
+// is fs.ErrNotExist if there is none.
+func (d *Dir) Load(name string) ([]byte, error) {
+	if err := check(name); err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	data, ok := d.memory[name]
+	d.mu.Unlock()
+	switch {
+	case ok:
+		return slices.Clone(data), nil
+	case d.path == "":
+		return nil, &fs.PathError{Op: "load", Path: name, Err: fs.ErrNotExist}
+	}
+	data, err := os.ReadFile(filepath.Join(d.path, name))
+	if errors.Is(err, syscall.ENOTDIR) {
+		// Where a file is in the directory's place nothing was ever saved.
+		err = &fs.PathError{Op: "load", Path: filepath.Join(d.path, name), Err: fs.ErrNotExist}
+	}
+	return data, err
+}
+
+// Save replaces the named file; only its owner can read it. After a crash the
+// file has its old content or its new one.
+func (d *Dir) Save(name string, data []byte) error {
+	if err := check(name); err != nil {
+		return err
+	}
+	if !d.writable {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if d.memory == nil {
+			d.memory = make(map[string][]byte)
+		}
+		d.memory[name] = slices.Clone(data)
+		return nil
+	}
+	err := renameio.WriteFile(filepath.Join(d.path, name), data, 0o600,
+		renameio.WithTempDir(d.path), renameio.WithStaticPermissions(0o600))
+	if err != nil {
+		return fmt.Errorf("save %s in %s: %w", name, d.path, err)
 	}
 	return nil
 }
 
-func (d *Dir) file(name string) (string, error) {
-	if name == "" || strings.HasPrefix(name, ".") || strings.Contains(name, "/") {
-		return "", fmt.Errorf("%q is not a file's name", name)
+// check keeps files in the directory and apart from temporary ones, whose names
+// start with a dot.
+func check(name string) error {
+	if name == "" || name[0] == '.' || strings.ContainsAny(name, "/\x00") {
+		return fmt.Errorf("%q is not a file's name", name)
 	}
-	return filepath.Join(d.path, name), nil
+	return nil
 }

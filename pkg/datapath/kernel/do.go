@@ -74,7 +74,9 @@ func (b *batch) add(op datapath.Op) {
 	if err := b.encode(op, seq); err != nil {
 		b.buf.b = b.buf.b[:start]
 		b.flush()
-		b.fail(op, err)
+		if !harmless(op, err) {
+			b.fail(op, err)
+		}
 		return
 	}
 	b.ops = append(b.ops, op)

@@ -92,3 +92,11 @@ func toAddr(b []byte) netip.Addr {
 	a, _ := netip.AddrFromSlice(b)
 	return a
 }
+
+// toUint32 reads a number from an attribute; zero if it is none.
+func toUint32(b []byte) uint32 {
+	if len(b) != 4 {
+		return 0
+	}
+	return native.Uint32(b)
+}

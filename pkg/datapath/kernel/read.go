@@ -236,9 +236,9 @@ func parseRoute(p []byte) (route datapath.Route, index int, ok bool) {
 		case unix.RTA_GATEWAY:
 			route.Gateway = toAddr(data)
 		case unix.RTA_OIF:
-			index = int(native.Uint32(data))
+			index = int(toUint32(data))
 		case unix.RTA_PRIORITY:
-			route.Metric = native.Uint32(data)
+			route.Metric = toUint32(data)
 		case unix.RTA_PREFSRC, unix.RTA_METRICS, unix.RTA_MULTIPATH, unix.RTA_VIA, unix.RTA_ENCAP:
 			// Ours have none of these, so it differs from all of ours.
 			route.Type = datapath.OtherType

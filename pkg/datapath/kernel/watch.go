@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -28,8 +27,7 @@ func (k *Kernel) Watch(ctx context.Context, scope datapath.Scope, underlay strin
 		return fmt.Errorf("watch network changes: %w", err)
 	}
 	defer s.close()
-	stop := context.AfterFunc(ctx, func() { _ = unix.Shutdown(s.fd, unix.SHUT_RDWR) })
-	defer stop()
+	// Netlink sockets know no shutdown, so a read that waits has to end by itself.
 	timeout := unix.NsecToTimeval(int64(pollInterval))
 	if err := unix.SetsockoptTimeval(s.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout); err != nil {
 		return fmt.Errorf("watch network changes: %w", err)
@@ -73,14 +71,16 @@ type filter struct {
 	indexes  map[int]bool // our links (true) and the underlay (false)
 }
 
+// learn finds the links that are there. What it misses comes with its next
+// notification.
 func (f *filter) learn() {
-	all, err := net.Interfaces()
+	all, err := readLinks(f.scope)
 	if err != nil {
 		return
 	}
-	for _, i := range all {
-		if owned := f.scope.OwnsLink(i.Name, ""); owned || i.Name == f.underlay {
-			f.indexes[i.Index] = owned
+	for index, name := range all.names {
+		if owned := all.owned[index] != ""; owned || name == f.underlay {
+			f.indexes[index] = owned
 		}
 	}
 }

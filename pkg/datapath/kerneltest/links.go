@@ -1,0 +1,131 @@
+package kerneltest
+
+import (
+	"strings"
+
+	"flanneld/pkg/datapath"
+)
+
+var linkCases = map[string]func(*fixture){
+	"tunnel over IPv4": func(f *fixture) { f.apply(tunnel4()) },
+	"tunnel over IPv6": func(f *fixture) { f.apply(tunnel6()) },
+	"tunnels of both":  func(f *fixture) { f.apply(join(tunnel4(), tunnel6(), gateways())) },
+	"all goes when unwanted": func(f *fixture) {
+		f.apply(join(tunnel4(), tunnel6(), gateways()))
+		f.apply(datapath.State{})
+	},
+	"immutable change re-makes the link": func(f *fixture) {
+		want := tunnel4()
+		f.apply(want)
+		want.Links[0].VXLAN.Port = 4789
+		f.apply(want)
+		want.Links[0].VXLAN.VNI = 2
+		want.Links[0].VXLAN.Learning = true
+		f.apply(want)
+	},
+	"mtu and alias change live": func(f *fixture) {
+		want := tunnel4()
+		f.apply(want)
+		want.Links[0].MTU = 1400
+		if n := f.apply(want); n != 1 {
+			f.Errorf("MTU change took %d operations, want 1", n)
+		}
+		want.Links[0].Alias = "somebody else"
+		if n := f.apply(want); n != 1 {
+			f.Errorf("alias change took %d operations, want 1", n)
+		}
+	},
+	"mac changes live": func(f *fixture) {
+		want := tunnel4()
+		f.apply(want)
+		want.Links[0].MAC = mac(99)
+		f.apply(want)
+	},
+	"mac changed by hand": func(f *fixture) {
+		want := join(tunnel4(), tunnel6())
+		f.apply(want)
+		for _, l := range want.Links {
+			l.MAC, l.MTU, l.Alias = mac(98), 1300, "mine"
+			f.hand(datapath.Set, l)
+		}
+		f.apply(want)
+	},
+	"link without a wanted mac gets one": func(f *fixture) {
+		want := tunnel4()
+		want.Links[0].MAC = datapath.MAC{}
+		if _, err := f.tryApply(want); err != nil {
+			f.Fatal(err)
+		}
+		if m := f.read().Links[0].MAC; !m.Unicast() {
+			f.Errorf("MAC is %s", m)
+		}
+	},
+	"link deleted by hand": func(f *fixture) {
+		want := join(tunnel4(), tunnel6())
+		f.apply(want)
+		for _, l := range want.Links {
+			f.hand(datapath.Delete, l)
+		}
+		f.expect(datapath.State{})
+		f.apply(want)
+	},
+	"flapped link": func(f *fixture) {
+		want := join(tunnel4(), tunnel6())
+		f.apply(want)
+		for _, l := range want.Links {
+			f.setUp(l.Name, false)
+			f.setUp(l.Name, true)
+		}
+		if have := f.read(); len(have.Routes) != 0 || len(have.Neighs) != 0 {
+			f.Errorf("a flapped link keeps %d routes and %d neighbours", len(have.Routes), len(have.Neighs))
+		} else if len(have.FDB) != len(want.FDB) {
+			f.Errorf("a flapped link keeps %d of %d forwarding entries", len(have.FDB), len(want.FDB))
+		}
+		f.apply(want)
+	},
+	"link left down": func(f *fixture) {
+		want := join(tunnel4(), tunnel6())
+		f.apply(want)
+		f.setUp("vx.1", false)
+		f.setUp("vx6.1", false)
+		f.apply(want)
+	},
+	"flapped underlay": func(f *fixture) {
+		want := join(gateways(), tunnel4())
+		want.Routes = append(want.Routes[:2:2], want.Routes[3:]...) // its IPv6 address is lost for good
+		f.apply(want)
+		f.setUp("eth0", false)
+		f.setUp("eth0", true)
+		f.apply(want)
+	},
+	"link of ours under an old name goes": func(f *fixture) {
+		old := tunnel4().Links[0]
+		old.Name, old.VXLAN.VNI = "old.7", 7
+		f.hand(datapath.Make, old)
+		f.apply(tunnel4())
+	},
+	"link of somebody else stays": func(f *fixture) {
+		other := tunnel4().Links[0]
+		other.Name, other.Alias, other.VXLAN.VNI = "other.7", "not ours", 7
+		f.hand(datapath.Make, other)
+		f.apply(tunnel4())
+		f.scope.Links = append(f.scope.Links, other.Name)
+		f.expect(join(tunnel4(), datapath.State{Links: []datapath.Link{other}}))
+	},
+	"same tunnel under another name is an error that names it": func(f *fixture) {
+		other := tunnel4().Links[0]
+		other.Name, other.Alias = "other.1", "not ours"
+		f.hand(datapath.Make, other)
+		_, err := f.tryApply(tunnel4())
+		if err == nil || !strings.Contains(err.Error(), "other.1") {
+			f.Errorf("error does not name other.1: %v", err)
+		}
+	},
+}
+
+func (f *fixture) setUp(link string, up bool) {
+	f.Helper()
+	if err := f.host.SetUp(link, up); err != nil {
+		f.Fatal(err)
+	}
+}

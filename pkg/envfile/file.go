@@ -1,0 +1,126 @@
+package envfile
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/google/renameio/v2"
+)
+
+// maxSize bounds what is read, in bytes.
+const maxSize = 1 << 20
+
+var (
+	errTooLarge   = fmt.Errorf("larger than %d bytes", maxSize)
+	errNotRegular = errors.New("not a regular file")
+	errLoop       = errors.New("too many levels of symbolic links")
+)
+
+// Read returns the variables in a file as Parse does, or nil if there is no
+// such file. To learn of lines that were passed over, call Parse.
+func Read(path string) (map[string]string, error) {
+	// Without O_NONBLOCK opening a FIFO would wait for a writer.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read variables: %w", err) // err names the path
+	}
+	defer f.Close()
+	data, err := readAll(f)
+	if err != nil {
+		return nil, fmt.Errorf("read variables in %s: %w", path, err)
+	}
+	vars, _ := Parse(data)
+	return vars, nil
+}
+
+func readAll(f *os.File) ([]byte, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errNotRegular
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxSize+1))
+	if err == nil && len(data) > maxSize {
+		err = errTooLarge
+	}
+	return data, err
+}
+
+// WriteIfChanged makes the file hold content and reports whether that took a
+// write. The file is replaced atomically, after its content has reached the
+// disk. It keeps its mode and otherwise gets 0644, whatever the umask; missing
+// directories are made with mode 0755. If path is a symbolic link, the file
+// that it leads to is replaced and the link stays. What is there and is not a
+// regular file, such as /dev/null, is left alone; that is an error.
+func WriteIfChanged(path string, content []byte) (changed bool, err error) {
+	target, err := follow(path)
+	if err == nil {
+		changed, err = writeIfChanged(target, content)
+	}
+	if err != nil {
+		return false, fmt.Errorf("write %s: %w", path, err)
+	}
+	return changed, nil
+}
+
+func writeIfChanged(path string, content []byte) (bool, error) {
+	mode := fs.FileMode(0o644)
+	switch info, err := os.Lstat(path); {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return false, err
+	case !info.Mode().IsRegular():
+		return false, errNotRegular
+	default:
+		mode = info.Mode().Perm()
+		if info.Size() == int64(len(content)) {
+			if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, content) {
+				return false, nil
+			}
+		}
+	}
+	// The temporary file is beside the target: a rename does not cross file
+	// systems, and nobody but the directory's owner can get at it.
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return false, err
+	}
+	return true, renameio.WriteFile(path, content, mode,
+		renameio.WithTempDir(dir), renameio.WithStaticPermissions(mode))
+}
+
+// maxLinks is how many symbolic links the kernel follows, too: path_resolution(7).
+const maxLinks = 40
+
+// follow returns where a symbolic link leads, be there a file or not.
+func follow(path string) (string, error) {
+	for range maxLinks {
+		to, err := os.Readlink(path)
+		switch {
+		case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.EINVAL): // EINVAL: no link
+			return path, nil
+		case err != nil:
+			return "", err
+		case !filepath.IsAbs(to):
+			// ".." counts from where the directory really is.
+			dir, err := filepath.EvalSymlinks(filepath.Dir(path))
+			if err != nil {
+				return "", err
+			}
+			to = filepath.Join(dir, to)
+		}
+		path = to
+	}
+	return "", errLoop
+}

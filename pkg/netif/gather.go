@@ -1,0 +1,137 @@
+package netif
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// gather reads the kernel's tables. IPv6 routes are read only if they count,
+// since a kernel may be without IPv6.
+func gather(v6 bool) (*snapshot, error) {
+	links, err := dump(netlink.LinkList)
+	if err != nil {
+		return nil, fmt.Errorf("dump links: %w", err)
+	}
+	addrs, err := dump(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
+	if err != nil {
+		return nil, fmt.Errorf("dump addresses: %w", err)
+	}
+	s := &snapshot{reach: reach}
+	for _, l := range links {
+		a := l.Attrs()
+		s.links = append(s.links, link{
+			name:     a.Name,
+			altNames: a.AltNames,
+			index:    a.Index,
+			mtu:      a.MTU,
+			loopback: a.Flags&net.FlagLoopback != 0,
+			addrs:    addrsOf(a.Index, addrs),
+		})
+	}
+	if s.defaults4, err = defaults(netlink.FAMILY_V4); err != nil {
+		return nil, err
+	}
+	if v6 {
+		s.defaults6, err = defaults(netlink.FAMILY_V6)
+	}
+	return s, err
+}
+
+// attempts bounds how often a dump is repeated that changes keep interrupting.
+// On a host that starts many containers one or two repetitions are usual.
+const attempts = 10
+
+// dump reads a table and reads it again when it changed meanwhile: an
+// interrupted dump can lack entries.
+func dump[T any](list func() ([]T, error)) ([]T, error) {
+	var all []T
+	var err error
+	for range attempts {
+		if all, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+	}
+	return all, err
+}
+
+// addrsOf returns the interface's addresses that can be used, best first.
+func addrsOf(index int, all []netlink.Addr) []addr {
+	var addrs []addr
+	for _, a := range all {
+		if a.LinkIndex != index || a.IPNet == nil || a.Flags&unix.IFA_F_DADFAILED != 0 {
+			continue
+		}
+		ip, ok := netip.AddrFromSlice(a.IP)
+		if ip = ip.Unmap(); !ok || !ip.IsGlobalUnicast() && !ip.IsLinkLocalUnicast() {
+			continue
+		}
+		addrs = append(addrs, addr{
+			ip:      ip,
+			dynamic: a.Flags&unix.IFA_F_PERMANENT == 0,
+			// For IPv4 the same bit says that the address is a secondary one.
+			temporary:  ip.Is6() && a.Flags&unix.IFA_F_TEMPORARY != 0,
+			tentative:  a.Flags&unix.IFA_F_TENTATIVE != 0,
+			deprecated: a.Flags&unix.IFA_F_DEPRECATED != 0,
+		})
+	}
+	slices.SortStableFunc(addrs, compareAddrs)
+	return addrs
+}
+
+// defaults returns the main table's default routes, in the kernel's order.
+func defaults(family int) ([]defaultRoute, error) {
+	routes, err := dump(func() ([]netlink.Route, error) {
+		return netlink.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("dump routes: %w", err)
+	}
+	var all []defaultRoute
+	for _, r := range routes {
+		// An unreachable or blackhole default leads nowhere.
+		if r.Type == unix.RTN_UNICAST && isDefault(r.Dst) {
+			all = append(all, defaultRoute{metric: r.Priority, index: outOf(r)})
+		}
+	}
+	return all, nil
+}
+
+func isDefault(dst *net.IPNet) bool {
+	if dst == nil {
+		return true
+	}
+	bits, _ := dst.Mask.Size()
+	return bits == 0 && dst.IP.IsUnspecified()
+}
+
+// outOf returns the index of the one interface by which a route leaves, or 0.
+func outOf(r netlink.Route) int {
+	if len(r.MultiPath) == 0 {
+		return r.LinkIndex
+	}
+	index := r.MultiPath[0].LinkIndex
+	for _, hop := range r.MultiPath {
+		if hop.LinkIndex != index {
+			return 0
+		}
+	}
+	return index
+}
+
+func reach(target netip.Addr) (int, netip.Addr, error) {
+	routes, err := netlink.RouteGet(plain(target).AsSlice())
+	if err != nil {
+		return 0, netip.Addr{}, err
+	}
+	if len(routes) == 0 {
+		return 0, netip.Addr{}, errors.New("no route")
+	}
+	source, _ := netip.AddrFromSlice(routes[0].Src)
+	return routes[0].LinkIndex, source.Unmap(), nil
+}

@@ -1,0 +1,172 @@
+package netif
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// snapshot is what the kernel has, as far as a choice depends on it.
+type snapshot struct {
+	links                []link // in the kernel's order
+	defaults4, defaults6 []defaultRoute
+
+	// reach returns the interface and the source address that the kernel would
+	// send from; the address is zero if it names none.
+	reach func(target netip.Addr) (index int, source netip.Addr, err error)
+}
+
+type link struct {
+	name     string
+	altNames []string
+	index    int
+	mtu      int // bytes
+	loopback bool
+	addrs    []addr // best first
+}
+
+type addr struct {
+	ip         netip.Addr
+	dynamic    bool // goes away when its lifetime ends
+	temporary  bool // RFC 8981: replaced about daily
+	tentative  bool // not yet known to be unique
+	deprecated bool // usable when asked for, not to be chosen
+}
+
+// defaultRoute is a default route of the main table.
+type defaultRoute struct {
+	metric int
+	index  int // of its interface; 0: it has several
+}
+
+// compareAddrs orders addresses by how well others can rely on them.
+func compareAddrs(a, b addr) int {
+	return cmp.Or(
+		before(a.ip.IsLinkLocalUnicast(), b.ip.IsLinkLocalUnicast()),
+		before(a.tentative, b.tentative),
+		before(a.dynamic, b.dynamic),
+		before(a.temporary, b.temporary),
+	)
+}
+
+// before puts false before true.
+func before(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
+}
+
+func (s *snapshot) link(index int) (link, bool) {
+	i := slices.IndexFunc(s.links, func(l link) bool { return l.index == index })
+	if i < 0 {
+		return link{}, false
+	}
+	return s.links[i], true
+}
+
+func (s *snapshot) nameOf(index int) string {
+	if l, ok := s.link(index); ok {
+		return l.name
+	}
+	return fmt.Sprintf("interface %d", index)
+}
+
+// candidates lists the interfaces that can be asked for. Those without an IPv4
+// address are left out: on a host of containers that is one per container.
+func (s *snapshot) candidates() string {
+	var all []string
+	for _, l := range s.links {
+		if l.loopback || !l.first(netip.Addr.Is4).IsValid() {
+			continue
+		}
+		var ips []netip.Addr
+		for _, a := range l.addrs {
+			ips = append(ips, a.ip)
+		}
+		all = append(all, fmt.Sprintf("%s: %s, MTU %d", l.name, join(ips, " "), l.mtu))
+	}
+	if len(all) == 0 {
+		return "none"
+	}
+	return strings.Join(all, "; ")
+}
+
+// hasAll reports whether the interface has every address; a deprecated one
+// counts, since it was asked for.
+func (l link) hasAll(ips []netip.Addr) bool {
+	for _, ip := range ips {
+		if zone := ip.Zone(); zone != "" && zone != l.name {
+			return false
+		}
+		want := plain(ip)
+		if !slices.ContainsFunc(l.addrs, func(a addr) bool { return a.ip == want }) {
+			return false
+		}
+	}
+	return true
+}
+
+// first returns the best address that all tests hold for, or the zero Addr.
+func (l link) first(tests ...func(netip.Addr) bool) netip.Addr {
+	for _, a := range l.addrs {
+		if a.deprecated {
+			continue
+		}
+		ok := true
+		for _, test := range tests {
+			ok = ok && test(a.ip)
+		}
+		if ok {
+			return a.ip
+		}
+	}
+	return netip.Addr{}
+}
+
+// use returns the interface with the given addresses, and its best one for a
+// family of which none is given, or an error that says why others could not
+// reach this host by it.
+func (l link) use(v6 bool, given ...netip.Addr) (Interface, error) {
+	found := Interface{Name: l.name, Index: l.index, MTU: l.mtu}
+	found.V4, found.V6 = l.first(netip.Addr.Is4), l.first(netip.Addr.Is6)
+	for _, ip := range given {
+		switch ip = plain(ip); {
+		case ip.Is4():
+			found.V4 = ip
+		case ip.Is6():
+			found.V6 = ip
+		}
+	}
+	if !v6 {
+		found.V6 = netip.Addr{}
+	}
+	switch {
+	case l.loopback:
+		return Interface{}, fmt.Errorf("%s is a loopback interface", l.name)
+	case !found.V4.IsValid():
+		return Interface{}, fmt.Errorf("interface %s has no IPv4 address", l.name)
+	case v6 && !found.V6.IsValid():
+		return Interface{}, fmt.Errorf("interface %s has no IPv6 address", l.name)
+	case found.V4.IsLoopback() || found.V6.IsLoopback():
+		return Interface{}, fmt.Errorf("%s of interface %s is a loopback address", join(given, " and "), l.name)
+	case l.mtu == 0:
+		return Interface{}, fmt.Errorf("interface %s has an MTU of 0", l.name)
+	}
+	return found, nil
+}
+
+func plain(ip netip.Addr) netip.Addr { return ip.Unmap().WithZone("") }
+
+func join(ips []netip.Addr, sep string) string {
+	var all []string
+	for _, ip := range ips {
+		all = append(all, ip.String())
+	}
+	return strings.Join(all, sep)
+}

@@ -65,17 +65,17 @@ func (r *Reconciler) do(ctx context.Context, ops []Op) error {
 	return &ApplyError{Total: len(ops), Failed: joined.Unwrap()}
 }
 
-// leadingLinkOps counts the operations on links that come before all else.
+// leadingLinkOps counts the operations up to the last one that makes or sets a
+// link. The deletions of links that are not wanted come last of all, and nothing
+// is looked at again for them.
 func leadingLinkOps(ops []Op) int {
+	n := 0
 	for i, op := range ops {
-		if _, ok := op.Object.(Link); !ok {
-			return i
+		if _, ok := op.Object.(Link); ok && op.Verb != Delete {
+			n = i + 1
 		}
 	}
-	if ops[0].Verb == Delete && ops[len(ops)-1].Verb == Delete {
-		return 0 // only deletions: nothing hangs on them
-	}
-	return len(ops)
+	return n
 }
 
 // ApplyError says that some operations failed; the others were carried out.

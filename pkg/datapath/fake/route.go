@@ -2,6 +2,7 @@ package fake
 
 import (
 	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -91,6 +92,7 @@ func (k *Kernel) reach(ip netip.Addr, on string) string {
 
 // deleteRoute removes the first route that matches all that r says.
 func (k *Kernel) deleteRoute(r datapath.Route) {
+	best := -1
 	for i, h := range k.state.Routes {
 		if h.Dst != r.Dst ||
 			r.Metric != 0 && h.Metric != r.Metric ||
@@ -100,7 +102,13 @@ func (k *Kernel) deleteRoute(r datapath.Route) {
 			r.Protocol != 0 && h.Protocol != r.Protocol {
 			continue
 		}
-		k.state.Routes = append(k.state.Routes[:i:i], k.state.Routes[i+1:]...)
-		return
+		// The kernel keeps a destination's routes by metric; no metric matches
+		// any, and so the lowest goes.
+		if best < 0 || h.Metric < k.state.Routes[best].Metric {
+			best = i
+		}
+	}
+	if best >= 0 {
+		k.state.Routes = slices.Delete(k.state.Routes, best, best+1)
 	}
 }

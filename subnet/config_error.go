@@ -3,16 +3,16 @@ package subnet
 import (
 	"bytes"
 	"fmt"
-	"strings"
 )
 
 // ConfigError says what is wrong with a configuration document and where.
 type ConfigError struct {
-	Line, Col int    // from 1, in bytes; zero if the document as a whole is meant
+	Line, Col int    // from 1, Col in bytes; zero if the document as a whole is meant
 	Msg       string // what is wrong
 	Hint      string // what to do; may be empty
 }
 
+// Error returns "line 2, column 27: what is wrong (what to do)".
 func (e *ConfigError) Error() string {
 	s := e.Msg
 	if e.Line > 0 {
@@ -34,33 +34,12 @@ func configErrorAt(doc []byte, offset int, msg, hint string) *ConfigError {
 	}
 }
 
-// nearest returns the known name that s most likely stands for, or "".
-func nearest(s string, known []string) string {
-	best, most := "", len(s)/3+2
-	for _, k := range known {
-		if d := distance(strings.ToLower(s), strings.ToLower(k)); d < most {
-			best, most = k, d
-		}
+// clip shortens what is quoted from a document, so that a document of a
+// megabyte does not make a log line of one.
+func clip(s string) string {
+	const most = 64 // bytes; the longest address has 45
+	if len(s) <= most {
+		return s
 	}
-	return best
-}
-
-// distance is the Levenshtein distance, in bytes.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			diagonal, row[j+1] = row[j+1], min(diagonal+cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
+	return s[:most] + "..."
 }

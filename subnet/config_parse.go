@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"net/netip"
 	"strings"
 )
 
@@ -12,7 +11,10 @@ import (
 // release.
 const DefaultBackend = "udp"
 
-// document is the configuration as written. Pointers tell what is absent.
+// maxUnknown bounds the warnings about unknown keys: somebody has to read them.
+const maxUnknown = 10
+
+// document is the configuration as written. Nil is what is absent or null.
 type document struct {
 	EnableIPv4     *bool
 	EnableIPv6     *bool
@@ -27,11 +29,13 @@ type document struct {
 	IPv6SubnetLen  *int
 	Backend        *json.RawMessage
 
-	raw []byte
-	at  map[string]int // offset of each value, by the field's proper name
+	raw      []byte
+	at       map[string]int          // offset of each value, by the key's proper name
+	misspelt map[string]*ConfigError // unknown keys, by what they may stand for
+	warnings []string
 }
 
-// known lists the fields in the order that they are documented.
+// known lists the keys in the order that they are documented.
 var known = [...]string{
 	"Network", "SubnetLen", "SubnetMin", "SubnetMax", "Backend",
 	"EnableIPv4", "EnableIPv6", "EnableNFTables",
@@ -39,11 +43,15 @@ var known = [...]string{
 }
 
 // ParseConfig reads a configuration document, applies every default and rule
-// (docs/configuration.md) and returns what in it deserves a warning. The error
-// is a *ConfigError.
+// (docs/configuration.md) and returns what in it deserves a warning, one
+// sentence each. The error is a *ConfigError. The backend's options are not
+// looked at, see [DecodeBackend].
 func ParseConfig(doc []byte) (Config, []string, error) {
 	doc = bytes.TrimPrefix(doc, []byte("\xef\xbb\xbf"))
-	d, warnings, err := readDocument(doc)
+	if err := checkSyntax(doc); err != nil {
+		return Config{}, nil, err
+	}
+	d, err := readDocument(doc)
 	if err != nil {
 		return Config{}, nil, err
 	}
@@ -51,19 +59,20 @@ func ParseConfig(doc []byte) (Config, []string, error) {
 	if err != nil {
 		return Config{}, nil, err
 	}
-	if bits := cfg.V4.Network.Bits(); d.SubnetLen == nil && bits > 22 {
-		warnings = append(warnings, fmt.Sprintf("no SubnetLen for the Network %s: releases before 0.10 choose another default than /%d; set SubnetLen if hosts of these are in the cluster",
-			cfg.V4.Network, cfg.V4.SubnetLen))
-	}
-	return cfg, warnings, nil
+	return cfg, d.warnings, nil
 }
 
-func readDocument(doc []byte) (document, []string, error) {
-	fields, err := splitConfig(doc)
-	if err != nil {
-		return document{}, nil, err
+// readDocument sorts the document's members into fields.
+func readDocument(doc []byte) (*document, error) {
+	start := skipBlank(doc, 0)
+	all, twice, err := members(doc[start:])
+	switch {
+	case twice != nil:
+		return nil, configErrorAt(doc, start+twice.at, err.Error(), "upper and lower case are the same; remove one")
+	case err != nil:
+		return nil, syntaxError(doc, err)
 	}
-	d := document{raw: doc, at: make(map[string]int)}
+	d := &document{raw: doc, at: make(map[string]int), misspelt: make(map[string]*ConfigError)}
 	into := map[string]any{
 		"EnableIPv4": &d.EnableIPv4, "EnableIPv6": &d.EnableIPv6, "EnableNFTables": &d.EnableNFTables,
 		"Network": &d.Network, "IPv6Network": &d.IPv6Network,
@@ -71,36 +80,24 @@ func readDocument(doc []byte) (document, []string, error) {
 		"IPv6SubnetMin": &d.IPv6SubnetMin, "IPv6SubnetMax": &d.IPv6SubnetMax,
 		"SubnetLen": &d.SubnetLen, "IPv6SubnetLen": &d.IPv6SubnetLen, "Backend": &d.Backend,
 	}
-	var warnings []string
-	var unknown []*ConfigError
-	for _, f := range fields {
-		name := properName(f.name)
+	unknown := 0
+	for _, m := range all {
+		name := properName(m.name)
 		if name == "" {
-			e := configErrorAt(doc, f.at, fmt.Sprintf("unknown key %q", f.name), "it is ignored")
-			if like := nearest(f.name, known[:]); like != "" {
-				e.Hint = fmt.Sprintf("did you mean %q? It is ignored", like)
+			if unknown++; unknown <= maxUnknown {
+				d.unknown(m.name, start+m.at)
 			}
-			unknown = append(unknown, e)
-			warnings = append(warnings, e.Error())
 			continue
 		}
-		if _, twice := d.at[name]; twice {
-			return d, nil, configErrorAt(doc, f.at, fmt.Sprintf("%q is there twice", name), "remove one")
-		}
-		d.at[name] = f.valued
-		if err := json.Unmarshal(f.value, into[name]); err != nil {
-			return d, nil, d.errorf(name, typeHint(name), "%s is %s", name, jsonType(f.value))
+		d.at[name] = start + m.valueAt
+		if err := json.Unmarshal(m.value, into[name]); err != nil {
+			return nil, d.errorf(name, typeHint(name, m.value), "%s is %s", name, jsonType(m.value))
 		}
 	}
-	if d.Network == nil {
-		for _, e := range unknown {
-			if strings.Contains(e.Hint, `"Network"`) {
-				e.Hint = `did you mean "Network"? There is none`
-				return d, nil, e
-			}
-		}
+	if unknown > maxUnknown {
+		d.warnf("%d more unknown keys are ignored", unknown-maxUnknown)
 	}
-	return d, warnings, nil
+	return d, nil
 }
 
 // properName returns how a key is spelt; keys are matched without regard to
@@ -114,38 +111,33 @@ func properName(name string) string {
 	return ""
 }
 
-func jsonType(v json.RawMessage) string {
-	switch v[0] {
-	case '"':
-		return "a string"
-	case '{':
-		return "an object"
-	case '[':
-		return "an array"
-	case 't', 'f':
-		return "a boolean"
-	case 'n':
-		return "null"
+// unknown warns about a key that nobody reads.
+func (d *document) unknown(name string, at int) {
+	e := configErrorAt(d.raw, at, fmt.Sprintf("unknown key %q", clip(name)), "it is ignored")
+	if like := nearest(name, known[:]); like != "" {
+		e.Hint = fmt.Sprintf("did you mean %q? It is ignored", like)
+		d.misspelt[like] = e
 	}
-	return "the number " + string(v)
+	d.warnings = append(d.warnings, e.Error())
 }
 
-func typeHint(name string) string {
-	switch name {
-	case "SubnetLen", "IPv6SubnetLen":
-		return "write a whole number without quotes, such as 24"
-	case "EnableIPv4", "EnableIPv6", "EnableNFTables":
-		return "write true or false without quotes"
-	case "Network", "IPv6Network":
-		return `write a network in quotes, such as "10.100.0.0/16"`
-	case "Backend":
-		return `write an object, such as {"Type":"vxlan"}`
+// missing makes the error about a required key that is absent. Where a key is
+// there that looks like it, that is the one to mend.
+func (d *document) missing(name, example string) *ConfigError {
+	if e := d.misspelt[name]; e != nil {
+		e.Hint = fmt.Sprintf("did you mean %q? It is missing", name)
+		return e
 	}
-	return `write an address in quotes, such as "10.100.1.0"`
+	return &ConfigError{Msg: name + " is missing",
+		Hint: fmt.Sprintf("please define a correct %s parameter in the flannel config, such as %q", name, example)}
 }
 
-// errorf makes an error about the value of a field; about the document as a
-// whole if the field is absent.
+func (d *document) warnf(format string, args ...any) {
+	d.warnings = append(d.warnings, fmt.Sprintf(format, args...))
+}
+
+// errorf makes an error about the value of a key; about the document as a whole
+// if the key is absent.
 func (d *document) errorf(name, hint, format string, args ...any) *ConfigError {
 	at, ok := d.at[name]
 	if !ok {
@@ -154,15 +146,18 @@ func (d *document) errorf(name, hint, format string, args ...any) *ConfigError {
 	return configErrorAt(d.raw, at, fmt.Sprintf(format, args...), hint)
 }
 
+// config applies the rules. An error is a *ConfigError.
 func (d *document) config() (Config, error) {
-	var cfg Config
+	cfg := Config{NFTables: d.EnableNFTables != nil && *d.EnableNFTables}
 	v4 := d.EnableIPv4 == nil || *d.EnableIPv4
 	v6 := d.EnableIPv6 != nil && *d.EnableIPv6
 	switch {
 	case !v4 && !v6:
-		return cfg, d.errorf("EnableIPv4", "set EnableIPv4 to true", "neither IPv4 nor IPv6 is enabled")
+		return cfg, d.errorf("EnableIPv4", "set EnableIPv4 to true or leave it out", "none defined stack: neither IPv4 nor IPv6 is enabled")
 	case !v4:
-		return cfg, d.errorf("EnableIPv4", "enable both: no release can lease IPv6 subnets alone through etcd", "IPv6 without IPv4 is not supported")
+		// The first host gets a key that no other can live with (CONTRACT 2.9).
+		return cfg, d.errorf("EnableIPv4", "set EnableIPv4 to true and give a Network: no release can lease IPv6 subnets alone through etcd",
+			"IPv6 without IPv4 (v6-only) is unsupported")
 	}
 	var err error
 	if cfg.V4, err = d.rangeOf(v4Fields, d.Network, d.SubnetLen, d.SubnetMin, d.SubnetMax); err != nil {
@@ -172,155 +167,14 @@ func (d *document) config() (Config, error) {
 		if cfg.V6, err = d.rangeOf(v6Fields, d.IPv6Network, d.IPv6SubnetLen, d.IPv6SubnetMin, d.IPv6SubnetMax); err != nil {
 			return cfg, err
 		}
+	} else if d.IPv6Network != nil {
+		d.warnf("IPv6Network is ignored, since EnableIPv6 is not true")
 	}
-	cfg.NFTables = d.EnableNFTables != nil && *d.EnableNFTables
 	cfg.Type = DefaultBackend
 	if d.Backend == nil {
 		return cfg, nil
 	}
 	cfg.Backend = *d.Backend
-	var backend struct{ Type *string }
-	if err := json.Unmarshal(cfg.Backend, &backend); err != nil {
-		return cfg, d.errorf("Backend", typeHint("Backend"), "Backend is not an object with a Type in quotes")
-	}
-	if backend.Type == nil || *backend.Type == "" {
-		return cfg, d.errorf("Backend", `add "Type":"vxlan" or another`, "Backend has no Type")
-	}
-	cfg.Type = strings.ToLower(*backend.Type)
-	return cfg, nil
-}
-
-// familyFields names one family's fields and limits.
-type familyFields struct {
-	network, length, min, max string
-	bits                      int // of an address
-	most                      int // largest SubnetLen
-	defaultLen                int
-	example                   string
-}
-
-var (
-	v4Fields = familyFields{"Network", "SubnetLen", "SubnetMin", "SubnetMax", 32, 30, 24, "10.100.0.0/16"}
-	v6Fields = familyFields{"IPv6Network", "IPv6SubnetLen", "IPv6SubnetMin", "IPv6SubnetMax", 128, 126, 64, "fd00:100::/48"}
-)
-
-func (d *document) rangeOf(f familyFields, network *string, length *int, least, most *string) (Range, error) {
-	if network == nil {
-		return Range{}, &ConfigError{Msg: f.network + " is missing",
-			Hint: fmt.Sprintf("please define a correct %s parameter in the flannel config, such as %q", f.network, f.example)}
-	}
-	p, err := netip.ParsePrefix(*network)
-	if err != nil || p.Addr().BitLen() != f.bits {
-		return Range{}, d.errorf(f.network, fmt.Sprintf("write it as %q", f.example), "%s %q is not a network", f.network, *network)
-	}
-	r := Range{Network: p.Masked()}
-	if r.SubnetLen, err = d.subnetLen(f, r.Network, length); err != nil {
-		return Range{}, err
-	}
-	r.Min, r.Max = nextSubnet(r.Network.Addr(), r.SubnetLen), lastSubnet(r.Network, r.SubnetLen)
-	if r.Min, err = d.bound(f.min, least, r, r.Min); err != nil {
-		return Range{}, err
-	}
-	if r.Max, err = d.bound(f.max, most, r, r.Max); err != nil {
-		return Range{}, err
-	}
-	if r.Max.Less(r.Min) {
-		return Range{}, d.errorf(f.min, "swap them", "%s %s lies after %s %s", f.min, r.Min, f.max, r.Max)
-	}
-	return r, nil
-}
-
-func (d *document) subnetLen(f familyFields, network netip.Prefix, length *int) (int, error) {
-	largest := f.most - 2
-	if network.Bits() > largest {
-		return 0, d.errorf(f.network, fmt.Sprintf("a network of /%d or larger is needed", largest),
-			"Network is too small. Minimum useful network prefix is /%d", largest)
-	}
-	if length == nil {
-		if network.Bits() <= f.defaultLen-2 {
-			return f.defaultLen, nil
-		}
-		return network.Bits() + 2, nil
-	}
-	switch {
-	case *length > f.most:
-		return 0, d.errorf(f.length, fmt.Sprintf("%d is the longest", f.most), "%s must be less than /%d", f.length, f.most+1)
-	case *length < network.Bits()+2:
-		return 0, d.errorf(f.length, fmt.Sprintf("with the %s %s it is %d or more", f.network, network, network.Bits()+2),
-			"Network must be able to accommodate at least four subnets; %s is %d", f.length, *length)
-	}
-	return *length, nil
-}
-
-// bound reads SubnetMin or SubnetMax; without one it is what def says.
-func (d *document) bound(name string, written *string, r Range, def netip.Addr) (netip.Addr, error) {
-	if written == nil {
-		return def, nil
-	}
-	a, err := netip.ParseAddr(*written)
-	if err != nil || a.BitLen() != r.Network.Addr().BitLen() {
-		return a, d.errorf(name, fmt.Sprintf("write it as %q", def), "%s %q is not an address", name, *written)
-	}
-	if !r.Network.Contains(a) {
-		return a, d.errorf(name, fmt.Sprintf("the Network is %s", r.Network), "%s is not in the range of the Network: %s", name, a)
-	}
-	if aligned := netip.PrefixFrom(a, r.SubnetLen).Masked().Addr(); aligned != a {
-		return a, d.errorf(name, fmt.Sprintf("the subnet around it begins at %s", aligned), "%s is not on a SubnetLen boundary: %s", name, a)
-	}
-	return a, nil
-}
-
-// nextSubnet returns the network address after a's, in steps of the subnet.
-func nextSubnet(a netip.Addr, length int) netip.Addr {
-	b := a.AsSlice()
-	carry := 1 << ((8 - length%8) % 8)
-	for i := (length - 1) / 8; i >= 0 && carry > 0; i-- {
-		carry += int(b[i])
-		b[i] = byte(carry)
-		carry >>= 8
-	}
-	next, _ := netip.AddrFromSlice(b)
-	return next
-}
-
-// lastSubnet returns the network address of the last subnet in a network.
-func lastSubnet(network netip.Prefix, length int) netip.Addr {
-	b := network.Addr().AsSlice()
-	for i := network.Bits(); i < length; i++ {
-		b[i/8] |= 0x80 >> (i % 8)
-	}
-	last, _ := netip.AddrFromSlice(b)
-	return last
-}
-
-// Difference says what differs between two configurations, for people; it is
-// empty if nothing does.
-func Difference(a, b Config) string {
-	var parts []string
-	add := func(name string, x, y any) {
-		if fmt.Sprint(x) != fmt.Sprint(y) {
-			parts = append(parts, fmt.Sprintf("%s %v → %v", name, x, y))
-		}
-	}
-	for _, f := range []struct {
-		prefix string
-		a, b   Range
-	}{{"", a.V4, b.V4}, {"IPv6", a.V6, b.V6}} {
-		add(f.prefix+"Network", f.a.Network, f.b.Network)
-		add(f.prefix+"SubnetLen", f.a.SubnetLen, f.b.SubnetLen)
-		add(f.prefix+"SubnetMin", f.a.Min, f.b.Min)
-		add(f.prefix+"SubnetMax", f.a.Max, f.b.Max)
-	}
-	add("Backend type", a.Type, b.Type)
-	add("Backend", compact(a.Backend), compact(b.Backend))
-	add("EnableNFTables", a.NFTables, b.NFTables)
-	return strings.Join(parts, ", ")
-}
-
-func compact(raw json.RawMessage) string {
-	var b bytes.Buffer
-	if json.Compact(&b, raw) != nil {
-		return string(raw)
-	}
-	return b.String()
+	cfg.Type, err = d.backendType(cfg.Backend)
+	return cfg, err
 }

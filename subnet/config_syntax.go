@@ -5,53 +5,74 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 )
 
-// maxConfig bounds a configuration document, in bytes.
+// maxConfig bounds a configuration document, in bytes. etcd's own bound on a
+// request is larger. How deep a document may be nested is bounded by
+// encoding/json.
 const maxConfig = 1 << 20
 
-// field is one member of the document's object.
-type field struct {
-	name   string // as written
-	at     int    // offset of the name
-	value  json.RawMessage
-	valued int // offset of the value
+// member is one name and value of a JSON object.
+type member struct {
+	name    string // as written, unescaped
+	at      int    // offset of the name
+	value   json.RawMessage
+	valueAt int // offset of the value
 }
 
-// splitConfig takes the document apart into the members of its one object.
-func splitConfig(doc []byte) ([]field, error) {
+// checkSyntax returns a *ConfigError unless doc is one JSON object.
+func checkSyntax(doc []byte) error {
 	if len(doc) > maxConfig {
-		return nil, &ConfigError{Msg: fmt.Sprintf("the document has %d bytes, more than %d", len(doc), maxConfig)}
+		return &ConfigError{Msg: fmt.Sprintf("the document has %d bytes, more than %d", len(doc), maxConfig)}
 	}
+	const example = `write at least {"Network":"10.100.0.0/16","Backend":{"Type":"vxlan"}}`
 	if len(bytes.TrimSpace(doc)) == 0 {
-		return nil, &ConfigError{Msg: "the document is empty", Hint: `write at least {"Network":"10.100.0.0/16","Backend":{"Type":"vxlan"}}`}
+		return &ConfigError{Msg: "the document is empty", Hint: example}
 	}
 	var whole json.RawMessage
 	if err := json.Unmarshal(doc, &whole); err != nil {
-		return nil, syntaxError(doc, err)
+		return syntaxError(doc, err)
 	}
-	dec := json.NewDecoder(bytes.NewReader(doc))
-	if tok, err := dec.Token(); err != nil || tok != json.Delim('{') {
-		return nil, configErrorAt(doc, skipBlank(doc, 0), "the document is not a JSON object", `it must be written in braces: {"Network":…}`)
+	if start := skipBlank(doc, 0); doc[start] != '{' {
+		return configErrorAt(doc, start, "the document is "+jsonType(doc[start:])+", not a JSON object", example)
 	}
-	var fields []field
-	for dec.More() {
-		f := field{at: skipBlank(doc, int(dec.InputOffset()))}
-		tok, err := dec.Token()
-		if err != nil {
-			return nil, syntaxError(doc, err)
-		}
-		f.name, _ = tok.(string)
-		f.valued = skipBlank(doc, int(dec.InputOffset()))
-		if err := dec.Decode(&f.value); err != nil {
-			return nil, syntaxError(doc, err)
-		}
-		fields = append(fields, f)
-	}
-	return fields, nil
+	return nil
 }
+
+// members takes an object apart, which checkSyntax has found to be one. Offsets
+// are relative to object. A name that is there twice is an error and its offset
+// is in the member returned with it: encoding/json would silently take the last.
+func members(object []byte) ([]member, *member, error) {
+	dec := json.NewDecoder(bytes.NewReader(object))
+	if _, err := dec.Token(); err != nil {
+		return nil, nil, err
+	}
+	var all []member
+	seen := make(map[string]bool)
+	for dec.More() {
+		m := member{at: skipBlank(object, int(dec.InputOffset()))}
+		token, err := dec.Token()
+		if err != nil {
+			return nil, nil, err
+		}
+		m.name, _ = token.(string)
+		m.valueAt = skipBlank(object, int(dec.InputOffset()))
+		if err := dec.Decode(&m.value); err != nil {
+			return nil, nil, err
+		}
+		folded := fold(m.name)
+		if seen[folded] {
+			return nil, &m, fmt.Errorf("%q is there twice", clip(m.name))
+		}
+		seen[folded] = true
+		all = append(all, m)
+	}
+	return all, nil, nil
+}
+
+// fold maps names to the same string that strings.EqualFold calls equal.
+func fold(name string) string { return strings.ToLower(strings.ToUpper(name)) }
 
 // skipBlank returns the offset of the next byte that means something.
 func skipBlank(doc []byte, from int) int {
@@ -62,31 +83,47 @@ func skipBlank(doc []byte, from int) int {
 }
 
 // syntaxError places a JSON error and knows the mistakes that people make.
-func syntaxError(doc []byte, err error) error {
-	at := len(doc)
-	if e, ok := errors.AsType[*json.SyntaxError](err); ok && e.Offset > 0 && !errors.Is(err, io.ErrUnexpectedEOF) {
-		at = int(e.Offset) - 1
+func syntaxError(doc []byte, err error) *ConfigError {
+	if bytes.HasPrefix(doc, []byte("\xff\xfe")) || bytes.HasPrefix(doc, []byte("\xfe\xff")) {
+		return &ConfigError{Msg: "the document is in UTF-16", Hint: "save it as UTF-8"}
 	}
-	if at >= len(doc) || strings.HasPrefix(err.Error(), "unexpected end") {
+	at := len(doc)
+	if e, ok := errors.AsType[*json.SyntaxError](err); ok && !strings.HasPrefix(err.Error(), "unexpected end") {
+		at = max(int(e.Offset)-1, 0)
+	}
+	// A typographic quote does not end a string: what goes wrong comes later.
+	if quote := smartQuote(doc[:at]); quote >= 0 && (at == len(doc) || strings.Contains(err.Error(), "after object")) {
+		at = quote
+	}
+	if at >= len(doc) {
 		return configErrorAt(doc, len(doc), "the document ends too early", "a closing brace or quote is missing")
 	}
-	if comma := lastMeaningful(doc, at); comma >= 0 && doc[comma] == ',' && (doc[at] == '}' || doc[at] == ']') {
-		return configErrorAt(doc, comma, "a comma before the closing brace", "remove this comma: JSON allows none after the last member")
+	previous := len(bytes.TrimRight(doc[:at], " \t\r\n")) - 1
+	c := doc[at]
+	switch {
+	case (c == '}' || c == ']') && previous >= 0 && doc[previous] == ',':
+		return configErrorAt(doc, previous, "a comma before the closing brace", "remove this comma: JSON allows none after the last member")
+	case c == ',':
+		return configErrorAt(doc, at, "a comma where something else is expected", "remove this comma, or write what is missing before it")
+	case c == '\'' || smartQuote(doc[at:]) == 0:
+		return configErrorAt(doc, at, "a quote that JSON does not know", `use plain double quotes: "`)
+	case c == '/' || c == '#':
+		return configErrorAt(doc, at, "a comment", "remove it: JSON has no comments")
+	case c == '\n' || c == '\r':
+		return configErrorAt(doc, at, "the line ends within quotes", "the closing quote is missing")
+	case strings.HasSuffix(err.Error(), "after top-level value"):
+		return configErrorAt(doc, at, "something follows the end of the document", "remove what is after the last brace")
+	case strings.HasSuffix(err.Error(), "looking for beginning of object key string"):
+		return configErrorAt(doc, at, "a key without quotes",
+			"put keys in double quotes, and in a shell the whole document in single quotes")
 	}
 	hint := ""
-	switch {
-	case doc[at] == '\'' || bytes.HasPrefix(doc[at:], []byte("“")) || bytes.HasPrefix(doc[at:], []byte("”")):
-		hint = `JSON needs plain double quotes: "`
-	case doc[at] == '/' || doc[at] == '#':
-		hint = "JSON has no comments"
-	case doc[at] == '"':
+	if c == '"' {
 		hint = "a comma or colon is missing before it"
 	}
 	return configErrorAt(doc, at, "not JSON: "+err.Error(), hint)
 }
 
-// lastMeaningful returns the offset of the last byte before at that is no
-// white space, or -1.
-func lastMeaningful(doc []byte, at int) int {
-	return len(bytes.TrimRight(doc[:at], " \t\r\n")) - 1
-}
+// smartQuote returns the offset of the first typographic quote, as word
+// processors and wikis make of plain ones, or -1.
+func smartQuote(doc []byte) int { return bytes.IndexAny(doc, "“”„‟‘’‚‛«»") }

@@ -52,8 +52,12 @@ type Backend struct {
 // New reads the options and returns the backend.
 func New(p backend.Params) (*Backend, error) {
 	o := Options{VNI: defaultVNI}
-	if err := backend.DecodeOptions(p.Config, &o); err != nil {
+	unknown, err := subnet.DecodeBackend(p.Config, &o)
+	if err != nil {
 		return nil, err
+	}
+	for _, u := range unknown {
+		p.Log.Warn("Ignoring an unknown option of the vxlan backend: " + u)
 	}
 	switch {
 	case o.VNI > maxVNI:

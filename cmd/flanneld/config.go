@@ -73,7 +73,7 @@ func watchConfig(ctx context.Context, store subnet.Store, running subnet.Config,
 			if cfg, _, err := subnet.ParseConfig(doc.Raw); err != nil {
 				text = err.Error()
 			} else {
-				text = subnet.Difference(running, cfg)
+				text = subnet.Diff(running, cfg)
 			}
 		}
 		pause.Reset()

@@ -1,9 +1,11 @@
 // Package wire spells leases as every release of the original does: the key
 // under <prefix>/subnets and the JSON value (CONTRACT 2.1 and 2.2). It is the
-// only place that knows how two families share one key.
+// only place that knows how two families share one key. It does not know which
+// store they lie in.
 package wire
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"regexp"
@@ -12,64 +14,91 @@ import (
 	"flanneld/subnet"
 )
 
-// Prefix lengths beyond these were never valid in a key.
+// Prefix lengths beyond these were never valid in a key: releases read them as
+// numbers of 5 and 7 bits.
 const (
 	maxBits4 = 31
 	maxBits6 = 127
 )
+
+// maxKey bounds a key, in bytes. The longest that is valid has 65.
+const maxKey = 128
 
 // keyForm is what releases since 0.17 read. Theirs is not anchored at the
 // start; a key that has anything before the address was never written by one.
 var keyForm = regexp.MustCompile(`^(\d+\.\d+\.\d+\.\d+)-(\d{1,2})(?:&([0-9A-Fa-f:.]+)-(\d{1,3}))?$`)
 
 // Key returns the last element of a lease's key: "10.5.27.0-24", or with IPv6
-// "10.5.27.0-24&fd00:5:0:1b::-64".
+// "10.5.27.0-24&fd00:5:0:1b::-64". It must have an IPv4 subnet: what Key makes
+// of one without cannot be parsed, and Encode refuses such a lease.
 func Key(k subnet.Key) string {
-	s := fmt.Sprintf("%s-%d", k.V4.Addr(), k.V4.Bits())
+	s := spell(k.V4)
 	if k.V6.IsValid() {
-		s += fmt.Sprintf("&%s-%d", k.V6.Addr(), k.V6.Bits())
+		s += "&" + spell(k.V6)
 	}
 	return s
 }
 
-// ParseKey reads what Key writes. The error says what is wrong with it.
+func spell(p netip.Prefix) string { return p.Addr().String() + "-" + strconv.Itoa(p.Bits()) }
+
+// ParseKey reads what Key writes, and other spellings of the same addresses that
+// releases read too, such as upper case. The error says what is wrong with it. An
+// address with bits set beyond the prefix length is an error: no release writes
+// one, and nobody can say which subnet was meant.
 func ParseKey(s string) (subnet.Key, error) {
-	m := keyForm.FindStringSubmatch(s)
-	if m == nil {
-		return subnet.Key{}, fmt.Errorf("parse lease key %q: not of the form A.B.C.D-LEN", s)
-	}
-	v4, err := parsePrefix(m[1], m[2], maxBits4)
-	if err == nil && !v4.Addr().Is4() {
-		err = fmt.Errorf("%s is not an IPv4 address", m[1])
-	}
+	k, err := parseKey(s)
 	if err != nil {
-		return subnet.Key{}, fmt.Errorf("parse lease key %q: %w", s, err)
-	}
-	k := subnet.Key{V4: v4}
-	if m[3] != "" {
-		k.V6, err = parsePrefix(m[3], m[4], maxBits6)
-		if err == nil && (!k.V6.Addr().Is6() || k.V6.Addr().Is4In6()) {
-			err = fmt.Errorf("%s is not an IPv6 address", m[3])
-		}
-		if err != nil {
-			return subnet.Key{}, fmt.Errorf("parse lease key %q: %w", s, err)
-		}
+		return subnet.Key{}, fmt.Errorf("parse lease key %q: %w", clip(s), err)
 	}
 	return k, nil
 }
 
+func parseKey(s string) (k subnet.Key, err error) {
+	if len(s) > maxKey {
+		return k, fmt.Errorf("%d bytes are more than %d", len(s), maxKey)
+	}
+	m := keyForm.FindStringSubmatch(s)
+	if m == nil {
+		return k, errors.New("not of the form A.B.C.D-LEN")
+	}
+	if k.V4, err = parsePrefix(m[1], m[2], maxBits4); err != nil || m[3] == "" {
+		return k, err
+	}
+	k.V6, err = parsePrefix(m[3], m[4], maxBits6)
+	if err == nil && !isIPv6(k.V6.Addr()) {
+		err = fmt.Errorf("%s is not an IPv6 address", m[3])
+	}
+	return k, err
+}
+
 func parsePrefix(addr, length string, most int) (netip.Prefix, error) {
 	a, err := netip.ParseAddr(addr)
-	if err != nil {
-		return netip.Prefix{}, err
+	if err != nil || a.BitLen() != most+1 {
+		return netip.Prefix{}, fmt.Errorf("%s is not an IPv%d address", addr, family(most))
 	}
 	bits, err := strconv.Atoi(length)
 	if err != nil || bits < 1 || bits > most {
 		return netip.Prefix{}, fmt.Errorf("prefix length %s is not between 1 and %d", length, most)
 	}
 	p := netip.PrefixFrom(a, bits)
-	if p != p.Masked() {
-		return netip.Prefix{}, fmt.Errorf("%s is no network's address, which would be %s", p, p.Masked())
+	if p.Masked() != p {
+		return netip.Prefix{}, fmt.Errorf("%s has host bits set; the subnet's address would be %s", p, p.Masked().Addr())
 	}
 	return p, nil
+}
+
+func family(most int) int {
+	if most == maxBits4 {
+		return 4
+	}
+	return 6
+}
+
+// clip shortens what is quoted from the store, so that no key or value of a
+// megabyte gets into a log.
+func clip(s string) string {
+	if len(s) <= maxKey {
+		return s
+	}
+	return s[:maxKey] + "..."
 }

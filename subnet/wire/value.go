@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,38 +18,63 @@ type value struct {
 	BackendV6Data json.RawMessage `json:",omitempty"`
 }
 
-// maxValue bounds what is read of one lease, in bytes. Real ones have 343.
+// maxValue bounds what is read of one lease, in bytes. Real ones have less than
+// 400; etcd itself would store more than a megabyte.
 const maxValue = 64 << 10
 
-// Encode returns a lease's value, byte for byte as releases since 0.15 write it.
+// Encode returns a lease's value, byte for byte as releases since 0.15 write it:
+// the claims' Data goes in without blanks and with <, > and & escaped, which is
+// what encoding/json does to a RawMessage.
+//
+// It refuses what would harm other hosts: a PublicIP that is not IPv4, since an
+// IPv6 literal there ends every daemon up to 0.28.8, a lease whose key nobody
+// could read, which stops the watches of others (CONTRACT 2.1), and Data that is
+// no JSON.
 func Encode(l subnet.Lease) (string, error) {
-	if !l.V4.PublicIP.Is4() {
-		// An IPv6 literal there ends every daemon up to 0.28.8.
-		return "", fmt.Errorf("encode lease %s: PublicIP %s is not an IPv4 address", l.Key(), l.V4.PublicIP)
+	s, err := encode(l)
+	if err != nil {
+		return "", fmt.Errorf("encode lease %s: %w", l.Key(), err)
 	}
-	v := value{PublicIP: l.V4.PublicIP.String(), BackendType: l.Type,
-		BackendData: raw(l.V4.Data), BackendV6Data: raw(l.V6.Data)}
-	if l.V6.PublicIP.IsValid() {
-		s := l.V6.PublicIP.String()
-		v.PublicIPv6 = &s
+	return s, nil
+}
+
+func encode(l subnet.Lease) (string, error) {
+	if k, err := ParseKey(Key(l.Key())); err != nil || k != l.Key() {
+		return "", errors.New("its subnets make no valid key")
+	}
+	switch {
+	case !l.V4.PublicIP.IsValid():
+		return "", errors.New("PublicIP is missing")
+	case !l.V4.PublicIP.Is4():
+		return "", fmt.Errorf("PublicIP %s is not an IPv4 address", l.V4.PublicIP)
+	}
+	v := value{PublicIP: l.V4.PublicIP.String(), BackendType: l.Type, BackendData: json.RawMessage(l.V4.Data)}
+	if !l.V6.IsZero() {
+		v.BackendV6Data = json.RawMessage(l.V6.Data)
+		if ip := l.V6.PublicIP; ip.IsValid() {
+			if !isIPv6(ip) {
+				return "", fmt.Errorf("PublicIPv6 %s is not an IPv6 address", ip)
+			}
+			s := ip.String()
+			v.PublicIPv6 = &s
+		}
 	}
 	b, err := json.Marshal(v)
 	if err != nil {
-		return "", fmt.Errorf("encode lease %s: %w", l.Key(), err)
+		return "", fmt.Errorf("write backend data: %w", err)
+	}
+	// What is written must be readable by this daemon too.
+	if len(b) > maxValue {
+		return "", fmt.Errorf("its value has %d bytes, more than %d", len(b), maxValue)
 	}
 	return string(b), nil
 }
 
-func raw(s string) json.RawMessage {
-	if s == "" {
-		return nil
-	}
-	return json.RawMessage(s)
-}
-
 // Decode reads a lease from the last element of its key and its value. Fields
-// that are not known are ignored, and a PublicIP that is none is an error.
-// Expires and Rev are left to the caller.
+// that are not known are ignored, names are matched without regard to case, and
+// a claim's Data is kept byte for byte as it lies in the value. What a value
+// says of IPv6 counts only if the key has an IPv6 subnet. Expires and Rev are
+// left to the caller. The error names the key and what is wrong.
 func Decode(key, val string) (subnet.Lease, error) {
 	k, err := ParseKey(key)
 	if err != nil {
@@ -58,7 +82,7 @@ func Decode(key, val string) (subnet.Lease, error) {
 	}
 	l, err := decode(k, val)
 	if err != nil {
-		return subnet.Lease{}, fmt.Errorf("parse value of lease %s: %w", k, err)
+		return subnet.Lease{}, fmt.Errorf("parse value of lease %s: %w", clip(key), err)
 	}
 	return l, nil
 }
@@ -69,39 +93,48 @@ func decode(k subnet.Key, val string) (subnet.Lease, error) {
 	}
 	var v value
 	if err := json.Unmarshal([]byte(val), &v); err != nil {
-		return subnet.Lease{}, err
+		return subnet.Lease{}, explain(err)
 	}
 	ip, err := netip.ParseAddr(v.PublicIP)
-	if err == nil && !ip.Is4() {
-		err = errors.New("not an IPv4 address")
-	}
-	if err != nil {
-		return subnet.Lease{}, fmt.Errorf("PublicIP %q: %w", v.PublicIP, err)
+	switch {
+	case v.PublicIP == "":
+		return subnet.Lease{}, errors.New("PublicIP is missing")
+	case err != nil || !ip.Is4():
+		return subnet.Lease{}, fmt.Errorf("PublicIP %q is not an IPv4 address", clip(v.PublicIP))
 	}
 	l := subnet.Lease{V4: subnet.Claim{Subnet: k.V4, PublicIP: ip, Data: data(v.BackendData)}, Type: v.BackendType}
 	if !k.V6.IsValid() {
 		return l, nil
 	}
 	l.V6 = subnet.Claim{Subnet: k.V6, Data: data(v.BackendV6Data)}
-	if v.PublicIPv6 != nil {
-		ip6, err := netip.ParseAddr(*v.PublicIPv6)
-		if err == nil && (!ip6.Is6() || ip6.Is4In6() || ip6.Zone() != "") {
-			err = errors.New("not an IPv6 address")
-		}
-		if err != nil {
-			return subnet.Lease{}, fmt.Errorf("PublicIPv6 %q: %w", *v.PublicIPv6, err)
-		}
-		l.V6.PublicIP = ip6
+	if v.PublicIPv6 == nil {
+		return l, nil
+	}
+	if l.V6.PublicIP, err = netip.ParseAddr(*v.PublicIPv6); err != nil || !isIPv6(l.V6.PublicIP) {
+		return subnet.Lease{}, fmt.Errorf("PublicIPv6 %q is not an IPv6 address", clip(*v.PublicIPv6))
 	}
 	return l, nil
 }
 
-// data keeps a backend's JSON as it is written, without its blanks: that is
-// what Encode makes of it.
-func data(r json.RawMessage) string {
-	var b bytes.Buffer
-	if len(r) == 0 || string(r) == "null" || json.Compact(&b, r) != nil {
+// isIPv6 reports whether other hosts can send to the address by IPv6: not a
+// mapped IPv4 address, and no zone, which means something on one host only.
+func isIPv6(ip netip.Addr) bool { return ip.Is6() && !ip.Is4In6() && ip.Zone() == "" }
+
+// data returns a backend's JSON as it is; null says as little as nothing.
+func data(raw json.RawMessage) string {
+	if string(raw) == "null" {
 		return ""
 	}
-	return b.String()
+	return string(raw)
+}
+
+// explain says in the terms of a lease what encoding/json found.
+func explain(err error) error {
+	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		if e.Field == "" {
+			return fmt.Errorf("not a JSON object but of type %s", e.Value)
+		}
+		return fmt.Errorf("%s is of type %s, not string", e.Field, clip(e.Value))
+	}
+	return fmt.Errorf("not JSON: %w", err)
 }

@@ -1,0 +1,140 @@
+package subnet
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+)
+
+// backendType returns the type that a document's Backend object names, in lower
+// case. The backend itself decides about the other options.
+func (d *document) backendType(raw json.RawMessage) (string, error) {
+	const example = `add "Type":"vxlan", "host-gw" or "alloc"`
+	if raw[0] != '{' {
+		return "", d.errorf("Backend", typeHint("Backend", raw), "Backend is %s, not an object", jsonType(raw))
+	}
+	at := d.at["Backend"]
+	all, twice, err := members(raw)
+	switch {
+	case twice != nil:
+		return "", configErrorAt(d.raw, at+twice.at, "Backend option "+err.Error(), "upper and lower case are the same; remove one")
+	case err != nil:
+		return "", d.errorf("Backend", "", "read Backend: %v", err)
+	}
+	var names []string
+	for _, m := range all {
+		names = append(names, m.name)
+		if !strings.EqualFold(m.name, "Type") {
+			continue
+		}
+		var typ string
+		if err := json.Unmarshal(m.value, &typ); err != nil {
+			return "", configErrorAt(d.raw, at+m.valueAt, "Backend Type is "+jsonType(m.value), `write it in quotes, such as "vxlan"`)
+		}
+		if typ == "" {
+			return "", configErrorAt(d.raw, at+m.valueAt, "Backend has no Type: it is empty", `write one, such as "vxlan"`)
+		}
+		return strings.ToLower(typ), nil
+	}
+	if like := nearest("Type", names); like != "" {
+		return "", d.errorf("Backend", fmt.Sprintf(`did you mean "Type" by %q?`, clip(like)), "Backend has no Type")
+	}
+	return "", d.errorf("Backend", example, "Backend has no Type")
+}
+
+// DecodeBackend reads a configuration's Backend object into a struct, whose
+// exported fields are named as the options or have a json tag. It returns the
+// names of options that are neither in the struct nor "Type", each with the one
+// it may stand for: `"Prot" (did you mean "Port"?)`. Names are matched without
+// regard to case; an option that is absent or null leaves its field as it is, and
+// so does no object at all. After ten unknown names only their number is told.
+//
+// An error is a *ConfigError, names the option, and leaves the struct partly
+// written. It panics if into is not a pointer to a struct.
+func DecodeBackend(raw json.RawMessage, into any) (unknown []string, err error) {
+	if raw = bytes.TrimSpace(raw); len(raw) == 0 || string(raw) == "null" {
+		return nil, nil
+	}
+	if !json.Valid(raw) || raw[0] != '{' {
+		return nil, &ConfigError{Msg: "Backend is not an object", Hint: typeHint("Backend", raw)}
+	}
+	all, twice, err := members(raw)
+	if twice != nil || err != nil {
+		return nil, &ConfigError{Msg: "Backend option " + err.Error()}
+	}
+	fields, names := options(into)
+	ignored := 0
+	for _, m := range all {
+		field, ok := fields[fold(m.name)]
+		if !ok {
+			if strings.EqualFold(m.name, "Type") {
+				continue
+			}
+			if ignored++; ignored <= maxUnknown {
+				unknown = append(unknown, didYouMean(m.name, names))
+			}
+			continue
+		}
+		if err := json.Unmarshal(m.value, field.Addr().Interface()); err != nil {
+			return unknown, optionError(m, field, err)
+		}
+	}
+	if ignored > maxUnknown {
+		unknown = append(unknown, fmt.Sprintf("%d more", ignored-maxUnknown))
+	}
+	return unknown, nil
+}
+
+// options returns a struct's fields by their folded names, and the names as they
+// are written.
+func options(into any) (map[string]reflect.Value, []string) {
+	v := reflect.ValueOf(into).Elem()
+	fields, names := make(map[string]reflect.Value), []string{"Type"}
+	for i := range v.NumField() {
+		f := v.Type().Field(i)
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if !f.IsExported() || f.Tag.Get("json") == "-" {
+			continue
+		}
+		if name == "" {
+			name = f.Name
+		}
+		fields[fold(name)] = v.Field(i)
+		names = append(names, name)
+	}
+	return fields, names
+}
+
+func didYouMean(name string, names []string) string {
+	if like := nearest(name, names); like != "" {
+		return fmt.Sprintf("%q (did you mean %q?)", clip(name), like)
+	}
+	return fmt.Sprintf("%q", clip(name))
+}
+
+// optionError says which type an option has and which it should have.
+func optionError(m member, field reflect.Value, err error) error {
+	e := &ConfigError{Msg: fmt.Sprintf("Backend option %s is %s", clip(m.name), jsonType(m.value))}
+	t := field.Type()
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch t.Kind() {
+	case reflect.Bool:
+		e.Hint = quoteHint(m.value, "a boolean is expected: write true or false without quotes")
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
+		e.Hint = quoteHint(m.value, "a number is expected: write a whole number without quotes")
+	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		e.Hint = quoteHint(m.value, fmt.Sprintf("a number is expected: write a whole number from 0 to %d without quotes", ^uint64(0)>>(64-t.Bits())))
+	case reflect.String:
+		e.Hint = "a string is expected: write it in quotes"
+	default:
+		if _, ok := errors.AsType[*json.UnmarshalTypeError](err); !ok {
+			e.Hint = err.Error()
+		}
+	}
+	return e
+}

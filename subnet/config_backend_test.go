@@ -1,0 +1,98 @@
+package subnet_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"flanneld/subnet"
+)
+
+type backendOptions struct {
+	VNI           uint32
+	Port          uint16
+	DirectRouting bool
+	MTU           int
+	Secret        string `json:"PSK"`
+	Hidden        string `json:"-"`
+}
+
+func TestDecodeBackendReadsOptions(t *testing.T) {
+	for _, tt := range []struct {
+		name, raw string
+		want      backendOptions
+		unknown   []string
+	}{
+		{"none", ``, backendOptions{VNI: 1}, nil},
+		{"null", ` null `, backendOptions{VNI: 1}, nil},
+		{"Type alone", `{"Type":"vxlan"}`, backendOptions{VNI: 1}, nil},
+		{"any case", `{"TYPE":"vxlan","vni":7,"directrouting":true,"psk":"x"}`, backendOptions{VNI: 7, DirectRouting: true, Secret: "x"}, nil},
+		{"null leaves the default", `{"VNI":null}`, backendOptions{VNI: 1}, nil},
+		{"unknown", `{"Prot":8472,"Colour":"red","Hidden":"x"}`, backendOptions{VNI: 1},
+			[]string{`"Prot" (did you mean "Port"?)`, `"Colour"`, `"Hidden"`}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got := backendOptions{VNI: 1}
+			unknown, err := subnet.DecodeBackend(json.RawMessage(tt.raw), &got)
+			if err != nil || got != tt.want {
+				t.Errorf("got %+v, %v; want %+v", got, err, tt.want)
+			}
+			if diff := cmp.Diff(tt.unknown, unknown); diff != "" {
+				t.Errorf("unknown options (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestDecodeBackendNamesTheWrongOption(t *testing.T) {
+	for _, tt := range []struct{ raw, want string }{
+		{`{"VNI":"7"}`, "Backend option VNI is a string (a number is expected: write 7 without quotes)"},
+		{`{"VNI":-1}`, "Backend option VNI is the number -1 (a number is expected: write a whole number from 0 to 4294967295 without quotes)"},
+		{`{"port":70000}`, "Backend option port is the number 70000 (a number is expected: write a whole number from 0 to 65535 without quotes)"},
+		{`{"MTU":1.5}`, "Backend option MTU is the number 1.5 (a number is expected: write a whole number without quotes)"},
+		{`{"DirectRouting":"true"}`, "Backend option DirectRouting is a string (a boolean is expected: write true without quotes)"},
+		{`{"DirectRouting":1}`, "Backend option DirectRouting is the number 1 (a boolean is expected: write true or false without quotes)"},
+		{`{"PSK":5}`, "Backend option PSK is the number 5 (a string is expected: write it in quotes)"},
+		{`{"VNI":1,"Vni":2}`, `Backend option "Vni" is there twice`},
+		{`[]`, "Backend is not an object"},
+		{`{`, "Backend is not an object"},
+	} {
+		var o backendOptions
+		if _, err := subnet.DecodeBackend(json.RawMessage(tt.raw), &o); err == nil || err.Error() != tt.want && !strings.HasPrefix(err.Error(), tt.want+" (write an object") {
+			t.Errorf("DecodeBackend(%s)\n got %v\nwant %s", tt.raw, err, tt.want)
+		}
+	}
+}
+
+func TestDiffNamesWhatChanged(t *testing.T) {
+	const net = `"Network":"10.1.0.0/16"`
+	for _, tt := range []struct{ name, a, b, want string }{
+		{"the same", `{"Network":"10.1.0.0/16"}`, `{ "network":"10.1.0.9/16", "SubnetLen":24 }`, ""},
+		{"spelling of the backend", `{` + net + `,"Backend":{"Type":"vxlan","VNI":1}}`, `{` + net + `,"Backend":{ "vni": 1, "type":"VXLAN" }}`, ""},
+		{"the subnet's length", `{` + net + `,"SubnetMin":"10.1.4.0"}`, `{` + net + `,"SubnetMin":"10.1.4.0","SubnetMax":"10.1.255.0","SubnetLen":25}`, "SubnetLen 24 -> 25"},
+		{"the network", `{` + net + `}`, `{"Network":"10.2.0.0/16"}`,
+			"Network 10.1.0.0/16 -> 10.2.0.0/16, SubnetMin 10.1.1.0 -> 10.2.1.0, SubnetMax 10.1.255.0 -> 10.2.255.0"},
+		{"options", `{` + net + `,"Backend":{"Type":"vxlan","VNI":1,"Port":8472}}`, `{` + net + `,"Backend":{"Type":"vxlan","VNI":2,"MTU":1400}}`,
+			"Backend MTU unset -> 1400, Backend Port 8472 -> unset, Backend VNI 1 -> 2"},
+		{"the type", `{` + net + `}`, `{` + net + `,"Backend":{"Type":"vxlan"}}`, "Backend Type udp -> vxlan"},
+		{"a secret", `{` + net + `,"Backend":{"Type":"x","PSK":"aaa"}}`, `{` + net + `,"Backend":{"Type":"x","PSK":"bbb"}}`, "Backend PSK (not shown)"},
+		{"IPv6", `{` + net + `}`, `{` + net + `,"EnableIPv6":true,"IPv6Network":"fd00::/48","EnableNFTables":true}`,
+			"IPv6Network none -> fd00::/48, EnableNFTables false -> true"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			a, _, err := subnet.ParseConfig([]byte(tt.a))
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, _, err := subnet.ParseConfig([]byte(tt.b))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := subnet.Diff(a, b); got != tt.want {
+				t.Errorf("got  %q\nwant %q", got, tt.want)
+			}
+		})
+	}
+}

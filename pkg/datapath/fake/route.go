@@ -90,25 +90,25 @@ func (k *Kernel) reach(ip netip.Addr, on string) string {
 	return ""
 }
 
-// deleteRoute removes the first route that matches all that r says.
+// deleteRoute removes the route that matches all that r says; metric 0 says
+// nothing, and then it is the one of lowest metric.
 func (k *Kernel) deleteRoute(r datapath.Route) {
-	best := -1
+	at := -1
 	for i, h := range k.state.Routes {
-		if h.Dst != r.Dst ||
-			r.Metric != 0 && h.Metric != r.Metric ||
-			r.Type != datapath.OtherType && h.Type != r.Type ||
-			r.Gateway.IsValid() && h.Gateway != r.Gateway ||
-			r.Link != "" && h.Link != r.Link ||
-			r.Protocol != 0 && h.Protocol != r.Protocol {
-			continue
-		}
-		// The kernel keeps a destination's routes by metric; no metric matches
-		// any, and so the lowest goes.
-		if best < 0 || h.Metric < k.state.Routes[best].Metric {
-			best = i
+		if matches(r, h) && (at < 0 || h.Metric < k.state.Routes[at].Metric) {
+			at = i
 		}
 	}
-	if best >= 0 {
-		k.state.Routes = slices.Delete(k.state.Routes, best, best+1)
+	if at >= 0 {
+		k.state.Routes = slices.Delete(k.state.Routes, at, at+1)
 	}
+}
+
+func matches(r, h datapath.Route) bool {
+	return h.Dst == r.Dst &&
+		(r.Metric == 0 || h.Metric == r.Metric) &&
+		(r.Type == datapath.OtherType || h.Type == r.Type) &&
+		(!r.Gateway.IsValid() || h.Gateway == r.Gateway) &&
+		(r.Link == "" || h.Link == r.Link) &&
+		(r.Protocol == 0 || h.Protocol == r.Protocol)
 }

@@ -17,7 +17,8 @@ import (
 // underlay is a veth pair, since not every kernel has dummy devices. The far
 // end stays in the same namespace: nothing here sends packets.
 const underlay = `ip link set lo up
-ip link add eth0 type veth peer name far
+ip link add eth0 type veth
+ip link set veth0 name far
 ip link set far up
 ip link set eth0 up
 ip addr add 192.0.2.1/24 dev eth0

@@ -169,15 +169,26 @@ func (r *reader) neighs() error {
 	return first
 }
 
+// dstAndMAC reads an entry. One that leads to another port, VNI or interface
+// than its link does has no address: it differs from all of ours, and to delete
+// it with no address deletes it whatever it leads to.
 func dstAndMAC(tail []byte) (ip netip.Addr, mac datapath.MAC) {
+	var odd bool
 	attrs(tail, func(typ uint16, data []byte) {
 		switch typ {
 		case unix.NDA_DST:
 			ip = toAddr(data)
 		case unix.NDA_LLADDR:
 			copy(mac[:], data)
+		case unix.NDA_PORT, unix.NDA_VNI, unix.NDA_IFINDEX:
+			odd = true
 		}
 	})
+	if odd && ip.Is4() {
+		ip = netip.IPv4Unspecified()
+	} else if odd && ip.IsValid() {
+		ip = netip.IPv6Unspecified()
+	}
 	return ip, mac
 }
 
@@ -239,7 +250,13 @@ func parseRoute(p []byte) (route datapath.Route, index int, ok bool) {
 			index = int(toUint32(data))
 		case unix.RTA_PRIORITY:
 			route.Metric = toUint32(data)
-		case unix.RTA_PREFSRC, unix.RTA_METRICS, unix.RTA_MULTIPATH, unix.RTA_VIA, unix.RTA_ENCAP:
+		case unix.RTA_MULTIPATH:
+			// Whose it is, the first of struct rtnexthop says.
+			if len(data) >= unix.SizeofRtNexthop && index == 0 {
+				index = int(native.Uint32(data[4:]))
+			}
+			route.Type = datapath.OtherType
+		case unix.RTA_PREFSRC, unix.RTA_METRICS, unix.RTA_VIA, unix.RTA_ENCAP:
 			// Ours have none of these, so it differs from all of ours.
 			route.Type = datapath.OtherType
 		}

@@ -145,7 +145,7 @@ func TestWatchTellsOfWhatConcernsUs(t *testing.T) {
 func TestWatchIsSilentAboutOthers(t *testing.T) {
 	wake := watched(t)
 	for _, other := range []string{
-		"ip link add veth7 type veth peer name veth8; ip link set veth7 up; ip addr add 172.17.0.1/24 dev veth7",
+		"ip link add veth7 type veth; ip link set veth0 name veth8; ip link set veth7 up; ip addr add 172.17.0.1/24 dev veth7",
 		"ip neigh add 172.17.0.9 lladdr 0a:00:00:00:00:03 dev veth7 nud permanent",
 		"ip link set veth8 up; ip route add 172.18.0.0/16 dev veth7",
 		"bridge fdb add 0a:00:00:00:00:09 dev other.3 dst 192.0.2.9 self permanent",

@@ -2,6 +2,7 @@ package kerneltest
 
 import (
 	"errors"
+	"net/netip"
 
 	"golang.org/x/sys/unix"
 
@@ -98,6 +99,22 @@ var routeCases = map[string]func(*fixture){
 				f.Errorf("route is now %v, want %v", got, r)
 			}
 		}
+	},
+	"deletion takes the lowest metric first": func(f *fixture) {
+		low, high := gateways().Routes[0], gateways().Routes[0]
+		high.Metric = 9
+		f.apply(datapath.State{Routes: []datapath.Route{high}})
+		f.apply(datapath.State{Routes: []datapath.Route{high, low}})
+		f.apply(datapath.State{Routes: []datapath.Route{high}})
+	},
+	"route of ours with what we never set is replaced": func(f *fixture) {
+		want := gateways()
+		f.apply(want)
+		want.Routes[0].Metric = 0
+		odd := want.Routes[0]
+		odd.Gateway, odd.Protocol = netip.Addr{}, boot // straight to the link
+		f.hand(datapath.Set, odd)
+		f.apply(want)
 	},
 	"route stays foreign at another metric": func(f *fixture) {
 		foreign := gateways().Routes[0]

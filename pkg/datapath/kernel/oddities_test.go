@@ -1,0 +1,72 @@
+package kernel
+
+import (
+	"log/slog"
+	"net/netip"
+	"os/exec"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"flanneld/pkg/datapath"
+)
+
+// TestWhatWeNeverSetIsMended disturbs a host in ways that datapath's types
+// cannot say, so that the shared suite cannot either, and compares what ip(8)
+// and bridge(8) show before and after.
+func TestWhatWeNeverSetIsMended(t *testing.T) {
+	for name, disturbance := range map[string]string{
+		"source address":             "ip route replace 10.0.1.0/24 via 10.0.1.0 dev vx.1 proto 77 onlink src 192.0.2.1",
+		"route MTU":                  "ip route replace 10.0.1.0/24 via 10.0.1.0 dev vx.1 proto 77 onlink mtu 1000",
+		"two next hops":              "ip route replace 10.0.1.0/24 proto 77 nexthop via 10.0.1.0 dev vx.1 onlink nexthop via 10.0.2.0 dev vx.1 onlink",
+		"unreachable":                "ip route replace unreachable 10.0.1.0/24 proto 77",
+		"second route":               "ip route append 10.0.1.0/24 via 10.0.2.0 dev vx.1 proto 77 onlink",
+		"second route in front":      "ip route prepend 10.0.1.0/24 via 10.0.2.0 dev vx.1 proto 77 onlink",
+		"added with source":          "ip route add 10.0.9.0/24 dev vx.1 src 192.0.2.1 mtu 900",
+		"added with two next hops":   "ip route add 10.0.9.0/24 nexthop dev vx.1 weight 1 nexthop via 10.0.2.0 dev vx.1 onlink weight 2",
+		"added IPv6 next hops":       "ip route add fd00:9::/64 nexthop via fe80::1 dev vx.1 nexthop via fe80::2 dev vx.1",
+		"entry with a port":          "bridge fdb replace 0a:00:00:01:00:01 dev vx.1 dst 198.18.0.1 port 1234 self permanent",
+		"entry with a VNI":           "bridge fdb replace 0a:00:00:01:00:01 dev vx.1 dst 198.18.0.1 vni 9 self permanent",
+		"flood entry":                "bridge fdb append 00:00:00:00:00:00 dev vx.1 dst 192.0.2.44 self permanent",
+		"neighbour of another state": "ip neigh replace 10.0.1.0 lladdr 0a:00:00:01:00:01 dev vx.1 nud noarp",
+		"added entry with a port":    "bridge fdb add 0a:00:00:01:00:77 dev vx.1 dst 198.18.0.1 port 1234 self permanent",
+	} {
+		t.Run(name, func(t *testing.T) {
+			enter(t)
+			r := datapath.Reconciler{Kernel: New(slog.New(slog.DiscardHandler)), Scope: benchScope, Log: slog.New(slog.DiscardHandler)}
+			want := hosts(2)
+			want.Links = []datapath.Link{tunnelLink()}
+			want.Addrs = []datapath.Addr{{Link: "vx.1", Prefix: netip.MustParsePrefix("10.0.0.0/32")}}
+			apply := func() {
+				t.Helper()
+				if _, err := r.Apply(t.Context(), want); err != nil {
+					t.Fatal(err)
+				}
+			}
+			apply()
+			before := show(t)
+			if err := shell(disturbance); err != nil {
+				t.Fatal(err)
+			}
+			if show(t) == before {
+				t.Fatal("nothing is disturbed")
+			}
+			apply()
+			apply() // a twin goes only when the wanted one is there
+			if d := cmp.Diff(before, show(t)); d != "" {
+				t.Errorf("after Apply (-want +got):\n%s", d)
+			}
+		})
+	}
+}
+
+// show is the host as its tools show it, without what the kernel adds to IPv6.
+func show(t *testing.T) string {
+	t.Helper()
+	out, err := exec.Command("sh", "-ec", `ip route show; ip -6 route show | grep -v 'proto kernel' || true
+ip neigh show dev vx.1 nud permanent; bridge fdb show dev vx.1 | grep -v '^33:33\|^01:'; ip -4 addr show dev vx.1 | grep inet`).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return string(out)
+}

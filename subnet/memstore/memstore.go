@@ -1,0 +1,243 @@
+// Package memstore is a subnet.Store in the process's memory, for tests and
+// demonstrations. It decides nothing that etcd would not: revisions, expiry and
+// a history that ends are as there. It keeps time by the time package, and so
+// works in a testing/synctest bubble.
+package memstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"flanneld/subnet"
+	"flanneld/subnet/wire"
+)
+
+// historyLen is how many events are kept, those of all keys together, as in
+// etcd's v2 store.
+const historyLen = 1000
+
+// Store implements subnet.Store. Use New. Safe for concurrent use.
+type Store struct {
+	// Fail, if set, is asked before each call of a method of subnet.Store, by
+	// its name, and before each wait of Watch and AwaitConfig. An error is
+	// returned in the call's place. Set it before the store is used.
+	Fail func(op string) error
+	// Log is told once of each key that is no lease; nil: nobody is. Set it
+	// before the store is used.
+	Log *slog.Logger
+
+	mu      sync.Mutex
+	rev     subnet.Revision
+	config  entry // at revision zero there is none
+	keys    map[string]entry
+	history []change // one per revision, the last at rev
+	changed chan struct{}
+	junk    map[string]string // value by key of what was logged
+}
+
+var _ subnet.Store = (*Store)(nil)
+
+// entry is a key's content.
+type entry struct {
+	value   string
+	rev     subnet.Revision
+	expires time.Time // zero: never
+}
+
+// change is one event. Its key is empty if it is of no lease: of the
+// configuration, or of somebody else's keys.
+type change struct {
+	key     string
+	entry   entry
+	deleted bool
+	dir     bool // all keys went
+	config  bool // it was the configuration
+}
+
+// New returns an empty store.
+func New() *Store {
+	return &Store{
+		rev: 1, keys: make(map[string]entry), changed: make(chan struct{}),
+		junk: make(map[string]string),
+	}
+}
+
+// begin is how every method starts. The caller holds no lock.
+func (s *Store) begin(ctx context.Context, op string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if s.Fail != nil {
+		return s.Fail(op)
+	}
+	return nil
+}
+
+// record counts a change and wakes those who wait. The caller holds the lock.
+func (s *Store) record(c change) entry {
+	s.rev++
+	c.entry.rev = s.rev
+	if len(s.history) >= historyLen {
+		s.history = s.history[1:]
+	}
+	s.history = append(s.history, c)
+	close(s.changed)
+	s.changed = make(chan struct{})
+	return c.entry
+}
+
+// put writes a key and sees to its expiry. The caller holds the lock.
+func (s *Store) put(key, value string, ttl time.Duration) entry {
+	e := entry{value: value}
+	ttl = seconds(ttl)
+	if ttl > 0 {
+		e.expires = time.Now().Add(ttl)
+	}
+	e = s.record(change{key: key, entry: e})
+	s.keys[key] = e
+	if ttl > 0 {
+		time.AfterFunc(ttl, func() { s.expire(key, e.rev) })
+	}
+	return e
+}
+
+func (s *Store) expire(key string, rev subnet.Revision) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.keys[key].rev == rev {
+		s.remove(key)
+	}
+}
+
+// remove deletes a key, if it is there. The caller holds the lock.
+func (s *Store) remove(key string) {
+	if _, ok := s.keys[key]; ok {
+		delete(s.keys, key)
+		s.record(change{key: key, deleted: true})
+	}
+}
+
+// lease reads an entry; what is no lease is logged once per content. The caller
+// holds the lock.
+func (s *Store) lease(key string, e entry) (subnet.Lease, bool) {
+	l, err := wire.Decode(key, e.value)
+	if err != nil {
+		if was, ok := s.junk[key]; s.Log != nil && (!ok || was != e.value) {
+			s.junk[key] = e.value
+			s.Log.Warn("Ignoring a key that is no lease", "key", key, "err", err)
+		}
+		return subnet.Lease{}, false
+	}
+	return stamp(l, e), true
+}
+
+func stamp(l subnet.Lease, e entry) subnet.Lease {
+	l.Rev, l.Expires = e.rev, e.expires
+	return l
+}
+
+// Leases implements subnet.Store.
+func (s *Store) Leases(ctx context.Context) ([]subnet.Lease, subnet.Revision, error) {
+	if err := s.begin(ctx, "Leases"); err != nil {
+		return nil, 0, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	leases := make([]subnet.Lease, 0, len(s.keys))
+	for k, e := range s.keys {
+		if l, ok := s.lease(k, e); ok {
+			leases = append(leases, l)
+		}
+	}
+	return leases, s.rev, nil
+}
+
+// Create implements subnet.Store.
+func (s *Store) Create(ctx context.Context, l subnet.Lease, ttl time.Duration) (subnet.Lease, error) {
+	return s.write(ctx, "Create", l, func(key, value string) (entry, error) {
+		if e, ok := s.keys[key]; ok {
+			if e.value == value {
+				return e, nil // as in etcd, where it is our own work twice
+			}
+			return entry{}, subnet.ErrTaken
+		}
+		return s.put(key, value, ttl), nil
+	})
+}
+
+// Renew implements subnet.Store.
+func (s *Store) Renew(ctx context.Context, l subnet.Lease, ttl time.Duration) (subnet.Lease, error) {
+	return s.write(ctx, "Renew", l, func(key, value string) (entry, error) {
+		e, ok := s.keys[key]
+		switch {
+		case !ok || l.Rev == 0:
+			return entry{}, subnet.ErrLost
+		case e.rev == l.Rev:
+			return s.put(key, value, ttl), nil
+		case e.rev > l.Rev && e.value == value:
+			return e, nil
+		}
+		return entry{}, subnet.ErrLost
+	})
+}
+
+// write runs f with the lock held.
+func (s *Store) write(ctx context.Context, op string, l subnet.Lease, f func(key, value string) (entry, error)) (subnet.Lease, error) {
+	value, err := wire.Encode(l)
+	if err == nil {
+		err = s.begin(ctx, op)
+	}
+	if err != nil {
+		return l, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, err := f(wire.Key(l.Key()), value)
+	if err != nil {
+		return l, fmt.Errorf("write lease %s: %w", l.Key(), err)
+	}
+	return stamp(l, e), nil
+}
+
+// Delete implements subnet.Store.
+func (s *Store) Delete(ctx context.Context, l subnet.Lease) error {
+	if err := s.begin(ctx, "Delete"); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key := wire.Key(l.Key())
+	if e, ok := s.keys[key]; ok && e.rev != l.Rev {
+		return fmt.Errorf("delete lease %s: %w", l.Key(), subnet.ErrLost)
+	}
+	s.remove(key)
+	return nil
+}
+
+// errUnset prints as etcd would, so that messages in tests look real.
+var errUnset = errors.New("100: Key not found (/coreos.com)")
+
+// Config implements subnet.Store.
+func (s *Store) Config(ctx context.Context) (subnet.Document, error) {
+	if err := s.begin(ctx, "Config"); err != nil {
+		return subnet.Document{}, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.config.rev == 0 {
+		return subnet.Document{Rev: s.rev}, fmt.Errorf("%w: %w [%d]", subnet.ErrNoConfig, errUnset, s.rev)
+	}
+	return subnet.Document{Raw: []byte(s.config.value), Rev: s.config.rev}, nil
+}
+
+// seconds makes of a ttl what etcd would: whole seconds, at least one.
+func seconds(ttl time.Duration) time.Duration {
+	if ttl <= 0 {
+		return 0
+	}
+	return max(ttl.Round(time.Second), time.Second)
+}

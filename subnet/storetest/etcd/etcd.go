@@ -1,0 +1,162 @@
+// Package etcdproc runs an etcd of the machine's own for tests: a process with
+// the v2 API on free loopback ports. It does not know what is kept in it.
+package etcdproc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// ErrNotInstalled: there is no etcd in PATH.
+var ErrNotInstalled = errors.New("etcd is not installed (Debian: etcd-server)")
+
+const (
+	startTime = 15 * time.Second
+	stopTime  = 5 * time.Second
+	poll      = 20 * time.Millisecond
+)
+
+// Proc is a running etcd.
+type Proc struct {
+	URL string // of its clients, such as "http://127.0.0.1:40001"
+	Dir string // its data, and its log in etcd.log
+
+	cmd  *exec.Cmd
+	done chan struct{} // closed when it has ended
+}
+
+// Run starts etcd with its data in dir, and waits until it answers. If an
+// earlier one ran there it goes on with that one's data and URLs. The arguments
+// come after its own. The context ends the waiting, not the process: call Stop.
+func Run(ctx context.Context, dir string, args ...string) (*Proc, error) {
+	bin, err := exec.LookPath("etcd")
+	if err != nil {
+		return nil, ErrNotInstalled
+	}
+	u, err := earlier(dir)
+	if err == nil {
+		p, err := run(ctx, bin, dir, u, args)
+		if err != nil {
+			return nil, fmt.Errorf("run etcd again: %w", err)
+		}
+		return p, nil
+	}
+	for range 3 { // a port that was free can be taken by the time etcd asks for it
+		var p *Proc
+		if u, err = free(); err == nil {
+			p, err = run(ctx, bin, dir, u, args)
+		}
+		if err == nil {
+			if err = u.keep(dir); err == nil {
+				return p, nil
+			}
+			p.Stop()
+		}
+		// A member knows its URL from then on, so another try begins anew.
+		if ctx.Err() != nil || os.RemoveAll(filepath.Join(dir, "data")) != nil {
+			break
+		}
+	}
+	return nil, fmt.Errorf("run etcd: %w", err)
+}
+
+func run(ctx context.Context, bin, dir string, u urls, args []string) (*Proc, error) {
+	out, err := os.OpenFile(filepath.Join(dir, "etcd.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer out.Close()
+	cmd := exec.Command(bin, append([]string{
+		"--name=one", "--enable-v2=true", "--data-dir=" + filepath.Join(dir, "data"),
+		"--listen-client-urls=" + u.clients, "--advertise-client-urls=" + u.clients,
+		"--listen-peer-urls=" + u.peers, "--initial-advertise-peer-urls=" + u.peers,
+		"--initial-cluster=one=" + u.peers,
+	}, args...)...)
+	cmd.Stdout, cmd.Stderr, cmd.Dir, cmd.Env = out, out, dir, environ()
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	p := &Proc{URL: u.clients, Dir: dir, cmd: cmd, done: make(chan struct{})}
+	go func() {
+		defer close(p.done)
+		_ = cmd.Wait() // how it ends is the caller's wish, or seen in its log
+	}()
+	if err := p.ready(ctx); err != nil {
+		p.Stop()
+		return nil, err
+	}
+	return p, nil
+}
+
+// ready waits until etcd has a leader.
+func (p *Proc) ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTime)
+	defer cancel()
+	ticker := time.NewTicker(poll)
+	defer ticker.Stop()
+	for !p.healthy(ctx) {
+		select {
+		case <-p.done:
+			return fmt.Errorf("it ended at once: see %s", filepath.Join(p.Dir, "etcd.log"))
+		case <-ctx.Done():
+			return fmt.Errorf("it does not become healthy: %w", ctx.Err())
+		case <-ticker.C:
+		}
+	}
+	return nil
+}
+
+func (p *Proc) healthy(ctx context.Context) bool {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, p.URL+"/health", nil)
+	if err != nil {
+		return false
+	}
+	c := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := c.Do(r)
+	if err != nil {
+		return false
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	return err == nil && strings.Contains(string(body), "true")
+}
+
+// Stop ends etcd and waits for it. Twice is once.
+func (p *Proc) Stop() {
+	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it fails if etcd has ended
+	_ = p.cmd.Process.Signal(syscall.SIGCONT) // a stopped process takes no SIGTERM
+	select {
+	case <-p.done:
+	case <-time.After(stopTime):
+		p.Kill()
+	}
+}
+
+// Kill ends etcd as a power failure does, and waits for it.
+func (p *Proc) Kill() {
+	_ = p.cmd.Process.Kill() // it fails if etcd has ended
+	<-p.done
+}
+
+// Signal sends a signal, such as SIGSTOP to make etcd hang.
+func (p *Proc) Signal(s os.Signal) error { return p.cmd.Process.Signal(s) }
+
+// environ is ours without what etcd would take for its options.
+func environ() []string {
+	var e []string
+	for _, v := range os.Environ() {
+		if !strings.HasPrefix(v, "ETCD_") {
+			e = append(e, v)
+		}
+	}
+	return e
+}

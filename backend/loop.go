@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"flanneld/pkg/backoff"
 	"flanneld/pkg/datapath"
 )
 
@@ -69,7 +70,7 @@ func (l *Loop) Run(ctx context.Context) error {
 				return err
 			}
 		}
-		if !sleep(ctx, min(idleFactor*time.Since(start), maxGap)) || !l.wait(ctx, wait) {
+		if backoff.Sleep(ctx, min(idleFactor*time.Since(start), maxGap)) != nil || !l.wait(ctx, wait) {
 			return nil
 		}
 	}
@@ -112,15 +113,4 @@ func (l *Loop) wait(ctx context.Context, most time.Duration) bool {
 	case <-timer.C:
 	}
 	return true
-}
-
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
 }

@@ -185,7 +185,7 @@ func decide(leases []Lease, junk []Key, r Request, rnd *rand.Rand) (step, error)
 	taken4, taken6 := make([]netip.Prefix, len(leases)), make([]netip.Prefix, len(leases))
 	for i, l := range leases {
 		taken4[i], taken6[i] = l.V4.Subnet, l.V6.Subnet
-		if overlaps(l.V4.Subnet, r.Previous.V4) || overlaps(l.V6.Subnet, r.Previous.V6) {
+		if l.Key().Overlaps(r.Previous) {
 			s.taken = l
 		}
 	}
@@ -205,8 +205,6 @@ func decide(leases []Lease, junk []Key, r Request, rnd *rand.Rand) (step, error)
 	s.do, s.lease = create, r.at(k)
 	return s, nil
 }
-
-func overlaps(a, b netip.Prefix) bool { return a.IsValid() && b.IsValid() && a.Overlaps(b) }
 
 // compatible reports whether a lease on k is one that the configuration allows.
 func (c Config) compatible(k Key) bool {

@@ -69,7 +69,7 @@ func TestDecide(t *testing.T) {
 				t.Errorf("would write %q and not what was asked for", s.lease.V4.Data)
 			}
 			for _, l := range tt.leases {
-				if s.do == create && overlaps(l.V4.Subnet, s.lease.V4.Subnet) {
+				if s.do == create && overlap(l.V4.Subnet, s.lease.V4.Subnet) {
 					t.Errorf("%s overlaps %s", s.lease.Key(), l.Key())
 				}
 			}

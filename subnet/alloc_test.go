@@ -22,7 +22,7 @@ func freeModel(r Range, taken []netip.Prefix) map[netip.Prefix]bool {
 		p := netip.PrefixFrom(a, r.SubnetLen)
 		hit := false
 		for _, t := range taken {
-			hit = hit || overlaps(p, t)
+			hit = hit || overlap(p, t)
 		}
 		if !hit {
 			free[p] = true

@@ -53,6 +53,9 @@ func (k Key) Compare(m Key) int {
 	return cmp.Or(comparePrefix(k.V4, m.V4), comparePrefix(k.V6, m.V6))
 }
 
+// Overlaps reports whether the keys share addresses of either family.
+func (k Key) Overlaps(m Key) bool { return overlap(k.V4, m.V4) || overlap(k.V6, m.V6) }
+
 // String returns the subnets, as a person reads them: "10.1.74.0/24" or
 // "10.1.74.0/24 fd00::/64".
 func (k Key) String() string {
@@ -64,6 +67,9 @@ func (k Key) String() string {
 	}
 	return k.V4.String() + " " + k.V6.String()
 }
+
+// overlap is false if either is the zero Prefix.
+func overlap(a, b netip.Prefix) bool { return a.IsValid() && b.IsValid() && a.Overlaps(b) }
 
 func comparePrefix(a, b netip.Prefix) int {
 	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))

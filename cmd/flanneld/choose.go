@@ -12,33 +12,22 @@ import (
 	"flanneld/subnet/etcd2"
 )
 
-// newBackend makes the backend of a type.
-func newBackend(typ string, p backend.Params) (backend.Backend, error) {
+type newBackend func(backend.Params) (backend.Backend, error)
+
+// chooseBackend returns what makes the backend of a type.
+func chooseBackend(typ string) (newBackend, error) {
 	switch typ {
 	case vxlan.Type:
-		return vxlan.New(p)
+		return func(p backend.Params) (backend.Backend, error) { return vxlan.New(p) }, nil
 	case hostgw.Type:
-		return hostgw.New(p)
+		return func(p backend.Params) (backend.Backend, error) { return hostgw.New(p) }, nil
 	case alloc.Type:
-		return alloc.New(p)
+		return func(p backend.Params) (backend.Backend, error) { return alloc.New(p) }, nil
 	}
-	return nil, unknownBackend(typ)
-}
-
-// knownBackend reports whether newBackend knows the type.
-func knownBackend(typ string) error {
-	switch typ {
-	case vxlan.Type, hostgw.Type, alloc.Type:
-		return nil
-	}
-	return unknownBackend(typ)
-}
-
-func unknownBackend(typ string) error {
 	if typ == subnet.DefaultBackend {
-		return fmt.Errorf(`the backend "udp", which is the default without a Backend, is not in this release yet: write "Backend":{"Type":"vxlan"} into the configuration`)
+		return nil, fmt.Errorf(`the backend "udp", which is the default without a Backend, is not in this release yet: write "Backend":{"Type":"vxlan"} into the configuration`)
 	}
-	return fmt.Errorf(`unknown backend type: %s (there are "vxlan", "host-gw" and "alloc")`, typ)
+	return nil, fmt.Errorf(`unknown backend type: %s (there are "vxlan", "host-gw" and "alloc")`, typ)
 }
 
 // newStore makes the store that the flags name.

@@ -24,7 +24,7 @@ func awaitConfig(ctx context.Context, store subnet.Store, log *slog.Logger) (sub
 			var cfg subnet.Config
 			var warnings []string
 			if cfg, warnings, err = subnet.ParseConfig(doc.Raw); err == nil {
-				err = knownBackend(cfg.Type)
+				_, err = chooseBackend(cfg.Type)
 			}
 			if err == nil {
 				for _, w := range warnings {

@@ -57,7 +57,11 @@ func serve(ctx context.Context, o options, log *slog.Logger) error {
 		Networks: networks(cfg, previous),
 		Protocol: routeProtocol,
 	}
-	be, err := newBackend(cfg.Type, backend.Params{
+	newBackend, err := chooseBackend(cfg.Type)
+	if err != nil {
+		return err
+	}
+	be, err := newBackend(backend.Params{
 		Config: cfg.Backend, Underlay: underlay, Scope: scope, Kernel: kern, State: state, Log: log,
 	})
 	if err != nil {

@@ -32,7 +32,7 @@ func planes(cfg subnet.Config, own subnet.Lease, leases []subnet.Lease, blackhol
 					"Give each host its own with --public-ip or --iface", "subnet", l.Key(), "PublicIP", l.V4.PublicIP)
 			}
 			continue
-		case overlap(l.V4.Subnet, own.V4.Subnet) || overlap(l.V6.Subnet, own.V6.Subnet):
+		case l.Key().Overlaps(own.Key()):
 			if c.first("overlap", l) {
 				log.Error("Another host's lease overlaps this host's; ignoring it", "subnet", l.Key(), "PublicIP", l.V4.PublicIP)
 			}
@@ -53,8 +53,6 @@ func planes(cfg subnet.Config, own subnet.Lease, leases []subnet.Lease, blackhol
 	}
 	return []backend.Plane{v4, v6}
 }
-
-func overlap(a, b netip.Prefix) bool { return a.IsValid() && b.IsValid() && a.Overlaps(b) }
 
 // orUDP names the type of a lease that has none.
 func orUDP(typ string) string {

@@ -40,7 +40,12 @@ func (b *Backoff) Reset() { b.last = 0 }
 // Wait sleeps for the next pause. It returns the context's error if that ends
 // first.
 func (b *Backoff) Wait(ctx context.Context) error {
-	timer := time.NewTimer(b.Next())
+	return Sleep(ctx, b.Next())
+}
+
+// Sleep waits for d, or returns the context's error if that ends first.
+func Sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():

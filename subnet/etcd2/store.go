@@ -35,11 +35,10 @@ const defaultTimeout = 8 * time.Second
 
 // Store implements subnet.Store.
 type Store struct {
-	keys    client.KeysAPI
-	watch   *watcher
-	prefix  string
-	timeout time.Duration
-	log     *slog.Logger
+	keys   client.KeysAPI
+	opts   Options
+	prefix string
+	log    *slog.Logger
 
 	mu   sync.Mutex
 	junk map[string]string // value by key of what was logged as no lease
@@ -54,13 +53,9 @@ func New(o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	w, err := newWatcher(o)
-	if err != nil {
-		return nil, err
-	}
 	return &Store{
-		keys: client.NewKeysAPI(c), watch: w, prefix: path.Join("/", o.Prefix),
-		timeout: o.Timeout, log: o.Log, junk: make(map[string]string),
+		keys: client.NewKeysAPI(c), opts: o, prefix: path.Join("/", o.Prefix),
+		log: o.Log, junk: make(map[string]string),
 	}, nil
 }
 
@@ -72,7 +67,7 @@ func (s *Store) leaseKey(k subnet.Key) string {
 
 // get reads a key with a quorum, within the deadline.
 func (s *Store) get(ctx context.Context, key string, recursive bool) (*client.Response, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	ctx, cancel := context.WithTimeout(ctx, s.opts.Timeout)
 	defer cancel()
 	r, err := s.keys.Get(ctx, key, &client.GetOptions{Quorum: true, Recursive: recursive})
 	if err == nil && r.Node == nil {
@@ -194,7 +189,7 @@ func (s *Store) Renew(ctx context.Context, l subnet.Lease, ttl time.Duration) (s
 }
 
 func (s *Store) set(ctx context.Context, l subnet.Lease, value string, o *client.SetOptions) (*client.Node, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	ctx, cancel := context.WithTimeout(ctx, s.opts.Timeout)
 	defer cancel()
 	r, err := s.keys.Set(ctx, s.leaseKey(l.Key()), value, o)
 	if err == nil && r.Node == nil {
@@ -234,7 +229,7 @@ func (s *Store) Delete(ctx context.Context, l subnet.Lease) error {
 		err = subnet.ErrLost
 	}
 	if err == nil {
-		ctx, cancel := context.WithTimeout(ctx, s.timeout)
+		ctx, cancel := context.WithTimeout(ctx, s.opts.Timeout)
 		defer cancel()
 		_, err = s.keys.Delete(ctx, key, nil)
 		err = explain(err)

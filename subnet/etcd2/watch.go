@@ -11,6 +11,7 @@ import (
 
 	"go.etcd.io/etcd/client/v2"
 
+	"flanneld/pkg/backoff"
 	"flanneld/subnet"
 	"flanneld/subnet/wire"
 )
@@ -28,17 +29,6 @@ const (
 // errQuiet: nothing happened while a wait request was open.
 var errQuiet = errors.New("no event")
 
-// watcher makes wait requests over connections of its own, so that they do not
-// hold up anything else.
-type watcher struct{ opts Options }
-
-func newWatcher(o Options) (*watcher, error) {
-	if _, _, err := connect(o); err != nil {
-		return nil, err
-	}
-	return &watcher{o}, nil
-}
-
 // poll is one watch: it keeps its place in the store's history.
 type poll struct {
 	keys      client.KeysAPI
@@ -48,8 +38,10 @@ type poll struct {
 	cursor    uint64 // the last index that is dealt with
 }
 
-func (w *watcher) poll(key string, recursive bool, after subnet.Revision) (*poll, error) {
-	c, idx, err := connect(w.opts)
+// poll makes wait requests over connections of its own, so that they do not
+// hold up anything else.
+func (s *Store) poll(key string, recursive bool, after subnet.Revision) (*poll, error) {
+	c, idx, err := connect(s.opts)
 	if err != nil {
 		return nil, err
 	}
@@ -91,9 +83,7 @@ func (p *poll) next(ctx context.Context) (r *client.Response, err error) {
 		p.cursor = max(p.cursor, p.index.last.Load())
 		return nil, errQuiet
 	}
-	if rest := pollPause - time.Since(start); rest > 0 {
-		sleep(ctx, rest)
-	}
+	_ = backoff.Sleep(ctx, pollPause-time.Since(start)) // at once if that time is over
 	return nil, explain(err)
 }
 
@@ -130,7 +120,7 @@ func (p *poll) watchIndex(ctx context.Context, cancel func()) {
 
 // AwaitConfig implements subnet.Store.
 func (s *Store) AwaitConfig(ctx context.Context, after subnet.Revision) (subnet.Document, error) {
-	p, err := s.watch.poll(s.configKey(), false, after)
+	p, err := s.poll(s.configKey(), false, after)
 	if err != nil {
 		return subnet.Document{}, err
 	}
@@ -154,7 +144,7 @@ func (s *Store) AwaitConfig(ctx context.Context, after subnet.Revision) (subnet.
 // Watch implements subnet.Store.
 func (s *Store) Watch(ctx context.Context, after subnet.Revision) iter.Seq2[subnet.Event, error] {
 	return func(yield func(subnet.Event, error) bool) {
-		p, err := s.watch.poll(s.subnetsKey(), true, after)
+		p, err := s.poll(s.subnetsKey(), true, after)
 		if err != nil {
 			yield(subnet.Event{}, err)
 			return
@@ -196,13 +186,4 @@ func (s *Store) event(r *client.Response) (subnet.Event, bool) {
 	l := subnet.Lease{Rev: subnet.Revision(r.Node.ModifiedIndex)}
 	l.V4.Subnet, l.V6.Subnet = k.V4, k.V6
 	return subnet.Event{Lease: l, Deleted: true}, true
-}
-
-func sleep(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	}
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"os"
 	"testing"
 )
@@ -14,13 +13,6 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asDaemon) != "" {
 		_ = os.Unsetenv(asDaemon)
 		main()
-		return
-	}
-	if spec := os.Getenv(loadLeases); spec != "" {
-		if err := load(spec); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
 		return
 	}
 	os.Exit(m.Run())

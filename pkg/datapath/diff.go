@@ -1,6 +1,9 @@
 package datapath
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+)
 
 // Diff returns the operations that turn have into want: links, addresses, FDB,
 // neighbours and routes last, so that a route never leads to where nothing is
@@ -23,11 +26,7 @@ func Diff(want, have State) []Op {
 	routes, noRoutes := diff(want.Routes, have.Routes,
 		func(r Route) routeKey { return routeKey{r.Dst, r.Metric} }, func(r Route) bool { return r.Foreign || onLink(r.Link) })
 
-	var ops []Op
-	for _, part := range [][]Op{links, addrs, fdb, neighs, routes, noRoutes, noNeighs, noFDB, noAddrs, doomed} {
-		ops = append(ops, part...)
-	}
-	return ops
+	return slices.Concat(links, addrs, fdb, neighs, routes, noRoutes, noNeighs, noFDB, noAddrs, doomed)
 }
 
 type fdbKey struct {
@@ -45,31 +44,40 @@ type routeKey struct {
 	metric uint32
 }
 
-// diff compares one table. A have object that skip names is never deleted.
+// diff compares one table. A have object that skip names is never deleted. It is
+// most of what a pass costs that finds nothing to do, so it looks each have
+// object up once, in one map.
 func diff[K comparable, T interface {
 	comparable
 	Object
 }](want, have []T, key func(T) K, skip func(T) bool) (set, del []Op) {
-	wanted := make(map[K]T, len(want))
-	for _, w := range want {
-		wanted[key(w)] = w
-	}
-	met := make(map[K]bool, len(want))
-	for _, h := range have {
-		if w, ok := wanted[key(h)]; ok && w == h {
-			met[key(h)] = true
+	met := make([]bool, len(want))
+	place := make([]int, len(have)) // in want, of what has the same key; -1: nowhere
+	if len(have) > 0 && len(want) > 0 {
+		wanted := make(map[K]int, len(want))
+		for i, w := range want {
+			wanted[key(w)] = i
+		}
+		for j, h := range have {
+			i, ok := wanted[key(h)]
+			if !ok {
+				i = -1
+			} else if want[i] == h {
+				met[i] = true
+			}
+			place[j] = i
 		}
 	}
-	for _, w := range want {
-		if !met[key(w)] {
+	for i, w := range want {
+		if !met[i] {
 			set = append(set, Op{Set, w})
 		}
 	}
-	for _, h := range have {
-		w, ok := wanted[key(h)]
+	for j, h := range have {
+		i := place[j]
 		// A twin of a wanted object goes once the wanted one is there; before
 		// that the Set takes its place.
-		if ok && (w == h || !met[key(h)]) || skip(h) {
+		if len(want) > 0 && i >= 0 && (want[i] == h || !met[i]) || skip(h) {
 			continue
 		}
 		del = append(del, Op{Delete, h})

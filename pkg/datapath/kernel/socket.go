@@ -3,6 +3,7 @@ package kernel
 import (
 	"errors"
 	"fmt"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -11,8 +12,9 @@ import (
 
 // socket is a rtnetlink socket. Not safe for concurrent use.
 type socket struct {
-	fd  int
-	buf []byte
+	fd   int
+	buf  []byte
+	file *os.File // set by park
 }
 
 const (
@@ -63,7 +65,28 @@ func (s *socket) setup(groups []uint32) error {
 	return nil
 }
 
-func (s *socket) close() { _ = unix.Close(s.fd) }
+func (s *socket) close() {
+	if s.file != nil {
+		_ = s.file.Close()
+		return
+	}
+	_ = unix.Close(s.fd)
+}
+
+// park hands the socket to the runtime's poller, where a receive that waits
+// costs no thread and no wake-ups. For sockets that wait for long only: the
+// poller makes each receive dearer. The function returned makes the receive
+// that waits, and each one after it, fail with os.ErrDeadlineExceeded.
+func (s *socket) park() (interrupt func(), err error) {
+	if err := unix.SetNonblock(s.fd, true); err != nil {
+		return nil, err
+	}
+	s.file = os.NewFile(uintptr(s.fd), "netlink")
+	if err := s.file.SetReadDeadline(time.Time{}); err != nil { // it can be polled
+		return nil, err
+	}
+	return func() { _ = s.file.SetReadDeadline(time.Unix(1, 0)) }, nil
+}
 
 func (s *socket) send(b []byte) error {
 	return unix.Sendto(s.fd, b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
@@ -72,10 +95,7 @@ func (s *socket) send(b []byte) error {
 // receive calls f for each message of the next datagram. The payload is valid
 // only during the call.
 func (s *socket) receive(f func(h header, payload []byte) error) error {
-	n, _, err := unix.Recvfrom(s.fd, s.buf, 0)
-	for errors.Is(err, unix.EINTR) {
-		n, _, err = unix.Recvfrom(s.fd, s.buf, 0)
-	}
+	n, err := s.read()
 	if err != nil {
 		return err
 	}
@@ -91,6 +111,33 @@ func (s *socket) receive(f func(h header, payload []byte) error) error {
 		b = b[min((size+3)&^3, len(b)):]
 	}
 	return nil
+}
+
+func (s *socket) read() (n int, err error) {
+	if s.file == nil {
+		n, err = ignoringEINTR(s.fd, s.buf)
+		return n, err
+	}
+	raw, err := s.file.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	failed := raw.Read(func(fd uintptr) bool {
+		n, err = ignoringEINTR(int(fd), s.buf)
+		return !errors.Is(err, unix.EAGAIN)
+	})
+	if failed != nil {
+		return 0, failed
+	}
+	return n, err
+}
+
+func ignoringEINTR(fd int, buf []byte) (n int, err error) {
+	for {
+		if n, _, err = unix.Recvfrom(fd, buf, 0); !errors.Is(err, unix.EINTR) {
+			return n, err
+		}
+	}
 }
 
 type header struct {

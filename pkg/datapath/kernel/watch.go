@@ -4,15 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
+	"os"
 
 	"golang.org/x/sys/unix"
 
 	"flanneld/pkg/datapath"
 )
-
-// pollInterval is how soon Watch notices that its context is done.
-const pollInterval = 500 * time.Millisecond
 
 // Watch puts a token into wake, which has capacity one, whenever something
 // changes that the scope covers or that concerns the named underlay interface,
@@ -27,11 +24,11 @@ func (k *Kernel) Watch(ctx context.Context, scope datapath.Scope, underlay strin
 		return fmt.Errorf("watch network changes: %w", err)
 	}
 	defer s.close()
-	// Netlink sockets know no shutdown, so a read that waits has to end by itself.
-	timeout := unix.NsecToTimeval(int64(pollInterval))
-	if err := unix.SetsockoptTimeval(s.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout); err != nil {
+	interrupt, err := s.park()
+	if err != nil {
 		return fmt.Errorf("watch network changes: %w", err)
 	}
+	defer context.AfterFunc(ctx, interrupt)()
 	f := filter{scope: scope, underlay: underlay, indexes: make(map[int]bool)}
 	f.learn()
 	signal := func() {
@@ -48,8 +45,7 @@ func (k *Kernel) Watch(ctx context.Context, scope datapath.Scope, underlay strin
 			return nil
 		})
 		switch {
-		case errors.Is(err, unix.EAGAIN):
-			continue
+		case errors.Is(err, os.ErrDeadlineExceeded): // ctx is done
 		case errors.Is(err, unix.ENOBUFS): // some were lost
 			relevant = true
 			f.learn()

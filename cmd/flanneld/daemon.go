@@ -33,6 +33,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	ahead := subnet.ListAhead(ctx, store)
 	previous := readSubnetEnv(o.SubnetFile, log)
 	log.Info("Created subnet manager: Etcd Local Manager with Previous Subnet: " + previous.subnetOrNone())
 	notify(log, "STATUS=waiting for the network configuration")
@@ -70,7 +71,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) error {
 	d := &daemon{opts: o, cfg: cfg, rev: rev, store: store, backend: be, scope: scope, kernel: kern, underlay: underlay,
 		view: subnet.NewView(), ready: h.setReady, log: log, moved: make(chan struct{}, 1),
 		passedOnce: make(chan struct{})}
-	return d.run(ctx, previous)
+	return d.run(ctx, ahead, previous)
 }
 
 // daemon is a host with a backend, on its way to a lease or holding one.
@@ -99,12 +100,13 @@ type daemon struct {
 	once       sync.Once
 }
 
-func (d *daemon) run(ctx context.Context, previous subnetEnv) error {
+// run takes a lease, for which ahead is asked first, and holds it.
+func (d *daemon) run(ctx context.Context, ahead subnet.Store, previous subnetEnv) error {
 	request, err := d.request(previous)
 	if err != nil {
 		return err
 	}
-	lease, seen, err := subnet.Acquire(ctx, d.store, request, d.log)
+	lease, seen, err := subnet.Acquire(ctx, ahead, request, d.log)
 	if err != nil {
 		return fmt.Errorf("Error registering network: %w", err)
 	}

@@ -1,0 +1,53 @@
+package subnet
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// ListAhead returns the store, asked already for the leases that its first
+// Leases will return: at a start, listing thousands of them takes as long as
+// everything that has to be found out before one can be chosen. A listing that
+// failed, or that is not wanted within a second, is thrown away and taken anew.
+// It may be older than the call to Leases, as any listing is when it arrives:
+// writes are conditional, and a watch goes on from its revision.
+func ListAhead(ctx context.Context, store Store) Store {
+	a := &ahead{Store: store, done: make(chan struct{})}
+	go func() {
+		defer close(a.done)
+		var err error
+		if a.leases, a.rev, err = store.Leases(ctx); err != nil {
+			a.leases = nil
+		}
+		a.at = time.Now()
+	}()
+	return a
+}
+
+// aheadLife is how long a listing may lie before it is wanted.
+const aheadLife = time.Second
+
+type ahead struct {
+	Store
+	done   chan struct{} // closed when the rest is set
+	leases []Lease       // nil: there is no listing, or it has been handed out
+	rev    Revision
+	at     time.Time
+	once   sync.Once
+}
+
+// Leases implements Store.
+func (a *ahead) Leases(ctx context.Context) ([]Lease, Revision, error) {
+	select {
+	case <-ctx.Done():
+		return nil, 0, ctx.Err()
+	case <-a.done:
+	}
+	var leases []Lease
+	a.once.Do(func() { leases, a.leases = a.leases, nil })
+	if leases != nil && time.Since(a.at) < aheadLife {
+		return leases, a.rev, nil
+	}
+	return a.Store.Leases(ctx)
+}

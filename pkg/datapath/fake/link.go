@@ -70,12 +70,22 @@ func sameTunnel(a, b datapath.VXLAN) bool {
 	return a.VNI == b.VNI && a.Port == b.Port && a.Local.Is6() == b.Local.Is6()
 }
 
+// carries reports whether a tunnel's packets of that size fit into its parent's.
+func (k *Kernel) carries(v datapath.VXLAN, mtu int) bool {
+	parent := k.link(v.Parent)
+	headers := 50
+	if v.Local.Is6() {
+		headers = 70
+	}
+	return parent == nil || mtu+headers <= parent.MTU
+}
+
 func (k *Kernel) setLink(want datapath.Link) error {
 	l := k.link(want.Name)
 	switch {
 	case l == nil:
 		return errNoLink
-	case want.MTU < 68:
+	case want.MTU < 68, !k.carries(l.VXLAN, want.MTU):
 		return unix.EINVAL
 	case !want.MAC.IsZero() && !want.MAC.Unicast():
 		return unix.EADDRNOTAVAIL

@@ -119,6 +119,15 @@ var linkCases = map[string]func(*fixture){
 		f.scope.Links = append(f.scope.Links, other.Name)
 		f.expect(join(tunnel4(), datapath.State{Links: []datapath.Link{other}}))
 	},
+	"mtu that the underlay cannot carry": func(f *fixture) {
+		want := join(tunnel4(), tunnel6())
+		f.apply(want)
+		for _, l := range want.Links {
+			l.MTU++
+			f.failures(f.kernel.Do(f.Context(), []datapath.Op{{Verb: datapath.Set, Object: l}}), l)
+		}
+		f.expect(want)
+	},
 	"same tunnel under another name is an error that names it": func(f *fixture) {
 		other, over6 := tunnel4().Links[0], tunnel4().Links[0]
 		other.Name, other.Alias = "other.1", "not ours"

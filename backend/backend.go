@@ -62,9 +62,19 @@ type Params struct {
 	Config   json.RawMessage // the configuration's "Backend" object; nil if absent
 	Underlay Underlay
 	Scope    datapath.Scope // what in the kernel is this daemon's
-	Kernel   datapath.Kernel
+	Kernel   Kernel
 	State    State
 	Log      *slog.Logger
+}
+
+// Kernel is this host's network as backends see and change it.
+type Kernel interface {
+	datapath.Kernel
+
+	// NextHops returns where the kernel sends packets to the destinations, in
+	// their order: zero for one that cannot be reached or that is reached
+	// through a link of the scope.
+	NextHops(ctx context.Context, s datapath.Scope, dsts []netip.Addr) ([]datapath.NextHop, error)
 }
 
 // State keeps small files over a reboot.

@@ -112,5 +112,12 @@ func (l *Loop) wait(ctx context.Context, most time.Duration) bool {
 	case <-l.Noticed:
 	case <-timer.C:
 	}
+	// One look serves all reasons that there are by now.
+	for _, reason := range []<-chan struct{}{l.Changed, l.Noticed} {
+		select {
+		case <-reason:
+		default:
+		}
+	}
 	return true
 }

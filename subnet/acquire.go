@@ -60,6 +60,9 @@ func Acquire(ctx context.Context, store Store, r Request, log *slog.Logger) (Lea
 			down.over()
 			full.failed(fmt.Sprintf("Failed to acquire subnet: %v; waiting for one to become free", err),
 				"hint", "widen Network, or delete the leases of hosts that are gone")
+			if a.freed(ctx) {
+				continue
+			}
 		default:
 			down.failed(fmt.Sprintf("Failed to acquire subnet: %v; trying again", err))
 		}
@@ -81,6 +84,7 @@ type acquirer struct {
 	Request
 	store   Store
 	log     *slog.Logger
+	rev     Revision    // of the last listing
 	refused map[Key]int // how often Create found a key taken
 	last    step        // that was logged
 }
@@ -91,6 +95,7 @@ func (a *acquirer) once(ctx context.Context) (Lease, Snapshot, error) {
 	if err != nil {
 		return Lease{}, Snapshot{}, fmt.Errorf("list leases: %w", err)
 	}
+	a.rev = rev
 	s, err := decide(leases, a.junk(), a.Request, nil)
 	if err != nil {
 		clear(a.refused) // perhaps they have become free
@@ -121,6 +126,22 @@ func (a *acquirer) once(ctx context.Context) (Lease, Snapshot, error) {
 	}
 	leases = slices.DeleteFunc(leases, func(l Lease) bool { return l.Key() == lease.Key() })
 	return lease, Snapshot{append(leases, lease), rev}, nil
+}
+
+// freed waits until a lease goes, and for no longer than until the next reminder.
+// It is false if none went that the store knows of.
+func (a *acquirer) freed(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, reminder)
+	defer cancel()
+	for e, err := range a.store.Watch(ctx, a.rev) {
+		if err != nil {
+			return false
+		}
+		if e.Deleted {
+			return true
+		}
+	}
+	return false
 }
 
 // junk returns the keys that exist, say the store's answers, and are no leases.

@@ -1,38 +1,36 @@
 package vxlan
 
 import (
+	"context"
 	"fmt"
-	"net"
 	"net/netip"
+
+	"flanneld/backend"
 )
 
-// direct tells which peers need no tunnel, with DirectRouting: those in a
-// subnet that the underlay interface is itself in, so that the kernel would
-// send to them without a gateway. It is nil without DirectRouting.
-func (b *Backend) direct() (func(netip.Addr) bool, error) {
+// direct returns, by their PublicIP, the peers that need no tunnel with
+// DirectRouting, and the interface on which each is a neighbour: those to which
+// the kernel sends without a gateway (CONTRACT 5.4). A peer that the kernel
+// cannot reach at all is not among them. It is nil without DirectRouting.
+func (b *Backend) direct(ctx context.Context, planes []backend.Plane) (map[netip.Addr]string, error) {
 	if !b.opts.DirectRouting {
 		return nil, nil
 	}
-	ifi, err := net.InterfaceByName(b.underlay.Name)
-	if err != nil {
-		return nil, fmt.Errorf("find underlay interface: %w", err)
-	}
-	addrs, err := ifi.Addrs()
-	if err != nil {
-		return nil, fmt.Errorf("list addresses of %s: %w", b.underlay.Name, err)
-	}
-	var nets []netip.Prefix
-	for _, a := range addrs {
-		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Bits() < p.Addr().BitLen() {
-			nets = append(nets, p.Masked())
+	var peers []netip.Addr
+	for _, plane := range planes {
+		for _, peer := range plane.Peers {
+			peers = append(peers, peer.PublicIP)
 		}
 	}
-	return func(peer netip.Addr) bool {
-		for _, n := range nets {
-			if n.Contains(peer) {
-				return true
-			}
+	hops, err := b.kernel.NextHops(ctx, b.scope, peers)
+	if err != nil {
+		return nil, fmt.Errorf("find peers that need no tunnel: %w", err)
+	}
+	direct := make(map[netip.Addr]string)
+	for i, hop := range hops {
+		if hop.Link != "" && !hop.Gateway.IsValid() {
+			direct[peers[i]] = hop.Link
 		}
-		return false
-	}, nil
+	}
+	return direct, nil
 }

@@ -22,9 +22,9 @@ var (
 	errSameMAC = errors.New("its VtepMAC is another peer's: was a machine cloned with its state directory?")
 )
 
-// plan returns the wanted state. direct says which peers are reached by plain
-// routing; nil: none.
-func (b *Backend) plan(planes []backend.Plane, direct func(netip.Addr) bool) (datapath.State, []skip) {
+// plan returns the wanted state. Direct holds the interfaces of peers that are
+// reached by plain routing, by their PublicIP.
+func (b *Backend) plan(planes []backend.Plane, direct map[netip.Addr]string) (datapath.State, []skip) {
 	s := datapath.State{Routes: backend.Blackholes(planes, b.scope.Protocol)}
 	var skipped []skip
 	for _, plane := range planes {
@@ -35,9 +35,9 @@ func (b *Backend) plan(planes []backend.Plane, direct func(netip.Addr) bool) (da
 		s.Addrs = append(s.Addrs, datapath.Addr{Link: dev.Name, Prefix: netip.PrefixFrom(gateway, gateway.BitLen())})
 		seen := map[datapath.MAC]bool{dev.MAC: true}
 		for _, peer := range plane.Peers {
-			if direct != nil && direct(peer.PublicIP) {
+			if link := direct[peer.PublicIP]; link != "" {
 				s.Routes = append(s.Routes, datapath.Route{
-					Dst: peer.Subnet, Gateway: peer.PublicIP, Link: b.underlay.Name,
+					Dst: peer.Subnet, Gateway: peer.PublicIP, Link: link,
 					Protocol: b.scope.Protocol, Metric: backend.Metric(peer.Subnet),
 				})
 				continue

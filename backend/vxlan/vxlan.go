@@ -34,7 +34,7 @@ type Options struct {
 	GBP           bool
 	Learning      bool
 	DirectRouting bool
-	MTU           int // bytes, of the underlay; 0: the interface's
+	MTU           int // bytes, of the underlay; 0: the interface's, which is the most
 }
 
 // Backend implements backend.Backend.
@@ -42,7 +42,7 @@ type Backend struct {
 	opts       Options
 	underlay   backend.Underlay
 	scope      datapath.Scope
-	kernel     datapath.Kernel
+	kernel     backend.Kernel
 	macs       map[string]datapath.MAC // by device
 	state      backend.State
 	log        *slog.Logger
@@ -68,7 +68,12 @@ func New(p backend.Params) (*Backend, error) {
 	if o.Port == 0 {
 		o.Port = defaultPort
 	}
-	if o.MTU == 0 {
+	if o.MTU > p.Underlay.MTU {
+		// The kernel refuses it, and larger packets would be lost.
+		p.Log.Warn("Backend MTU is larger than the interface's; taking that",
+			"mtu", o.MTU, "interface", p.Underlay.Name, "taken", p.Underlay.MTU)
+	}
+	if o.MTU == 0 || o.MTU > p.Underlay.MTU {
 		o.MTU = p.Underlay.MTU
 	}
 	p.Log.Info(fmt.Sprintf("VXLAN config: VNI=%d Port=%d GBP=%t Learning=%t DirectRouting=%t",
@@ -118,7 +123,7 @@ func (b *Backend) Advertise(c *subnet.Claim) error {
 
 // Set implements backend.Backend.
 func (b *Backend) Set(ctx context.Context, planes []backend.Plane) error {
-	direct, err := b.direct()
+	direct, err := b.direct(ctx, planes)
 	if err != nil {
 		return err
 	}

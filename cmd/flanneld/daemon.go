@@ -25,6 +25,7 @@ const routeProtocol = 102
 // serve runs the daemon until ctx is done: first what only reads, then what
 // changes the machine.
 func serve(ctx context.Context, o options, log *slog.Logger) error {
+	defer notify(log, "STOPPING=1")
 	h, err := startHealth(ctx, o, log)
 	if err != nil {
 		return err
@@ -132,9 +133,7 @@ func (d *daemon) run(ctx context.Context, ahead subnet.Store, previous subnetEnv
 	g.Go(func() error { return subnet.Follow(ctx, d.store, d.view, seen.Rev, d.log) })
 	g.Go(func() error { return d.hold(ctx, request, lease) })
 	g.Go(func() error { return watchConfig(ctx, d.store, d.cfg, d.rev, d.log) })
-	err = g.Wait()
-	notify(d.log, "STOPPING=1")
-	return err
+	return g.Wait()
 }
 
 // request says what lease this host wants.

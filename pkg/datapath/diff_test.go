@@ -3,14 +3,11 @@ package datapath_test
 import (
 	"flag"
 	"net/netip"
-	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"flanneld/pkg/datapath"
+	"flanneld/pkg/datapath/golden"
 )
 
 var update = flag.Bool("update", false, "rewrite testdata/*.golden")
@@ -85,11 +82,7 @@ func TestDiffGolden(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			var b strings.Builder
-			for _, op := range datapath.Diff(test.want, test.have) {
-				b.WriteString(op.String() + "\n")
-			}
-			golden(t, filepath.Join("testdata", "diff", name+".golden"), b.String())
+			golden.Ops(t, filepath.Join("testdata", "diff", name+".golden"), datapath.Diff(test.want, test.have), *update)
 		})
 	}
 }
@@ -104,20 +97,3 @@ func metric(r datapath.Route, m uint32) datapath.Route { r.Metric = m; return r 
 
 // foreign is r as somebody else made it.
 func foreign(r datapath.Route) datapath.Route { r.Protocol, r.Foreign = 3, true; return r }
-
-func golden(t *testing.T, file, got string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(string(want), got); d != "" {
-		t.Errorf("%s (-want +got):\n%s", file, d)
-	}
-}

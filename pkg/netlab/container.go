@@ -11,7 +11,9 @@ const Bridge = "docker0"
 // Container is a machine behind a host.
 type Container struct {
 	Namespace
-	addr netip.Prefix
+	host        *Host
+	nth         int // of the host's, from 1
+	addr, addr6 netip.Prefix
 }
 
 // Addr returns the container's address and prefix length.
@@ -52,7 +54,7 @@ func (h *Host) Container(name string, bridge netip.Prefix, mtu int) (*Container,
 	if err != nil {
 		return nil, fmt.Errorf("add container %s to %s: %w", name, h.label, err)
 	}
-	c := &Container{Namespace: ns, addr: netip.PrefixFrom(addr, bridge.Bits())}
+	c := &Container{Namespace: ns, host: h, nth: len(h.containers) + 1, addr: netip.PrefixFrom(addr, bridge.Bits())}
 	h.containers[name] = c
 	err = plug(h.Namespace, "ve-"+name, Bridge, ns, mtu)
 	if err == nil {

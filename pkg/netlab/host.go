@@ -17,6 +17,7 @@ type Host struct {
 	lab        *Lab
 	label      string
 	addr       netip.Prefix
+	addr6      netip.Prefix // zero if there is none
 	bridge     netip.Prefix // zero if there is none
 	containers map[string]*Container
 }
@@ -108,6 +109,9 @@ func (h *Host) Reboot(patterns ...string) error {
 		[]string{"link", "set", Uplink, "up"},
 		[]string{"route", "add", "default", "via", h.Gateway().String()},
 	))
+	if h.addr6.IsValid() {
+		errs = append(errs, h.addIPv6(h.addr6))
+	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("reboot %s: %w", h.label, err)
 	}

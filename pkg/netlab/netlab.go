@@ -103,7 +103,7 @@ func (l *Lab) namespace(suffix string) (Namespace, error) {
 		ns.ip("link", "set", "lo", "up"),
 		// Docker sets this on every host; the switch routes; a container
 		// has one interface, so that it makes no difference there.
-		ns.Run("sysctl", "-qw", "net.ipv4.ip_forward=1"),
+		ns.Run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"),
 	)
 }
 

@@ -229,3 +229,50 @@ func TestCloseNamesProcessesLeft(t *testing.T) {
 		t.Errorf("namespaces left: %q, %v", list, err)
 	}
 }
+
+func TestIPv6BesideIPv4(t *testing.T) {
+	l := newLab(t)
+	a := newHost(t, l, "a", "192.168.1.11/24")
+	b := newHost(t, l, "b", "192.168.2.11/24")
+	for _, err := range []error{a.AddIPv6("fd00:1::11/64"), b.AddIPv6("fd00:2::11/64")} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if a.AddIPv6("fd00:1::12/64") == nil {
+		t.Error("a second address: no error")
+	}
+	c := newHost(t, l, "c", "192.168.1.12/24")
+	for _, bad := range []string{"fd00:1::12", "192.168.1.12/24", "fd00:1::1/64", "fd00:1::/64", "::ffff:192.168.1.12/120"} {
+		if c.AddIPv6(bad) == nil {
+			t.Errorf("%s: no error", bad)
+		}
+	}
+	ca, err := a.Container("c1", netip.MustParsePrefix("10.100.5.1/24"), 1500)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cb, err := b.Container("c1", netip.MustParsePrefix("10.100.6.1/24"), 1500)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range []error{
+		ca.AddIPv6(netip.MustParsePrefix("fd00:100:0:5::1/64")), cb.AddIPv6(netip.MustParsePrefix("fd00:100:0:6::1/64")),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, want := cb.Addr6(), netip.MustParsePrefix("fd00:100:0:6::2/64"); got != want {
+		t.Errorf("container has %s, want %s", got, want)
+	}
+	if err := a.Reboot(); err != nil {
+		t.Fatal(err)
+	}
+	if err := ping(a, netip.MustParseAddr("fd00:2::11")); err != nil {
+		t.Errorf("across subnets, after a reboot: %v", err)
+	}
+	if err := ping(b, cb.Addr6().Addr()); err != nil {
+		t.Errorf("from the host to its container: %v", err)
+	}
+}

@@ -19,7 +19,7 @@ func newKernel() *Kernel {
 }
 
 func TestFake(t *testing.T) {
-	kerneltest.Run(t, func(*testing.T) (datapath.Kernel, kerneltest.Host) {
+	kerneltest.Run(t, func(*testing.T) (kerneltest.Kernel, kerneltest.Host) {
 		k := newKernel()
 		return k, k
 	})

@@ -51,7 +51,7 @@ func (k *Kernel) makeLink(l datapath.Link) error {
 		return fmt.Errorf("find underlay interface %s: %w", l.VXLAN.Parent, errNoLink)
 	}
 	for _, other := range k.state.Links {
-		if other.Kind == l.Kind && other.VXLAN.VNI == l.VXLAN.VNI && other.VXLAN.Port == l.VXLAN.Port {
+		if other.Kind == l.Kind && sameTunnel(other.VXLAN, l.VXLAN) {
 			return fmt.Errorf("%w: interface %s has VNI %d on port %d already; delete it or choose another VNI",
 				unix.EEXIST, other.Name, l.VXLAN.VNI, l.VXLAN.Port)
 		}
@@ -64,12 +64,28 @@ func (k *Kernel) makeLink(l datapath.Link) error {
 	return nil
 }
 
+// sameTunnel reports whether the kernel could not tell which of the two a packet
+// is for. What comes over IPv4 and over IPv6 it tells apart.
+func sameTunnel(a, b datapath.VXLAN) bool {
+	return a.VNI == b.VNI && a.Port == b.Port && a.Local.Is6() == b.Local.Is6()
+}
+
+// carries reports whether a tunnel's packets of that size fit into its parent's.
+func (k *Kernel) carries(v datapath.VXLAN, mtu int) bool {
+	parent := k.link(v.Parent)
+	headers := 50
+	if v.Local.Is6() {
+		headers = 70
+	}
+	return parent == nil || mtu+headers <= parent.MTU
+}
+
 func (k *Kernel) setLink(want datapath.Link) error {
 	l := k.link(want.Name)
 	switch {
 	case l == nil:
 		return errNoLink
-	case want.MTU < 68:
+	case want.MTU < 68, !k.carries(l.VXLAN, want.MTU):
 		return unix.EINVAL
 	case !want.MAC.IsZero() && !want.MAC.Unicast():
 		return unix.EADDRNOTAVAIL

@@ -166,3 +166,45 @@ func BenchmarkNoop(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkNextHops is what it costs to ask where n tunnel endpoints are, and
+// how much that is of the time that reading the tables takes.
+func BenchmarkNextHops(b *testing.B) {
+	for _, n := range []int{100, 1000, 5000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			enter(b)
+			want := hosts(n)
+			want.Links = []datapath.Link{tunnelLink()}
+			k := New(slog.New(slog.DiscardHandler))
+			r := datapath.Reconciler{Kernel: k, Scope: benchScope, Log: slog.New(slog.DiscardHandler)}
+			if _, err := r.Apply(b.Context(), want); err != nil {
+				b.Fatal(err)
+			}
+			if err := shell("ip route add 198.18.0.0/16 dev eth0"); err != nil {
+				b.Fatal(err)
+			}
+			var endpoints []netip.Addr
+			for _, e := range want.FDB {
+				endpoints = append(endpoints, e.Dst)
+			}
+			var lookups, reads time.Duration
+			for b.Loop() {
+				start := time.Now()
+				hops, err := k.NextHops(b.Context(), benchScope, endpoints)
+				lookups += time.Since(start)
+				if err != nil || hops[n-1] != (datapath.NextHop{Link: "eth0"}) {
+					b.Fatalf("NextHops: %v, %v", hops[n-1], err)
+				}
+				b.StopTimer()
+				start = time.Now()
+				if _, err := k.Read(b.Context(), benchScope); err != nil {
+					b.Fatal(err)
+				}
+				reads += time.Since(start)
+				b.StartTimer()
+			}
+			b.ReportMetric(lookups.Seconds()/reads.Seconds(), "x-of-read")
+			b.ReportMetric(lookups.Seconds()*1e6/float64(b.N*n), "µs/lookup")
+		})
+	}
+}

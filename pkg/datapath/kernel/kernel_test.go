@@ -4,13 +4,12 @@ import (
 	"log/slog"
 	"testing"
 
-	"flanneld/pkg/datapath"
 	"flanneld/pkg/datapath/kerneltest"
 )
 
 // TestKernel needs root: each case has a network namespace of its own.
 func TestKernel(t *testing.T) {
-	kerneltest.Run(t, func(t *testing.T) (datapath.Kernel, kerneltest.Host) {
+	kerneltest.Run(t, func(t *testing.T) (kerneltest.Kernel, kerneltest.Host) {
 		enter(t)
 		return New(slog.New(slog.DiscardHandler)), byHand{}
 	})

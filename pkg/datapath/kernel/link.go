@@ -135,8 +135,8 @@ func makeLink(l datapath.Link) error {
 	return err
 }
 
-// sameTunnel names another VXLAN link with l's VNI and port, which the kernel
-// does not allow beside it.
+// sameTunnel names another VXLAN link with l's VNI and port over the same IP
+// version, which the kernel does not allow beside it.
 func sameTunnel(l datapath.Link) string {
 	all, err := listLinks()
 	if err != nil {
@@ -144,7 +144,8 @@ func sameTunnel(l datapath.Link) string {
 	}
 	for _, link := range all {
 		v, ok := link.(*netlink.Vxlan)
-		if ok && v.Name != l.Name && uint32(v.VxlanId) == l.VXLAN.VNI && uint16(v.Port) == l.VXLAN.Port {
+		if ok && v.Name != l.Name && uint32(v.VxlanId) == l.VXLAN.VNI && uint16(v.Port) == l.VXLAN.Port &&
+			(v.SrcAddr != nil && v.SrcAddr.To4() == nil) == l.VXLAN.Local.Is6() {
 			return v.Name
 		}
 	}

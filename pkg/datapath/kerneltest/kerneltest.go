@@ -4,6 +4,7 @@ package kerneltest
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -15,6 +16,12 @@ import (
 
 	"flanneld/pkg/datapath"
 )
+
+// Kernel is what is held to the suite.
+type Kernel interface {
+	datapath.Kernel
+	NextHops(ctx context.Context, s datapath.Scope, dsts []netip.Addr) ([]datapath.NextHop, error)
+}
 
 // Host is the machine under a Kernel, as somebody else changes it. It has an
 // interface eth0 that is up and has the addresses 192.0.2.1/24 and
@@ -28,9 +35,9 @@ type Host interface {
 
 // Run holds kernels to the suite. The function newKernel is called once per
 // case, on the case's own goroutine, and makes a fresh kernel and host.
-func Run(t *testing.T, newKernel func(t *testing.T) (datapath.Kernel, Host)) {
+func Run(t *testing.T, newKernel func(t *testing.T) (Kernel, Host)) {
 	for _, group := range []map[string]func(*fixture){
-		linkCases, entryCases, routeCases, failureCases,
+		linkCases, entryCases, routeCases, failureCases, lookupCases,
 	} {
 		for name, run := range group {
 			t.Run(name, func(t *testing.T) {
@@ -44,12 +51,12 @@ func Run(t *testing.T, newKernel func(t *testing.T) (datapath.Kernel, Host)) {
 // fixture is one case at work.
 type fixture struct {
 	*testing.T
-	kernel datapath.Kernel
+	kernel Kernel
 	host   Host
 	scope  datapath.Scope
 }
 
-func newFixture(t *testing.T, k datapath.Kernel, host Host) *fixture {
+func newFixture(t *testing.T, k Kernel, host Host) *fixture {
 	return &fixture{t, k, host, datapath.Scope{
 		Owner:    owner,
 		Links:    []string{"vx.1", "vx6.1"},

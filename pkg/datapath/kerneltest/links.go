@@ -10,6 +10,13 @@ var linkCases = map[string]func(*fixture){
 	"tunnel over IPv4": func(f *fixture) { f.apply(tunnel4()) },
 	"tunnel over IPv6": func(f *fixture) { f.apply(tunnel6()) },
 	"tunnels of both":  func(f *fixture) { f.apply(join(tunnel4(), tunnel6(), gateways())) },
+	"tunnels of both with one VNI and port": func(f *fixture) {
+		want := join(tunnel4(), tunnel6())
+		for i := range want.Links {
+			want.Links[i].VXLAN.VNI, want.Links[i].VXLAN.Port = 1, 8472
+		}
+		f.apply(want)
+	},
 	"all goes when unwanted": func(f *fixture) {
 		f.apply(join(tunnel4(), tunnel6(), gateways()))
 		f.apply(datapath.State{})
@@ -112,10 +119,20 @@ var linkCases = map[string]func(*fixture){
 		f.scope.Links = append(f.scope.Links, other.Name)
 		f.expect(join(tunnel4(), datapath.State{Links: []datapath.Link{other}}))
 	},
+	"mtu that the underlay cannot carry": func(f *fixture) {
+		want := join(tunnel4(), tunnel6())
+		f.apply(want)
+		for _, l := range want.Links {
+			l.MTU++
+			f.failures(f.kernel.Do(f.Context(), []datapath.Op{{Verb: datapath.Set, Object: l}}), l)
+		}
+		f.expect(want)
+	},
 	"same tunnel under another name is an error that names it": func(f *fixture) {
-		other := tunnel4().Links[0]
+		other, over6 := tunnel4().Links[0], tunnel4().Links[0]
 		other.Name, other.Alias = "other.1", "not ours"
-		f.hand(datapath.Make, other)
+		over6.Name, over6.Alias, over6.MTU, over6.VXLAN.Local = "another.1", "not ours", 1400, addr("2001:db8::1")
+		f.hand(datapath.Make, over6, other)
 		_, err := f.tryApply(tunnel4())
 		if err == nil || !strings.Contains(err.Error(), "other.1") {
 			f.Errorf("error does not name other.1: %v", err)

@@ -1,0 +1,42 @@
+package alloc_test
+
+import (
+	"flag"
+	"testing"
+
+	"flanneld/backend"
+	"flanneld/backend/alloc"
+	"flanneld/backend/backendtest"
+)
+
+var update = flag.Bool("update", false, "rewrite testdata/*.golden")
+
+func newBackend(p backend.Params) (backend.Backend, error) { return alloc.New(p) }
+
+func TestBackend(t *testing.T) { backendtest.Run(t, newBackend, `{"Type":"alloc"}`) }
+
+func TestGolden(t *testing.T) {
+	backendtest.Golden(t, newBackend, nil, map[string]backendtest.Case{
+		"nothing":              {Planes: backendtest.DualStack(2, 3)},
+		"blackhole":            {Planes: backendtest.Blackhole(backendtest.DualStack(2))},
+		"after-vxlan":          {Have: backendtest.Tunnel("flannel.1", 1), Planes: backendtest.IPv4()},
+		"after-host-gw":        {Have: backendtest.Gateways(), Planes: backendtest.DualStack()},
+		"blackhole-turned-off": {Before: backendtest.Blackhole(backendtest.IPv4()), Planes: backendtest.IPv4()},
+	}, *update)
+}
+
+func TestLeaseAndMTU(t *testing.T) {
+	b, err := newBackend(backendtest.NewHost(t, nil).Params(`{"Type":"alloc"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := backendtest.Peer(1)
+	c.Data = ""
+	want := c
+	if err := b.Advertise(&c); err != nil || c != want || b.Type() != "" {
+		t.Errorf("Advertise: %v, %v of type %q; want no type and no data", c, err, b.Type())
+	}
+	if b.MTU() != 1500 {
+		t.Errorf("MTU is %d, want the interface's 1500", b.MTU())
+	}
+}

@@ -1,0 +1,83 @@
+package backendtest
+
+import (
+	"maps"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"flanneld/backend"
+	"flanneld/pkg/datapath"
+	"flanneld/pkg/datapath/golden"
+)
+
+// Case is a backend at work.
+type Case struct {
+	Config string            // the configuration's "Backend" object
+	Links  []string          // of somebody else, beside eth0; all up
+	Have   []datapath.Object // what is there already, in the order in which it was made
+	Before []backend.Plane   // what was Set before; nil: nothing
+	Planes []backend.Plane   // what is Set
+}
+
+// Golden runs the cases on hosts that have the files, and compares what Set does
+// with testdata/<case>.golden. Whatever there was before, what there is of ours
+// afterwards is what a fresh host has, and to Set it again does nothing.
+func Golden(t *testing.T, newBackend New, files Files, cases map[string]Case, update bool) {
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			h := newHost(t, files, c.Links)
+			h.Hand(t, c.Have...)
+			b := newOn(t, h, newBackend, c.Config)
+			if c.Before != nil {
+				set(t, b, c.Before)
+			}
+			h.Ran()
+			set(t, b, c.Planes)
+			golden.Ops(t, filepath.Join("testdata", name+".golden"), h.Ran(), update)
+			if set(t, b, c.Planes); h.ran != nil {
+				t.Errorf("second Set did %v, want nothing", h.Ran())
+			}
+			fresh := newHost(t, files, c.Links)
+			for _, o := range c.Have { // how the underlay is routed matters
+				r, ok := o.(datapath.Route)
+				if ok && !Scope().InNetworks(r.Dst) && (r.Link == "" || r.Link == "eth0" || slices.Contains(c.Links, r.Link)) {
+					fresh.Hand(t, r)
+				}
+			}
+			set(t, newOn(t, fresh, newBackend, c.Config), c.Planes)
+			same(t, fresh, h)
+		})
+	}
+}
+
+func newHost(t *testing.T, files Files, links []string) *Host {
+	t.Helper()
+	h := NewHost(t, maps.Clone(files))
+	for _, l := range links {
+		h.AddLink(l)
+	}
+	return h
+}
+
+// newOn makes a backend that is ready for Set.
+func newOn(t *testing.T, h *Host, newBackend New, config string) backend.Backend {
+	t.Helper()
+	b, err := newBackend(h.Params(config))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, own := range DualStack(1) {
+		if err := b.Advertise(&own.Peers[0]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return b
+}
+
+func set(t *testing.T, b backend.Backend, planes []backend.Plane) {
+	t.Helper()
+	if err := b.Set(t.Context(), planes); err != nil {
+		t.Fatalf("Set: %v", err)
+	}
+}

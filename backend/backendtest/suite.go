@@ -1,0 +1,203 @@
+package backendtest
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"testing/synctest"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"flanneld/pkg/datapath"
+)
+
+// Run holds a backend, configured with the Backend object, to what every one
+// must do.
+func Run(t *testing.T, newBackend New, config string) {
+	for name, f := range map[string]func(t *testing.T, newBackend New, config string){
+		"puts back what was removed":        putsBack,
+		"removes what was added":            removesAdded,
+		"removes another backend's entries": removesOthers,
+		"leaves foreign routes":             leavesForeign,
+		"takes over a previous run":         takesOver,
+		"Set works after an error":          worksAfterError,
+		"Set ends with its context":         setEnds,
+		"Run ends with its context":         runEnds,
+	} {
+		t.Run(name, func(t *testing.T) { f(t, newBackend, config) })
+	}
+}
+
+func peers() (h []byte) { return []byte{2, 3, 4} }
+
+func putsBack(t *testing.T, newBackend New, config string) {
+	h := NewHost(t, nil)
+	b := newOn(t, h, newBackend, config)
+	planes := Blackhole(DualStack(peers()...))
+	set(t, b, planes)
+	want := h.String()
+	for _, op := range h.Ran() {
+		h.Remove(t, op.Object)
+		set(t, b, planes)
+		if d := cmp.Diff(want, h.String()); d != "" {
+			t.Errorf("after the removal of %v (-want +got):\n%s", op.Object, d)
+		}
+	}
+}
+
+func removesAdded(t *testing.T, newBackend New, config string) {
+	h := NewHost(t, nil)
+	b := newOn(t, h, newBackend, config)
+	set(t, b, DualStack(peers()...))
+	want := h.String()
+	for n := byte(20); n < 25; n++ {
+		h.Hand(t, datapath.Route{Dst: Peer(n).Subnet, Gateway: Peer(n).PublicIP, Link: "eth0", Protocol: Protocol})
+	}
+	set(t, b, DualStack(peers()...))
+	if d := cmp.Diff(want, h.String()); d != "" {
+		t.Errorf("state (-want +got):\n%s", d)
+	}
+}
+
+// Tunnel is what the vxlan backend leaves of VNI n with host 9 as a peer.
+func Tunnel(name string, vni uint32) []datapath.Object {
+	p := Peer(9)
+	return []datapath.Object{
+		datapath.Link{
+			Name: name, Kind: "vxlan", Alias: Scope().Owner, Up: true, MTU: 1450, MAC: MAC(1),
+			VXLAN: datapath.VXLAN{VNI: vni, Parent: "eth0", Local: Peer(1).PublicIP, Port: 8472},
+		},
+		datapath.FDBEntry{Link: name, MAC: MAC(9), Dst: p.PublicIP},
+		datapath.Neigh{Link: name, IP: p.Subnet.Addr(), MAC: MAC(9)},
+		datapath.Route{Dst: p.Subnet, Gateway: p.Subnet.Addr(), Link: name, OnLink: true, Protocol: Protocol},
+	}
+}
+
+// Gateways is what the host-gw backend leaves with host 9 as a peer, and what
+// another host with the blackhole option leaves.
+func Gateways() []datapath.Object {
+	p, p6 := Peer(9), Peer6(9)
+	return []datapath.Object{
+		datapath.Route{Dst: p.Subnet, Gateway: p.PublicIP, Link: "eth0", Protocol: Protocol},
+		datapath.Route{Dst: p6.Subnet, Gateway: p6.PublicIP, Link: "eth0", Metric: 1024, Protocol: Protocol},
+		datapath.Route{Dst: Peer(8).Subnet, Type: datapath.Blackhole, Metric: 65535, Protocol: Protocol},
+	}
+}
+
+func removesOthers(t *testing.T, newBackend New, config string) {
+	h := NewHost(t, nil)
+	h.Hand(t, Tunnel("flannel.77", 77)...)
+	h.Hand(t, Gateways()...)
+	set(t, newOn(t, h, newBackend, config), DualStack())
+	have := ours(t, h)
+	if len(have.Routes) > 0 || slices.ContainsFunc(have.Links, func(l datapath.Link) bool { return l.Name == "flannel.77" }) {
+		t.Errorf("left: %v", have)
+	}
+}
+
+func leavesForeign(t *testing.T, newBackend New, config string) {
+	h := NewHost(t, nil)
+	h.Hand(t,
+		datapath.Route{Dst: Peer(9).Subnet, Gateway: Peer(9).PublicIP, Link: "eth0", Protocol: Boot},
+		datapath.Route{Dst: network4, Gateway: Peer(9).PublicIP, Link: "eth0", Protocol: Boot, Metric: 7})
+	set(t, newOn(t, h, newBackend, config), DualStack(peers()...))
+	for _, op := range h.Ran() {
+		if op.Verb == datapath.Delete {
+			t.Errorf("did %s", op)
+		}
+	}
+}
+
+func takesOver(t *testing.T, newBackend New, config string) {
+	h := NewHost(t, nil)
+	set(t, newOn(t, h, newBackend, config), Blackhole(DualStack(peers()...)))
+	h.Ran()
+	h.Files = Files{} // the device knows its MAC itself
+	set(t, newOn(t, h, newBackend, config), Blackhole(DualStack(peers()...)))
+	if ran := h.Ran(); ran != nil {
+		t.Errorf("did %v, want nothing", ran)
+	}
+}
+
+func worksAfterError(t *testing.T, newBackend New, config string) {
+	h, fresh := NewHost(t, nil), NewHost(t, nil)
+	b := newOn(t, h, newBackend, config)
+	fresh.Files = h.Files // for the MAC
+	planes := Blackhole(DualStack(peers()...))
+	n := 0
+	h.Fail = func(datapath.Op) error {
+		if n++; n%2 == 1 {
+			return unix.ENOBUFS
+		}
+		return nil
+	}
+	if err := b.Set(t.Context(), planes); !errors.Is(err, unix.ENOBUFS) {
+		t.Errorf("Set: %v, want ENOBUFS", err)
+	}
+	h.Fail = nil
+	set(t, b, planes)
+	set(t, newOn(t, fresh, newBackend, config), planes)
+	same(t, fresh, h)
+}
+
+func setEnds(t *testing.T, newBackend New, config string) {
+	h := NewHost(t, nil)
+	b := newOn(t, h, newBackend, config)
+	before := h.String()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := b.Set(ctx, DualStack(peers()...)); !errors.Is(err, context.Canceled) {
+		t.Errorf("Set: %v, want context.Canceled", err)
+	}
+	if d := cmp.Diff(before, h.String()); d != "" {
+		t.Errorf("Set after the end did (-before +after):\n%s", d)
+	}
+}
+
+func runEnds(t *testing.T, newBackend New, config string) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newOn(t, NewHost(t, nil), newBackend, config)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- b.Run(ctx) }()
+		synctest.Wait()
+		select {
+		case err := <-done:
+			t.Fatalf("Run ended at once: %v", err)
+		default:
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+}
+
+// same compares what is ours on two hosts.
+func same(t *testing.T, want, got *Host) {
+	t.Helper()
+	if d := cmp.Diff(printed(ours(t, want)), printed(ours(t, got))); d != "" {
+		t.Errorf("what is ours, and on a fresh host (-fresh +here):\n%s", d)
+	}
+}
+
+func ours(t *testing.T, h *Host) datapath.State {
+	t.Helper()
+	s, err := h.Read(t.Context(), Scope())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Routes = slices.DeleteFunc(s.Routes, func(r datapath.Route) bool { return r.Foreign })
+	return s
+}
+
+// printed returns the commands that would make a state, sorted.
+func printed(s datapath.State) (lines []string) {
+	for _, op := range datapath.Diff(s, datapath.State{}) {
+		lines = append(lines, op.String())
+	}
+	slices.Sort(lines)
+	return lines
+}

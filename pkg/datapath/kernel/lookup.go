@@ -1,0 +1,104 @@
+package kernel
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+
+	"flanneld/pkg/datapath"
+)
+
+// lookupBatch is how many destinations are asked for in one call. Each answer
+// takes more than 4 KiB of the receive queue, which would overflow beyond some
+// 1,800; and more gains nothing.
+const lookupBatch = 256
+
+// NextHops asks the kernel's routing, all rules and tables included, where
+// packets to the destinations go, and answers in their order. The NextHop is
+// zero for a destination that cannot be reached, that is an address of this
+// host, or that is reached through a link of the scope or by an encapsulating
+// route: a tunnel cannot run over these.
+func (k *Kernel) NextHops(ctx context.Context, scope datapath.Scope, dsts []netip.Addr) ([]datapath.NextHop, error) {
+	links, err := readLinks(scope)
+	if err != nil {
+		return nil, fmt.Errorf("list links: %w", err)
+	}
+	s, err := open()
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	hops := make([]datapath.NextHop, len(dsts))
+	for first := 0; first < len(dsts); first += lookupBatch {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		last := min(first+lookupBatch, len(dsts))
+		if err := s.lookup(dsts[first:last], links, hops[first:last]); err != nil {
+			return nil, fmt.Errorf("look up %d routes: %w", len(dsts), err)
+		}
+	}
+	return hops, nil
+}
+
+// lookup sends one batch and fills in the hops. A request is numbered by its
+// place in the batch: nothing of an earlier one is left in the socket.
+func (s *socket) lookup(dsts []netip.Addr, links links, hops []datapath.NextHop) error {
+	var m buffer
+	for i, dst := range dsts {
+		m.begin(unix.RTM_GETROUTE, 0, uint32(i))
+		m.b = append(m.b, family(dst), uint8(dst.BitLen()), 0, 0, unix.RT_TABLE_UNSPEC, 0, 0, 0)
+		m.b = native.AppendUint32(m.b, 0)
+		m.addr(unix.RTA_DST, dst)
+		m.end()
+	}
+	if err := s.send(m.b); err != nil {
+		return err
+	}
+	for answers := 0; answers < len(dsts); {
+		err := s.receive(func(h header, payload []byte) error {
+			if int(h.seq) >= len(dsts) {
+				return nil
+			}
+			answers++
+			if h.typ == unix.RTM_NEWROUTE { // else the error that says why not
+				hops[h.seq] = parseNextHop(payload, links)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func parseNextHop(p []byte, links links) datapath.NextHop {
+	if len(p) < unix.SizeofRtMsg || p[7] != unix.RTN_UNICAST {
+		return datapath.NextHop{}
+	}
+	var hop datapath.NextHop
+	var index int
+	var odd bool
+	attrs(p[unix.SizeofRtMsg:], func(typ uint16, data []byte) {
+		switch typ {
+		case unix.RTA_OIF:
+			index = int(toUint32(data))
+		case unix.RTA_GATEWAY:
+			hop.Gateway = toAddr(data)
+		case unix.RTA_VIA: // a gateway of the other family (RFC 5549)
+			if len(data) > 2 {
+				hop.Gateway = toAddr(data[2:])
+			}
+		case unix.RTA_ENCAP:
+			odd = true
+		}
+	})
+	hop.Link = links.names[index]
+	if odd || hop.Link == "" || links.owned[index] != "" {
+		return datapath.NextHop{}
+	}
+	return hop
+}

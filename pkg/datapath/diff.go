@@ -11,6 +11,9 @@ import (
 // the same key without a gap. What hangs on a link that is deleted or re-made
 // goes with it and needs no operation.
 //
+// A wanted route in the place of a connected one (see [Route.Connected]) is left
+// out; [Blocked] returns these.
+//
 // Want holds at most one object per key: link name; link and prefix; link and
 // MAC; link and IP; destination and metric.
 func Diff(want, have State) []Op {
@@ -23,10 +26,61 @@ func Diff(want, have State) []Op {
 		func(e FDBEntry) fdbKey { return fdbKey{e.Link, e.MAC} }, func(e FDBEntry) bool { return onLink(e.Link) })
 	neighs, noNeighs := diff(want.Neighs, have.Neighs,
 		func(n Neigh) neighKey { return neighKey{n.Link, n.IP} }, func(n Neigh) bool { return onLink(n.Link) })
-	routes, noRoutes := diff(want.Routes, have.Routes,
+	// The kernel takes no gateway that is this host's own address. It flushes a
+	// link's routes with its last address, so the wanted one comes before.
+	noGateways, noAddrs := gatewaysFirst(noAddrs, want.Routes)
+	free, _ := split(want.Routes, have.Routes)
+	routes, noRoutes := diff(free, have.Routes,
 		func(r Route) routeKey { return routeKey{r.Dst, r.Metric} }, func(r Route) bool { return r.Foreign || onLink(r.Link) })
 
-	return slices.Concat(links, addrs, fdb, neighs, routes, noRoutes, noNeighs, noFDB, noAddrs, doomed)
+	return slices.Concat(links, addrs, noGateways, fdb, neighs, routes, noRoutes, noNeighs, noFDB, noAddrs, doomed)
+}
+
+// Blocked returns the wanted routes whose place a connected one has.
+func Blocked(want, have State) []Route {
+	_, blocked := split(want.Routes, have.Routes)
+	return blocked
+}
+
+// split returns the routes that can be made and those that are blocked.
+func split(want, have []Route) (free, blocked []Route) {
+	connected := make(map[routeKey]bool) // an interface's worth or two
+	for _, h := range have {
+		if h.Connected() {
+			connected[routeKey{h.Dst, h.Metric}] = true
+		}
+	}
+	if len(connected) == 0 {
+		return want, nil
+	}
+	for _, w := range want {
+		if connected[routeKey{w.Dst, w.Metric}] {
+			blocked = append(blocked, w)
+		} else {
+			free = append(free, w)
+		}
+	}
+	return free, blocked
+}
+
+// gatewaysFirst splits deletions of addresses into those of wanted gateways and
+// the others.
+func gatewaysFirst(del []Op, routes []Route) (first, last []Op) {
+	if len(del) == 0 {
+		return nil, nil
+	}
+	gateways := make(map[netip.Addr]bool)
+	for _, r := range routes {
+		gateways[r.Gateway] = true
+	}
+	for _, op := range del {
+		if gateways[op.Object.(Addr).Prefix.Addr()] {
+			first = append(first, op)
+		} else {
+			last = append(last, op)
+		}
+	}
+	return first, last
 }
 
 type fdbKey struct {

@@ -20,49 +20,62 @@ type Reconciler struct {
 // took. Applied twice, the second time takes none. If some operations fail the
 // others are carried out and the error is an *ApplyError.
 func (r *Reconciler) Apply(ctx context.Context, want State) (int, error) {
-	ops, err := r.difference(ctx, want)
-	if err != nil || len(ops) == 0 {
+	ops, blocked, err := r.difference(ctx, want)
+	if err != nil {
 		return 0, err
 	}
-	links := leadingLinkOps(ops)
-	if links == 0 {
-		return len(ops), r.do(ctx, ops)
+	done := leadingLinkOps(ops)
+	if done > 0 {
+		// Whatever happens to a link changes what hangs on it in ways that only
+		// the kernel knows: a MAC change flushes neighbours, up and down drop
+		// routes. So links first, then look again.
+		if err := r.do(ctx, ops[:done], nil); err != nil {
+			return done, err
+		}
+		if ops, blocked, err = r.difference(ctx, want); err != nil {
+			return done, err
+		}
 	}
-	// Whatever happens to a link changes what hangs on it in ways that only the
-	// kernel knows: a MAC change flushes neighbours, up and down drop routes. So
-	// links first, then look again.
-	if err := r.do(ctx, ops[:links]); err != nil {
-		return links, err
-	}
-	if ops, err = r.difference(ctx, want); err != nil || len(ops) == 0 {
-		return links, err
-	}
-	return links + len(ops), r.do(ctx, ops)
+	return done + len(ops), r.do(ctx, ops, blocked)
 }
 
-func (r *Reconciler) difference(ctx context.Context, want State) ([]Op, error) {
+func (r *Reconciler) difference(ctx context.Context, want State) ([]Op, []Route, error) {
 	have, err := r.Kernel.Read(ctx, r.Scope)
 	if err != nil {
-		return nil, fmt.Errorf("read network state: %w", err)
+		return nil, nil, fmt.Errorf("read network state: %w", err)
 	}
-	return Diff(want, have), nil
+	return Diff(want, have), Blocked(want, have), nil
 }
 
-func (r *Reconciler) do(ctx context.Context, ops []Op) error {
+// ErrConnected: the route would take the place of one to a subnet that an
+// interface of this host has an address in.
+var ErrConnected = errors.New("an interface of this host has an address in that subnet")
+
+// do carries operations out and adds to the failures what is blocked.
+func (r *Reconciler) do(ctx context.Context, ops []Op, blocked []Route) error {
 	if r.Log.Enabled(ctx, slog.LevelDebug) {
 		for _, op := range ops {
 			r.Log.DebugContext(ctx, op.String())
 		}
 	}
-	err := r.Kernel.Do(ctx, ops)
-	if err == nil {
+	var failed []error
+	if len(ops) > 0 {
+		err := r.Kernel.Do(ctx, ops)
+		joined, ok := err.(interface{ Unwrap() []error })
+		switch {
+		case ok:
+			failed = joined.Unwrap()
+		case err != nil:
+			return err
+		}
+	}
+	for _, b := range blocked {
+		failed = append(failed, &OpError{Op{Set, b}, ErrConnected})
+	}
+	if failed == nil {
 		return nil
 	}
-	joined, ok := err.(interface{ Unwrap() []error })
-	if !ok {
-		return err
-	}
-	return &ApplyError{Total: len(ops), Failed: joined.Unwrap()}
+	return &ApplyError{Total: len(ops) + len(blocked), Failed: failed}
 }
 
 // leadingLinkOps counts the operations up to the last one that makes or sets a
@@ -104,13 +117,15 @@ func (e *ApplyError) Error() string {
 func (e *ApplyError) Unwrap() []error { return e.Failed }
 
 // OnlyRoutes reports whether err is an *ApplyError in which nothing but the
-// setting of routes failed, and not that of all: the gateways of some cannot
-// be reached, everything else is in place.
+// setting of routes failed, and not that of all that could be made: the gateways
+// of some cannot be reached, or this host is in their subnet; everything else is
+// in place.
 func OnlyRoutes(err error, wanted int) bool {
 	var e *ApplyError
-	if !errors.As(err, &e) || len(e.Failed) >= wanted {
+	if !errors.As(err, &e) {
 		return false
 	}
+	tried := 0
 	for _, failed := range e.Failed {
 		var op *OpError
 		if !errors.As(failed, &op) {
@@ -119,6 +134,9 @@ func OnlyRoutes(err error, wanted int) bool {
 		if _, ok := op.Op.Object.(Route); !ok {
 			return false
 		}
+		if !errors.Is(failed, ErrConnected) {
+			tried++
+		}
 	}
-	return true
+	return tried == 0 || tried < wanted
 }

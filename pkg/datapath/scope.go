@@ -23,6 +23,9 @@ func (s Scope) InNetworks(p netip.Prefix) bool {
 // Route returns r as the scope sees it, and whether it covers r at all.
 // linkOwned says whether OwnsLink holds for r's link.
 func (s Scope) Route(r Route, linkOwned bool) (Route, bool) {
+	if linkOwned && r.Protocol == ProtocolKernel {
+		return r, false // comes and goes with the link's addresses
+	}
 	inside := s.InNetworks(r.Dst)
 	r.Foreign = !linkOwned && !(inside && r.Protocol == s.Protocol)
 	return r, linkOwned || inside

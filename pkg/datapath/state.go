@@ -77,6 +77,16 @@ type Route struct {
 	Foreign bool
 }
 
+// ProtocolKernel is the protocol of the routes that the kernel makes for the
+// subnets of an interface's addresses (RTPROT_KERNEL of rtnetlink(7)).
+const ProtocolKernel = 2
+
+// Connected reports whether the route is to a subnet that somebody else's
+// interface has an address in. It is never replaced, though the kernel would do
+// so: nothing would bring it back, and all that is in the subnet, this host's
+// own containers or the underlay, would be cut off.
+func (r Route) Connected() bool { return r.Foreign && r.Protocol == ProtocolKernel }
+
 // RouteType says what a route does with a packet.
 type RouteType uint8
 

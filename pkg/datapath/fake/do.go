@@ -48,6 +48,7 @@ func (k *Kernel) delete(o datapath.Object) {
 	switch o := o.(type) {
 	case datapath.Addr:
 		k.state.Addrs = keep(k.state.Addrs, func(a datapath.Addr) bool { return a != o })
+		k.state.Routes = keep(k.state.Routes, func(r datapath.Route) bool { return r != connected(o) })
 	case datapath.FDBEntry:
 		k.state.FDB = keep(k.state.FDB, func(e datapath.FDBEntry) bool { return e != o })
 	case datapath.Neigh: // the MAC does not matter to the kernel
@@ -65,7 +66,22 @@ func (k *Kernel) setAddr(a datapath.Addr) error {
 		return unix.EINVAL
 	}
 	k.state.Addrs = put(k.state.Addrs, a, func(b datapath.Addr) bool { return b == a })
+	k.connect(a)
 	return nil
+}
+
+// connect makes the route that comes with an address while its link is up, behind
+// what has its place.
+func (k *Kernel) connect(a datapath.Addr) {
+	if r := connected(a); k.link(a.Link).Up && a.Prefix.Addr().Is4() && !a.Prefix.IsSingleIP() {
+		k.state.Routes = put(k.state.Routes, r, func(h datapath.Route) bool { return h == r })
+	}
+}
+
+// connected is the route that an IPv4 address brings with it. Those of IPv6 have
+// a metric of their own and stand in nobody's way.
+func connected(a datapath.Addr) datapath.Route {
+	return datapath.Route{Dst: a.Prefix.Masked(), Link: a.Link, Protocol: datapath.ProtocolKernel}
 }
 
 func (k *Kernel) setFDB(e datapath.FDBEntry) error {

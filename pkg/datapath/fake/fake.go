@@ -41,7 +41,7 @@ func (k *Kernel) AddLink(name string, addrs ...netip.Prefix) {
 	defer k.mu.Unlock()
 	k.state.Links = append(k.state.Links, datapath.Link{Name: name, Kind: "veth", Up: true, MTU: 1500, MAC: k.newMAC()})
 	for _, a := range addrs {
-		k.state.Addrs = append(k.state.Addrs, datapath.Addr{Link: name, Prefix: a})
+		_ = k.setAddr(datapath.Addr{Link: name, Prefix: a}) // the link is there
 	}
 }
 

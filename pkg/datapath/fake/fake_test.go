@@ -45,8 +45,8 @@ func TestFailIsTheOperationsError(t *testing.T) {
 		t.Errorf("Do: %v", err)
 	}
 	const want = "ip route replace 10.2.0.0/16 via 192.0.2.7 dev eth0 proto 0\n"
-	if !strings.HasSuffix(k.String(), want) || strings.Contains(k.String(), "10.1.") {
-		t.Errorf("state is\n%s, want it to end in\n%s", k, want)
+	if !strings.Contains(k.String(), want) || strings.Contains(k.String(), "10.1.") {
+		t.Errorf("state is\n%s, want in it\n%s", k, want)
 	}
 }
 
@@ -54,13 +54,12 @@ func TestDoStopsWhenContextEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	k := newKernel()
 	k.Fail = func(datapath.Op) error { cancel(); return nil }
-	before := k.String()
 	err := k.Do(ctx, []datapath.Op{route("10.1.0.0/16", "192.0.2.7"), route("10.2.0.0/16", "192.0.2.7")})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("Do: %v, want context.Canceled", err)
 	}
-	if got := strings.TrimPrefix(k.String(), before); strings.Count(got, "\n") != 1 {
-		t.Errorf("added\n%s, want the first route only", got)
+	if got := k.String(); !strings.Contains(got, " 10.1.") || strings.Contains(got, " 10.2.") {
+		t.Errorf("state is\n%s, want the first route only", got)
 	}
 }
 
@@ -78,7 +77,7 @@ func TestConcurrentUse(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if n := strings.Count(k.String(), "ip route"); n != 1 {
+	if n := strings.Count(k.String(), "ip route replace 10."); n != 1 {
 		t.Errorf("%d routes, want 1", n)
 	}
 }

@@ -110,6 +110,11 @@ func (k *Kernel) setUp(l *datapath.Link, up bool) {
 		k.state.Addrs = keep(k.state.Addrs, func(a datapath.Addr) bool { return a.Link != name || a.Prefix.Addr().Is4() })
 	}
 	l.Up = up
+	for _, a := range k.state.Addrs {
+		if a.Link == l.Name {
+			k.connect(a)
+		}
+	}
 }
 
 func (k *Kernel) flushNeighs(link string) {

@@ -216,15 +216,14 @@ func (r *reader) addRoute(p []byte) {
 }
 
 // parseRoute reads a RTM_NEWROUTE payload; index is the link's, zero if it has
-// none. Routes that nobody made by hand or daemon are not ok: those of other
-// tables, and what the kernel adds with an address.
+// none. Routes of other tables are not ok.
 func parseRoute(p []byte) (route datapath.Route, index int, ok bool) {
 	if len(p) < unix.SizeofRtMsg {
 		return route, 0, false
 	}
 	tos, table, protocol, typ := p[3], p[4], p[5], p[7]
 	flags := native.Uint32(p[8:])
-	if table != unix.RT_TABLE_MAIN || protocol == unix.RTPROT_KERNEL || tos != 0 || flags&unix.RTM_F_CLONED != 0 {
+	if table != unix.RT_TABLE_MAIN || tos != 0 || flags&unix.RTM_F_CLONED != 0 {
 		return route, 0, false
 	}
 	route.Protocol = protocol

@@ -95,7 +95,7 @@ func (f *filter) match(typ uint16, p []byte) bool {
 			native.Uint16(p[8:])&unix.NUD_PERMANENT != 0
 	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
 		route, index, ok := parseRoute(p)
-		return ok && (f.indexes[index] || f.scope.InNetworks(route.Dst))
+		return ok && (f.indexes[index] && route.Protocol != datapath.ProtocolKernel || f.scope.InNetworks(route.Dst))
 	}
 	return false
 }

@@ -2,6 +2,7 @@ package kerneltest
 
 import (
 	"errors"
+	"log/slog"
 	"net/netip"
 
 	"golang.org/x/sys/unix"
@@ -71,6 +72,32 @@ var routeCases = map[string]func(*fixture){
 			datapath.Route{Dst: prefix("10.5.12.0/24"), Gateway: addr("192.0.2.9"), Link: "eth0", Protocol: boot},
 			datapath.Route{Dst: prefix("fd00:5:0:12::/64"), Gateway: addr("2001:db8::9"), Link: "eth0", Metric: 1024, Protocol: boot})
 		f.apply(want)
+	},
+	"route to a subnet that an interface is in is left alone": func(f *fixture) {
+		f.hand(datapath.Set, datapath.Addr{Link: "eth0", Prefix: prefix("10.5.12.1/24")})
+		r := datapath.Reconciler{Kernel: f.kernel, Scope: f.scope, Log: slog.New(slog.DiscardHandler)}
+		want := join(gateways(), tunnel4())
+		for range 2 {
+			_, err := r.Apply(f.Context(), want)
+			if !errors.Is(err, datapath.ErrConnected) || !datapath.OnlyRoutes(err, 1) {
+				f.Errorf("Apply: %v, want ErrConnected about one route", err)
+			}
+			got := f.route("10.5.12.0/24")
+			if len(got) != 1 || !got[0].Connected() || got[0].Link != "eth0" {
+				f.Errorf("the interface's route is now %v", got)
+			}
+		}
+		f.hand(datapath.Delete, datapath.Addr{Link: "eth0", Prefix: prefix("10.5.12.1/24")})
+		f.apply(want)
+	},
+	"gateway that was this host's own address": func(f *fixture) {
+		before := tunnel4()
+		f.apply(before)
+		after := tunnel4()
+		after.Addrs[0].Prefix = prefix("10.5.2.0/32")
+		after.Neighs[0].IP = addr("10.5.1.0")
+		after.Routes[0].Dst, after.Routes[0].Gateway = prefix("10.5.1.0/24"), addr("10.5.1.0")
+		f.apply(after)
 	},
 	"leftover of ours on somebody else's link goes": func(f *fixture) {
 		f.hand(datapath.Set,

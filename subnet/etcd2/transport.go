@@ -1,6 +1,7 @@
 package etcd2
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,9 +13,9 @@ import (
 // What a transport makes of answers to wait requests that the client would hang
 // or spin on.
 var (
-	errHeld   = errors.New("etcd, or a proxy before it, does not answer")
+	errHeld   = errors.New("watch is not answered")
 	errFuture = errors.New("etcd is behind what it told before: was it wiped, or restored?")
-	errEmpty  = errors.New("etcd ended the request without an event")
+	errEmpty  = errors.New("watch ends at once and without an event")
 )
 
 // transport carries the client's requests. The fields are a poll's, which has
@@ -58,10 +59,13 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err == nil && wait && resp.StatusCode == http.StatusOK {
 		err = t.look(resp)
 	}
-	switch {
-	case err == nil:
+	if err == nil {
 		return resp, nil
-	case wait && strings.Contains(err.Error(), "timeout awaiting response headers"): // net/http has no name for it
+	}
+	if errors.Is(err, context.DeadlineExceeded) { // so say net's own timeouts, and no context has ended
+		err = errors.New(err.Error())
+	}
+	if wait && strings.Contains(err.Error(), "timeout awaiting response headers") { // net/http has no name for it
 		err = fmt.Errorf("%w: %w", errHeld, err)
 	}
 	return nil, &endpointError{r.URL.Scheme + "://" + r.URL.Host, err}

@@ -82,7 +82,7 @@ func remedy(err error) string {
 		return "this endpoint has no etcd v2 API: start etcd with --enable-v2=true; etcd 3.6 and later have none"
 	case errors.Is(err, errNoAnswer), has("timeout"):
 		return "check that the host is up and reachable, and that its etcd is not stopped or overloaded"
-	case has("connection refused"):
+	case has("connection refused"), has("connection reset"):
 		return "check that etcd runs there and listens on this address"
 	case has("no such host"):
 		return "check the names in --etcd-endpoints"

@@ -18,6 +18,10 @@ const (
 	// healthy is how long a watch must have lasted for the next failure to be
 	// one of its own and not the last one's continuation.
 	healthy = time.Minute
+	// followRetry is the longest pause between tries, a little more than the second
+	// of all releases: what is written when the store is back is known two seconds
+	// later.
+	followRetry = 1500 * time.Millisecond
 )
 
 // Follow keeps the View equal to the store's leases, from the revision on that
@@ -27,7 +31,7 @@ const (
 func Follow(ctx context.Context, store Store, v *View, from Revision, log *slog.Logger) error {
 	log.Info("Watching for new subnet leases")
 	t := trouble{log: log, back: "etcd is back; subnet leases are read again"}
-	var pause backoff.Backoff
+	pause := backoff.Backoff{Max: followRetry}
 	for {
 		started := time.Now()
 		err := watch(ctx, store, v, from)

@@ -25,18 +25,4 @@ func TestGolden(t *testing.T) {
 	}, *update)
 }
 
-func TestLeaseAndMTU(t *testing.T) {
-	b, err := newBackend(backendtest.NewHost(t, nil).Params(`{"Type":"alloc"}`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := backendtest.Peer(1)
-	c.Data = ""
-	want := c
-	if err := b.Advertise(&c); err != nil || c != want || b.Type() != "" {
-		t.Errorf("Advertise: %v, %v of type %q; want no type and no data", c, err, b.Type())
-	}
-	if b.MTU() != 1500 {
-		t.Errorf("MTU is %d, want the interface's 1500", b.MTU())
-	}
-}
+func TestLeaseAndMTU(t *testing.T) { backendtest.Plain(t, newBackend, "") }

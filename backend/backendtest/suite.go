@@ -30,7 +30,25 @@ func Run(t *testing.T, newBackend New, config string) {
 	}
 }
 
-func peers() (h []byte) { return []byte{2, 3, 4} }
+// Plain holds a backend to add nothing to packets and to say nothing in leases
+// but its type.
+func Plain(t *testing.T, newBackend New, typ string) {
+	b, err := newBackend(NewHost(t, nil).Params(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := Peer(1)
+	c.Data = ""
+	want := c
+	if err := b.Advertise(&c); err != nil || c != want || b.Type() != typ {
+		t.Errorf("Advertise: %v, %v of type %q; want no data, type %q", c, err, b.Type(), typ)
+	}
+	if b.MTU() != 1500 {
+		t.Errorf("MTU is %d, want the interface's 1500", b.MTU())
+	}
+}
+
+func peers() []byte { return []byte{2, 3, 4} }
 
 func putsBack(t *testing.T, newBackend New, config string) {
 	h := NewHost(t, nil)

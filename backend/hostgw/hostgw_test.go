@@ -68,21 +68,7 @@ func TestUnreachablePeerDoesNotHinderTheOthers(t *testing.T) {
 	}
 }
 
-func TestLeaseAndMTU(t *testing.T) {
-	b, err := newBackend(backendtest.NewHost(t, nil).Params(""))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := backendtest.Peer(1)
-	c.Data = ""
-	want := c
-	if err := b.Advertise(&c); err != nil || c != want || b.Type() != "host-gw" {
-		t.Errorf("Advertise: %v, %v of type %q; want no data, type host-gw", c, err, b.Type())
-	}
-	if b.MTU() != 1500 {
-		t.Errorf("MTU is %d, want the interface's 1500", b.MTU())
-	}
-}
+func TestLeaseAndMTU(t *testing.T) { backendtest.Plain(t, newBackend, "host-gw") }
 
 func TestNewRefusesAnotherPublicIP(t *testing.T) {
 	for name, test := range map[string]struct {

@@ -39,16 +39,15 @@ func (h *Host) checkIPv6(a netip.Prefix) error {
 }
 
 // addIPv6 is also what makes the address again after a reboot: the kernel drops
-// IPv6 addresses with the link. Nobody waits for duplicate address detection,
-// as there are no duplicates.
+// IPv6 addresses with the link.
 func (h *Host) addIPv6(a netip.Prefix) error {
 	bridge, err := h.lab.bridge(h.addr.Masked())
 	if err != nil {
 		return err
 	}
 	return errors.Join(
-		h.lab.sw.ip("addr", "replace", switchAddr(a).String(), "dev", bridge, "nodad"),
-		h.ip("addr", "replace", a.String(), "dev", Uplink, "nodad"),
+		h.lab.sw.ip("addr", "replace", switchAddr(a).String(), "dev", bridge),
+		h.ip("addr", "replace", a.String(), "dev", Uplink),
 		h.ip("route", "replace", "default", "via", switchAddr(a).Addr().String()),
 	)
 }
@@ -75,8 +74,8 @@ func (c *Container) AddIPv6(bridge netip.Prefix) error {
 	}
 	c.addr6 = netip.PrefixFrom(a, bridge.Bits())
 	if err := errors.Join(
-		c.host.ip("addr", "replace", bridge.String(), "dev", Bridge, "nodad"),
-		c.ip("addr", "add", c.addr6.String(), "dev", Uplink, "nodad"),
+		c.host.ip("addr", "replace", bridge.String(), "dev", Bridge),
+		c.ip("addr", "add", c.addr6.String(), "dev", Uplink),
 		c.ip("route", "add", "default", "via", bridge.Addr().String()),
 	); err != nil {
 		return fmt.Errorf("add IPv6 address to container %s: %w", c.name, err)

@@ -103,7 +103,10 @@ func (l *Lab) namespace(suffix string) (Namespace, error) {
 		ns.ip("link", "set", "lo", "up"),
 		// Docker sets this on every host; the switch routes; a container
 		// has one interface, so that it makes no difference there.
-		ns.Run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"),
+		// Nor are there duplicate IPv6 addresses: to look for them keeps a new
+		// interface from resolving neighbours for its first second or two.
+		ns.Run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1",
+			"net.ipv6.conf.all.accept_dad=0", "net.ipv6.conf.default.accept_dad=0"),
 	)
 }
 

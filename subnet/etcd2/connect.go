@@ -8,44 +8,34 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"strconv"
-	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/client/v2"
 )
 
-const (
-	dialTimeout = 3 * time.Second
-	// headerTimeout finds a member that hangs. etcd sends the header of a watch
-	// at once, so it serves these too.
-	headerTimeout = 8 * time.Second
-)
-
-// connect makes a client with a transport of its own. index holds the last
-// X-Etcd-Index that an answer carried.
-func connect(o Options) (client.Client, *index, error) {
+// connect makes a client with a transport of its own.
+func connect(o Options, times timing) (client.Client, *transport, error) {
 	tlsConfig, err := tlsConfig(o)
 	if err != nil {
 		return nil, nil, fmt.Errorf("set up TLS to etcd: %w", err)
 	}
-	dialer := &net.Dialer{Timeout: dialTimeout, KeepAliveConfig: net.KeepAliveConfig{
+	dialer := &net.Dialer{Timeout: times.dial, KeepAliveConfig: net.KeepAliveConfig{
 		Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3,
 	}}
-	t := &http.Transport{
+	t := &transport{Transport: &http.Transport{
 		Proxy: http.ProxyFromEnvironment, DialContext: dialer.DialContext,
-		TLSClientConfig: tlsConfig, TLSHandshakeTimeout: dialTimeout,
-		ResponseHeaderTimeout: headerTimeout, ForceAttemptHTTP2: true,
-	}
-	idx := &index{RoundTripper: t, transport: t}
+		TLSClientConfig: tlsConfig, TLSHandshakeTimeout: times.dial,
+		ResponseHeaderTimeout: times.header, ForceAttemptHTTP2: true,
+		IdleConnTimeout: 90 * time.Second,
+	}}
 	c, err := client.New(client.Config{
-		Endpoints: o.Endpoints, Transport: idx,
+		Endpoints: o.Endpoints, Transport: t,
 		Username: o.Username, Password: o.Password,
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("set up etcd client: %w", err)
 	}
-	return c, idx, nil
+	return c, t, nil
 }
 
 // tlsConfig reads the files that the options name; nil if they name none.
@@ -76,25 +66,3 @@ func tlsConfig(o Options) (*tls.Config, error) {
 	}
 	return c, nil
 }
-
-// index is a transport that remembers how far the store was when it answered.
-type index struct {
-	http.RoundTripper
-	transport *http.Transport
-	last      atomic.Uint64
-}
-
-// RoundTrip implements http.RoundTripper.
-func (i *index) RoundTrip(r *http.Request) (*http.Response, error) {
-	resp, err := i.RoundTripper.RoundTrip(r)
-	if err == nil {
-		if n, err := strconv.ParseUint(resp.Header.Get("X-Etcd-Index"), 10, 64); err == nil {
-			i.last.Store(n)
-		}
-	}
-	return resp, err
-}
-
-// CancelRequest is what the client's transport interface asks for; requests end
-// with their context.
-func (i *index) CancelRequest(*http.Request) {}

@@ -1,6 +1,7 @@
 package etcd2
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,8 +11,9 @@ import (
 )
 
 var (
-	errNoNode = errors.New("etcd answered without a node: is the endpoint an etcd?")
-	errPanic  = errors.New("etcd answered what the client cannot read")
+	errNoNode   = errors.New("the answer is JSON, and not etcd's")
+	errPanic    = errors.New("the client cannot read the answer")
+	errNoAnswer = errors.New("no answer in time")
 )
 
 // apiError returns etcd's own error if err is one with one of the codes.
@@ -23,8 +25,8 @@ func apiError(err error, codes ...int) (client.Error, bool) {
 	return client.Error{}, false
 }
 
-// failure is a client error in one line, with the remedy if the cause is a
-// known one.
+// failure is a client error in one line, with the remedies for causes that are
+// known.
 type failure struct {
 	text string
 	err  []error
@@ -34,35 +36,63 @@ func (f *failure) Error() string   { return f.text }
 func (f *failure) Unwrap() []error { return f.err }
 
 // explain makes the client's errors readable and lets errors.Is see into them:
-// a ClusterError hides one error per endpoint and spans lines.
-func explain(err error) error {
+// a ClusterError hides one error per endpoint and spans lines. What the end of
+// the caller's context brings about is that context's error.
+func (s *Store) explain(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
+	}
+	if ctx.Err() != nil {
+		if context.Cause(ctx) != errNoAnswer { //nolint:errorlint // a caller may wrap ours in its own cause
+			return ctx.Err()
+		}
+		err = fmt.Errorf("%w (%v)", errNoAnswer, s.times.call)
 	}
 	causes := []error{err}
 	if c, ok := errors.AsType[*client.ClusterError](err); ok {
 		causes = append(causes, c.Errors...)
 	}
 	text := strings.Join(strings.Fields(err.Error()), " ")
+	if !strings.Contains(text, "://") && !strings.Contains(text, "dial ") { // that names an endpoint
+		text = "etcd at " + strings.Join(s.opts.Endpoints, ",") + ": " + text
+	}
+	var hints []string
 	for _, c := range causes {
-		if hint := remedy(c); hint != "" {
-			text += " (" + hint + ")"
-			break
+		if hint := remedy(c); hint != "" && !slices.Contains(hints, hint) {
+			hints = append(hints, hint)
 		}
+	}
+	if hints != nil {
+		text += " (" + strings.Join(hints, "; ") + ")"
 	}
 	return &failure{text, causes}
 }
 
+// remedy says what to do about one endpoint's error; empty if nobody knows.
 func remedy(err error) string {
 	text := err.Error()
+	has := func(s string) bool { return strings.Contains(text, s) }
+	if _, many := errors.AsType[*client.ClusterError](err); many {
+		return ""
+	}
 	switch {
+	case errors.Is(err, errNoNode), errors.Is(err, errPanic), errors.Is(err, errEmpty):
+		return "check that --etcd-endpoints names an etcd, and what is between it and here"
 	case errors.Is(err, client.ErrInvalidJSON):
 		return "this endpoint has no etcd v2 API: start etcd with --enable-v2=true; etcd 3.6 and later have none"
+	case errors.Is(err, errNoAnswer), has("timeout"):
+		return "check that the host is up and reachable, and that its etcd is not stopped or overloaded"
+	case has("connection refused"), has("connection reset"):
+		return "check that etcd runs there and listens on this address"
+	case has("no such host"):
+		return "check the names in --etcd-endpoints"
+	case has("has no leader"):
+		return "check the other members of the etcd cluster: without most of them it cannot answer"
 	case strings.HasSuffix(text, "EOF"):
 		return "if etcd is up: http:// to a TLS port, or https:// to a plain one?"
-	case strings.Contains(text, "x509"):
+	case has("x509"):
 		return "check --etcd-cafile and the names in etcd's certificate"
-	case strings.Contains(text, "remote error: tls"):
+	case has("remote error: tls"):
 		return "check --etcd-certfile and --etcd-keyfile"
 	case strings.HasPrefix(text, "110:"), strings.HasPrefix(text, "0: Insufficient"):
 		return "check --etcd-username and --etcd-password"

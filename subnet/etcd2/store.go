@@ -6,11 +6,11 @@ package etcd2
 
 import (
 	"context"
-	"errors"
-	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"path"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/client/v2"
@@ -21,7 +21,7 @@ import (
 
 // Options says how etcd is reached.
 type Options struct {
-	Endpoints                 []string      // client URLs
+	Endpoints                 []string      // client URLs, without credentials
 	Prefix                    string        // of all keys, such as "/coreos.com/network"
 	Username, Password        string        // basic auth if Username is set
 	CertFile, KeyFile, CAFile string        // TLS; empty: none, and the system's roots
@@ -29,34 +29,38 @@ type Options struct {
 	Log                       *slog.Logger
 }
 
-// defaultTimeout is longer than the 7 s after which a member without a leader
-// answers.
-const defaultTimeout = 8 * time.Second
-
 // Store implements subnet.Store.
 type Store struct {
-	keys   client.KeysAPI
-	opts   Options
-	prefix string
-	log    *slog.Logger
+	keys      client.KeysAPI
+	transport *transport
+	opts      Options
+	times     timing
+	prefix    string
+	log       *slog.Logger
+	cluster   atomic.Value // string: the cluster that the leases were last read from
 
 	mu   sync.Mutex
-	junk map[string]string // value by key of what was logged as no lease
+	seed maphash.Seed
+	junk map[string]uint64 // hash of the value, by key, of what was logged as no lease
 }
 
+var _ subnet.Store = (*Store)(nil)
+
 // New returns a Store. It does not talk to etcd yet.
-func New(o Options) (*Store, error) {
-	if o.Timeout == 0 {
-		o.Timeout = defaultTimeout
-	}
-	c, _, err := connect(o)
+func New(o Options) (*Store, error) { return newStore(o, defaults(o.Timeout)) }
+
+func newStore(o Options, t timing) (*Store, error) {
+	c, tr, err := connect(o, t)
 	if err != nil {
 		return nil, err
 	}
-	return &Store{
-		keys: client.NewKeysAPI(c), opts: o, prefix: path.Join("/", o.Prefix),
-		log: o.Log, junk: make(map[string]string),
-	}, nil
+	s := &Store{
+		keys: client.NewKeysAPI(c), transport: tr, opts: o, times: t,
+		prefix: path.Join("/", o.Prefix), log: o.Log,
+		seed: maphash.MakeSeed(), junk: make(map[string]uint64),
+	}
+	s.cluster.Store("")
+	return s, nil
 }
 
 func (s *Store) configKey() string  { return path.Join(s.prefix, "config") }
@@ -65,189 +69,8 @@ func (s *Store) leaseKey(k subnet.Key) string {
 	return path.Join(s.subnetsKey(), wire.Key(k))
 }
 
-// get reads a key with a quorum, within the deadline.
-func (s *Store) get(ctx context.Context, key string, recursive bool) (*client.Response, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.opts.Timeout)
-	defer cancel()
-	r, err := s.keys.Get(ctx, key, &client.GetOptions{Quorum: true, Recursive: recursive})
-	if err == nil && r.Node == nil {
-		err = errNoNode
-	}
-	return r, explain(err)
-}
-
-// Config implements subnet.Store.
-func (s *Store) Config(ctx context.Context) (subnet.Document, error) {
-	doc, _, err := s.config(ctx)
-	return doc, err
-}
-
-// config also returns the store's revision at the time of reading.
-func (s *Store) config(ctx context.Context) (subnet.Document, subnet.Revision, error) {
-	r, err := s.get(ctx, s.configKey(), false)
-	if e, ok := apiError(err, client.ErrorCodeKeyNotFound); ok {
-		at := subnet.Revision(e.Index)
-		return subnet.Document{Rev: at}, at, &noConfig{err}
-	}
-	if err != nil {
-		return subnet.Document{}, 0, err
-	}
-	return subnet.Document{Raw: []byte(r.Node.Value), Rev: subnet.Revision(r.Node.ModifiedIndex)}, subnet.Revision(r.Index), nil
-}
-
-// noConfig prints as etcd's error, which people search their logs for, and is
-// subnet.ErrNoConfig.
-type noConfig struct{ err error }
-
-func (e *noConfig) Error() string   { return e.err.Error() }
-func (e *noConfig) Unwrap() []error { return []error{subnet.ErrNoConfig, e.err} }
-
-// Leases implements subnet.Store.
-func (s *Store) Leases(ctx context.Context) ([]subnet.Lease, subnet.Revision, error) {
-	r, err := s.get(ctx, s.subnetsKey(), true)
-	if e, ok := apiError(err, client.ErrorCodeKeyNotFound); ok {
-		return nil, subnet.Revision(e.Index), nil
-	}
-	if err != nil {
-		return nil, 0, err
-	}
-	leases := make([]subnet.Lease, 0, len(r.Node.Nodes))
-	for _, n := range r.Node.Nodes {
-		if l, ok := s.lease(n); ok {
-			leases = append(leases, l)
-		}
-	}
-	return leases, subnet.Revision(r.Index), nil
-}
-
-// lease reads a node; what is none is logged once per content.
-func (s *Store) lease(n *client.Node) (subnet.Lease, bool) {
-	name := path.Base(n.Key)
-	l, err := wire.Decode(name, n.Value)
-	if n.Dir {
-		err = errors.New("it is a directory")
-	}
-	if err != nil {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if was, ok := s.junk[n.Key]; !ok || was != n.Value {
-			if len(s.junk) >= maxJunk {
-				clear(s.junk)
-			}
-			s.junk[n.Key] = n.Value
-			s.log.Warn("Ignoring a key that is no lease", "key", n.Key, "err", err)
-		}
-		return subnet.Lease{}, false
-	}
-	return stamp(l, n), true
-}
-
-// maxJunk bounds what is remembered of keys that are no leases.
-const maxJunk = 1000
-
-// stamp adds to a lease what the node knows.
-func stamp(l subnet.Lease, n *client.Node) subnet.Lease {
-	l.Rev = subnet.Revision(n.ModifiedIndex)
-	l.Expires = time.Time{}
-	if n.Expiration != nil {
-		l.Expires = *n.Expiration
-	}
-	return l
-}
-
-// Create implements subnet.Store.
-func (s *Store) Create(ctx context.Context, l subnet.Lease, ttl time.Duration) (subnet.Lease, error) {
-	value, err := wire.Encode(l)
-	if err != nil {
-		return l, err
-	}
-	n, err := s.set(ctx, l, value, &client.SetOptions{PrevExist: client.PrevNoExist, TTL: seconds(ttl)})
-	if _, ok := apiError(err, client.ErrorCodeNodeExist); ok {
-		// The client tries again by itself: the key may be our own work.
-		return s.readBack(ctx, l, value, 0, subnet.ErrTaken)
-	}
-	if err != nil {
-		return l, fmt.Errorf("create lease %s: %w", l.Key(), err)
-	}
-	return stamp(l, n), nil
-}
-
-// Renew implements subnet.Store.
-func (s *Store) Renew(ctx context.Context, l subnet.Lease, ttl time.Duration) (subnet.Lease, error) {
-	value, err := wire.Encode(l)
-	if err != nil {
-		return l, err
-	}
-	n, err := s.set(ctx, l, value, &client.SetOptions{PrevIndex: uint64(l.Rev), TTL: seconds(ttl)})
-	if _, ok := apiError(err, client.ErrorCodeTestFailed, client.ErrorCodeKeyNotFound); ok {
-		return s.readBack(ctx, l, value, l.Rev, subnet.ErrLost)
-	}
-	if err != nil {
-		return l, fmt.Errorf("renew lease %s: %w", l.Key(), err)
-	}
-	return stamp(l, n), nil
-}
-
-func (s *Store) set(ctx context.Context, l subnet.Lease, value string, o *client.SetOptions) (*client.Node, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.opts.Timeout)
-	defer cancel()
-	r, err := s.keys.Set(ctx, s.leaseKey(l.Key()), value, o)
-	if err == nil && r.Node == nil {
-		err = errNoNode
-	}
-	if err != nil {
-		return nil, explain(err)
-	}
-	return r.Node, nil
-}
-
-// readBack settles a refused write: if the key holds exactly our value, written
-// after rev, the write was done by an attempt whose answer was lost.
-func (s *Store) readBack(ctx context.Context, l subnet.Lease, value string, rev subnet.Revision, refused error) (subnet.Lease, error) {
-	r, err := s.get(ctx, s.leaseKey(l.Key()), false)
-	if _, gone := apiError(err, client.ErrorCodeKeyNotFound); gone {
-		return l, fmt.Errorf("write lease %s: %w", l.Key(), refused)
-	}
-	if err != nil {
-		return l, fmt.Errorf("read lease %s back: %w", l.Key(), err)
-	}
-	if r.Node.Value == value && subnet.Revision(r.Node.ModifiedIndex) > rev {
-		return stamp(l, r.Node), nil
-	}
-	return l, fmt.Errorf("write lease %s: %w", l.Key(), refused)
-}
-
-// Delete implements subnet.Store. A compareAndDelete would be exact, and wedges
-// every release before 0.14.
-func (s *Store) Delete(ctx context.Context, l subnet.Lease) error {
-	key := s.leaseKey(l.Key())
-	r, err := s.get(ctx, key, false)
-	if _, gone := apiError(err, client.ErrorCodeKeyNotFound); gone {
-		return nil
-	}
-	if err == nil && subnet.Revision(r.Node.ModifiedIndex) != l.Rev {
-		err = subnet.ErrLost
-	}
-	if err == nil {
-		ctx, cancel := context.WithTimeout(ctx, s.opts.Timeout)
-		defer cancel()
-		_, err = s.keys.Delete(ctx, key, nil)
-		err = explain(err)
-		if _, gone := apiError(err, client.ErrorCodeKeyNotFound); gone {
-			err = nil
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("delete lease %s: %w", l.Key(), err)
-	}
-	return nil
-}
-
-// seconds rounds a ttl to what etcd takes: whole seconds, and at least one,
-// since zero means never.
-func seconds(ttl time.Duration) time.Duration {
-	if ttl <= 0 {
-		return 0
-	}
-	return max(ttl.Round(time.Second), time.Second)
+// bound gives a method its deadline. What is asked of etcd in it goes through
+// explain, which knows this deadline from the caller's.
+func (s *Store) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, s.times.call, errNoAnswer)
 }

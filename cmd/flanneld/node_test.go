@@ -1,0 +1,166 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"flanneld/pkg/envfile"
+	"flanneld/pkg/netlab"
+)
+
+// readyTime is how long a daemon may take to become ready.
+const readyTime = 10 * time.Second
+
+// node is a host that runs flanneld, with at most one container behind it.
+type node struct {
+	*netlab.Host
+	c         *cluster
+	dir       string // subnet.env, and the daemon's state
+	daemon    *process
+	said      *notices // by the daemon, to systemd
+	container *netlab.Container
+	web       *process // the server in the container
+}
+
+func (c *cluster) node(name, addr string) *node {
+	c.t.Helper()
+	h, err := c.lab.Host(name, addr)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return &node{Host: h, c: c, dir: c.t.TempDir()}
+}
+
+func (n *node) subnetFile() string { return filepath.Join(n.dir, "subnet.env") }
+
+// launch starts flanneld and returns without waiting.
+func (n *node) launch(flags ...string) {
+	n.c.t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		n.c.t.Fatal(err)
+	}
+	path := filepath.Join(n.dir, "notify")
+	if n.said, err = listen(path, n.subnetFile()); err != nil {
+		n.c.t.Fatal(err)
+	}
+	n.c.t.Cleanup(n.said.close)
+	args := append([]string{"--etcd-endpoints=http://" + n.Gateway().String() + ":2379",
+		"--subnet-file=" + n.subnetFile(), "--state-dir=" + filepath.Join(n.dir, "state")}, flags...)
+	n.daemon = n.c.start(n.Namespace, []string{asDaemon + "=1", "NOTIFY_SOCKET=" + path}, self, args...)
+}
+
+// up starts flanneld and waits until it tells systemd that it is ready.
+func (n *node) up(flags ...string) {
+	n.c.t.Helper()
+	n.launch(flags...)
+	if err := n.ready(readyTime); err != nil {
+		n.c.t.Fatal(err)
+	}
+}
+
+// ready waits until the daemon tells systemd that it is ready. By then there must
+// have been a subnet file.
+func (n *node) ready(within time.Duration) error {
+	select {
+	case hasFile := <-n.said.ready:
+		if !hasFile {
+			return fmt.Errorf("%s was ready without a subnet file", n.Name())
+		}
+		return nil
+	case <-n.daemon.done:
+		return fmt.Errorf("flanneld on %s has ended", n.Name())
+	case <-time.After(within):
+		return fmt.Errorf("%s is not ready after %s", n.Name(), within)
+	}
+}
+
+// env returns a variable of the subnet file, empty if it has none.
+func (n *node) env(name string) string {
+	vars, err := envfile.Read(n.subnetFile())
+	if err != nil {
+		n.c.t.Fatal(err)
+	}
+	return vars[name]
+}
+
+// run adds a container behind the host, as Docker would.
+func (n *node) run() error {
+	mtu, err := strconv.Atoi(n.env("FLANNEL_MTU"))
+	if err != nil {
+		return err
+	}
+	bridge, err := netip.ParsePrefix(n.env("FLANNEL_SUBNET"))
+	if err != nil {
+		return err
+	}
+	if n.container, err = n.Container("web", bridge, mtu); err != nil {
+		return err
+	}
+	if v6 := n.env("FLANNEL_IPV6_SUBNET"); v6 != "" {
+		if bridge, err = netip.ParsePrefix(v6); err != nil {
+			return err
+		}
+		return n.container.AddIPv6(bridge)
+	}
+	return nil
+}
+
+// addrs are the container's addresses, without their lengths.
+func (n *node) addrs() []netip.Addr {
+	all := []netip.Addr{n.container.Addr().Addr()}
+	if a := n.container.Addr6(); a.IsValid() {
+		all = append(all, a.Addr())
+	}
+	return all
+}
+
+func (n *node) ip(arg ...string) {
+	n.c.t.Helper()
+	if err := n.Run("ip", arg...); err != nil {
+		n.c.t.Fatal(err)
+	}
+}
+
+// notices is what a daemon told systemd (sd_notify(3)).
+type notices struct {
+	socket *net.UnixConn
+	log    buffer
+	ready  chan bool // one value at READY=1: whether the subnet file was there
+}
+
+func listen(path, subnetFile string) (*notices, error) {
+	_ = os.Remove(path)
+	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		return nil, err
+	}
+	s := &notices{socket: socket, ready: make(chan bool, 1)}
+	go func() {
+		for buf := make([]byte, 4096); ; {
+			size, err := socket.Read(buf)
+			if err != nil {
+				return // closed
+			}
+			message := string(buf[:size])
+			if strings.Contains(message, "READY=1") {
+				select {
+				case s.ready <- unix.Access(subnetFile, unix.R_OK) == nil:
+				default: // said twice
+				}
+			}
+			_, _ = s.log.Write(append(buf[:size:size], '\n'))
+		}
+	}()
+	return s, nil
+}
+
+func (s *notices) close() { _ = s.socket.Close() }

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+)
+
+func etcdCommands() map[string]command {
+	return map[string]command{
+		"etcd":    {"etcd [kill|wipe]", (*script).etcdCommand},
+		"etcdctl": {"etcdctl <argument...>", (*script).etcdctl},
+		"quiet":   {"quiet <time>", (*script).quiet},
+		"load":    {"load <backend> <count>", (*script).load},
+	}
+}
+
+// etcdCommand starts etcd, with the data of the one before; kills it as a power
+// failure does; or kills it and removes its data.
+func (s *script) etcdCommand(args []string) (string, error) {
+	what := strings.Join(args, " ")
+	switch what {
+	case "":
+		return "", s.startEtcd()
+	case "kill", "wipe":
+		s.server.kill()
+		if what == "wipe" {
+			return "", os.RemoveAll(s.data)
+		}
+		return "", nil
+	}
+	return "", mistake("etcd %s: it can be killed or wiped", what)
+}
+
+func (s *script) etcdctl(args []string) (string, error) {
+	return s.output(s.lab.Switch().Command(s.ctx, "etcdctl", args...))
+}
+
+// output runs a command to its end and returns all that it printed.
+func (s *script) output(cmd *exec.Cmd) (string, error) {
+	cmd.Env = append(os.Environ(), "ETCDCTL_API=2")
+	cmd.Dir = s.dir
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("%w: %s", err, strings.TrimSpace(string(out)))
+	}
+	return string(out), err
+}
+
+// quiet fails if anybody writes to etcd within the time.
+func (s *script) quiet(args []string) (string, error) {
+	before, err := s.index()
+	if err != nil {
+		return "", err
+	}
+	if _, err := s.sleep(args); err != nil {
+		return "", err
+	}
+	after, err := s.index()
+	if err == nil && after != before {
+		err = fmt.Errorf("etcd was written to: its index was %s and is %s", before, after)
+	}
+	return "", err
+}
+
+// index returns etcd's index, which every write raises.
+func (s *script) index() (string, error) {
+	out, err := s.lab.Switch().Output("curl", "-fsSI", "-X", "GET", "http://127.0.0.1:2379/v2/keys/")
+	for line := range strings.Lines(out) {
+		if value, ok := strings.CutPrefix(line, "X-Etcd-Index:"); ok {
+			return strings.TrimSpace(value), nil
+		}
+	}
+	if err == nil {
+		err = fmt.Errorf("no index in etcd's answer %q", out)
+	}
+	return "", err
+}
+
+// load writes leases of so many other hosts.
+func (s *script) load(args []string) (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	cmd := s.lab.Switch().Command(s.ctx, self)
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s:%s", loadLeases, args[0], args[1]))
+	cmd.WaitDelay = time.Second
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}

@@ -1,0 +1,246 @@
+package main
+
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"flanneld/pkg/netlab"
+)
+
+func hostCommands() map[string]command {
+	return map[string]command{
+		"host":      {"host <name> <address/length> [IPv6-address/length]", (*script).host},
+		"start":     {"start <host> [flag...]", (*script).launchCommand},
+		"ready":     {"ready <host>", (*script).readyCommand},
+		"up":        {"up <host> [flag...]", (*script).upCommand},
+		"subnet":    {"subnet <host>", (*script).subnet},
+		"container": {"container <host...>", (*script).containerCommand},
+		"on":        {"on <host>[/web] <program> [argument...]", (*script).on},
+		"log":       {"log <host>", (*script).logCommand},
+		"notified":  {"notified <host>", (*script).notified},
+		"signal":    {"signal <host> <signal>", (*script).signal},
+		"exits":     {"exits <host> <status>", (*script).exits},
+		"crash":     {"crash <host...>", (*script).crash},
+		"term":      {"term <host...>", (*script).term},
+		"reboot":    {"reboot <host>", (*script).reboot},
+	}
+}
+
+func (s *script) find(name string) (*node, error) {
+	if n := s.nodes[name]; n != nil {
+		return n, nil
+	}
+	return nil, mistake("there is no host %q", name)
+}
+
+// running is find for what needs a daemon.
+func (s *script) running(name string) (*node, error) {
+	n, err := s.find(name)
+	if err == nil && n.daemon == nil {
+		err = mistake("flanneld was never started on %s", name)
+	}
+	return n, err
+}
+
+// host adds a host. Its files are in $WORK/<name>, where the script may have put
+// some.
+func (s *script) host(args []string) (string, error) {
+	name := args[0]
+	n := s.node(name, args[1])
+	n.dir = filepath.Join(s.dir, name)
+	s.nodes[name] = n
+	s.Setenv(name+"_IP", n.Addr().Addr().String())
+	s.Setenv(name+"_GATEWAY", n.Gateway().String())
+	if len(args) > 2 {
+		if err := n.AddIPv6(args[2]); err != nil {
+			return "", errScript{err}
+		}
+	}
+	return "", os.MkdirAll(n.dir, 0o755)
+}
+
+// launchCommand starts flanneld and does not wait.
+func (s *script) launchCommand(args []string) (string, error) {
+	n, err := s.find(args[0])
+	if err == nil {
+		n.launch(args[1:]...)
+	}
+	return "", err
+}
+
+// readyCommand waits until flanneld is ready, and sets the host's variables.
+func (s *script) readyCommand(args []string) (string, error) {
+	n, err := s.running(args[0])
+	if err == nil {
+		err = n.ready(readyTime)
+	}
+	if err != nil {
+		return "", err
+	}
+	return s.subnet(args)
+}
+
+func (s *script) upCommand(args []string) (string, error) {
+	if _, err := s.launchCommand(args); err != nil {
+		return "", err
+	}
+	return s.readyCommand(args[:1])
+}
+
+// subnet prints the host's subnet file and sets the host's variables to what it
+// says: _NET and _NET6, the subnets; _BRIDGE, the first address of the IPv4 one and its
+// length; _KEY, the lease's in etcd; _MTU.
+func (s *script) subnet(args []string) (string, error) {
+	n, err := s.find(args[0])
+	if err != nil {
+		return "", err
+	}
+	vars := readSubnetEnv(n.subnetFile(), discard)
+	s.Setenv(n.Name()+"_NET", vars.subnet.String())
+	s.Setenv(n.Name()+"_NET6", vars.subnetV6.String())
+	s.Setenv(n.Name()+"_KEY", strings.NewReplacer("/", "-", " ", "&").Replace(vars.key().String()))
+	s.Setenv(n.Name()+"_BRIDGE", n.env("FLANNEL_SUBNET"))
+	s.Setenv(n.Name()+"_MTU", n.env("FLANNEL_MTU"))
+	out, err := os.ReadFile(n.subnetFile())
+	return string(out), err
+}
+
+// containerCommand adds a container behind each host, which serves a file.
+func (s *script) containerCommand(args []string) (string, error) {
+	www := filepath.Join(s.dir, "www")
+	if err := os.MkdirAll(www, 0o755); err != nil {
+		return "", err
+	}
+	if err := os.WriteFile(filepath.Join(www, "file"), make([]byte, fileSize), 0o644); err != nil {
+		return "", err
+	}
+	for _, name := range args {
+		n, err := s.find(name)
+		if err == nil {
+			err = n.run()
+		}
+		if err != nil {
+			return "", err
+		}
+		s.Setenv(name+"_WEB", n.container.Addr().Addr().String())
+		n.web = s.start(n.container.Namespace, nil, "busybox", "httpd", "-f", "-p", "80", "-h", www)
+	}
+	return "", nil
+}
+
+// on runs a program on a host, or in its container: h1/web.
+func (s *script) on(args []string) (string, error) {
+	name, web, _ := strings.Cut(args[0], "/")
+	n, err := s.find(name)
+	if err != nil {
+		return "", err
+	}
+	var ns netlab.Namespace
+	switch {
+	case web == "":
+		ns = n.Namespace
+	case web == "web" && n.container != nil:
+		ns = n.container.Namespace
+	default:
+		return "", mistake("there is no container %s", args[0])
+	}
+	return s.output(ns.Command(s.ctx, args[1], args[2:]...))
+}
+
+// logCommand prints what the daemon that was started last has logged.
+func (s *script) logCommand(args []string) (string, error) {
+	n, err := s.running(args[0])
+	if err != nil {
+		return "", err
+	}
+	return n.daemon.log.String(), nil
+}
+
+// notified prints what that daemon told systemd.
+func (s *script) notified(args []string) (string, error) {
+	n, err := s.running(args[0])
+	if err != nil {
+		return "", err
+	}
+	return n.said.log.String(), nil
+}
+
+func (s *script) signal(args []string) (string, error) {
+	n, err := s.running(args[0])
+	if err != nil {
+		return "", err
+	}
+	number := unix.SignalNum("SIG" + args[1])
+	if number == 0 {
+		return "", mistake("there is no signal %s", args[1])
+	}
+	return "", n.daemon.Process.Signal(number)
+}
+
+// exits waits for flanneld to end by itself with a status, or by a signal: -1.
+func (s *script) exits(args []string) (string, error) {
+	n, err := s.running(args[0])
+	if err != nil {
+		return "", err
+	}
+	got, err := n.daemon.exited(readyTime)
+	if err != nil {
+		return "", err
+	}
+	if want, err := strconv.Atoi(args[1]); err != nil || got != want {
+		return "", mistake("flanneld on %s exited with %d, want %s", n.Name(), got, args[1])
+	}
+	return n.daemon.log.String(), nil
+}
+
+// crash is kill -9.
+func (s *script) crash(args []string) (string, error) {
+	for _, name := range args {
+		n, err := s.running(name)
+		if err != nil {
+			return "", err
+		}
+		n.daemon.kill()
+	}
+	return "", nil
+}
+
+// term ends daemons as systemd does, in order.
+func (s *script) term(args []string) (string, error) {
+	for _, name := range args {
+		if _, err := s.signal([]string{name, "TERM"}); err != nil {
+			return "", err
+		}
+	}
+	for _, name := range args {
+		if _, err := s.exits([]string{name, strconv.Itoa(exitStopped)}); err != nil {
+			return "", err
+		}
+	}
+	return "", nil
+}
+
+// reboot kills the daemon and the container and takes away the devices. Files
+// stay; a script removes those that are in /run.
+func (s *script) reboot(args []string) (string, error) {
+	n, err := s.find(args[0])
+	if err != nil {
+		return "", err
+	}
+	for _, p := range []*process{n.daemon, n.web} {
+		if p != nil {
+			p.kill()
+		}
+	}
+	n.container, n.web = nil, nil
+	// The kernel lets go of a process's namespace a moment after its end.
+	return "", eventually(time.Second, func() error { return n.Reboot("flannel*") })
+}
+
+var discard = slog.New(slog.DiscardHandler)

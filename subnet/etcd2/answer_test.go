@@ -1,0 +1,237 @@
+package etcd2
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"go.etcd.io/etcd/client/v2"
+
+	"flanneld/subnet"
+)
+
+func TestOddAnswersAreFailures(t *testing.T) {
+	noLeaks(t)
+	for _, tt := range []struct {
+		name   string
+		answer http.HandlerFunc
+		text   string // in every method's error
+	}{
+		{"an empty object", func(w http.ResponseWriter, _ *http.Request) { reply(w, 5, 200, "{}") }, "check that --etcd-endpoints names an etcd"},
+		{"an empty node", func(w http.ResponseWriter, _ *http.Request) { reply(w, 5, 200, `{"node":{}}`) }, "etcd at http://"},
+		{"an empty body", func(w http.ResponseWriter, _ *http.Request) { reply(w, 5, 200, "") }, ""},
+		{"a page", func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("<html>Log in</html>")) }, "--enable-v2=true"},
+		{"no such page", http.NotFound, "--enable-v2=true"},
+		{"no leader", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) }, "check the other members"},
+		{"a bad gateway", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(502) }, "Bad Gateway"},
+		{"no password", func(w http.ResponseWriter, _ *http.Request) {
+			reply(w, 0, 401, `{"errorCode":110,"message":"The request requires user authentication","cause":"Insufficient credentials","index":0}`)
+		}, "check --etcd-username and --etcd-password"},
+		{"no password, of etcd 2.1", func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(401)
+			w.Write([]byte(`{"message":"Insufficient credentials"}`))
+		}, "check --etcd-username"},
+		{"half a body", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "1000")
+			reply(w, 5, 200, someNode)
+		}, "EOF"},
+		{"nothing", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "EOF"},
+		{"a redirect to itself", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://"+r.Host+r.URL.String(), 307)
+		}, "redirect"},
+		{"a bad index", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("X-Etcd-Index", "x")
+			w.Write([]byte(someNode))
+		}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := serve(t, tt.answer)
+			together(methods(f.store(t)), func(name string, call func(context.Context) error) {
+				wantFailure(t, name, call(t.Context()), f.URL, tt.text)
+			})
+		})
+	}
+}
+
+func TestNobodyThereIsAFailure(t *testing.T) {
+	noLeaks(t)
+	f := serve(t, hang)
+	f.Close()
+	for name, call := range methods(f.store(t)) {
+		wantFailure(t, name, call(t.Context()), f.URL, "connection refused (check that etcd runs there")
+	}
+}
+
+func TestCallsAreBounded(t *testing.T) {
+	noLeaks(t)
+	for _, tt := range []struct {
+		name   string
+		answer http.HandlerFunc
+		text   string
+	}{
+		{"no header", hang, "timeout awaiting response headers"},
+		{"no body", quiet(5), "no answer in time (800ms)"},
+		{"a byte now and then", func(w http.ResponseWriter, r *http.Request) {
+			for r.Context().Err() == nil {
+				w.Write([]byte(" "))
+				w.(http.Flusher).Flush()
+				time.Sleep(20 * time.Millisecond)
+			}
+		}, "no answer in time"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := serve(t, tt.answer)
+			together(methods(f.store(t)), func(name string, call func(context.Context) error) {
+				if tt.name != "no header" && (name == "Watch" || name == "AwaitConfig") {
+					return // that is what a wait looks like
+				}
+				start := time.Now()
+				wantFailure(t, name, call(t.Context()), f.URL, tt.text)
+				if d := time.Since(start); d > 2*hasty().call {
+					t.Errorf("%s took %v", name, d)
+				}
+			})
+		})
+	}
+}
+
+func TestDefaultsLeaveTimeForAThirdMember(t *testing.T) {
+	noLeaks(t)
+	d := defaults(0)
+	if 2*d.header >= d.call || 2*d.dial >= d.call {
+		t.Errorf("two members that hang take all of a call's %v", d.call)
+	}
+	if got := defaults(time.Minute).call; got != time.Minute {
+		t.Errorf("call = %v, want what the options say", got)
+	}
+}
+
+func TestAHungMemberIsLeftForAnother(t *testing.T) {
+	noLeaks(t)
+	hung := serve(t, hang)
+	good := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if isWait(r) {
+			reply(w, 9, 200, `{"action":"set","node":{"key":"/net/subnets/10.5.1.0-24","value":"{\"PublicIP\":\"192.0.2.1\"}","modifiedIndex":9}}`)
+			return
+		}
+		reply(w, 5, 200, someNode)
+	})
+	// The client asks in an order of its own.
+	for deadline := time.Now().Add(20 * time.Second); hung.others.Load() < 2 || hung.waits.Load() < 2; {
+		if time.Now().After(deadline) {
+			t.Fatal("the hung member is never asked")
+		}
+		s := newTestStore(t, Options{Endpoints: []string{hung.URL, good.URL}, Prefix: "/net"}, hasty())
+		if _, err := s.Config(t.Context()); err != nil {
+			t.Fatalf("Config: %v", err)
+		}
+		asked := hung.others.Load()
+		if _, err := s.Config(t.Context()); err != nil || hung.others.Load() != asked {
+			t.Errorf("Config asks the hung member again: %v", err)
+		}
+		if e, err := watch(t.Context(), s, 5, 1); err != nil || len(e) != 1 {
+			t.Errorf("Watch yields %v, %v", e, err)
+		}
+	}
+}
+
+func TestReadsAreQuorumReads(t *testing.T) {
+	noLeaks(t)
+	f := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet && r.URL.Query().Get("quorum") != "true" && !isWait(r) {
+			t.Errorf("GET %v is not a quorum read", r.URL)
+		}
+		if r.Method == http.MethodPut {
+			reply(w, 5, 412, `{"errorCode":101,"message":"Compare failed","cause":"[5 != 6]","index":6}`)
+			return
+		}
+		reply(w, 6, 200, strings.ReplaceAll(someNode, "5", "6"))
+	})
+	for name, call := range methods(f.store(t)) {
+		if name != "Watch" {
+			call(t.Context())
+		}
+	}
+	if n := f.others.Load(); n < 7 {
+		t.Errorf("%d requests, want two for Renew and one for each other", n)
+	}
+}
+
+func TestEndedContextsSendNothing(t *testing.T) {
+	noLeaks(t)
+	f := serve(t, func(w http.ResponseWriter, _ *http.Request) { reply(w, 5, 200, someNode) })
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(errors.New("a cause of the caller's"))
+	for name, call := range methods(f.store(t)) {
+		if err := call(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %v, want context.Canceled", name, err)
+		}
+	}
+	if n := f.others.Load() + f.waits.Load(); n != 0 {
+		t.Errorf("%d requests, want none", n)
+	}
+}
+
+func TestCallsEndWithTheirContext(t *testing.T) {
+	noLeaks(t)
+	for name, answer := range map[string]http.HandlerFunc{"no header": hang, "no body": quiet(5)} {
+		t.Run(name, func(t *testing.T) {
+			f := serve(t, answer)
+			s := f.store(t)
+			for name, call := range methods(s) {
+				ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+				start := time.Now()
+				if err := call(ctx); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("%s: %v, want context.DeadlineExceeded", name, err)
+				}
+				cancel()
+				if d := time.Since(start); d >= hasty().header {
+					t.Errorf("%s took %v to end with its context", name, d)
+				}
+			}
+			s.transport.CloseIdleConnections()
+			noConns(t, f)
+		})
+	}
+}
+
+// noConns checks that all connections to a server are closed, soon.
+func noConns(t *testing.T, f *fake) {
+	t.Helper()
+	for deadline := time.Now().Add(2 * time.Second); f.conns.Load() != 0; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Errorf("%d connections are left open", f.conns.Load())
+			return
+		}
+	}
+}
+
+func TestExplainNamesEveryEndpointInOneLine(t *testing.T) {
+	noLeaks(t)
+	s := newTestStore(t, Options{Endpoints: []string{"http://a:1", "http://b:2"}, Username: "u", Password: "secret"}, hasty())
+	inner := errors.New("EOF")
+	err := s.explain(t.Context(), &client.ClusterError{Errors: []error{
+		&endpointError{"http://a:1", errors.New("dial tcp a:1: connect: connection refused")},
+		&endpointError{"http://b:2", inner},
+	}})
+	want := "client: etcd cluster is unavailable or misconfigured; error #0: dial tcp a:1: connect: connection refused ; error #1: http://b:2: EOF " +
+		"(check that etcd runs there and listens on this address; if etcd is up: http:// to a TLS port, or https:// to a plain one?)"
+	if err.Error() != want || !errors.Is(err, inner) {
+		t.Errorf("error is\n%v, want\n%v", err, want)
+	}
+	if s.explain(t.Context(), nil) != nil {
+		t.Error("nil is explained")
+	}
+}
+
+func TestConfigPrintsEtcdsOwnError(t *testing.T) {
+	noLeaks(t)
+	f := serve(t, func(w http.ResponseWriter, _ *http.Request) { reply(w, 7, 404, noKeyAt(7)) })
+	d, err := f.store(t).Config(t.Context())
+	if !errors.Is(err, subnet.ErrNoConfig) || err.Error() != "100: Key not found (/net) [7]" || d.Rev != 7 {
+		t.Errorf("Config at %d: %v", d.Rev, err)
+	}
+}

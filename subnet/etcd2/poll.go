@@ -1,0 +1,143 @@
+package etcd2
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"go.etcd.io/etcd/client/v2"
+
+	"flanneld/pkg/backoff"
+	"flanneld/subnet"
+)
+
+var (
+	// errQuiet: nothing happened while a wait request was open.
+	errQuiet = errors.New("no event")
+	// errRepeat: the answer to a wait is of the past. It would be so for ever.
+	errRepeat = errors.New("etcd, or a cache before it, repeats an event")
+)
+
+// poll is one watch: it keeps its place in the store's history. Not safe for
+// concurrent use.
+type poll struct {
+	store     *Store
+	keys      client.KeysAPI
+	transport *transport
+	key       string
+	recursive bool
+	cursor    uint64 // the last index that is dealt with
+}
+
+// poll makes wait requests over connections of its own, so that they do not
+// hold up anything else. Close it.
+func (s *Store) poll(key string, recursive bool, after subnet.Revision) (*poll, error) {
+	c, t, err := connect(s.opts, s.times)
+	if err != nil {
+		return nil, err
+	}
+	t.cluster = s.cluster.Load().(string)
+	return &poll{s, client.NewKeysAPI(c), t, key, recursive, uint64(after)}, nil
+}
+
+func (p *poll) close() { p.transport.CloseIdleConnections() }
+
+// next waits for the next event for a while. It returns errQuiet if there was
+// none, subnet.ErrCompacted if the place in the history is lost. Calls that
+// come to nothing at once are spaced out.
+func (p *poll) next(ctx context.Context) (*client.Response, error) {
+	for held := 1; ; held++ {
+		start := time.Now()
+		r, err := p.ask(ctx)
+		if err == nil {
+			p.cursor = r.Node.ModifiedIndex
+			return r, nil
+		}
+		err = p.judge(ctx, err, time.Since(start))
+		if !errors.Is(err, errHeld) {
+			_ = backoff.Sleep(ctx, p.store.times.pause-time.Since(start)) // at once if that time is over
+			return nil, err
+		}
+		// etcd 2's proxy sends the header of a wait with the event. If all else
+		// is answered, that is what we talk to, and not a hung member.
+		if other := p.check(ctx); other != nil {
+			return nil, other
+		}
+		if held >= 2 {
+			p.transport.waitForHeader()
+		}
+	}
+}
+
+// ask makes one wait request.
+func (p *poll) ask(ctx context.Context) (r *client.Response, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	defer guard(&err)
+	length := p.store.times.poll
+	ctx, cancel := context.WithTimeoutCause(ctx, length+rand.N(length/2), errQuiet)
+	defer cancel()
+	p.transport.after, p.transport.at = p.cursor, 0
+	// To the client, zero is now. The first index is the cluster's own, of its
+	// first member.
+	after := max(p.cursor, 1)
+	r, err = p.keys.Watcher(p.key, &client.WatcherOptions{AfterIndex: after, Recursive: p.recursive}).Next(ctx)
+	switch {
+	case err != nil && ctx.Err() != nil && errors.Is(context.Cause(ctx), errQuiet):
+		return nil, errQuiet
+	case err == nil && r.Node.ModifiedIndex <= p.cursor:
+		return nil, errRepeat
+	}
+	return r, err
+}
+
+// judge says what the error of a wait means, which lasted for so long.
+func (p *poll) judge(ctx context.Context, err error, lasted time.Duration) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	quiet := errors.Is(err, errQuiet)
+	if !quiet {
+		err = p.store.explain(ctx, err)
+		// What a server or a proxy ends after a while, it has had enough of.
+		quiet = errors.Is(err, errEmpty) && lasted >= p.store.times.soon
+	}
+	_, cleared := apiError(err, client.ErrorCodeEventIndexCleared, client.ErrorCodeWatcherCleared)
+	switch {
+	case cleared, errors.Is(err, errFuture):
+		return fmt.Errorf("%w: %w", subnet.ErrCompacted, err)
+	case !quiet:
+		return err
+	case p.transport.at == 0:
+		// A wait whose header is held back tells nothing, not even that somebody
+		// is there.
+		if err := p.check(ctx); err != nil {
+			return err
+		}
+	}
+	// All that the store had when it answered is known to be quiet, so a busy
+	// store's short history does not run away from a quiet key.
+	p.cursor = max(p.cursor, p.transport.at)
+	return errQuiet
+}
+
+// check asks for something small. It returns nil if there is an answer, and
+// ErrCompacted if that is of a store that is behind.
+func (p *poll) check(ctx context.Context) error {
+	ctx, cancel := p.store.bound(ctx)
+	defer cancel()
+	r, err := p.store.read(ctx, p.keys, p.store.configKey(), false)
+	at := uint64(0)
+	if e, ok := apiError(err, client.ErrorCodeKeyNotFound); ok {
+		at, err = e.Index, nil
+	} else if err == nil {
+		at = r.Index
+	}
+	if err == nil && at < p.cursor {
+		err = fmt.Errorf("%w: %w", subnet.ErrCompacted, errFuture)
+	}
+	return err
+}

@@ -75,6 +75,9 @@ type Kernel interface {
 	// their order: zero for one that cannot be reached or that is reached
 	// through a link of the scope.
 	NextHops(ctx context.Context, s datapath.Scope, dsts []netip.Addr) ([]datapath.NextHop, error)
+
+	// LinkMTU returns the MTU of any link, in bytes.
+	LinkMTU(ctx context.Context, link string) (int, error)
 }
 
 // State keeps small files over a reboot.

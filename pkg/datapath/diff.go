@@ -152,7 +152,7 @@ func diffLinks(want, have []Link) (first []Op, gone map[string]bool, last []Op) 
 		delete(there, w.Name)
 		switch {
 		case ok && h == w:
-		case ok && h.Kind == w.Kind && h.VXLAN == w.VXLAN:
+		case ok && h.Kind == w.Kind && h.VXLAN == w.VXLAN && h.TUN == w.TUN:
 			first = append(first, Op{Set, w})
 		case ok:
 			gone[w.Name] = true

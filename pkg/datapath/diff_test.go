@@ -23,6 +23,11 @@ func vxlan(name string) datapath.Link {
 	}
 }
 
+// tun is called as vxlan's are, to stand in its way.
+func tun(flags datapath.TUN) datapath.Link {
+	return datapath.Link{Name: "vx.1", Kind: "tun", Alias: "ours", Up: true, MTU: 1472, TUN: flags}
+}
+
 // tunnel is one link with one host behind it.
 func tunnel() datapath.State {
 	return datapath.State{
@@ -53,15 +58,18 @@ func TestDiffGolden(t *testing.T) {
 		"immutable-change-remakes-link": {
 			want: with(func(s *datapath.State) { s.Links[0].VXLAN.Port = 4789 }), have: datapath.State{Links: tunnel().Links},
 		},
-		"mtu-changes-live":  {want: with(func(s *datapath.State) { s.Links[0].MTU = 1400 }), have: tunnel()},
-		"link-is-set-up":    {want: tunnel(), have: with(func(s *datapath.State) { s.Links[0].Up = false })},
-		"old-link-goes":     {want: tunnel(), have: with(func(s *datapath.State) { s.Links = append(s.Links, vxlan("old.7")) })},
-		"host-moved":        {want: tunnel(), have: with(func(s *datapath.State) { s.FDB[0].Dst, s.Neighs[0].MAC = addr("192.0.2.9"), mac(9) })},
-		"one-more-host":     {want: with(oneMore), have: tunnel()},
-		"one-host-less":     {want: tunnel(), have: with(oneMore)},
-		"gateway-changes":   {want: datapath.State{Routes: []datapath.Route{via("10.5.2.0/24", "192.0.2.2")}}, have: datapath.State{Routes: []datapath.Route{via("10.5.2.0/24", "192.0.2.3")}}},
-		"metric-is-its-own": {want: datapath.State{Routes: []datapath.Route{via("10.5.2.0/24", "192.0.2.2")}}, have: datapath.State{Routes: []datapath.Route{metric(via("10.5.2.0/24", "192.0.2.2"), 9)}}},
-		"foreign-stays":     {have: datapath.State{Routes: []datapath.Route{foreign(via("10.5.2.0/24", "192.0.2.2"))}}},
+		"tun":                     {want: datapath.State{Links: []datapath.Link{tun(datapath.TUN{VnetHdr: true})}}},
+		"tun-flags-remake-link":   {want: datapath.State{Links: []datapath.Link{tun(datapath.TUN{VnetHdr: true, MultiQueue: true})}}, have: datapath.State{Links: []datapath.Link{tun(datapath.TUN{})}}},
+		"tun-takes-vxlan-s-place": {want: datapath.State{Links: []datapath.Link{tun(datapath.TUN{})}}, have: tunnel()},
+		"mtu-changes-live":        {want: with(func(s *datapath.State) { s.Links[0].MTU = 1400 }), have: tunnel()},
+		"link-is-set-up":          {want: tunnel(), have: with(func(s *datapath.State) { s.Links[0].Up = false })},
+		"old-link-goes":           {want: tunnel(), have: with(func(s *datapath.State) { s.Links = append(s.Links, vxlan("old.7")) })},
+		"host-moved":              {want: tunnel(), have: with(func(s *datapath.State) { s.FDB[0].Dst, s.Neighs[0].MAC = addr("192.0.2.9"), mac(9) })},
+		"one-more-host":           {want: with(oneMore), have: tunnel()},
+		"one-host-less":           {want: tunnel(), have: with(oneMore)},
+		"gateway-changes":         {want: datapath.State{Routes: []datapath.Route{via("10.5.2.0/24", "192.0.2.2")}}, have: datapath.State{Routes: []datapath.Route{via("10.5.2.0/24", "192.0.2.3")}}},
+		"metric-is-its-own":       {want: datapath.State{Routes: []datapath.Route{via("10.5.2.0/24", "192.0.2.2")}}, have: datapath.State{Routes: []datapath.Route{metric(via("10.5.2.0/24", "192.0.2.2"), 9)}}},
+		"foreign-stays":           {have: datapath.State{Routes: []datapath.Route{foreign(via("10.5.2.0/24", "192.0.2.2"))}}},
 		"foreign-is-replaced": {
 			want: datapath.State{Routes: []datapath.Route{via("10.5.2.0/24", "192.0.2.2")}},
 			have: datapath.State{Routes: []datapath.Route{foreign(via("10.5.2.0/24", "192.0.2.2"))}},

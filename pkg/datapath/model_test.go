@@ -96,12 +96,19 @@ func random(r *rand.Rand) datapath.State {
 		l.MTU = 1400 + r.IntN(2)
 		l.VXLAN.VNI = uint32(name[0])
 		l.VXLAN.Port = uint16(8472 + r.IntN(2))
+		if r.IntN(3) == 0 {
+			l = datapath.Link{Name: name, Kind: "tun", Alias: l.Alias, Up: l.Up, MTU: l.MTU,
+				TUN: datapath.TUN{VnetHdr: r.IntN(2) == 0, MultiQueue: r.IntN(2) == 0}}
+		}
 		m[l.Name] = l
 		for range r.IntN(4) {
 			a := datapath.Addr{Link: name, Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 5, name[0], byte(r.IntN(2))}), 32)}
 			e := datapath.FDBEntry{Link: name, MAC: mac(byte(2 + r.IntN(3))), Dst: netip.AddrFrom4([4]byte{192, 0, 2, byte(2 + r.IntN(3))})}
 			n := datapath.Neigh{Link: name, IP: netip.AddrFrom4([4]byte{10, 5, byte(r.IntN(4)), 9}), MAC: mac(byte(r.IntN(3) + 2))}
-			m[key(a)], m[key(e)], m[key(n)] = a, e, n
+			m[key(a)], m[key(n)] = a, n
+			if l.Kind == "vxlan" {
+				m[key(e)] = e
+			}
 		}
 	}
 	for range r.IntN(8) {
@@ -167,11 +174,11 @@ func TestDiffCarriedOutOnceSuffices(t *testing.T) {
 	for seed := range uint64(rounds) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		want, have := random(r), random(r)
-		for i := range want.Links {
-			want.Links[i].VXLAN.Port = 8472
-		}
-		for i := range have.Links {
-			have.Links[i].VXLAN.Port = 8472
+		for _, links := range [][]datapath.Link{want.Links, have.Links} {
+			for i, l := range links {
+				links[i] = vxlan(l.Name)
+				links[i].MTU = l.MTU
+			}
 		}
 		m := newModel(have)
 		for _, op := range datapath.Diff(want, have) {

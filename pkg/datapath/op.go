@@ -54,7 +54,11 @@ func (l Link) command(v Verb) string {
 	case Delete:
 		return "ip link del " + l.Name
 	case Make:
-		return "ip link add " + l.Name + " type " + l.Kind + l.VXLAN.args() + "; " + set
+		add := "ip link add " + l.Name + " type " + l.Kind + l.VXLAN.args()
+		if l.Kind == "tun" {
+			add = "ip tuntap add dev " + l.Name + " mode tun" + l.TUN.args()
+		}
+		return add + "; " + set
 	default:
 		return set
 	}
@@ -75,6 +79,17 @@ func (v VXLAN) args() string {
 		b.WriteString(" gbp")
 	}
 	return b.String()
+}
+
+func (t TUN) args() string {
+	var args string
+	if t.VnetHdr {
+		args += " vnet_hdr"
+	}
+	if t.MultiQueue {
+		args += " multi_queue"
+	}
+	return args
 }
 
 func (a Addr) command(v Verb) string {

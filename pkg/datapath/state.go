@@ -24,12 +24,13 @@ type State struct {
 // Link is a virtual network interface that we make.
 type Link struct {
 	Name  string
-	Kind  string // as `ip link` calls it: "vxlan"
+	Kind  string // as `ip link` calls it: "vxlan", "tun"
 	Alias string // who it belongs to, see Scope.Owner
 	Up    bool
 	MTU   int // bytes
 	MAC   MAC
 	VXLAN VXLAN // if Kind is "vxlan"
+	TUN   TUN   // if Kind is "tun"
 }
 
 // VXLAN is what cannot be changed in a VXLAN device once it is made.
@@ -40,6 +41,14 @@ type VXLAN struct {
 	Port     uint16     // UDP destination port
 	Learning bool       // learn forwarding entries from received frames
 	GBP      bool       // group policy extension
+}
+
+// TUN is what cannot be changed in a TUN device while a process has it. The
+// device is persistent: it is there whether or not a process has it. It has no
+// MAC, and each packet comes without the four bytes of protocol information.
+type TUN struct {
+	VnetHdr    bool // a struct virtio_net_hdr is before each packet
+	MultiQueue bool // several queues can be attached
 }
 
 // Addr is an address of an interface.

@@ -1,6 +1,7 @@
 package fake
 
 import (
+	"context"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -17,6 +18,17 @@ func (k *Kernel) link(name string) *datapath.Link {
 		}
 	}
 	return nil
+}
+
+// LinkMTU returns the MTU of a link, whosever it is.
+func (k *Kernel) LinkMTU(_ context.Context, name string) (int, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	l := k.link(name)
+	if l == nil {
+		return 0, fmt.Errorf("get MTU of %s: %w", name, errNoLink)
+	}
+	return l.MTU, nil
 }
 
 func (k *Kernel) newMAC() datapath.MAC {
@@ -39,10 +51,12 @@ func (k *Kernel) doLink(v datapath.Verb, l datapath.Link) error {
 
 func (k *Kernel) makeLink(l datapath.Link) error {
 	switch {
-	case l.Kind != "vxlan":
+	case l.Kind != "vxlan" && l.Kind != "tun":
 		return fmt.Errorf("cannot make a link of type %q", l.Kind)
 	case k.link(l.Name) != nil:
 		return unix.EEXIST
+	case l.Kind == "tun" && !l.MAC.IsZero():
+		return unix.EOPNOTSUPP
 	case l.Name == "" || len(l.Name) >= unix.IFNAMSIZ, l.VXLAN.VNI >= 1<<24:
 		return unix.ERANGE
 	case !l.MAC.IsZero() && !l.MAC.Unicast():
@@ -51,13 +65,13 @@ func (k *Kernel) makeLink(l datapath.Link) error {
 		return fmt.Errorf("find underlay interface %s: %w", l.VXLAN.Parent, errNoLink)
 	}
 	for _, other := range k.state.Links {
-		if other.Kind == l.Kind && sameTunnel(other.VXLAN, l.VXLAN) {
+		if l.Kind == "vxlan" && other.Kind == l.Kind && sameTunnel(other.VXLAN, l.VXLAN) {
 			return fmt.Errorf("%w: interface %s has VNI %d on port %d already; delete it or choose another VNI",
 				unix.EEXIST, other.Name, l.VXLAN.VNI, l.VXLAN.Port)
 		}
 	}
 	l.Up = false
-	if l.MAC.IsZero() {
+	if l.MAC.IsZero() && l.Kind != "tun" {
 		l.MAC = k.newMAC()
 	}
 	k.state.Links = append(k.state.Links, l)
@@ -87,6 +101,8 @@ func (k *Kernel) setLink(want datapath.Link) error {
 		return errNoLink
 	case want.MTU < 68, !k.carries(l.VXLAN, want.MTU):
 		return unix.EINVAL
+	case !want.MAC.IsZero() && l.Kind == "tun":
+		return unix.EOPNOTSUPP
 	case !want.MAC.IsZero() && !want.MAC.Unicast():
 		return unix.EADDRNOTAVAIL
 	}

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -62,6 +63,9 @@ func toLink(link netlink.Link, names map[int]string) datapath.Link {
 		Up: a.Flags&net.FlagUp != 0, MTU: a.MTU,
 	}
 	copy(l.MAC[:], a.HardwareAddr)
+	if t, ok := link.(*netlink.Tuntap); ok {
+		l.Kind, l.TUN = readTUN(t)
+	}
 	if v, ok := link.(*netlink.Vxlan); ok {
 		local, _ := netip.AddrFromSlice(v.SrcAddr)
 		l.VXLAN = datapath.VXLAN{
@@ -73,6 +77,16 @@ func toLink(link netlink.Link, names map[int]string) datapath.Link {
 		}
 	}
 	return l
+}
+
+// LinkMTU returns the MTU in bytes of a link, whosever it is. If there is none of
+// that name the error is ENODEV.
+func (k *Kernel) LinkMTU(_ context.Context, name string) (int, error) {
+	link, err := net.InterfaceByName(name)
+	if err != nil {
+		return 0, fmt.Errorf("get MTU of %s: %w", name, errNoLink)
+	}
+	return link.MTU, nil
 }
 
 func doLink(v datapath.Verb, l datapath.Link) error {
@@ -102,9 +116,16 @@ func deleteLink(name string) error {
 }
 
 func makeLink(l datapath.Link) error {
-	if l.Kind != "vxlan" {
-		return fmt.Errorf("cannot make a link of type %q", l.Kind)
+	switch l.Kind {
+	case "vxlan":
+		return makeVXLAN(l)
+	case "tun":
+		return makeTUN(l)
 	}
+	return fmt.Errorf("cannot make a link of type %q", l.Kind)
+}
+
+func makeVXLAN(l datapath.Link) error {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.MTU = l.Name, l.MTU
 	if !l.MAC.IsZero() {

@@ -21,6 +21,7 @@ import (
 type Kernel interface {
 	datapath.Kernel
 	NextHops(ctx context.Context, s datapath.Scope, dsts []netip.Addr) ([]datapath.NextHop, error)
+	LinkMTU(ctx context.Context, link string) (int, error)
 }
 
 // Host is the machine under a Kernel, as somebody else changes it. It has an
@@ -37,7 +38,7 @@ type Host interface {
 // case, on the case's own goroutine, and makes a fresh kernel and host.
 func Run(t *testing.T, newKernel func(t *testing.T) (Kernel, Host)) {
 	for _, group := range []map[string]func(*fixture){
-		linkCases, entryCases, routeCases, failureCases, lookupCases,
+		linkCases, tunCases, entryCases, routeCases, failureCases, lookupCases,
 	} {
 		for name, run := range group {
 			t.Run(name, func(t *testing.T) {
@@ -59,7 +60,7 @@ type fixture struct {
 func newFixture(t *testing.T, k Kernel, host Host) *fixture {
 	return &fixture{t, k, host, datapath.Scope{
 		Owner:    owner,
-		Links:    []string{"vx.1", "vx6.1"},
+		Links:    []string{"vx.1", "vx6.1", "tun7"},
 		Networks: []netip.Prefix{prefix("10.5.0.0/16"), prefix("fd00:5::/48")},
 		Protocol: protocol,
 	}}

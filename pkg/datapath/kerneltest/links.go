@@ -1,7 +1,10 @@
 package kerneltest
 
 import (
+	"errors"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"flanneld/pkg/datapath"
 )
@@ -127,6 +130,17 @@ var linkCases = map[string]func(*fixture){
 			f.failures(f.kernel.Do(f.Context(), []datapath.Op{{Verb: datapath.Set, Object: l}}), l)
 		}
 		f.expect(want)
+	},
+	"mtu of any link can be asked for": func(f *fixture) {
+		f.apply(tunnel4())
+		for link, want := range map[string]int{"eth0": 1500, "vx.1": 1450} {
+			if got, err := f.kernel.LinkMTU(f.Context(), link); got != want || err != nil {
+				f.Errorf("LinkMTU(%s) = %d, %v; want %d", link, got, err, want)
+			}
+		}
+		if _, err := f.kernel.LinkMTU(f.Context(), "none"); !errors.Is(err, unix.ENODEV) {
+			f.Errorf("LinkMTU of nothing: %v, want ENODEV", err)
+		}
 	},
 	"same tunnel under another name is an error that names it": func(f *fixture) {
 		other, over6 := tunnel4().Links[0], tunnel4().Links[0]

@@ -1,0 +1,141 @@
+// Package fdstore keeps file descriptors over a restart of the process, in the
+// file descriptor store of systemd or of whatever else speaks its protocol
+// (sd_notify(3), sd_pid_notify_with_fds(3), sd_listen_fds(3)). What is kept stays
+// open meanwhile: a socket goes on to receive, a device keeps its queue.
+//
+// It knows names and numbers, and nothing of what the descriptors are.
+package fdstore
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/activation"
+	"golang.org/x/sys/unix"
+)
+
+// Store is the store of the process's service manager. Without a manager it is
+// empty, and nothing is kept. It is not safe for concurrent use.
+type Store struct {
+	socket string // empty: there is no manager
+	kept   map[string][]int
+}
+
+// barrierTime bounds the wait for the manager to have dealt with a message.
+const barrierTime = 5 * time.Second
+
+// Open takes what the manager handed to this process, and the environment
+// variables that say so: children do not get either. To be called once, before
+// anything opens files.
+func Open() *Store {
+	s := &Store{kept: make(map[string][]int)}
+	if socket := os.Getenv("NOTIFY_SOCKET"); strings.HasPrefix(socket, "/") || strings.HasPrefix(socket, "@") {
+		s.socket = socket
+	}
+	for _, f := range activation.Files(true) {
+		// A copy is free of the runtime's poller.
+		fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+		if err == nil {
+			s.kept[f.Name()] = append(s.kept[f.Name()], fd)
+		}
+		_ = f.Close()
+	}
+	return s
+}
+
+// Take returns the descriptors that were kept under the name, in the order in
+// which they were put there, and leaves closing them to the caller. They stay in
+// the store.
+func (s *Store) Take(name string) []int {
+	fds := s.kept[name]
+	delete(s.kept, name)
+	return fds
+}
+
+// Put keeps descriptors under a name, beside what is there. What is in the store
+// already, by whatever number, is not kept twice. The caller's stay the caller's.
+// The name has no colon.
+func (s *Store) Put(name string, fds ...int) error {
+	if s.socket == "" || len(fds) == 0 {
+		return nil
+	}
+	// Without FDPOLL=0 the manager drops a socket upon the first ICMP error.
+	if err := s.send("FDSTORE=1\nFDNAME="+name+"\nFDPOLL=0", fds...); err != nil {
+		return fmt.Errorf("keep file descriptors %s: %w", name, err)
+	}
+	return nil
+}
+
+// Remove makes the manager close what it has of that name, and waits until it
+// has.
+func (s *Store) Remove(name string) error {
+	if s.socket == "" {
+		return nil
+	}
+	err := s.send("FDSTOREREMOVE=1\nFDNAME=" + name)
+	if err == nil {
+		err = s.barrier()
+	}
+	if err != nil {
+		return fmt.Errorf("remove file descriptors %s: %w", name, err)
+	}
+	return nil
+}
+
+// Close closes what was handed over and not taken, and has it removed.
+func (s *Store) Close() error {
+	var errs []error
+	for name, fds := range s.kept {
+		for _, fd := range fds {
+			_ = unix.Close(fd)
+		}
+		errs = append(errs, s.Remove(name))
+	}
+	clear(s.kept)
+	return errors.Join(errs...)
+}
+
+func (s *Store) send(state string, fds ...int) error {
+	socket, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(socket)
+	var rights []byte
+	if len(fds) > 0 {
+		rights = unix.UnixRights(fds...)
+	}
+	return unix.Sendmsg(socket, []byte(state), rights, &unix.SockaddrUnix{Name: s.socket}, 0)
+}
+
+// barrier returns when the manager has dealt with all messages so far: it closes
+// the end of a pipe that it is sent (BARRIER=1; systemd 246). An older one closes
+// it too, since it does not know what it is for.
+func (s *Store) barrier() error {
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+		return err
+	}
+	defer unix.Close(pipe[0])
+	err := s.send("BARRIER=1", pipe[1])
+	_ = unix.Close(pipe[1])
+	if err != nil {
+		return err
+	}
+	for end := time.Now().Add(barrierTime); ; {
+		left := time.Until(end)
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(pipe[0])}}, int(max(left, 0).Milliseconds()))
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err != nil:
+			return err
+		case n == 0:
+			return fmt.Errorf("no answer in %s", barrierTime)
+		default:
+			return nil
+		}
+	}
+}

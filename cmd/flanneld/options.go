@@ -31,6 +31,10 @@ type options struct {
 	SubnetFile string // path of the environment file for Docker
 	StateDir   string // directory of what must survive a restart
 
+	PeerFilter bool           // let in only what registered hosts send
+	PeerAllow  []netip.Prefix // whence peers may send beside their PublicIP; masked, IPv4
+	UDPOffload []string       // what the udp backend does without; each one of udpOffloads
+
 	RenewMargin time.Duration // time before expiry at which a lease is renewed; 1 to 1439 minutes
 	Resync      time.Duration // how often kernel state is checked unasked; at least one second
 
@@ -98,6 +102,9 @@ func (o options) String() string {
 	add("blackholeRoute", o.BlackholeRoute)
 	add("subnetFile", o.SubnetFile)
 	add("stateDir", o.StateDir)
+	add("peerFilter", o.PeerFilter)
+	add("peerAllow", o.PeerAllow)
+	add("udpOffload", o.UDPOffload)
 	add("subnetLeaseRenewMargin", o.RenewMargin)
 	add("resync", o.Resync)
 	add("healthzIP", addr(o.HealthzIP))

@@ -32,7 +32,7 @@ func (v flagValues) options(env map[string]string) (o options, warnings []string
 	if _, given := v.source["state-dir"]; !given {
 		o.StateDir = stateDir(env)
 	}
-	for _, check := range []func(*options) error{v.checkStore, v.checkAddrs, v.checkTimes, v.checkRest} {
+	for _, check := range []func(*options) error{v.checkStore, v.checkAddrs, v.checkPeers, v.checkTimes, v.checkRest} {
 		if err := check(&o); err != nil {
 			return options{}, nil, err
 		}

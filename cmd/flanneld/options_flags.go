@@ -38,6 +38,7 @@ const (
 	groupStore  = "Store"
 	groupIface  = "Interface and addresses"
 	groupHost   = "This host"
+	groupPeers  = "Peers"
 	groupLease  = "Timing"
 	groupHealth = "Health and logs"
 	groupOther  = "Other"
@@ -75,6 +76,10 @@ func liveFlags() []flagSpec {
 		{name: "ip-blackhole-route", kind: boolean, group: groupHost, help: "keep a blackhole route for this host's own subnet"},
 		{name: "subnet-file", def: "/run/flannel/subnet.env", arg: "FILE", group: groupHost, help: "where to write the environment file for Docker"},
 		{name: "state-dir", def: defaultStateDir, arg: "DIR", group: groupHost, help: "directory for what must survive a restart; without the flag, the first directory in STATE_DIRECTORY, which systemd sets"},
+
+		{name: "peer-filter", def: "on", arg: "on|off", group: groupPeers, help: "let in only what comes from a registered host and from its own subnet to ours; off lets in anything (udp)"},
+		{name: "peer-allow", kind: list, arg: "CIDR", group: groupPeers, help: "addresses from which peers send that are behind NAT or have several; may be repeated (udp)"},
+		{name: "udp-offload", def: "", arg: "LIST", group: groupPeers, help: "what of the kernel's help the udp backend does without, separated by commas: gso, gro, uso, vnet, multiqueue; for kernels and devices that do it wrong"},
 
 		{name: "subnet-lease-renew-margin", kind: number, def: "60", arg: "MINUTES", group: groupLease, help: "how long before expiry to renew the lease, 1 to 1439"},
 		{name: "resync", kind: duration, def: "1m0s", arg: "DURATION", group: groupLease, help: "how often to check kernel state unasked, at least 1s"},

@@ -14,7 +14,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-var cmpAddr = cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
+var cmpAddr = cmp.Options{
+	cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
+	cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
+}
 
 func defaults() options {
 	return options{
@@ -24,6 +27,7 @@ func defaults() options {
 		StateDir:      "/var/lib/flannel",
 		RenewMargin:   time.Hour,
 		Resync:        time.Minute,
+		PeerFilter:    true,
 		HealthzIP:     netip.IPv4Unspecified(),
 		LogFormat:     "glog",
 	}
@@ -36,20 +40,25 @@ func TestLiveFlags(t *testing.T) {
 		value string
 		set   func(*options)
 	}{
-		"etcd-endpoints":            {" https://a:2379 , http://[::1]:4001/", func(o *options) { o.EtcdEndpoints = []string{"https://a:2379", "http://[::1]:4001/"} }},
-		"etcd-prefix":               {"x//y/", func(o *options) { o.EtcdPrefix = "/x/y" }},
-		"etcd-cafile":               {"/ca", func(o *options) { o.EtcdCAFile = "/ca" }},
-		"etcd-username":             {"u", func(o *options) { o.EtcdUsername = "u" }},
-		"etcd-password":             {"p", func(o *options) { o.EtcdPassword = "p" }},
-		"iface":                     {"eth0,x", func(o *options) { o.Iface = []string{"eth0,x"} }},
-		"iface-regex":               {"e{1,2}", func(o *options) { o.IfaceRegex = []string{"e{1,2}"} }},
-		"iface-can-reach":           {"2001:db8::1", func(o *options) { o.IfaceCanReach = netip.MustParseAddr("2001:db8::1") }},
-		"public-ip":                 {"::ffff:192.0.2.1", func(o *options) { o.PublicIP = netip.MustParseAddr("192.0.2.1") }},
-		"public-ipv6":               {"2001:db8::2", func(o *options) { o.PublicIPv6 = netip.MustParseAddr("2001:db8::2") }},
-		"ip-masq":                   {"T", func(o *options) { o.IPMasq = true }},
-		"ip-blackhole-route":        {"1", func(o *options) { o.BlackholeRoute = true }},
-		"subnet-file":               {"/s", func(o *options) { o.SubnetFile = "/s" }},
-		"state-dir":                 {"/d", func(o *options) { o.StateDir = "/d" }},
+		"etcd-endpoints":     {" https://a:2379 , http://[::1]:4001/", func(o *options) { o.EtcdEndpoints = []string{"https://a:2379", "http://[::1]:4001/"} }},
+		"etcd-prefix":        {"x//y/", func(o *options) { o.EtcdPrefix = "/x/y" }},
+		"etcd-cafile":        {"/ca", func(o *options) { o.EtcdCAFile = "/ca" }},
+		"etcd-username":      {"u", func(o *options) { o.EtcdUsername = "u" }},
+		"etcd-password":      {"p", func(o *options) { o.EtcdPassword = "p" }},
+		"iface":              {"eth0,x", func(o *options) { o.Iface = []string{"eth0,x"} }},
+		"iface-regex":        {"e{1,2}", func(o *options) { o.IfaceRegex = []string{"e{1,2}"} }},
+		"iface-can-reach":    {"2001:db8::1", func(o *options) { o.IfaceCanReach = netip.MustParseAddr("2001:db8::1") }},
+		"public-ip":          {"::ffff:192.0.2.1", func(o *options) { o.PublicIP = netip.MustParseAddr("192.0.2.1") }},
+		"public-ipv6":        {"2001:db8::2", func(o *options) { o.PublicIPv6 = netip.MustParseAddr("2001:db8::2") }},
+		"ip-masq":            {"T", func(o *options) { o.IPMasq = true }},
+		"ip-blackhole-route": {"1", func(o *options) { o.BlackholeRoute = true }},
+		"subnet-file":        {"/s", func(o *options) { o.SubnetFile = "/s" }},
+		"state-dir":          {"/d", func(o *options) { o.StateDir = "/d" }},
+		"peer-filter":        {"off", func(o *options) { o.PeerFilter = false }},
+		"peer-allow": {"198.51.100.9/24, 192.0.2.1", func(o *options) {
+			o.PeerAllow = []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("192.0.2.1/32")}
+		}},
+		"udp-offload":               {"gso, vnet,gso", func(o *options) { o.UDPOffload = []string{"gso", "vnet"} }},
 		"subnet-lease-renew-margin": {"0x10", func(o *options) { o.RenewMargin = 16 * time.Minute }},
 		"resync":                    {"1s", func(o *options) { o.Resync = time.Second }},
 		"healthz-ip":                {"127.0.0.1", func(o *options) { o.HealthzIP = netip.MustParseAddr("127.0.0.1") }},
@@ -164,6 +173,10 @@ func TestOptionErrors(t *testing.T) {
 		{"--subnet-lease-renew-margin=0", "invalid subnet-lease-renew-margin option, out of acceptable range", "1 to 1439"},
 		{"--subnet-lease-renew-margin=1440", "out of acceptable range", "1 to 1439"},
 		{"--resync=999ms", `invalid value "999ms" for --resync`, "one second"},
+		{"--peer-filter=true", `invalid value "true" for --peer-filter`, "on or off"},
+		{"--peer-allow=fd00::/8", `invalid value "fd00::/8" for --peer-allow`, "IPv4"},
+		{"--peer-allow=10.0.0.0/33", `invalid value "10.0.0.0/33" for --peer-allow`, "IPv4"},
+		{"--udp-offload=gso,tso", `invalid value "tso" for --udp-offload`, "gso, gro, uso"},
 		{"--resync=60", `invalid value "60" for --resync`, "one second"},
 		{"--healthz-ip=x", `invalid value "x" for --healthz-ip`, "IP address"},
 		{"--healthz-port=-1", "invalid value -1 for --healthz-port", "1 to 65535"},

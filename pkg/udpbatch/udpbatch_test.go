@@ -311,14 +311,19 @@ func TestDiscoveryDecidesOnFragments(t *testing.T) {
 	}
 }
 
-func TestPathMTU(t *testing.T) {
+func TestPathProbe(t *testing.T) {
 	enter(t, far+"\nip route add 198.51.100.0/24 via 192.0.2.2 mtu 1300")
+	p, err := NewPathProbe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
 	for to, want := range map[string]int{"192.0.2.2": 1500, "198.51.100.7": 1300, "127.0.0.1": 65535} {
-		if got, err := PathMTU(netip.MustParseAddr(to)); got != want || err != nil {
+		if got, err := p.MTU(netip.MustParseAddr(to)); got != want || err != nil {
 			t.Errorf("to %s: %d, %v, want %d", to, got, err, want)
 		}
 	}
-	if _, err := PathMTU(netip.MustParseAddr("203.0.113.1")); !errors.Is(err, unix.ENETUNREACH) {
+	if _, err := p.MTU(netip.MustParseAddr("203.0.113.1")); !errors.Is(err, unix.ENETUNREACH) {
 		t.Errorf("without a route: %v, want ENETUNREACH", err)
 	}
 }

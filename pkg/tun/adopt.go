@@ -1,0 +1,84 @@
+package tun
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Adopt makes a device of queues that an earlier process opened, one file
+// descriptor each. The device must be one that Open could have made by the
+// options, save that it has the number of queues given here, and that it may
+// have a header when none is asked for. That it was made with IFF_NO_PI is not
+// checked: TUNGETIFF reports that bit for "has no filter". On success the
+// descriptors are the device's; on an error they stay the caller's.
+func Adopt(fds []int, o Options) (*Device, error) {
+	if len(fds) == 0 {
+		return nil, errors.New("adopt device: no file descriptors")
+	}
+	if o.Name == "" {
+		o.Name = "tun%d"
+	}
+	d := &Device{}
+	for i, fd := range fds {
+		name, flags, err := identify(fd)
+		if err != nil {
+			return nil, fmt.Errorf("adopt device: %w", err)
+		}
+		header := flags&unix.IFF_VNET_HDR != 0
+		switch {
+		case flags&unix.IFF_TUN == 0:
+			return nil, fmt.Errorf("adopt device %s: it is no TUN", name)
+		case !matches(o.Name, name):
+			return nil, fmt.Errorf("adopt device %s: want %s", name, o.Name)
+		case i > 0 && (d.name != name || d.features.Header != header):
+			return nil, fmt.Errorf("adopt device %s: a queue is of %s", d.name, name)
+		}
+		d.name = name
+		d.features.Header = header
+		d.features.MultiQueue = flags&unix.IFF_MULTI_QUEUE != 0
+		d.queues = append(d.queues, &Queue{fd: fd})
+	}
+	for _, fd := range fds {
+		if err := unix.SetNonblock(fd, true); err != nil {
+			return nil, fmt.Errorf("adopt device %s: %w", d.name, err)
+		}
+		unix.CloseOnExec(fd)
+	}
+	if err := d.setup(o); err != nil {
+		return nil, fmt.Errorf("adopt device: %w", err)
+	}
+	return d, nil
+}
+
+// identify returns the name and the flags (IFF_*) of a queue's device.
+func identify(fd int) (string, uint16, error) {
+	ifr, err := unix.NewIfreq("")
+	if err != nil {
+		return "", 0, err
+	}
+	switch err := unix.IoctlIfreq(fd, unix.TUNGETIFF, ifr); {
+	case errors.Is(err, unix.EBADFD):
+		return "", 0, fmt.Errorf("it was deleted: %w", err)
+	case errors.Is(err, unix.ENOTTY), errors.Is(err, unix.EINVAL), errors.Is(err, unix.EOPNOTSUPP):
+		return "", 0, fmt.Errorf("file descriptor %d is of something else: %w", fd, err)
+	case err != nil:
+		return "", 0, err
+	}
+	return ifr.Name(), ifr.Uint16(), nil
+}
+
+// matches reports whether the name is, or is an instance of, the template.
+func matches(template, name string) bool {
+	before, after, numbered := strings.Cut(template, "%d")
+	if !numbered {
+		return name == template
+	}
+	number, ok := strings.CutPrefix(name, before)
+	if ok {
+		number, ok = strings.CutSuffix(number, after)
+	}
+	return ok && number != "" && strings.Trim(number, "0123456789") == ""
+}

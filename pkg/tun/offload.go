@@ -1,0 +1,75 @@
+package tun
+
+import (
+	"errors"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Offload is a set of what the kernel leaves to the reader of a device, so that
+// it need not be done packet by packet. Writers may use the same.
+type Offload uint32
+
+// The offloads, as in linux/if_tun.h.
+const (
+	Checksum Offload = unix.TUN_F_CSUM // transport checksums may be partial
+	TSO4     Offload = unix.TUN_F_TSO4 // TCP segments over IPv4 come unsplit
+	TSO6     Offload = unix.TUN_F_TSO6
+	USO4     Offload = unix.TUN_F_USO4 // UDP datagrams of one size come unsplit; Linux 6.2
+	USO6     Offload = unix.TUN_F_USO6
+)
+
+// String returns the names, joined by plus signs; "none" if there are none.
+func (o Offload) String() string {
+	var names []string
+	for _, f := range []struct {
+		bit  Offload
+		name string
+	}{{Checksum, "csum"}, {TSO4, "tso4"}, {TSO6, "tso6"}, {USO4, "uso4"}, {USO6, "uso6"}} {
+		if o&f.bit != 0 {
+			names = append(names, f.name)
+		}
+	}
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, "+")
+}
+
+// wanted returns the offloads to ask for: without a header there is no way to
+// tell the reader what is left to do.
+func wanted(o Options, header bool) Offload {
+	switch {
+	case !header || o.NoOffload:
+		return 0
+	case o.NoTSO:
+		return Checksum
+	case o.NoUSO:
+		return Checksum | TSO4 | TSO6
+	}
+	return Checksum | TSO4 | TSO6 | USO4 | USO6
+}
+
+// offload sets the best of the offloads that the kernel knows, and returns
+// which. None is set as well: a persistent device keeps what it once had.
+func offload(fd int, want Offload) (Offload, error) {
+	for {
+		err := unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, int(want))
+		if want == 0 || !errors.Is(err, unix.EINVAL) {
+			return want, err
+		}
+		want = lesser(want)
+	}
+}
+
+// lesser returns the next rung of the ladder.
+func lesser(o Offload) Offload {
+	switch {
+	case o&(USO4|USO6) != 0:
+		return o &^ (USO4 | USO6)
+	case o&(TSO4|TSO6) != 0:
+		return o &^ (TSO4 | TSO6)
+	}
+	return 0
+}

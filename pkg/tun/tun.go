@@ -1,0 +1,152 @@
+// Package tun opens layer-3 TUN devices of Linux and moves packets through
+// them in batches: with the kernel's help, one read or write carries up to
+// 64 KiB of one flow.
+//
+// It decides which of the kernel's offloads a device gets and says which those
+// are. It does not know the packets, nor the devices' addresses and routes.
+package tun
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// HeaderLen is the length in bytes of the struct virtio_net_hdr before each
+// packet, if the device has [Features.Header].
+const HeaderLen = 10
+
+// Options are what a device should be like. The zero value is one queue with
+// all offloads on a device named tun%d that goes when it is closed.
+type Options struct {
+	// Name is exact, or has one %d in it for the first number that is free.
+	// A persistent device of that name is attached to. Empty: "tun%d".
+	Name string
+	// Queues is the number of queues; zero means one. Between more than one,
+	// the kernel spreads flows by their hash.
+	Queues int
+	// Persist keeps the device, with its addresses and routes, when the last
+	// queue is closed.
+	Persist bool
+	// NoHeader, NoOffload and the others do without what the kernel may
+	// have. NoHeader implies NoOffload, and that the other two.
+	NoHeader, NoOffload, NoTSO, NoUSO bool
+}
+
+// Features are what a device got.
+type Features struct {
+	Header     bool // a struct virtio_net_hdr is before each packet
+	Offloads   Offload
+	MultiQueue bool
+	Persist    bool
+}
+
+// Device is a TUN device, by one queue at least.
+type Device struct {
+	name     string
+	features Features
+	queues   []*Queue
+}
+
+// Open makes a device in the network namespace of the calling thread, or
+// attaches to the persistent one of that name. It has no address, and is down
+// if it is new. An error that the operator can do something about is a *Error.
+func Open(o Options) (*Device, error) { return open("/dev/net/tun", o) }
+
+func open(path string, o Options) (*Device, error) {
+	if o.Name == "" {
+		o.Name = "tun%d"
+	}
+	d := &Device{name: o.Name}
+	for range max(o.Queues, 1) {
+		if err := d.attach(path, o); err != nil {
+			_ = d.Close()
+			return nil, err
+		}
+	}
+	if err := d.setup(o); err != nil {
+		_ = d.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+// attach adds a queue. The first makes the device and so completes its name.
+func (d *Device) attach(path string, o Options) error {
+	fd, err := unix.Open(path, unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return explain(fmt.Errorf("open %s: %w", path, err), path)
+	}
+	d.queues = append(d.queues, &Queue{fd: fd})
+	// Kernels before 2.6.27 have no such call, and no header either.
+	has, _ := unix.IoctlGetUint32(fd, unix.TUNGETFEATURES)
+	flags := uint16(unix.IFF_TUN | unix.IFF_NO_PI)
+	if has&unix.IFF_VNET_HDR != 0 && !o.NoHeader {
+		flags |= unix.IFF_VNET_HDR
+		d.features.Header = true
+	}
+	if o.Queues > 1 {
+		flags |= unix.IFF_MULTI_QUEUE
+		d.features.MultiQueue = true
+	}
+	ifr, err := unix.NewIfreq(d.name)
+	if err != nil {
+		return fmt.Errorf("make device %q: name is too long", d.name)
+	}
+	ifr.SetUint16(flags)
+	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr); err != nil {
+		return explain(fmt.Errorf("make device %s: %w", d.name, err), d.name)
+	}
+	d.name = ifr.Name()
+	return nil
+}
+
+// setup gives all queues the same header, and the device what goes with it.
+func (d *Device) setup(o Options) error {
+	if d.features.Header {
+		for _, q := range d.queues {
+			if err := unix.IoctlSetPointerInt(q.fd, unix.TUNSETVNETHDRSZ, HeaderLen); err != nil {
+				return fmt.Errorf("set length of header of %s: %w", d.name, err)
+			}
+		}
+	}
+	var err error
+	if d.features.Offloads, err = offload(d.queues[0].fd, wanted(o, d.features.Header)); err != nil {
+		return fmt.Errorf("set offloads of %s: %w", d.name, err)
+	}
+	return d.SetPersist(o.Persist)
+}
+
+// SetPersist says whether the device outlives its queues.
+func (d *Device) SetPersist(persist bool) error {
+	var v int
+	if persist {
+		v = 1
+	}
+	if err := unix.IoctlSetInt(d.queues[0].fd, unix.TUNSETPERSIST, v); err != nil {
+		return fmt.Errorf("set %s persistent: %w", d.name, err)
+	}
+	d.features.Persist = persist
+	return nil
+}
+
+// Name returns the device's name when it was opened.
+func (d *Device) Name() string { return d.name }
+
+// Features returns what the device got.
+func (d *Device) Features() Features { return d.features }
+
+// Queues returns the device's queues, each of which can be used by one
+// goroutine at a time for each direction.
+func (d *Device) Queues() []*Queue { return d.queues }
+
+// Close closes all queues. Nobody may use them any more.
+func (d *Device) Close() error {
+	var errs []error
+	for _, q := range d.queues {
+		errs = append(errs, unix.Close(q.fd))
+	}
+	d.queues = nil
+	return errors.Join(errs...)
+}

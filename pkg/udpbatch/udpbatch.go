@@ -1,0 +1,205 @@
+// Package udpbatch sends and receives many UDP datagrams over IPv4 by one
+// system call, and trains of datagrams of one size as if they were one, where
+// the kernel can (Linux 4.18 to send, 5.0 to receive).
+//
+// It owns the socket and the layout of its messages. It does not know what is
+// in the datagrams, and never waits: the caller polls [Conn.FD].
+package udpbatch
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// MaxPayload is the most bytes in a datagram, and in a train of them.
+	MaxPayload = 65535 - 20 - 8
+	// MaxSegments is the most datagrams in a train that every kernel which
+	// knows trains sends.
+	MaxSegments = 64
+	// BufferSize is the size in bytes asked for in each direction when
+	// nothing else is: room for what arrives while the reader is not running.
+	// With 1 MB one stream of several Gbit/s loses packets all the time.
+	BufferSize = 8 << 20
+)
+
+// Discovery says what becomes of a datagram larger than the path's MTU.
+type Discovery int
+
+const (
+	SystemDiscovery Discovery = iota // as net.ipv4.ip_no_pmtu_disc says; usually Want
+	Want                             // sent in fragments, once the path's MTU is known
+	Do                               // refused with EMSGSIZE
+	Dont                             // sent in fragments, and routers may make more
+)
+
+// Options are what a socket should be like. The zero value works.
+type Options struct {
+	// ReceiveBuffer and SendBuffer are sizes in bytes; zero means BufferSize.
+	// Without CAP_NET_ADMIN they stay within net.core.rmem_max and wmem_max.
+	ReceiveBuffer, SendBuffer int
+	Discovery                 Discovery
+	// ReusePort lets several sockets of one user have the same address. The
+	// kernel chooses among them by the datagram's addresses and ports.
+	ReusePort bool
+	// NoSegment and NoGRO do without trains in the one and the other
+	// direction, as on a kernel that has none.
+	NoSegment, NoGRO bool
+}
+
+// Features are what a socket got.
+type Features struct {
+	Segment                   bool // trains can be sent
+	GRO                       bool // trains are received
+	ReceiveBuffer, SendBuffer int  // bytes of payload and the kernel's own, in about equal parts
+}
+
+// Conn is a UDP socket. One goroutine at a time may send and one receive.
+type Conn struct {
+	fd       int
+	local    netip.AddrPort
+	features Features
+}
+
+// Listen binds a socket to a local IPv4 address in the network namespace of the
+// calling thread. The unspecified address stands for all; port 0 for a free
+// one. If the port is taken the error is unix.EADDRINUSE and names, as far as
+// it can be seen, the process that has it.
+func Listen(local netip.AddrPort, o Options) (*Conn, error) {
+	if !local.Addr().Is4() {
+		return nil, fmt.Errorf("listen on udp %s: not an IPv4 address", local)
+	}
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("make udp socket: %w", err)
+	}
+	c := &Conn{fd: fd}
+	if err := c.listen(local, o); err != nil {
+		_ = c.Close()
+		return nil, fmt.Errorf("listen on udp %s: %w", local, err)
+	}
+	return c, nil
+}
+
+func (c *Conn) listen(local netip.AddrPort, o Options) error {
+	if o.ReusePort {
+		if err := unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); err != nil {
+			return fmt.Errorf("share port: %w", err)
+		}
+	}
+	// Before the bind: a datagram that was queued without GRO stays alone,
+	// but one that found no room is lost.
+	if err := c.setup(o); err != nil {
+		return err
+	}
+	err := unix.Bind(c.fd, &unix.SockaddrInet4{Addr: local.Addr().As4(), Port: int(local.Port())})
+	switch {
+	case errors.Is(err, unix.EADDRINUSE):
+		return inUse(local, err)
+	case errors.Is(err, unix.EADDRNOTAVAIL):
+		return fmt.Errorf("no interface has the address: %w", err)
+	case errors.Is(err, unix.EACCES):
+		return fmt.Errorf("ports below net.ipv4.ip_unprivileged_port_start need CAP_NET_BIND_SERVICE: %w", err)
+	case err != nil:
+		return err
+	}
+	return c.name()
+}
+
+// Adopt makes a Conn of a bound socket that an earlier process opened. On
+// success the descriptor is the Conn's; on an error it stays the caller's.
+func Adopt(fd int, o Options) (*Conn, error) {
+	c := &Conn{fd: fd}
+	for _, want := range []struct{ option, value int }{
+		{unix.SO_DOMAIN, unix.AF_INET}, {unix.SO_TYPE, unix.SOCK_DGRAM}, {unix.SO_PROTOCOL, unix.IPPROTO_UDP},
+	} {
+		have, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, want.option)
+		if err != nil {
+			return nil, fmt.Errorf("adopt udp socket: %w", err)
+		}
+		if have != want.value {
+			return nil, fmt.Errorf("adopt udp socket: file descriptor %d is a socket of another kind", fd)
+		}
+	}
+	if err := c.name(); err != nil {
+		return nil, fmt.Errorf("adopt udp socket: %w", err)
+	}
+	if c.local.Port() == 0 {
+		return nil, errors.New("adopt udp socket: it is not bound")
+	}
+	unix.CloseOnExec(fd)
+	if err := c.setup(o); err != nil {
+		return nil, fmt.Errorf("adopt udp socket: %w", err)
+	}
+	return c, nil
+}
+
+// setup sets all options in both senses, as an adopted socket has some.
+func (c *Conn) setup(o Options) error {
+	c.features.ReceiveBuffer = c.buffer(unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, o.ReceiveBuffer)
+	c.features.SendBuffer = c.buffer(unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, o.SendBuffer)
+	if err := c.SetDiscovery(o.Discovery); err != nil {
+		return err
+	}
+	_, err := unix.GetsockoptInt(c.fd, unix.SOL_UDP, unix.UDP_SEGMENT)
+	c.features.Segment = err == nil && !o.NoSegment
+	gro := 1
+	if o.NoGRO {
+		gro = 0
+	}
+	err = unix.SetsockoptInt(c.fd, unix.SOL_UDP, unix.UDP_GRO, gro)
+	c.features.GRO = err == nil && !o.NoGRO
+	return nil
+}
+
+// buffer sets a buffer's size, as near as it may, and returns what it became.
+func (c *Conn) buffer(force, polite, size int) int {
+	if size == 0 {
+		size = BufferSize
+	}
+	if unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, force, size) != nil {
+		// The kernel cuts it to its limit; there is nothing to fail.
+		_ = unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, polite, size)
+	}
+	got, _ := unix.GetsockoptInt(c.fd, unix.SOL_SOCKET, polite)
+	return got
+}
+
+// SetDiscovery changes what becomes of datagrams that are too large.
+func (c *Conn) SetDiscovery(d Discovery) error {
+	if d == SystemDiscovery {
+		return nil
+	}
+	value := map[Discovery]int{Want: unix.IP_PMTUDISC_WANT, Do: unix.IP_PMTUDISC_DO, Dont: unix.IP_PMTUDISC_DONT}[d]
+	if err := unix.SetsockoptInt(c.fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, value); err != nil {
+		return fmt.Errorf("set path MTU discovery: %w", err)
+	}
+	return nil
+}
+
+func (c *Conn) name() error {
+	sa, err := unix.Getsockname(c.fd)
+	if err != nil {
+		return err
+	}
+	if v4, ok := sa.(*unix.SockaddrInet4); ok {
+		c.local = netip.AddrPortFrom(netip.AddrFrom4(v4.Addr), uint16(v4.Port))
+	}
+	return nil
+}
+
+// LocalAddr returns the address that the socket is bound to.
+func (c *Conn) LocalAddr() netip.AddrPort { return c.local }
+
+// Features returns what the socket got.
+func (c *Conn) Features() Features { return c.features }
+
+// FD returns the file descriptor, to poll it or hand it on. It stays the
+// socket's.
+func (c *Conn) FD() int { return c.fd }
+
+// Close closes the socket. Nobody may use it any more.
+func (c *Conn) Close() error { return unix.Close(c.fd) }

@@ -1,0 +1,90 @@
+package engine
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"flanneld/pkg/offload"
+	"flanneld/pkg/udpbatch"
+)
+
+// icmpPerSecond is what the kernel allows itself (net.ipv4.icmp_msgs_per_sec).
+const icmpPerSecond = 1000
+
+// answers sends errors about packets, for all queues. That happens seldom, so
+// that they can wait for each other.
+type answers struct {
+	mu    sync.Mutex
+	limit limiter
+	raw   int // socket, or -1
+	probe *udpbatch.PathProbe
+	buf   []byte
+}
+
+// newAnswers returns a nil error, but no raw socket and why, where that is not
+// permitted.
+func newAnswers() (a *answers, noRaw, err error) {
+	probe, err := udpbatch.NewPathProbe()
+	if err != nil {
+		return nil, nil, err
+	}
+	// Errors have an address of ours as source. If they came out of the device
+	// the kernel would drop them as martians, unless accept_local is set. So
+	// they leave as if it had sent them, and pass the firewall as such.
+	raw, noRaw := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_RAW)
+	if noRaw != nil {
+		raw = -1
+	}
+	return &answers{
+		limit: limiter{perSecond: icmpPerSecond},
+		raw:   raw,
+		probe: probe,
+		buf:   make([]byte, 0, icmpMaxLen),
+	}, noRaw, nil
+}
+
+func (a *answers) close() {
+	_ = a.probe.Close()
+	if a.raw >= 0 {
+		_ = unix.Close(a.raw)
+	}
+}
+
+// send sends an error about a packet from our address, if there is one, and
+// counts it.
+func (a *answers) send(c *counters, from netip.Addr, e icmpError, mtu int, offender offload.IPv4) {
+	if !from.IsValid() {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	b := appendICMP(a.buf, e, mtu, from, offender)
+	if len(b) == 0 {
+		return
+	}
+	if !a.limit.allow(time.Now()) {
+		c.icmpSuppressed.Add(1)
+		return
+	}
+	to := unix.SockaddrInet4{Addr: offender.Src().As4()}
+	if unix.Sendto(a.raw, b, 0, &to) != nil {
+		c.icmpSuppressed.Add(1)
+		return
+	}
+	c.icmp.Add(1)
+}
+
+// pathMTU returns the MTU in bytes of the path to an endpoint, zero if the
+// kernel does not know.
+func (a *answers) pathMTU(to netip.Addr) int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	mtu, err := a.probe.MTU(to)
+	if err != nil {
+		return 0
+	}
+	return mtu
+}

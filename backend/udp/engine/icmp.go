@@ -1,0 +1,83 @@
+package engine
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"flanneld/pkg/checksum"
+	"flanneld/pkg/offload"
+)
+
+// icmpError is a type and code of RFC 792.
+type icmpError struct{ typ, code byte }
+
+var (
+	netUnreachable      = icmpError{3, 0}
+	fragmentationNeeded = icmpError{3, 4}
+	timeExceeded        = icmpError{11, 0}
+)
+
+const (
+	protocolICMP = 1
+	// icmpTTL is enough between hosts of one overlay, and what all releases
+	// sent.
+	icmpTTL = 8
+	// offenderPayload is how much of the packet follows its header.
+	offenderPayload = 8
+	icmpMaxLen      = 20 + 8 + 60 + offenderPayload
+)
+
+// appendICMP appends the error about a packet that src found, an IPv4 packet of
+// at most icmpMaxLen bytes. mtu is in it if it is about that. It appends
+// nothing if no error may be sent about the packet.
+func appendICMP(b []byte, e icmpError, mtu int, src netip.Addr, offender offload.IPv4) []byte {
+	if !mayAnswer(e, offender) {
+		return b
+	}
+	quoted := offender[:min(len(offender), offender.HeaderLen()+offenderPayload)]
+	start, total := len(b), 20+8+len(quoted)
+	b = append(b, make([]byte, 28)...)
+	b = append(b, quoted...)
+	p := b[start:]
+	p[0] = 0x45
+	binary.BigEndian.PutUint16(p[2:], uint16(total))
+	p[8], p[9] = icmpTTL, protocolICMP
+	from := src.As4()
+	copy(p[12:], from[:])
+	copy(p[16:], offender[12:16])
+	binary.BigEndian.PutUint16(p[10:], checksum.Sum(0).Add(p[:20]).Checksum())
+	p[20], p[21] = e.typ, e.code
+	binary.BigEndian.PutUint16(p[26:], uint16(mtu))
+	binary.BigEndian.PutUint16(p[22:], checksum.Sum(0).Add(p[20:]).Checksum())
+	return b
+}
+
+// mayAnswer implements RFC 1812 section 4.3.2.7: nothing about ICMP errors,
+// fragments but the first, or packets from no single host. Net unreachable is
+// not sent about any ICMP nor long headers, as no release ever did.
+func mayAnswer(e icmpError, p offload.IPv4) bool {
+	src := p.Src()
+	if src.IsUnspecified() || src.IsMulticast() || src.IsLoopback() || src.As4()[0] >= 240 || p.Dst().IsMulticast() {
+		return false
+	}
+	if binary.BigEndian.Uint16(p[6:])&0x1fff != 0 {
+		return false
+	}
+	if e == netUnreachable && (p.Protocol() == protocolICMP || p.HeaderLen() >= 60) {
+		return false
+	}
+	if payload := p.Payload(); p.Protocol() == protocolICMP {
+		return len(payload) > 0 && isQuery(payload[0])
+	}
+	return true
+}
+
+// isQuery reports whether a type of ICMP is a question or an answer, not an
+// error.
+func isQuery(typ byte) bool {
+	switch typ {
+	case 0, 8, 13, 14, 15, 16, 17, 18:
+		return true
+	}
+	return false
+}

@@ -1,0 +1,216 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"flanneld/pkg/netlab"
+	"flanneld/pkg/tun"
+	"flanneld/pkg/udpbatch"
+)
+
+const (
+	port = 8285
+	mtu  = 1500 - outerLen
+)
+
+// side is a host with a container behind it and, in this process, an engine.
+type side struct {
+	*netlab.Host
+	c      *netlab.Container
+	subnet netip.Prefix
+	device *tun.Device
+	conns  []*udpbatch.Conn
+	*Engine
+	stop func()
+}
+
+// rung is what an engine does without.
+type rung struct {
+	tun tun.Options
+	udp udpbatch.Options
+}
+
+// newPair returns two hosts, not yet with engines. It is gone at the end of the
+// test.
+func newPair(t testing.TB) (a, b *side) {
+	t.Helper()
+	if err := netlab.Supported(); err != nil {
+		t.Skip(err)
+	}
+	if _, err := os.Stat("/dev/net/tun"); err != nil {
+		t.Skip(err)
+	}
+	l, err := netlab.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return newSide(t, l, "a", 1), newSide(t, l, "b", 2)
+}
+
+func newSide(t testing.TB, l *netlab.Lab, name string, n int) *side {
+	t.Helper()
+	h, err := l.Host(name, fmt.Sprintf("192.168.1.%d/24", 10+n))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := h.Container("c", netip.MustParsePrefix(fmt.Sprintf("10.100.%d.1/24", n)), mtu)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Errors are sent as often as the tests provoke them.
+	must(t, h.Run("sysctl", "-qw", "net.ipv4.icmp_ratelimit=0"))
+	return &side{Host: h, c: c, subnet: c.Addr().Masked()}
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// inside runs f in a thread that is in a namespace meanwhile.
+func inside(t testing.TB, namespace string, f func() error) {
+	t.Helper()
+	runtime.LockOSThread()
+	own, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	must(t, err)
+	defer unix.Close(own)
+	there, err := unix.Open("/run/netns/"+namespace, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	must(t, err)
+	defer unix.Close(there)
+	must(t, unix.Setns(there, unix.CLONE_NEWNET))
+	err = f()
+	must(t, unix.Setns(own, unix.CLONE_NEWNET))
+	// Otherwise the thread ends with the goroutine.
+	runtime.UnlockOSThread()
+	must(t, err)
+}
+
+func (s *side) endpoint() netip.AddrPort { return netip.AddrPortFrom(s.Addr().Addr(), port) }
+
+// open makes the device, with its route, and the sockets.
+func (s *side) open(t testing.TB, r rung) {
+	t.Helper()
+	r.tun.Name = "flannel%d"
+	r.udp.ReusePort = r.tun.Queues > 1
+	inside(t, s.Namespace.Namespace(), func() (err error) {
+		if s.device, err = tun.Open(r.tun); err != nil {
+			return err
+		}
+		for range s.device.Queues() {
+			c, err := udpbatch.Listen(s.endpoint(), r.udp)
+			if err != nil {
+				return err
+			}
+			s.conns = append(s.conns, c)
+		}
+		return nil
+	})
+	s.ip(t, "addr add %s/32 dev flannel0", s.subnet.Addr())
+	s.ip(t, "link set flannel0 mtu %d up", mtu)
+	s.ip(t, "route add 10.100.0.0/16 dev flannel0")
+	t.Cleanup(s.close)
+}
+
+func (s *side) close() {
+	if s.stop != nil {
+		s.stop()
+	}
+	if s.device != nil {
+		s.device.Close()
+	}
+	for _, c := range s.conns {
+		c.Close()
+	}
+	s.stop, s.device, s.conns = nil, nil, nil
+}
+
+// start runs an engine with the given peers.
+func (s *side) start(t testing.TB, state State) {
+	t.Helper()
+	inside(t, s.Namespace.Namespace(), func() (err error) {
+		s.Engine, err = New(Config{Device: s.device, Sockets: s.conns, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+		return err
+	})
+	must(t, s.Set(state))
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	s.stop = func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("%s: Run: %v", s.Name(), err)
+		}
+		s.Engine.Close()
+		s.stop = nil
+	}
+}
+
+// state is what the engine of s needs to reach the others.
+func (s *side) state(others ...*side) State {
+	st := State{Addr: s.subnet.Addr(), Subnet: s.subnet, MTU: mtu}
+	for _, o := range others {
+		st.Peers = append(st.Peers, Peer{Subnet: o.subnet, Endpoint: o.endpoint()})
+	}
+	return st
+}
+
+func (s *side) ip(t testing.TB, format string, args ...any) {
+	t.Helper()
+	must(t, s.Run2(t, "ip", strings.Fields(fmt.Sprintf(format, args...))...))
+}
+
+// Run2 runs a program in the host's namespace: Run is the engine's.
+func (s *side) Run2(t testing.TB, program string, args ...string) error {
+	return s.Host.Run(program, args...)
+}
+
+// connect runs engines on both.
+func connect(t testing.TB, a, b *side, ra, rb rung) {
+	t.Helper()
+	a.open(t, ra)
+	b.open(t, rb)
+	a.start(t, a.state(b))
+	b.start(t, b.state(a))
+}
+
+// drops fails the test if an engine dropped IPv4 packets for another reason
+// than the given ones.
+func (s *side) drops(t testing.TB, allowed ...Reason) {
+	t.Helper()
+	c := s.Counters()
+	for name, d := range map[string]Direction{"tx": c.Tx, "rx": c.Rx} {
+		for r, n := range d.Drops {
+			ok := Reason(r) == IPv6
+			for _, a := range allowed {
+				ok = ok || Reason(r) == a
+			}
+			if n > 0 && !ok {
+				t.Errorf("%s dropped %d %s packets: %s", s.Name(), n, name, Reason(r))
+			}
+		}
+	}
+}
+
+func needs(t testing.TB, program string) {
+	t.Helper()
+	if _, err := exec.LookPath(program); err != nil {
+		t.Skipf("%s is not installed", program)
+	}
+}

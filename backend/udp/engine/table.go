@@ -1,0 +1,68 @@
+package engine
+
+import (
+	"net/netip"
+	"slices"
+	"sync/atomic"
+)
+
+// peer is a Peer and what was found out about it.
+type peer struct {
+	Peer
+	address uint32 // of the endpoint
+	// piecewise is when trains may be tried again, in nanoseconds since 1970;
+	// zero if nothing is known against them.
+	piecewise atomic.Int64
+	reported  atomic.Bool // that datagrams came for it from elsewhere
+}
+
+// table finds the peer of the longest subnet that has an address. An overlay
+// has subnets of one length, or of two while its configuration changes: so
+// there is a map for each length. It does not change once it is made.
+type table struct{ levels []level }
+
+type level struct {
+	mask  uint32
+	peers map[uint32]*peer // by the subnet's address
+}
+
+// insert adds a peer, in place of another with the same subnet.
+func (t *table) insert(p *peer) {
+	mask := ^uint32(0) << (32 - p.Subnet.Bits())
+	// A longer subnet has the numerically larger mask.
+	i, found := slices.BinarySearchFunc(t.levels, mask, func(l level, mask uint32) int {
+		switch {
+		case l.mask > mask:
+			return -1
+		case l.mask < mask:
+			return 1
+		}
+		return 0
+	})
+	if !found {
+		t.levels = slices.Insert(t.levels, i, level{mask, make(map[uint32]*peer)})
+	}
+	t.levels[i].peers[number(p.Subnet.Addr())&mask] = p
+}
+
+// lookup returns nil if no subnet has the address.
+func (t *table) lookup(address uint32) *peer {
+	for i := range t.levels {
+		l := &t.levels[i]
+		if p := l.peers[address&l.mask]; p != nil {
+			return p
+		}
+	}
+	return nil
+}
+
+// number returns an IPv4 address as the number that it is.
+func number(a netip.Addr) uint32 {
+	b := a.As4()
+	return be32(b[:])
+}
+
+func be32(b []byte) uint32 {
+	_ = b[3]
+	return uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
+}

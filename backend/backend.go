@@ -65,7 +65,40 @@ type Params struct {
 	Kernel   Kernel
 	State    State
 	Log      *slog.Logger
+
+	Filter      Filter
+	Without     []string    // of the kernel's help, by name; a backend knows which it can do without
+	Descriptors Descriptors // nil: nothing is kept
 }
+
+// Filter says who may send to this host. The zero value lets in only what
+// registered hosts send.
+type Filter struct {
+	Off bool // let in anything
+	// Allow is from where peers may send beside their PublicIP, since there is
+	// NAT between or they have several addresses.
+	Allow []netip.Prefix
+}
+
+// Descriptors keeps open files over a restart of the daemon, by name.
+type Descriptors interface {
+	// Take returns what an earlier run kept. It is the caller's to close.
+	Take(name string) []int
+	// Put keeps files beside those there are. They stay the caller's.
+	Put(name string, fds ...int) error
+	// Remove forgets what is kept, and returns when it is closed.
+	Remove(name string) error
+}
+
+// Counter is a number that only grows.
+type Counter struct {
+	Name  string // as in udp_tx_packets
+	Value uint64
+}
+
+// Counting is a Backend that counts. Counters may be called at any time, and
+// returns the same names in the same order each time.
+type Counting interface{ Counters() []Counter }
 
 // Kernel is this host's network as backends see and change it.
 type Kernel interface {

@@ -1,0 +1,84 @@
+package udp
+
+import (
+	"fmt"
+	"net/netip"
+
+	"flanneld/backend"
+	"flanneld/backend/udp/engine"
+	"flanneld/pkg/datapath"
+)
+
+const (
+	overhead   = 20 + 8         // bytes: IPv4, UDP
+	maxPayload = 65535 - 20 - 8 // bytes, of a UDP datagram
+
+	// maxDevices is how many names are tried: a host with so many devices of
+	// that name has another problem.
+	maxDevices = 100
+)
+
+func deviceName(n int) string { return fmt.Sprintf("flannel%d", n) }
+
+// mtuOver returns the MTU of the device over an underlay, in bytes.
+func mtuOver(underlay int) int { return min(underlay-overhead, maxPayload) }
+
+// chooseDevice returns the name of the device, given those links that are ours
+// or have one of the names: that of a TUN device which is ours, else the first
+// that no other link has.
+func chooseDevice(links []datapath.Link, owner string) (string, error) {
+	there := make(map[string]datapath.Link, len(links))
+	for _, l := range links {
+		there[l.Name] = l
+	}
+	free := ""
+	for n := range maxDevices {
+		l, taken := there[deviceName(n)]
+		switch {
+		case l.Kind == "tun" && l.Alias == owner:
+			return l.Name, nil
+		case free == "" && (!taken || l.Alias == owner): // of another kind: re-made
+			free = deviceName(n)
+		}
+	}
+	if free == "" {
+		return "", fmt.Errorf("no name is free for the device: %s to %s are there; delete one",
+			deviceName(0), deviceName(maxDevices-1))
+	}
+	return free, nil
+}
+
+// plan returns the wanted state: the device, which has the subnet's first
+// address, and one route to the whole network.
+func plan(device datapath.Link, protocol uint8, planes []backend.Plane) datapath.State {
+	s := datapath.State{Links: []datapath.Link{device}, Routes: backend.Blackholes(planes, protocol)}
+	for _, plane := range planes {
+		first := plane.Subnet.Addr()
+		if !first.Is4() {
+			continue // the wire has no room for IPv6
+		}
+		s.Addrs = append(s.Addrs, datapath.Addr{Link: device.Name, Prefix: netip.PrefixFrom(first, first.BitLen())})
+		s.Routes = append(s.Routes, datapath.Route{
+			Dst: plane.Network, Link: device.Name, Protocol: protocol, Metric: backend.Metric(plane.Network),
+		})
+	}
+	return s
+}
+
+// stateOf returns what the engine has to know. All hosts use one port.
+func stateOf(planes []backend.Plane, port uint16, mtu int, filter backend.Filter) engine.State {
+	s := engine.State{MTU: mtu, Filter: engine.Filter{Off: filter.Off, Extra: filter.Allow}}
+	for _, plane := range planes {
+		if !plane.Subnet.Addr().Is4() {
+			continue
+		}
+		s.Addr, s.Subnet = plane.Subnet.Addr(), plane.Subnet
+		for _, peer := range plane.Peers {
+			if !peer.Subnet.Addr().Is4() || !peer.PublicIP.Is4() {
+				continue // somebody wrote it by hand
+			}
+			s.Peers = append(s.Peers, engine.Peer{Subnet: peer.Subnet, Endpoint: netip.AddrPortFrom(peer.PublicIP, port)})
+		}
+	}
+	return s
+}

@@ -1,0 +1,243 @@
+package udp
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"runtime"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"flanneld/backend"
+	"flanneld/backend/udp/engine"
+	"flanneld/pkg/datapath"
+	"flanneld/pkg/tun"
+	"flanneld/pkg/udpbatch"
+)
+
+// What is kept over a restart, by name.
+const (
+	keptDevice  = "tun" // the device's queues
+	keptSockets = "udp"
+)
+
+// system implements machine on this host.
+type system struct {
+	queues  int
+	tunOpts tun.Options
+	udpOpts udpbatch.Options
+	sockets []*udpbatch.Conn
+	device  []int // queues of the device that an earlier run kept
+	kept    backend.Descriptors
+	has     map[string]bool // what is kept
+	log     *slog.Logger
+}
+
+// open opens a socket per queue, or takes those of an earlier run.
+func open(p backend.Params, o Options) (*system, error) {
+	without := func(what string) bool { return slices.Contains(p.Without, what) }
+	m := &system{
+		queues:  engine.Queues(runtime.GOMAXPROCS(0)),
+		tunOpts: tun.Options{Persist: true, NoHeader: without("vnet"), NoUSO: without("uso")},
+		udpOpts: udpbatch.Options{NoSegment: without("gso"), NoGRO: without("gro")},
+		kept:    p.Descriptors,
+		has:     make(map[string]bool),
+		log:     p.Log,
+	}
+	if without("multiqueue") {
+		m.queues = 1
+	}
+	m.tunOpts.Queues, m.udpOpts.ReusePort = m.queues, m.queues > 1
+	if m.kept == nil {
+		m.kept = nothing{}
+	}
+	m.device = m.take(keptDevice)
+	local := netip.AddrPortFrom(p.Underlay.V4, o.Port)
+	if m.adoptSockets(local) {
+		return m, nil
+	}
+	for range m.queues {
+		c, err := udpbatch.Listen(local, m.udpOpts)
+		if err != nil {
+			return nil, errors.Join(err, m.close())
+		}
+		m.sockets = append(m.sockets, c)
+	}
+	m.put(keptSockets, fds(m.sockets))
+	return m, nil
+}
+
+// adoptSockets takes the sockets of an earlier run if they are what would be
+// opened now. Otherwise they are closed, here and by who kept them, so that they
+// are not in the way.
+func (m *system) adoptSockets(local netip.AddrPort) bool {
+	kept := m.take(keptSockets)
+	if len(kept) == 0 {
+		return false
+	}
+	var err error
+	if len(kept) != m.queues {
+		err = fmt.Errorf("there are %d, want %d", len(kept), m.queues)
+	}
+	for _, fd := range kept {
+		if err != nil {
+			_ = unix.Close(fd)
+			continue
+		}
+		var c *udpbatch.Conn
+		if c, err = udpbatch.Adopt(fd, m.udpOpts); err != nil {
+			_ = unix.Close(fd)
+			continue
+		}
+		m.sockets = append(m.sockets, c)
+		shared, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT)
+		if c.LocalAddr() != local || (shared != 0) != m.udpOpts.ReusePort {
+			err = fmt.Errorf("they are bound to %s, want %s", c.LocalAddr(), local)
+		}
+	}
+	if err == nil {
+		m.log.Info("Sockets of the last run are in use again", "address", local)
+		return true
+	}
+	m.log.Info("Sockets of the last run do not fit; opening others", "err", err)
+	_ = m.closeSockets()
+	m.remove(keptSockets)
+	return false
+}
+
+func (m *system) tun() datapath.TUN {
+	return datapath.TUN{VnetHdr: !m.tunOpts.NoHeader, MultiQueue: m.queues > 1}
+}
+
+// attach implements machine.
+func (m *system) attach(device string) (forwarder, error) {
+	d := m.adoptDevice(device)
+	if d == nil {
+		// What is kept is of a device that is gone, or in the way.
+		m.remove(keptDevice)
+		opts := m.tunOpts
+		opts.Name = device
+		var err error
+		if d, err = tun.Open(opts); err != nil {
+			return nil, err
+		}
+		m.put(keptDevice, fds(d.Queues()))
+	}
+	e, err := engine.New(engine.Config{Device: d, Sockets: m.sockets, Log: m.log})
+	if err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	m.log.Info("Forwarding between "+device+" and UDP", "queues", len(d.Queues()), "vnet_hdr", d.Features().Header,
+		"offloads", d.Features().Offloads, "gso", m.sockets[0].Features().Segment, "gro", m.sockets[0].Features().GRO,
+		"receive_buffer", m.sockets[0].Features().ReceiveBuffer)
+	return &attached{e, d}, nil
+}
+
+// adoptDevice takes the queues of an earlier run if they are of the device and as
+// they would be opened now; nil if not.
+func (m *system) adoptDevice(device string) *tun.Device {
+	kept := m.device
+	m.device = nil
+	if len(kept) == 0 {
+		return nil
+	}
+	opts := m.tunOpts
+	opts.Name = device
+	d, err := tun.Adopt(kept, opts)
+	if err == nil && len(kept) == m.queues && d.Features().Header != m.tunOpts.NoHeader && d.Features().MultiQueue == (m.queues > 1) {
+		m.log.Info("The device's queues of the last run are in use again", "device", device)
+		return d
+	}
+	if err == nil {
+		err = fmt.Errorf("adopt device %s: it has %d queues or a header otherwise than wanted", device, len(kept))
+	}
+	m.log.Info("Queues of the last run do not fit; opening others", "err", err)
+	for _, fd := range kept {
+		_ = unix.Close(fd)
+	}
+	return nil
+}
+
+// take returns what is kept.
+func (m *system) take(name string) []int {
+	fds := m.kept.Take(name)
+	m.has[name] = len(fds) > 0
+	return fds
+}
+
+// put keeps files. That they cannot be kept costs some packets at the next
+// restart, no more.
+func (m *system) put(name string, fds []int) {
+	m.has[name] = true
+	if err := m.kept.Put(name, fds...); err != nil {
+		m.log.Warn("A restart will lose packets", "err", err)
+	}
+}
+
+func (m *system) remove(name string) {
+	if !m.has[name] {
+		return
+	}
+	m.has[name] = false
+	if err := m.kept.Remove(name); err != nil {
+		m.log.Warn("The service manager still has files of the last run", "err", err)
+	}
+}
+
+// close implements machine.
+func (m *system) close() error {
+	errs := []error{m.closeSockets()}
+	for _, fd := range m.device {
+		errs = append(errs, unix.Close(fd))
+	}
+	m.device = nil
+	return errors.Join(errs...)
+}
+
+func (m *system) closeSockets() error {
+	var errs []error
+	for _, c := range m.sockets {
+		errs = append(errs, c.Close())
+	}
+	m.sockets = nil
+	return errors.Join(errs...)
+}
+
+func fds[T interface{ FD() int }](all []T) (fds []int) {
+	for _, f := range all {
+		fds = append(fds, f.FD())
+	}
+	return fds
+}
+
+// attached implements forwarder.
+type attached struct {
+	*engine.Engine
+	device *tun.Device
+}
+
+// On implements forwarder. The kernel knows which device a queue is of, also
+// when it was deleted and another of that name was made.
+func (a *attached) On(device string) bool {
+	ifr, err := unix.NewIfreq("")
+	if err != nil {
+		return false
+	}
+	err = unix.IoctlIfreq(a.device.Queues()[0].FD(), unix.TUNGETIFF, ifr)
+	return err == nil && ifr.Name() == device
+}
+
+// Close implements forwarder.
+func (a *attached) Close() error {
+	a.Engine.Close()
+	return a.device.Close()
+}
+
+// nothing is where nothing is kept.
+type nothing struct{}
+
+func (nothing) Take(string) []int        { return nil }
+func (nothing) Put(string, ...int) error { return nil }
+func (nothing) Remove(string) error      { return nil }

@@ -1,0 +1,295 @@
+// Package udp forwards in user space: packets for the network are read from a
+// TUN device, and each goes as the payload of a UDP datagram to the host that has
+// its destination. It needs nothing of the kernel but that device, and is what a
+// configuration without a backend means. CONTRACT 4 has the wire format and what
+// hosts of other releases expect.
+//
+// The package decides what device and route there are, and attaches the engine,
+// which moves the packets and knows nothing of either.
+package udp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+
+	"flanneld/backend"
+	"flanneld/backend/udp/engine"
+	"flanneld/pkg/backoff"
+	"flanneld/pkg/datapath"
+	"flanneld/subnet"
+)
+
+// Type is the backend's type in the configuration. Leases have none.
+const Type = "udp"
+
+// Backend implements backend.Backend and backend.Counting.
+type Backend struct {
+	opts     Options
+	underlay backend.Underlay
+	scope    datapath.Scope
+	kernel   backend.Kernel
+	filter   backend.Filter
+	machine  machine
+	log      *slog.Logger
+
+	// Only Set uses these.
+	reconciler datapath.Reconciler
+	device     string // empty: not chosen yet
+
+	attached chan forwarder // one that Run has not taken yet
+
+	mu      sync.Mutex
+	mtu     int
+	state   engine.State // what was Set last
+	current forwarder    // nil: none is attached
+	open    []forwarder  // that one, and others until Run closes them
+	past    []backend.Counter
+}
+
+// machine is what of this host is reached by file descriptors.
+type machine interface {
+	// tun says what the device must be like.
+	tun() datapath.TUN
+	// attach returns a forwarder on the device, which is there and which no
+	// other forwarder has.
+	attach(device string) (forwarder, error)
+	// close lets go of everything but what forwarders have.
+	close() error
+}
+
+// forwarder moves packets between the device and the other hosts.
+type forwarder interface {
+	Set(engine.State) error
+	Run(context.Context) error // once; engine.ErrDeviceGone if it was deleted
+	Counters() engine.Counters
+	// On reports whether it still is on the device of that name.
+	On(device string) bool
+	// Close is called when Run has returned, or was not called.
+	Close() error
+}
+
+// New reads the options, opens the sockets, and returns the backend. Run closes
+// them. If another process has the port, the error names both.
+func New(p backend.Params) (*Backend, error) {
+	o, unknown, err := ParseOptions(p.Config)
+	if err != nil {
+		return nil, err
+	}
+	for _, u := range unknown {
+		p.Log.Warn("Ignoring an unknown option of the udp backend: " + u)
+	}
+	m, err := open(p, o)
+	if err != nil {
+		return nil, err
+	}
+	return newBackend(p, o, m), nil
+}
+
+func newBackend(p backend.Params, o Options, m machine) *Backend {
+	if p.Underlay.PublicV6.IsValid() {
+		p.Log.Warn("The udp backend carries IPv4 only: IPv6 subnets are leased, but nothing is forwarded to them. " +
+			`Choose "vxlan" or "host-gw", or set EnableIPv6 to false`)
+	}
+	if p.Filter.Off {
+		p.Log.Warn("Packets are let in from anybody who sends some to this host's port (--peer-filter=off)", "port", o.Port)
+	}
+	p.Log.Info(fmt.Sprintf("UDP config: Port=%d", o.Port))
+	return &Backend{
+		opts: o, underlay: p.Underlay, scope: p.Scope, kernel: p.Kernel, filter: p.Filter, machine: m, log: p.Log,
+		attached: make(chan forwarder, 1), mtu: mtuOver(p.Underlay.MTU), past: flatten(engine.Counters{}),
+	}
+}
+
+// Type implements backend.Backend: empty, as every release left it out.
+func (b *Backend) Type() string { return "" }
+
+// Advertise implements backend.Backend. The PublicIP says it all.
+func (b *Backend) Advertise(*subnet.Claim) error { return nil }
+
+// MTU implements backend.Backend. It follows the underlay's, and changes with
+// Set.
+func (b *Backend) MTU() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.mtu
+}
+
+// Set implements backend.Backend. Without the device or the route nobody is
+// forwarded to, so that any failure is one of the whole.
+func (b *Backend) Set(ctx context.Context, planes []backend.Plane) error {
+	mtu := b.followMTU(ctx)
+	if err := b.choose(ctx); err != nil {
+		return err
+	}
+	device := datapath.Link{
+		Name: b.device, Kind: "tun", Alias: b.scope.Owner, Up: true, MTU: mtu, TUN: b.machine.tun(),
+	}
+	_, err := b.reconciler.Apply(ctx, plan(device, b.scope.Protocol, planes))
+	if e, ok := errors.AsType[*datapath.ApplyError](err); ok {
+		return incomplete{e}
+	}
+	if err != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.state = stateOf(planes, b.opts.Port, mtu, b.filter)
+	return b.forward()
+}
+
+// incomplete is an ApplyError, which others may take for one that leaves some
+// peers out only.
+type incomplete struct{ *datapath.ApplyError }
+
+// followMTU returns the device's MTU, in bytes. If the underlay is away it stays
+// as it is.
+func (b *Backend) followMTU(ctx context.Context) int {
+	underlay, err := b.kernel.LinkMTU(ctx, b.underlay.Name)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err != nil {
+		b.log.Debug("The MTU stays as it is", "mtu", b.mtu, "err", err)
+		return b.mtu
+	}
+	if mtu := mtuOver(underlay); mtu != b.mtu {
+		b.log.Info("The MTU of the interface has changed", "interface", b.underlay.Name, "mtu", underlay,
+			"overlay", mtu, "before", b.mtu)
+		b.mtu = mtu
+	}
+	return b.mtu
+}
+
+// choose chooses the device's name, once.
+func (b *Backend) choose(ctx context.Context) error {
+	if b.device != "" {
+		return nil
+	}
+	names := datapath.Scope{Owner: b.scope.Owner}
+	for n := range maxDevices {
+		names.Links = append(names.Links, deviceName(n))
+	}
+	have, err := b.kernel.Read(ctx, names)
+	if err != nil {
+		return fmt.Errorf("choose the device's name: %w", err)
+	}
+	if b.device, err = chooseDevice(have.Links, b.scope.Owner); err != nil {
+		return err
+	}
+	// From now on what has the name is ours, if its alias could not be set too.
+	b.scope.Links = append(b.scope.Links, b.device)
+	b.reconciler = datapath.Reconciler{Kernel: b.kernel, Scope: b.scope, Log: b.log}
+	return nil
+}
+
+// forward attaches a forwarder to the device if there is none, or none on the
+// device as it is now, and tells it the state.
+func (b *Backend) forward() error {
+	if b.current != nil && !b.current.On(b.device) {
+		b.log.Warn("The device was deleted, and is there again", "device", b.device)
+		b.current = nil // Run closes it
+	}
+	if b.current != nil {
+		return b.current.Set(b.state)
+	}
+	f, err := b.machine.attach(b.device)
+	if err != nil {
+		return err
+	}
+	// Before it runs: packets may be waiting, and it would know nobody.
+	err = f.Set(b.state)
+	b.current = f
+	b.open = append(b.open, f)
+	b.dropUnused()
+	b.attached <- f
+	return err
+}
+
+// Run implements backend.Backend: it runs forwarders, one after the other.
+func (b *Backend) Run(ctx context.Context) error {
+	defer b.shut()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case f := <-b.attached:
+			err := f.Run(ctx)
+			b.detach(f)
+			if ctx.Err() != nil {
+				return nil
+			}
+			if errors.Is(err, engine.ErrDeviceGone) {
+				b.log.Debug("Forwarding ended", "err", err) // Set makes a new one
+				continue
+			}
+			b.log.Error("Forwarding ended; starting it again", "err", err)
+		}
+		var pause backoff.Backoff
+		for pause.Wait(ctx) == nil {
+			err := b.again()
+			if err == nil {
+				break
+			}
+			b.log.Debug("Cannot forward", "err", err)
+		}
+	}
+}
+
+// again attaches a forwarder, unless Set has done so.
+func (b *Backend) again() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.forward()
+}
+
+// detach closes a forwarder that has run.
+func (b *Backend) detach(f forwarder) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.drop(f)
+}
+
+// drop closes a forwarder that does not run.
+func (b *Backend) drop(f forwarder) {
+	b.past = plus(b.past, flatten(f.Counters()))
+	b.open = slices.DeleteFunc(b.open, func(o forwarder) bool { return o == f })
+	if b.current == f {
+		b.current = nil
+	}
+	if err := f.Close(); err != nil {
+		b.log.Debug("Cannot close the device", "err", err)
+	}
+}
+
+// dropUnused closes the forwarder that Run has not taken, if there is one.
+func (b *Backend) dropUnused() {
+	select {
+	case f := <-b.attached:
+		b.drop(f)
+	default:
+	}
+}
+
+// shut closes all that is left.
+func (b *Backend) shut() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.dropUnused()
+	if err := b.machine.close(); err != nil {
+		b.log.Debug("Cannot close the sockets", "err", err)
+	}
+}
+
+// Counters implements backend.Counting.
+func (b *Backend) Counters() []backend.Counter {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	sum := b.past
+	for _, f := range b.open {
+		sum = plus(sum, flatten(f.Counters()))
+	}
+	return slices.Clone(sum)
+}

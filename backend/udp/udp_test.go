@@ -1,0 +1,415 @@
+package udp
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"flanneld/backend"
+	"flanneld/backend/backendtest"
+	"flanneld/backend/udp/engine"
+	"flanneld/pkg/datapath"
+	"flanneld/subnet"
+)
+
+var update = flag.Bool("update", false, "rewrite testdata/*.golden")
+
+// fakeMachine has the devices of a host in memory. It knows a device that was
+// deleted and made again by how often that was done.
+type fakeMachine struct {
+	host   *backendtest.Host
+	flags  datapath.TUN
+	mu     sync.Mutex
+	fail   error // of attach
+	fwds   []*fakeForwarder
+	closed bool
+}
+
+func (m *fakeMachine) tun() datapath.TUN { return m.flags }
+
+func (m *fakeMachine) attach(device string) (forwarder, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.fail != nil {
+		return nil, m.fail
+	}
+	m.host.Ran() // the device is as it is now
+	f := &fakeForwarder{host: m.host, device: device, end: make(chan error, 1), ran: make(chan struct{})}
+	m.fwds = append(m.fwds, f)
+	return f, nil
+}
+
+func (m *fakeMachine) close() error { m.closed = true; return nil }
+
+func (m *fakeMachine) failWith(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.fail = err
+}
+
+func (m *fakeMachine) forwarders() []*fakeForwarder {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.fwds)
+}
+
+type fakeForwarder struct {
+	host   *backendtest.Host
+	device string
+	off    bool // the device was deleted
+	state  engine.State
+	end    chan error
+	ran    chan struct{} // closed when Run is called
+	count  engine.Counters
+	closed int
+}
+
+func (f *fakeForwarder) Set(s engine.State) error  { f.state = s; return nil }
+func (f *fakeForwarder) Counters() engine.Counters { return f.count }
+func (f *fakeForwarder) Close() error              { f.closed++; return nil }
+
+func (f *fakeForwarder) On(device string) bool {
+	for _, op := range f.host.Ran() {
+		if l, ok := op.Object.(datapath.Link); ok && op.Verb != datapath.Set && l.Name == f.device {
+			f.off = true
+		}
+	}
+	return !f.off && device == f.device
+}
+
+func (f *fakeForwarder) Run(ctx context.Context) error {
+	close(f.ran)
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-f.end:
+		return err
+	}
+}
+
+// newSteady makes a backend whose engine takes whatever device there is: what the
+// suites look at is the kernel.
+func newSteady(p backend.Params) (backend.Backend, error) {
+	o, _, err := ParseOptions(p.Config)
+	if err != nil {
+		return nil, err
+	}
+	return newBackend(p, o, steadyMachine{&fakeMachine{flags: datapath.TUN{VnetHdr: true}}}), nil
+}
+
+type steadyMachine struct{ *fakeMachine }
+
+func (steadyMachine) attach(string) (forwarder, error) { return steady{}, nil }
+
+type steady struct{ forwarder }
+
+func (steady) On(string) bool            { return true }
+func (steady) Set(engine.State) error    { return nil }
+func (steady) Counters() engine.Counters { return engine.Counters{} }
+func (steady) Close() error              { return nil }
+
+func (steady) Run(ctx context.Context) error {
+	<-ctx.Done()
+	return nil
+}
+
+func TestBackend(t *testing.T) { backendtest.Run(t, newSteady, `{"Type":"udp"}`) }
+
+func TestGolden(t *testing.T) {
+	peer, ipv4 := backendtest.Peer, backendtest.IPv4
+	tun := func(name, alias string, flags datapath.TUN) datapath.Link {
+		return datapath.Link{Name: name, Kind: "tun", Alias: alias, Up: true, MTU: 1472, TUN: flags}
+	}
+	ours := backendtest.Scope().Owner
+	vxlan := backendtest.Tunnel("flannel0", 1)[0].(datapath.Link)
+	backendtest.Golden(t, newSteady, nil, map[string]backendtest.Case{
+		"no-peers":      {Planes: ipv4()},
+		"three-peers":   {Planes: ipv4(peer(2), peer(3), peer(4))},
+		"dual-stack":    {Planes: backendtest.DualStack(2, 3)},
+		"blackhole":     {Planes: backendtest.Blackhole(backendtest.DualStack(2))},
+		"peer-joins":    {Before: ipv4(peer(2)), Planes: ipv4(peer(2), peer(3))},
+		"peer-leaves":   {Before: ipv4(peer(2), peer(3)), Planes: ipv4(peer(3))},
+		"subnet-moved":  {Before: ipv4(peer(2)), Planes: ownSubnet("10.5.77.0/24", peer(2))},
+		"after-vxlan":   {Have: backendtest.Tunnel("flannel.1", 1), Planes: ipv4(peer(9))},
+		"after-host-gw": {Have: backendtest.Gateways(), Planes: backendtest.DualStack(2, 9)},
+		"before-0.11": {Have: []datapath.Object{ // an address as wide as the network
+			tun("flannel0", ours, datapath.TUN{VnetHdr: true}),
+			datapath.Addr{Link: "flannel0", Prefix: netip.MustParsePrefix("10.5.1.0/16")},
+		}, Planes: ipv4(peer(2))},
+		"other-flags":      {Have: []datapath.Object{tun("flannel0", ours, datapath.TUN{MultiQueue: true})}, Planes: ipv4(peer(2))},
+		"another-kind":     {Have: []datapath.Object{vxlan}, Planes: ipv4(peer(2))},
+		"foreign-route":    {Have: []datapath.Object{datapath.Route{Dst: netip.MustParsePrefix("10.5.0.0/16"), Gateway: peer(9).PublicIP, Link: "eth0", Protocol: backendtest.Boot}}, Planes: ipv4(peer(2))},
+		"second-of-ours":   {Have: []datapath.Object{tun("flannel0", ours, datapath.TUN{VnetHdr: true}), tun("flannel1", ours, datapath.TUN{VnetHdr: true})}, Planes: ipv4(peer(2))},
+		"another-backends": {Have: append(backendtest.Tunnel("flannel.1", 1), backendtest.Gateways()...), Planes: ipv4(peer(2))},
+	}, *update)
+}
+
+func ownSubnet(own string, peers ...subnet.Claim) []backend.Plane {
+	planes := backendtest.IPv4(peers...)
+	planes[0].Subnet = netip.MustParsePrefix(own)
+	return planes
+}
+
+func TestChooseDevice(t *testing.T) {
+	const owner = "me"
+	link := func(name, kind, alias string) datapath.Link {
+		return datapath.Link{Name: name, Kind: kind, Alias: alias}
+	}
+	var full []datapath.Link
+	for n := range maxDevices {
+		full = append(full, link(deviceName(n), "tun", "other"))
+	}
+	for name, row := range map[string]struct {
+		links []datapath.Link
+		want  string
+	}{
+		"nothing there":             {nil, "flannel0"},
+		"ours":                      {[]datapath.Link{link("flannel3", "tun", owner)}, "flannel3"},
+		"ours, by an odd name":      {[]datapath.Link{link("x", "tun", owner)}, "flannel0"},
+		"two of ours":               {[]datapath.Link{link("flannel4", "tun", owner), link("flannel2", "tun", owner)}, "flannel2"},
+		"somebody else's":           {[]datapath.Link{link("flannel0", "tun", "other"), link("flannel2", "tun", "")}, "flannel1"},
+		"ours behind somebody's":    {[]datapath.Link{link("flannel0", "tun", "other"), link("flannel1", "tun", owner)}, "flannel1"},
+		"ours of another kind":      {[]datapath.Link{link("flannel0", "tap", owner)}, "flannel0"},
+		"a TUN before another kind": {[]datapath.Link{link("flannel0", "tap", owner), link("flannel1", "tun", owner)}, "flannel1"},
+		"none is free":              {full, ""},
+	} {
+		got, err := chooseDevice(row.links, owner)
+		if got != row.want || (err == nil) != (row.want != "") {
+			t.Errorf("%s: %q, %v; want %q", name, got, err, row.want)
+		}
+	}
+}
+
+func TestStateOf(t *testing.T) {
+	peer := backendtest.Peer
+	planes := backendtest.DualStack(2, 3)
+	odd, odder := peer(4), peer(5)
+	odd.PublicIP, odder.PublicIP = netip.Addr{}, backendtest.Peer6(5).PublicIP
+	planes[0].Peers = append(planes[0].Peers, odd, odder)
+	allow := []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}
+	got := stateOf(planes, 8285, 1472, backend.Filter{Off: true, Allow: allow})
+	want := engine.State{
+		Addr: netip.MustParseAddr("10.5.1.0"), Subnet: peer(1).Subnet, MTU: 1472,
+		Peers: []engine.Peer{
+			{Subnet: peer(2).Subnet, Endpoint: netip.MustParseAddrPort("192.0.2.2:8285")},
+			{Subnet: peer(3).Subnet, Endpoint: netip.MustParseAddrPort("192.0.2.3:8285")},
+		},
+		Filter: engine.Filter{Off: true, Extra: allow},
+	}
+	if d := cmp.Diff(fmt.Sprint(want), fmt.Sprint(got)); d != "" {
+		t.Errorf("state (-want +got):\n%s", d)
+	}
+}
+
+func TestParseOptions(t *testing.T) {
+	for config, port := range map[string]uint16{
+		"": 8285, "null": 8285, `{}`: 8285, `{"Type":"udp"}`: 8285, `{"Port":0}`: 8285, `{"port":7000}`: 7000, `{"Port":65535}`: 65535,
+	} {
+		if o, unknown, err := ParseOptions([]byte(config)); o.Port != port || unknown != nil || err != nil {
+			t.Errorf("%s: %+v, %q, %v; want port %d", config, o, unknown, err, port)
+		}
+	}
+	if _, unknown, _ := ParseOptions([]byte(`{"Prot":1}`)); len(unknown) != 1 || !strings.Contains(unknown[0], `did you mean "Port"`) {
+		t.Errorf("unknown options are %q", unknown)
+	}
+	for _, config := range []string{`{"Port":65536}`, `{"Port":-1}`, `{"Port":"8285"}`} {
+		if _, _, err := ParseOptions([]byte(config)); err == nil || !strings.Contains(err.Error(), "Backend option Port is") ||
+			!strings.Contains(err.Error(), "without quotes") {
+			t.Errorf("%s: %v", config, err)
+		}
+	}
+}
+
+// onFake returns a backend on a host, and the machine under it.
+func onFake(t *testing.T) (*Backend, *backendtest.Host, *fakeMachine) {
+	t.Helper()
+	h := backendtest.NewHost(t, nil)
+	m := &fakeMachine{host: h}
+	return newBackend(h.Params(""), Options{Port: defaultPort}, m), h, m
+}
+
+func set(t *testing.T, b *Backend, planes []backend.Plane) {
+	t.Helper()
+	if err := b.Set(t.Context(), planes); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestSaysNothingInLeases(t *testing.T) {
+	b, _, _ := onFake(t)
+	c := backendtest.Peer(1)
+	want := c
+	if err := b.Advertise(&c); err != nil || c != want || b.Type() != "" {
+		t.Errorf("Advertise: %v, %v of type %q", c, err, b.Type())
+	}
+}
+
+func TestWarnsOnce(t *testing.T) {
+	for name, row := range map[string]struct {
+		change func(*backend.Params)
+		want   string
+	}{
+		"IPv6":      {func(*backend.Params) {}, "carries IPv4 only"},
+		"no filter": {func(p *backend.Params) { p.Underlay.PublicV6 = netip.Addr{}; p.Filter.Off = true }, "from anybody"},
+	} {
+		h := backendtest.NewHost(t, nil)
+		p := h.Params("")
+		row.change(&p)
+		b := newBackend(p, Options{}, &fakeMachine{host: h})
+		set(t, b, backendtest.DualStack(2))
+		set(t, b, backendtest.DualStack(2, 3))
+		if log := h.Log.String(); strings.Count(log, "WARN") != 1 || !strings.Contains(log, row.want) {
+			t.Errorf("%s: log is %s, want one warning with %q", name, log, row.want)
+		}
+	}
+}
+
+func TestMTUFollowsTheUnderlay(t *testing.T) {
+	b, h, m := onFake(t)
+	if got := b.MTU(); got != 1472 {
+		t.Errorf("MTU is %d, want 1472", got)
+	}
+	planes := backendtest.IPv4(backendtest.Peer(2))
+	set(t, b, planes)
+	h.Ran()
+	eth0 := datapath.Link{Name: "eth0", Up: true, MTU: 1400}
+	if err := h.Kernel.Hand(datapath.Op{Verb: datapath.Set, Object: eth0}); err != nil {
+		t.Fatal(err)
+	}
+	set(t, b, planes)
+	if got, engine := b.MTU(), m.fwds[0].state.MTU; got != 1372 || engine != 1372 || len(m.fwds) != 1 {
+		t.Errorf("MTU is %d, the engine's %d, want 1372; %d engines, want 1", got, engine, len(m.fwds))
+	}
+	if !strings.Contains(h.String(), "mtu 1372") || !strings.Contains(h.Log.String(), "interface=eth0 mtu=1400 overlay=1372 before=1472") {
+		t.Errorf("host:\n%slog:\n%s", h, &h.Log)
+	}
+	h.Remove(t, eth0)
+	set(t, b, planes)
+	if got := b.MTU(); got != 1372 {
+		t.Errorf("without the underlay the MTU is %d, want it as it was", got)
+	}
+}
+
+func TestMTUFitsADatagram(t *testing.T) {
+	for underlay, want := range map[int]int{1500: 1472, 9000: 8972, 65536: 65507, 65535: 65507} {
+		if got := mtuOver(underlay); got != want {
+			t.Errorf("over %d it is %d, want %d", underlay, got, want)
+		}
+	}
+}
+
+// TestDeletedDeviceIsAttachedAgain runs the loop's part and Run's by turns.
+func TestDeletedDeviceIsAttachedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, h, m := onFake(t)
+		planes := backendtest.IPv4(backendtest.Peer(2))
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- b.Run(ctx) }()
+		set(t, b, planes)
+		<-m.fwds[0].ran
+		m.fwds[0].count.Tx.Packets = 5
+		h.Remove(t, datapath.Link{Name: "flannel0"})
+		set(t, b, planes)
+		if len(m.fwds) != 2 || m.fwds[1].state.Peers == nil {
+			t.Fatalf("%d engines, want a second one that knows the peers", len(m.fwds))
+		}
+		if got := value(b, "udp_tx_packets"); got != 5 {
+			t.Errorf("before the first one has ended %d packets are counted, want 5", got)
+		}
+		m.fwds[0].end <- engine.ErrDeviceGone
+		<-m.fwds[1].ran
+		m.fwds[1].count.Tx.Packets = 2
+		if got := value(b, "udp_tx_packets"); got != 7 || m.fwds[0].closed != 1 {
+			t.Errorf("%d packets are counted, want 7; closed %d times", got, m.fwds[0].closed)
+		}
+		cancel()
+		if err := <-done; err != nil || !m.closed || m.fwds[1].closed != 1 {
+			t.Errorf("Run: %v; sockets closed: %t, engine %d times", err, m.closed, m.fwds[1].closed)
+		}
+	})
+}
+
+func value(b *Backend, name string) uint64 {
+	for _, c := range b.Counters() {
+		if c.Name == name {
+			return c.Value
+		}
+	}
+	return 1 << 63
+}
+
+func TestAnEngineThatFailsIsStartedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, h, m := onFake(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- b.Run(ctx) }()
+		set(t, b, backendtest.IPv4(backendtest.Peer(2)))
+		synctest.Wait()
+		m.failWith(errors.New("not yet"))
+		m.fwds[0].end <- errors.New("boom")
+		time.Sleep(time.Second)
+		if n := len(m.forwarders()); n != 1 {
+			t.Fatalf("%d engines", n)
+		}
+		m.failWith(nil)
+		time.Sleep(5 * time.Second)
+		cancel()
+		<-done
+		if f := m.forwarders(); len(f) != 2 || f[1].state.Peers == nil || !strings.Contains(h.Log.String(), "boom") {
+			t.Errorf("%d engines, want a second one that knows the peers; log:\n%s", len(f), &h.Log)
+		}
+	})
+}
+
+func TestAnEngineThatNeverRanIsClosed(t *testing.T) {
+	b, h, m := onFake(t)
+	planes := backendtest.IPv4()
+	set(t, b, planes)
+	h.Remove(t, datapath.Link{Name: "flannel0"})
+	set(t, b, planes)
+	if len(m.fwds) != 2 || m.fwds[0].closed != 1 || m.fwds[1].closed != 0 {
+		t.Fatalf("%d engines, the first closed %d times", len(m.fwds), m.fwds[0].closed)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := b.Run(ctx); err != nil || m.fwds[1].closed != 1 {
+		t.Errorf("Run: %v; the second closed %d times", err, m.fwds[1].closed)
+	}
+}
+
+func TestSetFailsAsAWhole(t *testing.T) {
+	b, h, _ := onFake(t)
+	h.Hand(t, datapath.Route{Dst: netip.MustParsePrefix("10.5.0.0/16"), Link: "eth0", Protocol: datapath.ProtocolKernel})
+	err := b.Set(t.Context(), backendtest.IPv4(backendtest.Peer(2), backendtest.Peer(3)))
+	if !errors.Is(err, datapath.ErrConnected) || datapath.OnlyRoutes(err, 2) {
+		t.Errorf("Set: %v, of some routes only: %t", err, datapath.OnlyRoutes(err, 2))
+	}
+}
+
+func TestCountersKeepTheirNames(t *testing.T) {
+	var c engine.Counters
+	seen := make(map[string]bool)
+	for _, n := range flatten(c) {
+		if seen[n.Name] || !strings.HasPrefix(n.Name, "udp_") || strings.Contains(n.Name, " ") {
+			t.Errorf("counter %q", n.Name)
+		}
+		seen[n.Name] = true
+	}
+	for _, name := range []string{"udp_tx_packets", "udp_rx_bytes", "udp_rx_dropped_unknown_sender", "udp_tx_dropped_no_peer"} {
+		if !seen[name] {
+			t.Errorf("no counter %s", name)
+		}
+	}
+}

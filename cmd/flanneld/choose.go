@@ -7,6 +7,7 @@ import (
 	"flanneld/backend"
 	"flanneld/backend/alloc"
 	"flanneld/backend/hostgw"
+	"flanneld/backend/udp"
 	"flanneld/backend/vxlan"
 	"flanneld/subnet"
 	"flanneld/subnet/etcd2"
@@ -17,6 +18,8 @@ type newBackend func(backend.Params) (backend.Backend, error)
 // chooseBackend returns what makes the backend of a type.
 func chooseBackend(typ string) (newBackend, error) {
 	switch typ {
+	case udp.Type:
+		return func(p backend.Params) (backend.Backend, error) { return udp.New(p) }, nil
 	case vxlan.Type:
 		return func(p backend.Params) (backend.Backend, error) { return vxlan.New(p) }, nil
 	case hostgw.Type:
@@ -24,10 +27,7 @@ func chooseBackend(typ string) (newBackend, error) {
 	case alloc.Type:
 		return func(p backend.Params) (backend.Backend, error) { return alloc.New(p) }, nil
 	}
-	if typ == subnet.DefaultBackend {
-		return nil, fmt.Errorf(`the backend "udp", which is the default without a Backend, is not in this release yet: write "Backend":{"Type":"vxlan"} into the configuration`)
-	}
-	return nil, fmt.Errorf(`unknown backend type: %s (there are "vxlan", "host-gw" and "alloc")`, typ)
+	return nil, fmt.Errorf(`unknown backend type: %s (there are "udp", "vxlan", "host-gw" and "alloc")`, typ)
 }
 
 // newStore makes the store that the flags name.

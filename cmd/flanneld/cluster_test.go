@@ -78,10 +78,22 @@ type process struct {
 
 func (c *cluster) start(ns netlab.Namespace, env []string, program string, arg ...string) *process {
 	c.t.Helper()
+	return c.startWith(ns, env, nil, program, arg...)
+}
+
+// startWith is start for a program that gets files, from number 3 on. They are
+// closed here.
+func (c *cluster) startWith(ns netlab.Namespace, env []string, files []*os.File, program string, arg ...string) *process {
+	c.t.Helper()
 	p := &process{Cmd: ns.Command(context.Background(), program, arg...), done: make(chan struct{})}
 	p.Env = append(os.Environ(), env...)
 	p.Stdout, p.Stderr = &p.log, &p.log
-	if err := p.Start(); err != nil {
+	p.ExtraFiles = files
+	err := p.Start()
+	for _, f := range files {
+		_ = f.Close()
+	}
+	if err != nil {
 		c.t.Fatal(err)
 	}
 	go func() { defer close(p.done); _ = p.Wait() }()

@@ -13,6 +13,7 @@ import (
 	"flanneld/backend"
 	"flanneld/pkg/datapath"
 	"flanneld/pkg/datapath/kernel"
+	"flanneld/pkg/fdstore"
 	"flanneld/pkg/netif"
 	"flanneld/pkg/statedir"
 	"flanneld/subnet"
@@ -26,6 +27,7 @@ const routeProtocol = 102
 // changes the machine.
 func serve(ctx context.Context, o options, log *slog.Logger) error {
 	defer notify(log, "STOPPING=1")
+	kept := fdstore.Open()
 	h, err := startHealth(ctx, o, log)
 	if err != nil {
 		return err
@@ -65,12 +67,17 @@ func serve(ctx context.Context, o options, log *slog.Logger) error {
 	}
 	be, err := newBackend(backend.Params{
 		Config: cfg.Backend, Underlay: underlay, Scope: scope, Kernel: kern, State: state, Log: log,
+		Filter: backend.Filter{Off: !o.PeerFilter, Allow: o.PeerAllow}, Without: o.UDPOffload, Descriptors: kept,
 	})
 	if err != nil {
 		return fmt.Errorf("Error fetching backend: %w", err)
 	}
+	if err := kept.Close(); err != nil { // another backend's
+		log.Warn("Cannot forget files of the last run", "err", err)
+	}
+	counters := h.serveCounters(be)
 	d := &daemon{opts: o, cfg: cfg, rev: rev, store: store, backend: be, scope: scope, kernel: kern, underlay: underlay,
-		view: subnet.NewView(), ready: h.setReady, log: log, moved: make(chan struct{}, 1),
+		view: subnet.NewView(), ready: h.setReady, counters: counters, log: log, moved: make(chan struct{}, 1),
 		passedOnce: make(chan struct{})}
 	return d.run(ctx, ahead, previous)
 }
@@ -87,6 +94,7 @@ type daemon struct {
 	underlay backend.Underlay
 	view     *subnet.View
 	ready    func()
+	counters func() []backend.Counter // nil: the backend has none
 	log      *slog.Logger
 	moved    chan struct{} // the own lease has changed
 
@@ -94,8 +102,8 @@ type daemon struct {
 	lease    subnet.Lease // the own one
 	complain complaints
 	// Only the loop's goroutine uses these.
-	handedOver subnet.Key // what subnet.env says
-	said       string     // the last STATUS
+	handedOver handover // what subnet.env says
+	said       string   // the last STATUS
 
 	passedOnce chan struct{} // closed after the first pass
 	once       sync.Once
@@ -132,6 +140,7 @@ func (d *daemon) run(ctx context.Context, ahead subnet.Store, previous subnetEnv
 	g.Go(func() error { return d.backend.Run(ctx) })
 	g.Go(func() error { return subnet.Follow(ctx, d.store, d.view, seen.Rev, d.log) })
 	g.Go(func() error { return d.hold(ctx, request, lease) })
+	g.Go(func() error { return logCounters(ctx, d.counters, d.log) })
 	g.Go(func() error { return watchConfig(ctx, d.store, d.cfg, d.rev, d.log) })
 	return g.Wait()
 }
@@ -174,6 +183,12 @@ func (d *daemon) hold(ctx context.Context, request subnet.Request, lease subnet.
 	}
 }
 
+// handover is what Docker was told.
+type handover struct {
+	key subnet.Key
+	mtu int // bytes
+}
+
 func (d *daemon) setLease(l subnet.Lease) {
 	d.mu.Lock()
 	d.lease = l
@@ -202,13 +217,17 @@ func (d *daemon) passed(p backend.Pass) error {
 		return nil
 	}
 	lease := d.ownLease()
-	if lease.Key() != d.handedOver {
-		first := d.handedOver == subnet.Key{}
-		if err := d.writeSubnetEnv(lease); err != nil {
+	if now := (handover{lease.Key(), d.backend.MTU()}); now != d.handedOver {
+		before := d.handedOver
+		if err := d.writeSubnetEnv(lease, now.mtu); err != nil {
 			return err
 		}
-		d.handedOver = lease.Key()
-		if first {
+		d.handedOver = now
+		if before.mtu != 0 && before.mtu != now.mtu {
+			d.log.Warn("The MTU of the overlay has changed. Restart Docker to use it; containers keep the old one until then",
+				"mtu", now.mtu, "before", before.mtu)
+		}
+		if before == (handover{}) {
 			notify(d.log, "READY=1")
 			d.ready()
 			d.log.Info("flannel is ready")

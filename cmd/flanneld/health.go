@@ -11,10 +11,15 @@ import (
 	"net/netip"
 	"sync/atomic"
 	"time"
+
+	"flanneld/backend"
 )
 
-// health answers /healthz and /readyz (CONTRACT 10).
-type health struct{ ready atomic.Bool }
+// health answers /healthz and /readyz (CONTRACT 10), and /counters.
+type health struct {
+	ready    atomic.Bool
+	counters atomic.Pointer[func() []backend.Counter] // nil: there are none
+}
 
 func (h *health) setReady() { h.ready.Store(true) }
 
@@ -58,6 +63,14 @@ func (h *health) handler() http.Handler {
 			return
 		}
 		_, _ = io.WriteString(w, "flanneld is ready")
+	})
+	mux.HandleFunc("/counters", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		if counters := h.counters.Load(); counters != nil {
+			for _, c := range (*counters)() {
+				fmt.Fprintln(w, c.Name, c.Value)
+			}
+		}
 	})
 	return mux
 }

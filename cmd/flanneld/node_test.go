@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"flanneld/pkg/envfile"
+	"flanneld/pkg/fdstore/fake"
 	"flanneld/pkg/netlab"
 )
 
@@ -25,7 +26,8 @@ type node struct {
 	c         *cluster
 	dir       string // subnet.env, and the daemon's state
 	daemon    *process
-	said      *notices // by the daemon, to systemd
+	said      *notices     // by the daemon, to systemd
+	manager   fake.Manager // what systemd keeps for the daemon; nothing, unless told to
 	container *netlab.Container
 	web       *process // the server in the container
 }
@@ -49,13 +51,19 @@ func (n *node) launch(flags ...string) {
 		n.c.t.Fatal(err)
 	}
 	path := filepath.Join(n.dir, "notify")
-	if n.said, err = listen(path, n.subnetFile()); err != nil {
+	if n.said, err = listen(path, n.subnetFile(), &n.manager); err != nil {
 		n.c.t.Fatal(err)
 	}
 	n.c.t.Cleanup(n.said.close)
 	args := append([]string{"--etcd-endpoints=http://" + n.Gateway().String() + ":2379",
 		"--subnet-file=" + n.subnetFile(), "--state-dir=" + filepath.Join(n.dir, "state")}, flags...)
-	n.daemon = n.c.start(n.Namespace, []string{asDaemon + "=1", "NOTIFY_SOCKET=" + path}, self, args...)
+	environ := []string{asDaemon + "=1", "NOTIFY_SOCKET=" + path}
+	files, handed := n.manager.Hand()
+	if files != nil {
+		args = append([]string{"-c", `LISTEN_PID=$$ exec "$0" "$@"`, self}, args...)
+		self = "sh"
+	}
+	n.daemon = n.c.startWith(n.Namespace, append(environ, handed...), files, self, args...)
 }
 
 // up starts flanneld and waits until it tells systemd that it is ready.
@@ -137,7 +145,7 @@ type notices struct {
 	ready  chan bool // one value at READY=1: whether the subnet file was there
 }
 
-func listen(path, subnetFile string) (*notices, error) {
+func listen(path, subnetFile string, manager *fake.Manager) (*notices, error) {
 	_ = os.Remove(path)
 	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 	if err != nil {
@@ -145,19 +153,18 @@ func listen(path, subnetFile string) (*notices, error) {
 	}
 	s := &notices{socket: socket, ready: make(chan bool, 1)}
 	go func() {
-		for buf := make([]byte, 4096); ; {
-			size, err := socket.Read(buf)
+		for {
+			message, err := manager.Receive(socket)
 			if err != nil {
 				return // closed
 			}
-			message := string(buf[:size])
 			if strings.Contains(message, "READY=1") {
 				select {
 				case s.ready <- unix.Access(subnetFile, unix.R_OK) == nil:
 				default: // said twice
 				}
 			}
-			_, _ = s.log.Write(append(buf[:size:size], '\n'))
+			_, _ = s.log.Write([]byte(message + "\n"))
 		}
 	}()
 	return s, nil

@@ -23,6 +23,8 @@ func hostCommands() map[string]command {
 		"container": {"container <host...>", (*script).containerCommand},
 		"on":        {"on <host>[/web] <program> [argument...]", (*script).on},
 		"log":       {"log <host>", (*script).logCommand},
+		"keep":      {"keep <host> <files>", (*script).keep},
+		"kept":      {"kept <host>", (*script).kept},
 		"notified":  {"notified <host>", (*script).notified},
 		"signal":    {"signal <host> <signal>", (*script).signal},
 		"exits":     {"exits <host> <status>", (*script).exits},
@@ -169,6 +171,25 @@ func (s *script) notified(args []string) (string, error) {
 		return "", err
 	}
 	return n.said.log.String(), nil
+}
+
+// keep makes the host's systemd keep so many files over restarts of flanneld, as
+// FileDescriptorStoreMax= does.
+func (s *script) keep(args []string) (string, error) {
+	n, err := s.find(args[0])
+	if err == nil {
+		n.manager.Max, err = strconv.Atoi(args[1])
+	}
+	return "", err
+}
+
+// kept prints the names of what it keeps.
+func (s *script) kept(args []string) (string, error) {
+	n, err := s.find(args[0])
+	if err != nil {
+		return "", err
+	}
+	return strings.Join(n.manager.Names(), "\n") + "\n", nil
 }
 
 func (s *script) signal(args []string) (string, error) {

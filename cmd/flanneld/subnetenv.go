@@ -48,8 +48,8 @@ func (e subnetEnv) subnetOrNone() string {
 }
 
 // writeSubnetEnv tells Docker which subnet is this host's (CONTRACT 3).
-func (d *daemon) writeSubnetEnv(l subnet.Lease) error {
-	_, err := envfile.WriteIfChanged(d.opts.SubnetFile, subnetEnvText(d.cfg, l, d.backend.MTU()))
+func (d *daemon) writeSubnetEnv(l subnet.Lease, mtu int) error {
+	_, err := envfile.WriteIfChanged(d.opts.SubnetFile, subnetEnvText(d.cfg, l, mtu))
 	if err != nil {
 		return fmt.Errorf("Failed to write subnet file: %w (give another one with --subnet-file)", err)
 	}

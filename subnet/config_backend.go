@@ -12,7 +12,7 @@ import (
 // backendType returns the type that a document's Backend object names, in lower
 // case. The backend itself decides about the other options.
 func (d *document) backendType(raw json.RawMessage) (string, error) {
-	const example = `add "Type":"vxlan", "host-gw" or "alloc"`
+	const example = `add "Type":"udp", "vxlan", "host-gw" or "alloc"`
 	if raw[0] != '{' {
 		return "", d.errorf("Backend", typeHint("Backend", raw), "Backend is %s, not an object", jsonType(raw))
 	}

@@ -5,7 +5,7 @@ SHELL       := /bin/bash
 .DEFAULT_GOAL := help
 
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-BACKEND  ?= vxlan,host-gw
+BACKEND  ?= udp,vxlan,host-gw
 FUZZTIME ?= 10s
 
 # What the tests and the demo run beside flanneld itself.
@@ -77,7 +77,7 @@ bench: root packages ## Run the benchmarks (root)
 	go test -run '^$$' -bench . ./...
 
 .PHONY: demo
-demo: root packages build ## Show three hosts with containers behind each (root; BACKEND=vxlan,host-gw)
+demo: root packages build ## Show three hosts with containers behind each (root; BACKEND=udp,vxlan,host-gw)
 	go build -o bin/flannel-demo ./cmd/flannel-demo
 	bin/flannel-demo --flanneld=bin/flanneld --backend=$(BACKEND)
 

@@ -41,7 +41,7 @@ func status(err error) int {
 func run(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("flannel-demo", flag.ContinueOnError)
 	program := flags.String("flanneld", "bin/flanneld", "daemon to run")
-	backends := flags.String("backend", "vxlan,host-gw", "backend types to show, one after the other")
+	backends := flags.String("backend", "udp,vxlan,host-gw", "backend types to show, one after the other")
 	seconds := flags.Int("seconds", 2, "duration of each throughput measurement")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -74,7 +74,7 @@ func show(ctx context.Context, out io.Writer, daemon, backend string, seconds in
 	defer cancel()
 	addrs, ok := underlays[backend]
 	if !ok {
-		return nil, fmt.Errorf("no such backend; there are vxlan and host-gw")
+		return nil, fmt.Errorf("no such backend; there are udp, vxlan and host-gw")
 	}
 	c, err := newCluster(addrs)
 	if err != nil {
@@ -100,10 +100,11 @@ func show(ctx context.Context, out io.Writer, daemon, backend string, seconds in
 	return c.measure(ctx, p, backend, seconds)
 }
 
-// underlays has the hosts' addresses by backend type. vxlan crosses a router;
-// host-gw needs every host on one subnet, since it makes hosts each other's
+// underlays has the hosts' addresses by backend type. udp and vxlan cross a
+// router; host-gw needs every host on one subnet, since it makes hosts each other's
 // gateways.
 var underlays = map[string][]string{
+	"udp":     {"192.168.1.11/24", "192.168.1.12/24", "192.168.2.11/24"},
 	"vxlan":   {"192.168.1.11/24", "192.168.1.12/24", "192.168.2.11/24"},
 	"host-gw": {"192.168.1.11/24", "192.168.1.12/24", "192.168.1.13/24"},
 }

@@ -72,8 +72,8 @@ func (c *cluster) showState(ctx context.Context, p *printer, backend string) err
 		return err
 	}
 	p.text(string(env))
-	if backend == "vxlan" {
-		if err := p.output(first.Name(), first, "ip", "-d", "link", "show", "type", "vxlan"); err != nil {
+	if kind, ok := map[string]string{"udp": "tun", "vxlan": "vxlan"}[backend]; ok {
+		if err := p.output(first.Name(), first, "ip", "-d", "link", "show", "type", kind); err != nil {
 			return err
 		}
 	}

@@ -19,6 +19,10 @@ type Request struct {
 	Lease    Lease         // what to publish; its subnets are not set. The IPv4 PublicIP is the host's identity
 	Previous Key           // the subnets of the last run; zero if not known
 	TTL      time.Duration // zero: DefaultTTL
+
+	// Avoid is what no lease of this host may overlap: the subnets that it is
+	// itself in, if the network contains them.
+	Avoid []netip.Prefix
 }
 
 // Acquire takes a lease: the host's own, found by its PublicIP, else the
@@ -179,7 +183,7 @@ func decide(leases []Lease, junk []Key, r Request, rnd *rand.Rand) (step, error)
 	for _, l := range leases {
 		switch {
 		case l.V4.PublicIP != r.Lease.V4.PublicIP:
-		case r.Config.compatible(l.Key()):
+		case r.fits(l.Key()):
 			ours = append(ours, l)
 		default:
 			unfit = append(unfit, l)
@@ -210,9 +214,10 @@ func decide(leases []Lease, junk []Key, r Request, rnd *rand.Rand) (step, error)
 			s.taken = l
 		}
 	}
-	if s.taken.Key() == (Key{}) && r.Config.compatible(r.Previous) {
+	if s.taken.Key() == (Key{}) && r.fits(r.Previous) {
 		return step{do: reuse, lease: r.at(r.Previous)}, nil
 	}
+	taken4, taken6 = append(taken4, r.Avoid...), append(taken6, r.Avoid...)
 	var k Key
 	var err error
 	if k.V4, err = Free(r.Config.V4, taken4, rnd); err != nil {
@@ -230,6 +235,13 @@ func decide(leases []Lease, junk []Key, r Request, rnd *rand.Rand) (step, error)
 // compatible reports whether a lease on k is one that the configuration allows.
 func (c Config) compatible(k Key) bool {
 	return c.V4.Contains(k.V4) && k.V6.IsValid() == c.V6.Enabled() && (!k.V6.IsValid() || c.V6.Contains(k.V6))
+}
+
+// fits reports whether this host may have a lease on k.
+func (r Request) fits(k Key) bool {
+	return r.Config.compatible(k) && !slices.ContainsFunc(r.Avoid, func(p netip.Prefix) bool {
+		return overlap(k.V4, p) || overlap(k.V6, p)
+	})
 }
 
 // at returns the lease that the request wants, on the given subnets.

@@ -35,6 +35,7 @@ func TestDecide(t *testing.T) {
 		leases   []Lease
 		junk     []Key
 		previous string
+		avoid    string
 		v6       bool
 		want     action
 		key      Key // zero: any
@@ -54,10 +55,15 @@ func TestDecide(t *testing.T) {
 		{name: "previous is another's", leases: []Lease{lease("10.1.3.0/24", other)}, previous: "10.1.3.0/24", want: create},
 		{name: "previous is in another's larger subnet", leases: []Lease{lease("10.1.0.0/20", other)}, previous: "10.1.3.0/24", want: create},
 		{name: "previous is out of range", previous: "10.9.3.0/24", want: create},
+		{name: "previous is this host's own network", previous: "10.1.3.0/24", avoid: "10.1.3.128/25", want: create},
+		{name: "own lease is this host's own network", leases: []Lease{lease("10.1.7.0/24", me)}, avoid: "10.1.0.0/20", want: drop},
 		{name: "previous holds junk", junk: []Key{key("10.1.3.0/24")}, previous: "10.1.3.0/24", want: create},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := request(tt.previous)
+			if tt.avoid != "" {
+				r.Avoid = []netip.Prefix{netip.MustParsePrefix(tt.avoid)}
+			}
 			if tt.v6 {
 				r.Config.V6 = rangeOf("fd00::/48", 64, "fd00:0:0:1::", "fd00:0:0:ffff::")
 			}
@@ -74,6 +80,17 @@ func TestDecide(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestDecideNeverPicksThisHostsOwnNetwork(t *testing.T) {
+	r := request("")
+	r.Avoid = []netip.Prefix{netip.MustParsePrefix("10.1.0.0/19")} // all but half of it
+	for range 200 {
+		s, err := decide(nil, nil, r, nil)
+		if err != nil || overlap(s.lease.V4.Subnet, r.Avoid[0]) {
+			t.Fatalf("decide = %s, %v", s.lease.Key(), err)
+		}
 	}
 }
 

@@ -22,6 +22,11 @@ const (
 	// of all releases: what is written when the store is back is known two seconds
 	// later.
 	followRetry = 1500 * time.Millisecond
+	// lostGrace is how long peers are kept that the store has lost together with
+	// this host's own lease: every host that is there has written its own again by
+	// then. Those of other releases do when they are restarted, which their units
+	// do at once.
+	lostGrace = 30 * time.Second
 )
 
 // Follow keeps the View equal to the store's leases, from the revision on that
@@ -32,6 +37,8 @@ func Follow(ctx context.Context, store Store, v *View, from Revision, log *slog.
 	log.Info("Watching for new subnet leases")
 	t := trouble{log: log, back: "etcd is back; subnet leases are read again"}
 	pause := backoff.Backoff{Max: followRetry}
+	forget := time.AfterFunc(lostGrace, v.Forget)
+	defer forget.Stop()
 	for {
 		started := time.Now()
 		err := watch(ctx, store, v, from)
@@ -55,6 +62,11 @@ func Follow(ctx context.Context, store Store, v *View, from Revision, log *slog.
 			if leases, from, err = store.Leases(ctx); err == nil {
 				v.Reset(Snapshot{leases, from})
 				t.over()
+				if n := v.Lost(); n > 0 {
+					log.Warn("etcd has lost the leases, this host's too; going on with the other hosts as they were until they register again",
+						"hosts", n, "for", lostGrace)
+					forget.Reset(lostGrace)
+				}
 				break
 			}
 		}

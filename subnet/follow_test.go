@@ -31,6 +31,28 @@ func following(t *testing.T, store *fakeStore) (*View, *logs) {
 	return v, l
 }
 
+func TestFollowKeepsLostPeersForAWhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newFakeStore(lease("10.1.1.0/24", "192.0.2.1"), lease("10.1.2.0/24", "192.0.2.2"))
+		v, l := following(t, store)
+		v.subscribe(key("10.1.1.0/24"))
+		store.setDown(errDown)
+		time.Sleep(time.Minute)
+		store.remove(key("10.1.1.0/24"))
+		store.remove(key("10.1.2.0/24"))
+		store.setDown(nil)
+		time.Sleep(10 * time.Second)
+		if got := subnets(v); got != "10.1.2.0/24" {
+			t.Errorf("leases %q right after the loss", got)
+		}
+		l.want(t, "etcd has lost the leases", 1)
+		time.Sleep(lostGrace)
+		if got := subnets(v); got != "" {
+			t.Errorf("leases %q after the grace", got)
+		}
+	})
+}
+
 func TestFollowKeepsTheViewInAnOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newFakeStore(lease("10.1.1.0/24", "192.0.2.1"), lease("10.1.2.0/24", "192.0.2.2", "a"))

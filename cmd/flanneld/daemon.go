@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -47,6 +48,10 @@ func serve(ctx context.Context, o options, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	local, err := localSubnets(underlay.Name, cfg, log)
+	if err != nil {
+		return err
+	}
 	state, err := statedir.Open(o.StateDir)
 	if err != nil {
 		log.Warn("The state directory cannot be written; a reboot will change the device's MAC. "+
@@ -69,7 +74,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("Error fetching backend: %w", err)
 	}
-	d := &daemon{opts: o, cfg: cfg, rev: rev, store: store, backend: be, scope: scope, kernel: kern, underlay: underlay,
+	d := &daemon{opts: o, cfg: cfg, rev: rev, store: store, backend: be, scope: scope, kernel: kern, underlay: underlay, local: local,
 		view: subnet.NewView(), ready: h.setReady, log: log, moved: make(chan struct{}, 1),
 		passedOnce: make(chan struct{})}
 	return d.run(ctx, ahead, previous)
@@ -85,14 +90,16 @@ type daemon struct {
 	scope    datapath.Scope
 	kernel   *kernel.Kernel
 	underlay backend.Underlay
+	local    []netip.Prefix // subnets that this host itself is in
 	view     *subnet.View
 	ready    func()
 	log      *slog.Logger
 	moved    chan struct{} // the own lease has changed
 
-	mu       sync.Mutex
-	lease    subnet.Lease // the own one
-	complain complaints
+	mu        sync.Mutex
+	lease     subnet.Lease // the own one
+	rebinding bool         // the own one is lost and another being taken
+	complain  complaints
 	// Only the loop's goroutine uses these.
 	handedOver subnet.Key // what subnet.env says
 	said       string     // the last STATUS
@@ -138,7 +145,7 @@ func (d *daemon) run(ctx context.Context, ahead subnet.Store, previous subnetEnv
 
 // request says what lease this host wants.
 func (d *daemon) request(previous subnetEnv) (subnet.Request, error) {
-	r := subnet.Request{Config: d.cfg, Previous: previous.key()}
+	r := subnet.Request{Config: d.cfg, Previous: previous.key(), Avoid: d.local}
 	r.Lease.Type = d.backend.Type()
 	r.Lease.V4.PublicIP = d.underlay.PublicV4
 	claims := []*subnet.Claim{&r.Lease.V4}
@@ -166,6 +173,9 @@ func (d *daemon) hold(ctx context.Context, request subnet.Request, lease subnet.
 		}
 		d.log.Error("Lost the lease; taking another. Docker must be restarted with the new subnet", "err", err)
 		notify(d.log, "STATUS=lost the lease on "+lease.Key().String())
+		d.mu.Lock()
+		d.rebinding = true
+		d.mu.Unlock()
 		request.Previous = lease.Key()
 		if lease, _, err = subnet.Acquire(ctx, d.store, request, d.log); err != nil {
 			return err
@@ -176,7 +186,7 @@ func (d *daemon) hold(ctx context.Context, request subnet.Request, lease subnet.
 
 func (d *daemon) setLease(l subnet.Lease) {
 	d.mu.Lock()
-	d.lease = l
+	d.lease, d.rebinding = l, false
 	d.mu.Unlock()
 	select {
 	case d.moved <- struct{}{}:
@@ -191,7 +201,16 @@ func (d *daemon) ownLease() subnet.Lease {
 }
 
 func (d *daemon) planes() []backend.Plane {
-	return planes(d.cfg, d.ownLease(), d.view.Leases(), d.opts.BlackholeRoute, &d.complain, d.log)
+	d.mu.Lock()
+	own, rebinding := d.lease, d.rebinding
+	d.mu.Unlock()
+	leases := d.view.Leases()
+	if rebinding { // the one that is being taken may be there already
+		leases = slices.DeleteFunc(leases, func(l subnet.Lease) bool {
+			return l.Key() != own.Key() && l.V4.PublicIP == own.V4.PublicIP
+		})
+	}
+	return planes(d.cfg, own, leases, d.local, d.opts.BlackholeRoute, &d.complain, d.log)
 }
 
 // passed hands over to Docker once the datapath is in place. It runs in the

@@ -74,7 +74,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("Error fetching backend: %w", err)
 	}
-	d := &daemon{opts: o, cfg: cfg, rev: rev, store: store, backend: be, scope: scope, kernel: kern, underlay: underlay, local: local,
+	d := &daemon{opts: o, cfg: cfg, rev: rev, store: store, backend: be, scope: scope, kernel: kern, underlay: underlay, local: local, external: underlayCheck{underlay: underlay, log: log},
 		view: subnet.NewView(), ready: h.setReady, log: log, moved: make(chan struct{}, 1),
 		passedOnce: make(chan struct{})}
 	return d.run(ctx, ahead, previous)
@@ -103,6 +103,7 @@ type daemon struct {
 	// Only the loop's goroutine uses these.
 	handedOver subnet.Key // what subnet.env says
 	said       string     // the last STATUS
+	external   underlayCheck
 
 	passedOnce chan struct{} // closed after the first pass
 	once       sync.Once
@@ -217,6 +218,7 @@ func (d *daemon) planes() []backend.Plane {
 // loop's goroutine.
 func (d *daemon) passed(p backend.Pass) error {
 	d.once.Do(func() { close(d.passedOnce) })
+	d.external.look()
 	if !p.Forwarding {
 		return nil
 	}

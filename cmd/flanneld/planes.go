@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
 	"slices"
 
@@ -81,18 +80,13 @@ func unusable(c subnet.Claim, network netip.Prefix, local []netip.Prefix) string
 // localSubnets returns the subnets that an interface has addresses in. Those
 // within the network are none to lease, which is said once, at the start.
 func localSubnets(iface string, cfg subnet.Config, log *slog.Logger) ([]netip.Prefix, error) {
-	i, err := net.InterfaceByName(iface)
+	prefixes, err := prefixesOf(iface)
 	if err != nil {
-		return nil, fmt.Errorf("find interface %s: %w", iface, err)
-	}
-	addrs, err := i.Addrs()
-	if err != nil {
-		return nil, fmt.Errorf("list addresses of %s: %w", iface, err)
+		return nil, err
 	}
 	var local []netip.Prefix
-	for _, a := range addrs {
-		p, err := netip.ParsePrefix(a.String())
-		if err != nil || p.Addr().Is6() && p.Addr().IsLinkLocalUnicast() {
+	for _, p := range prefixes {
+		if p.Addr().Is6() && p.Addr().IsLinkLocalUnicast() {
 			continue
 		}
 		local = append(local, p.Masked())

@@ -59,7 +59,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) error {
 		Networks: networks(cfg, previous),
 		Protocol: routeProtocol,
 	}
-	newBackend, err := chooseBackend(cfg.Type)
+	newBackend, err := chooseBackend(cfg)
 	if err != nil {
 		return err
 	}

@@ -25,7 +25,9 @@ const routeProtocol = 102
 // serve runs the daemon until ctx is done: first what only reads, then what
 // changes the machine.
 func serve(ctx context.Context, o options, log *slog.Logger) error {
-	defer notify(log, "STOPPING=1")
+	tell := &notifier{log: log}
+	context.AfterFunc(ctx, tell.stopping) // at once, however long the rest takes
+	defer tell.stopping()
 	h, err := startHealth(ctx, o, log)
 	if err != nil {
 		return err
@@ -37,7 +39,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) error {
 	ahead := subnet.ListAhead(ctx, store)
 	previous := readSubnetEnv(o.SubnetFile, log)
 	log.Info("Created subnet manager: Etcd Local Manager with Previous Subnet: " + previous.subnetOrNone())
-	notify(log, "STATUS=waiting for the network configuration")
+	tell.status("waiting for the network configuration")
 	cfg, rev, err := awaitConfig(ctx, store, log)
 	if err != nil {
 		return err
@@ -70,7 +72,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) error {
 		return fmt.Errorf("Error fetching backend: %w", err)
 	}
 	d := &daemon{opts: o, cfg: cfg, rev: rev, store: store, backend: be, scope: scope, kernel: kern, underlay: underlay,
-		view: subnet.NewView(), ready: h.setReady, log: log, moved: make(chan struct{}, 1),
+		view: subnet.NewView(), ready: h.setReady, tell: tell, log: log, moved: make(chan struct{}, 1),
 		passedOnce: make(chan struct{})}
 	return d.run(ctx, ahead, previous)
 }
@@ -87,6 +89,7 @@ type daemon struct {
 	underlay backend.Underlay
 	view     *subnet.View
 	ready    func()
+	tell     *notifier
 	log      *slog.Logger
 	moved    chan struct{} // the own lease has changed
 
@@ -95,7 +98,6 @@ type daemon struct {
 	complain complaints
 	// Only the loop's goroutine uses these.
 	handedOver subnet.Key // what subnet.env says
-	said       string     // the last STATUS
 
 	passedOnce chan struct{} // closed after the first pass
 	once       sync.Once
@@ -165,7 +167,7 @@ func (d *daemon) hold(ctx context.Context, request subnet.Request, lease subnet.
 			return err
 		}
 		d.log.Error("Lost the lease; taking another. Docker must be restarted with the new subnet", "err", err)
-		notify(d.log, "STATUS=lost the lease on "+lease.Key().String())
+		d.tell.status("lost the lease on " + lease.Key().String())
 		request.Previous = lease.Key()
 		if lease, _, err = subnet.Acquire(ctx, d.store, request, d.log); err != nil {
 			return err
@@ -209,15 +211,12 @@ func (d *daemon) passed(p backend.Pass) error {
 		}
 		d.handedOver = lease.Key()
 		if first {
-			notify(d.log, "READY=1")
+			d.tell.ready()
 			d.ready()
 			d.log.Info("flannel is ready")
 		}
 	}
-	if status := fmt.Sprintf("STATUS=%s %s, %d peers", lease.Key(), d.cfg.Type, p.Peers); status != d.said {
-		d.said = status
-		notify(d.log, status)
-	}
+	d.tell.status(fmt.Sprintf("%s %s, %d peers", lease.Key(), d.cfg.Type, p.Peers))
 	return nil
 }
 

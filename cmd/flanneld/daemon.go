@@ -88,13 +88,14 @@ type daemon struct {
 	kernel   *kernel.Kernel
 	underlay backend.Underlay
 	view     *subnet.View
-	ready    func()
+	ready    func(bool)
 	tell     *notifier
 	log      *slog.Logger
 	moved    chan struct{} // the own lease has changed
 
 	mu       sync.Mutex
 	lease    subnet.Lease // the own one
+	lost     bool         // another host has it
 	complain complaints
 	// Only the loop's goroutine uses these.
 	handedOver subnet.Key // what subnet.env says
@@ -166,8 +167,8 @@ func (d *daemon) hold(ctx context.Context, request subnet.Request, lease subnet.
 		if !errors.Is(err, subnet.ErrLost) {
 			return err
 		}
-		d.log.Error("Lost the lease; taking another. Docker must be restarted with the new subnet", "err", err)
-		d.tell.status("lost the lease on " + lease.Key().String())
+		d.log.Error("Lease has been revoked. Taking another; Docker must be restarted with the new subnet", "err", err)
+		d.setLost()
 		request.Previous = lease.Key()
 		if lease, _, err = subnet.Acquire(ctx, d.store, request, d.log); err != nil {
 			return err
@@ -176,9 +177,30 @@ func (d *daemon) hold(ctx context.Context, request subnet.Request, lease subnet.
 	}
 }
 
+// setLost makes the host unready until there is another lease and the subnet file
+// has it.
+func (d *daemon) setLost() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.lost = true
+	d.ready(false)
+	d.tell.status("lost the lease on " + d.lease.Key().String())
+}
+
+// setReady follows a pass after which the subnet file has the lease.
+func (d *daemon) setReady(l subnet.Lease, peers int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.lost || d.lease.Key() != l.Key() {
+		return // since the pass began
+	}
+	d.ready(true)
+	d.tell.status(fmt.Sprintf("%s %s, %d peers", l.Key(), d.cfg.Type, peers))
+}
+
 func (d *daemon) setLease(l subnet.Lease) {
 	d.mu.Lock()
-	d.lease = l
+	d.lease, d.lost = l, false
 	d.mu.Unlock()
 	select {
 	case d.moved <- struct{}{}:
@@ -212,11 +234,10 @@ func (d *daemon) passed(p backend.Pass) error {
 		d.handedOver = lease.Key()
 		if first {
 			d.tell.ready()
-			d.ready()
 			d.log.Info("flannel is ready")
 		}
 	}
-	d.tell.status(fmt.Sprintf("%s %s, %d peers", lease.Key(), d.cfg.Type, p.Peers))
+	d.setReady(lease, p.Peers)
 	return nil
 }
 

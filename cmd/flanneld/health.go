@@ -16,7 +16,7 @@ import (
 // health answers /healthz and /readyz (CONTRACT 10).
 type health struct{ ready atomic.Bool }
 
-func (h *health) setReady() { h.ready.Store(true) }
+func (h *health) setReady(is bool) { h.ready.Store(is) }
 
 // shutdownTime is how long open requests may take when the daemon stops.
 const shutdownTime = 3 * time.Second

@@ -22,16 +22,32 @@ import (
 // has this number.
 const routeProtocol = 102
 
-// serve runs the daemon until ctx is done: first what only reads, then what
-// changes the machine.
+// serve runs the daemon, and beside it what tells others how it is, until ctx is
+// done or it fails.
 func serve(ctx context.Context, o options, log *slog.Logger) error {
 	tell := &notifier{log: log}
-	context.AfterFunc(ctx, tell.stopping) // at once, however long the rest takes
-	defer tell.stopping()
-	h, err := startHealth(ctx, o, log)
+	h, err := listenHealth(o, log)
 	if err != nil {
+		tell.stopping()
 		return err
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var g sync.WaitGroup
+	g.Go(func() { h.run(ctx) })
+	g.Go(func() {
+		<-ctx.Done()
+		tell.stopping() // at once, however long the rest takes
+	})
+	err = start(ctx, o, h, tell, log)
+	cancel()
+	g.Wait()
+	return err
+}
+
+// start first does what only reads, then what changes the machine, and runs until
+// ctx is done.
+func start(ctx context.Context, o options, h *health, tell *notifier, log *slog.Logger) error {
 	store, err := newStore(o, log)
 	if err != nil {
 		return err

@@ -77,6 +77,14 @@ type Kernel interface {
 	NextHops(ctx context.Context, s datapath.Scope, dsts []netip.Addr) ([]datapath.NextHop, error)
 }
 
+// WarnUnknown warns of names in the "Backend" object that are no options of a
+// backend of the type.
+func WarnUnknown(log *slog.Logger, typ string, unknown []string) {
+	for _, u := range unknown {
+		log.Warn("Ignoring an unknown option of the " + typ + " backend: " + u)
+	}
+}
+
 // State keeps small files over a reboot.
 type State interface {
 	// Load returns the named file's content, or an error that is

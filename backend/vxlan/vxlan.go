@@ -25,6 +25,9 @@ const (
 	defaultVNI  = 1
 	maxVNI      = 1<<24 - 1
 	defaultPort = 8472 // the Linux kernel's, older than the 4789 of RFC 7348
+
+	minMTU = 1280 // bytes: IPv6 needs as much (RFC 8200)
+	maxMTU = 65535
 )
 
 // Options are the configuration's "Backend" object.
@@ -49,22 +52,34 @@ type Backend struct {
 	reconciler datapath.Reconciler
 }
 
-// New reads the options and returns the backend.
-func New(p backend.Params) (*Backend, error) {
-	o := Options{VNI: defaultVNI}
-	unknown, err := subnet.DecodeBackend(p.Config, &o)
-	if err != nil {
-		return nil, err
-	}
-	for _, u := range unknown {
-		p.Log.Warn("Ignoring an unknown option of the vxlan backend: " + u)
+// ParseOptions reads the configuration's "Backend" object, and returns the names
+// in it that are no options. An error is a *subnet.ConfigError with the position
+// within the object.
+func ParseOptions(raw json.RawMessage) (o Options, unknown []string, err error) {
+	o.VNI = defaultVNI
+	if unknown, err = subnet.DecodeBackend(raw, &o); err != nil {
+		return o, unknown, err
 	}
 	switch {
 	case o.VNI > maxVNI:
-		return nil, fmt.Errorf("Backend VNI %d is larger than %d, which is the most that 24 bits hold", o.VNI, maxVNI)
-	case o.MTU != 0 && (o.MTU < 1280 || o.MTU > 65535):
-		return nil, fmt.Errorf("Backend MTU %d is not between 1280 and 65535", o.MTU)
+		err = subnet.OptionError(raw, "VNI", fmt.Sprintf("Backend option VNI %d does not fit 24 bits", o.VNI),
+			fmt.Sprintf("write a number from 0 to %d", maxVNI))
+	case o.MTU != 0 && (o.MTU < minMTU || o.MTU > maxMTU):
+		err = subnet.OptionError(raw, "MTU", fmt.Sprintf("Backend option MTU %d is out of range", o.MTU),
+			fmt.Sprintf("write a number from %d to %d, or leave it out to use the interface's", minMTU, maxMTU))
 	}
+	return o, unknown, err
+}
+
+// New reads the options and returns the backend.
+func New(p backend.Params) (*Backend, error) {
+	o, unknown, err := ParseOptions(p.Config)
+	if err != nil {
+		return nil, err
+	}
+	backend.WarnUnknown(p.Log, Type, unknown)
+	p.Log.Info(fmt.Sprintf("VXLAN config: VNI=%d Port=%d GBP=%t Learning=%t DirectRouting=%t",
+		o.VNI, o.Port, o.GBP, o.Learning, o.DirectRouting)) // as written: original daemons print Port=0
 	if o.Port == 0 {
 		o.Port = defaultPort
 	}
@@ -76,8 +91,6 @@ func New(p backend.Params) (*Backend, error) {
 	if o.MTU == 0 || o.MTU > p.Underlay.MTU {
 		o.MTU = p.Underlay.MTU
 	}
-	p.Log.Info(fmt.Sprintf("VXLAN config: VNI=%d Port=%d GBP=%t Learning=%t DirectRouting=%t",
-		o.VNI, o.Port, o.GBP, o.Learning, o.DirectRouting))
 	b := &Backend{
 		opts: o, underlay: p.Underlay, scope: p.Scope, kernel: p.Kernel,
 		macs: make(map[string]datapath.MAC), state: p.State, log: p.Log,

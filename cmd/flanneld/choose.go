@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"log/slog"
 
@@ -14,20 +15,37 @@ import (
 
 type newBackend func(backend.Params) (backend.Backend, error)
 
-// chooseBackend returns what makes the backend of a type.
-func chooseBackend(typ string) (newBackend, error) {
-	switch typ {
+// chooseBackend returns what makes the configuration's backend. It is a
+// *subnet.ConfigError if there is none of its type, or if its options are not
+// ones that it can work with.
+func chooseBackend(cfg subnet.Config) (newBackend, error) {
+	var check func(json.RawMessage) error
+	var choice newBackend
+	switch cfg.Type {
 	case vxlan.Type:
-		return func(p backend.Params) (backend.Backend, error) { return vxlan.New(p) }, nil
+		check = func(raw json.RawMessage) error { _, _, err := vxlan.ParseOptions(raw); return err }
+		choice = func(p backend.Params) (backend.Backend, error) { return vxlan.New(p) }
 	case hostgw.Type:
-		return func(p backend.Params) (backend.Backend, error) { return hostgw.New(p) }, nil
+		check = func(raw json.RawMessage) error { _, err := hostgw.ParseOptions(raw); return err }
+		choice = func(p backend.Params) (backend.Backend, error) { return hostgw.New(p) }
 	case alloc.Type:
-		return func(p backend.Params) (backend.Backend, error) { return alloc.New(p) }, nil
+		check = func(raw json.RawMessage) error { _, err := alloc.ParseOptions(raw); return err }
+		choice = func(p backend.Params) (backend.Backend, error) { return alloc.New(p) }
+	default:
+		return nil, cfg.Locate(noBackend(cfg))
 	}
-	if typ == subnet.DefaultBackend {
-		return nil, fmt.Errorf(`the backend "udp", which is the default without a Backend, is not in this release yet: write "Backend":{"Type":"vxlan"} into the configuration`)
+	if err := check(cfg.Backend); err != nil {
+		return nil, cfg.Locate(err)
 	}
-	return nil, fmt.Errorf(`unknown backend type: %s (there are "vxlan", "host-gw" and "alloc")`, typ)
+	return choice, nil
+}
+
+func noBackend(cfg subnet.Config) error {
+	if cfg.Type == subnet.DefaultBackend {
+		return subnet.OptionError(cfg.Backend, "Type", `the backend "udp", which is the default without a Backend, is not in this release yet`,
+			`write "Backend":{"Type":"vxlan"} into the configuration`)
+	}
+	return subnet.OptionError(cfg.Backend, "Type", "unknown backend type: "+cfg.Type, `there are "vxlan", "host-gw" and "alloc"`)
 }
 
 // newStore makes the store that the flags name.

@@ -24,7 +24,7 @@ func awaitConfig(ctx context.Context, store subnet.Store, log *slog.Logger) (sub
 			var cfg subnet.Config
 			var warnings []string
 			if cfg, warnings, err = subnet.ParseConfig(doc.Raw); err == nil {
-				_, err = chooseBackend(cfg.Type)
+				_, err = chooseBackend(cfg)
 			}
 			if err == nil {
 				for _, w := range warnings {
@@ -70,10 +70,12 @@ func watchConfig(ctx context.Context, store subnet.Store, running subnet.Config,
 			_ = pause.Wait(ctx) // whoever follows the leases logs that etcd is away
 			continue
 		default:
-			if cfg, _, err := subnet.ParseConfig(doc.Raw); err != nil {
+			cfg, _, err := subnet.ParseConfig(doc.Raw)
+			if err == nil {
+				_, err = chooseBackend(cfg)
+			}
+			if text = subnet.Diff(running, cfg); err != nil {
 				text = err.Error()
-			} else {
-				text = subnet.Diff(running, cfg)
 			}
 		}
 		pause.Reset()

@@ -23,14 +23,32 @@ import (
 // has this number.
 const routeProtocol = 102
 
-// serve runs the daemon until ctx is done: first what only reads, then what
-// changes the machine.
+// serve runs the daemon, and beside it what tells others how it is, until ctx is
+// done or it fails.
 func serve(ctx context.Context, o options, log *slog.Logger) error {
-	defer notify(log, "STOPPING=1")
-	h, err := startHealth(ctx, o, log)
+	tell := &notifier{log: log}
+	h, err := listenHealth(o, log)
 	if err != nil {
+		tell.stopping()
 		return err
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var g sync.WaitGroup
+	g.Go(func() { h.run(ctx) })
+	g.Go(func() {
+		<-ctx.Done()
+		tell.stopping() // at once, however long the rest takes
+	})
+	err = start(ctx, o, h, tell, log)
+	cancel()
+	g.Wait()
+	return err
+}
+
+// start first does what only reads, then what changes the machine, and runs until
+// ctx is done.
+func start(ctx context.Context, o options, h *health, tell *notifier, log *slog.Logger) error {
 	store, err := newStore(o, log)
 	if err != nil {
 		return err
@@ -38,7 +56,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) error {
 	ahead := subnet.ListAhead(ctx, store)
 	previous := readSubnetEnv(o.SubnetFile, log)
 	log.Info("Created subnet manager: Etcd Local Manager with Previous Subnet: " + previous.subnetOrNone())
-	notify(log, "STATUS=waiting for the network configuration")
+	tell.status("waiting for the network configuration")
 	cfg, rev, err := awaitConfig(ctx, store, log)
 	if err != nil {
 		return err
@@ -64,7 +82,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) error {
 		Networks: networks(cfg, previous),
 		Protocol: routeProtocol,
 	}
-	newBackend, err := chooseBackend(cfg.Type)
+	newBackend, err := chooseBackend(cfg)
 	if err != nil {
 		return err
 	}
@@ -74,8 +92,9 @@ func serve(ctx context.Context, o options, log *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("Error fetching backend: %w", err)
 	}
-	d := &daemon{opts: o, cfg: cfg, rev: rev, store: store, backend: be, scope: scope, kernel: kern, underlay: underlay, local: local, external: underlayCheck{underlay: underlay, log: log},
-		view: subnet.NewView(), ready: h.setReady, log: log, moved: make(chan struct{}, 1),
+	d := &daemon{opts: o, cfg: cfg, rev: rev, store: store, backend: be, scope: scope, kernel: kern, underlay: underlay,
+		local: local, external: underlayCheck{underlay: underlay, log: log},
+		view: subnet.NewView(), ready: h.setReady, tell: tell, log: log, moved: make(chan struct{}, 1),
 		passedOnce: make(chan struct{})}
 	return d.run(ctx, ahead, previous)
 }
@@ -92,17 +111,17 @@ type daemon struct {
 	underlay backend.Underlay
 	local    []netip.Prefix // subnets that this host itself is in
 	view     *subnet.View
-	ready    func()
+	ready    func(bool)
+	tell     *notifier
 	log      *slog.Logger
 	moved    chan struct{} // the own lease has changed
 
-	mu        sync.Mutex
-	lease     subnet.Lease // the own one
-	rebinding bool         // the own one is lost and another being taken
-	complain  complaints
+	mu       sync.Mutex
+	lease    subnet.Lease // the own one
+	lost     bool         // another host has it, and another one is being taken
+	complain complaints
 	// Only the loop's goroutine uses these.
 	handedOver subnet.Key // what subnet.env says
-	said       string     // the last STATUS
 	external   underlayCheck
 
 	passedOnce chan struct{} // closed after the first pass
@@ -172,11 +191,8 @@ func (d *daemon) hold(ctx context.Context, request subnet.Request, lease subnet.
 		if !errors.Is(err, subnet.ErrLost) {
 			return err
 		}
-		d.log.Error("Lost the lease; taking another. Docker must be restarted with the new subnet", "err", err)
-		notify(d.log, "STATUS=lost the lease on "+lease.Key().String())
-		d.mu.Lock()
-		d.rebinding = true
-		d.mu.Unlock()
+		d.log.Error("Lease has been revoked. Taking another; Docker must be restarted with the new subnet", "err", err)
+		d.setLost()
 		request.Previous = lease.Key()
 		if lease, _, err = subnet.Acquire(ctx, d.store, request, d.log); err != nil {
 			return err
@@ -185,9 +201,30 @@ func (d *daemon) hold(ctx context.Context, request subnet.Request, lease subnet.
 	}
 }
 
+// setLost makes the host unready until there is another lease and the subnet file
+// has it.
+func (d *daemon) setLost() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.lost = true
+	d.ready(false)
+	d.tell.status("lost the lease on " + d.lease.Key().String())
+}
+
+// setReady follows a pass after which the subnet file has the lease.
+func (d *daemon) setReady(l subnet.Lease, peers int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.lost || d.lease.Key() != l.Key() {
+		return // since the pass began
+	}
+	d.ready(true)
+	d.tell.status(fmt.Sprintf("%s %s, %d peers", l.Key(), d.cfg.Type, peers))
+}
+
 func (d *daemon) setLease(l subnet.Lease) {
 	d.mu.Lock()
-	d.lease, d.rebinding = l, false
+	d.lease, d.lost = l, false
 	d.mu.Unlock()
 	select {
 	case d.moved <- struct{}{}:
@@ -203,10 +240,10 @@ func (d *daemon) ownLease() subnet.Lease {
 
 func (d *daemon) planes() []backend.Plane {
 	d.mu.Lock()
-	own, rebinding := d.lease, d.rebinding
+	own, lost := d.lease, d.lost
 	d.mu.Unlock()
 	leases := d.view.Leases()
-	if rebinding { // the one that is being taken may be there already
+	if lost { // the one that is being taken may be there already
 		leases = slices.DeleteFunc(leases, func(l subnet.Lease) bool {
 			return l.Key() != own.Key() && l.V4.PublicIP == own.V4.PublicIP
 		})
@@ -230,15 +267,11 @@ func (d *daemon) passed(p backend.Pass) error {
 		}
 		d.handedOver = lease.Key()
 		if first {
-			notify(d.log, "READY=1")
-			d.ready()
+			d.tell.ready()
 			d.log.Info("flannel is ready")
 		}
 	}
-	if status := fmt.Sprintf("STATUS=%s %s, %d peers", lease.Key(), d.cfg.Type, p.Peers); status != d.said {
-		d.said = status
-		notify(d.log, status)
-	}
+	d.setReady(lease, p.Peers)
 	return nil
 }
 

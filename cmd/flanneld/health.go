@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -14,16 +13,20 @@ import (
 )
 
 // health answers /healthz and /readyz (CONTRACT 10).
-type health struct{ ready atomic.Bool }
+type health struct {
+	ready    atomic.Bool
+	listener net.Listener // nil: nobody asked for it
+	log      *slog.Logger
+}
 
-func (h *health) setReady() { h.ready.Store(true) }
+func (h *health) setReady(is bool) { h.ready.Store(is) }
 
 // shutdownTime is how long open requests may take when the daemon stops.
 const shutdownTime = 3 * time.Second
 
-// startHealth listens if a port was asked for. A busy port is an error.
-func startHealth(ctx context.Context, o options, log *slog.Logger) (*health, error) {
-	h := new(health)
+// listenHealth listens if a port was asked for. A busy port is an error.
+func listenHealth(o options, log *slog.Logger) (*health, error) {
+	h := &health{log: log}
 	if o.HealthzPort == 0 {
 		return h, nil
 	}
@@ -32,19 +35,32 @@ func startHealth(ctx context.Context, o options, log *slog.Logger) (*health, err
 	if err != nil {
 		return nil, fmt.Errorf("Start healthz server error: %w (choose another --healthz-port)", err)
 	}
-	s := &http.Server{Handler: h.handler(), ReadHeaderTimeout: shutdownTime}
-	context.AfterFunc(ctx, func() {
-		ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
-		defer cancel()
-		_ = s.Shutdown(ctx)
-	})
-	go func() {
-		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			log.Error("The healthz server has ended", "err", err)
-		}
-	}()
+	h.listener = l
 	log.Info("Start healthz server on " + at.String())
 	return h, nil
+}
+
+// run answers until ctx is done, and then for as long as requests are open, but
+// no longer than shutdownTime.
+func (h *health) run(ctx context.Context) {
+	if h.listener == nil {
+		return
+	}
+	s := &http.Server{Handler: h.handler(), ReadHeaderTimeout: shutdownTime}
+	ended := make(chan error, 1)
+	go func() { ended <- s.Serve(h.listener) }()
+	select {
+	case err := <-ended:
+		h.log.Error("The healthz server has ended", "err", err)
+		return
+	case <-ctx.Done():
+	}
+	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
+	defer cancel()
+	if s.Shutdown(bound) != nil {
+		_ = s.Close()
+	}
+	<-ended
 }
 
 func (h *health) handler() http.Handler {

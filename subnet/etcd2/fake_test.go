@@ -149,8 +149,11 @@ func together(calls map[string]func(context.Context) error, f func(name string, 
 	wg.Wait()
 }
 
-// watch returns up to n events and the error that ended them.
+// watch returns up to n events and the error that ended them. One that should
+// have ended does.
 func watch(ctx context.Context, s *Store, after subnet.Revision, n int) ([]subnet.Event, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
 	var got []subnet.Event
 	for e, err := range s.Watch(ctx, after) {
 		if err != nil {

@@ -211,23 +211,29 @@ func TestWatchThroughAProxyThatHoldsTheHeader(t *testing.T) {
 	h := &holder{event: make(chan string)}
 	h.index.Store(8)
 	f := serve(t, h.answer)
-	s := f.store(t)
-	time.AfterFunc(4*hasty().header, func() {
+	times := hasty()
+	times.poll = time.Minute
+	s := newTestStore(t, Options{Endpoints: []string{f.URL}, Prefix: "/net"}, times)
+	after := 5 * times.header
+	timer := time.AfterFunc(after, func() {
 		h.index.Store(9)
-		h.event <- event9
+		select {
+		case h.event <- event9:
+		case <-t.Context().Done():
+		}
 	})
+	defer timer.Stop()
 	start := time.Now()
 	e, err := watch(t.Context(), s, 8, 1)
 	if err != nil || len(e) != 1 {
 		t.Errorf("Watch yields %v, %v; want the event", e, err)
 	}
-	if d := time.Since(start) - 4*hasty().header; d > 200*time.Millisecond {
+	if d := time.Since(start) - after; d > 200*time.Millisecond {
 		t.Errorf("the event is seen after %v", d)
 	}
-	if n := f.waits.Load(); n > 4 { // two that are given up too early, and polls
-		t.Errorf("%d waits", n)
+	if n := f.waits.Load(); n != 3 {
+		t.Errorf("%d waits, want two that are given up and one that is not", n)
 	}
-	s.transport.CloseIdleConnections()
 	noConns(t, f)
 }
 

@@ -68,9 +68,13 @@ func TestWritesWhoseAnswerIsLostAreSettled(t *testing.T) {
 	if got, _, err := s.Leases(t.Context()); err != nil || len(got) != 1 || got[0] != l {
 		t.Errorf("Leases = %+v, %v; want %+v", got, err, l)
 	}
-	// A value that is ours and no newer is no success.
 	if _, err := s.Renew(t.Context(), old, time.Hour); !errors.Is(err, subnet.ErrLost) {
 		t.Errorf("Renew of what was: %v, want ErrLost", err)
+	}
+	// Our value as it was before we wrote it, as after a restore, is no success.
+	l.Rev += 1000
+	if _, err := s.Renew(t.Context(), l, time.Hour); !errors.Is(err, subnet.ErrLost) {
+		t.Errorf("Renew of what was restored: %v, want ErrLost", err)
 	}
 }
 

@@ -38,8 +38,8 @@ func lossy(t *testing.T, etcd string, n *atomic.Int32) string {
 }
 
 func TestWritesWhoseAnswerIsLostAreSettled(t *testing.T) {
+	t.Parallel()
 	url := etcdproc.Start(t)
-	noLeaks(t)
 	var lose atomic.Int32
 	// The client tries a renewal at the second one by itself.
 	endpoints := []string{lossy(t, url, &lose), lossy(t, url, &lose)}
@@ -79,7 +79,7 @@ func TestWritesWhoseAnswerIsLostAreSettled(t *testing.T) {
 }
 
 func TestARefusedWriteThatCannotBeReadBackIsAFailure(t *testing.T) {
-	noLeaks(t)
+	t.Parallel()
 	for name, refusal := range map[string]string{
 		"Create": `{"errorCode":105,"message":"Key already exists","cause":"/net/subnets/10.5.1.0-24","index":6}`,
 		"Renew":  `{"errorCode":101,"message":"Compare failed","cause":"[5 != 6]","index":6}`,
@@ -96,6 +96,7 @@ func TestARefusedWriteThatCannotBeReadBackIsAFailure(t *testing.T) {
 }
 
 func TestTTLsAreWholeSecondsAndNeverZero(t *testing.T) {
+	t.Parallel()
 	for ttl, want := range map[time.Duration]time.Duration{
 		0: 0, -time.Hour: 0, time.Millisecond: time.Second, 1600 * time.Millisecond: 2 * time.Second,
 		subnet.DefaultTTL: subnet.DefaultTTL,

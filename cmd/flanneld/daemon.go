@@ -81,6 +81,12 @@ func start(ctx context.Context, o options, h *health, tell *notifier, log *slog.
 	if err != nil {
 		return err
 	}
+	if changesNetwork(cfg.Type) {
+		// Before the lease: nobody could use it.
+		if err := checkPrivilege(); err != nil {
+			return fmt.Errorf("Error registering network: %w", err)
+		}
+	}
 	be, err := newBackend(backend.Params{
 		Config: cfg.Backend, Underlay: underlay, Scope: scope, Kernel: kern, State: state, Log: log,
 	})

@@ -87,13 +87,14 @@ func start(ctx context.Context, o options, h *health, tell *notifier, log *slog.
 			return fmt.Errorf("Error registering network: %w", err)
 		}
 	}
+	ledger := &backend.Ledger{Kernel: kern}
 	be, err := newBackend(backend.Params{
-		Config: cfg.Backend, Underlay: underlay, Scope: scope, Kernel: kern, State: state, Log: log,
+		Config: cfg.Backend, Underlay: underlay, Scope: scope, Kernel: ledger, State: state, Log: log,
 	})
 	if err != nil {
 		return fmt.Errorf("Error fetching backend: %w", err)
 	}
-	d := &daemon{opts: o, cfg: cfg, rev: rev, store: store, backend: be, scope: scope, kernel: kern, underlay: underlay,
+	d := &daemon{opts: o, cfg: cfg, rev: rev, store: store, backend: be, scope: scope, kernel: kern, ledger: ledger, underlay: underlay,
 		view: subnet.NewView(), ready: h.setReady, tell: tell, log: log, moved: make(chan struct{}, 1),
 		passedOnce: make(chan struct{})}
 	return d.run(ctx, ahead, previous)
@@ -108,6 +109,7 @@ type daemon struct {
 	backend  backend.Backend
 	scope    datapath.Scope
 	kernel   *kernel.Kernel
+	ledger   *backend.Ledger // the kernel as the backend sees it
 	underlay backend.Underlay
 	view     *subnet.View
 	ready    func(bool)
@@ -143,7 +145,7 @@ func (d *daemon) run(ctx context.Context, ahead subnet.Store, previous subnetEnv
 	noticed := make(chan struct{}, 1)
 	changed := merge(ctx, g, d.view.Subscribe(), d.moved)
 	loop := backend.Loop{Backend: d.backend, Planes: d.planes, Changed: changed, Noticed: noticed,
-		Resync: d.opts.Resync, Done: d.passed, Log: d.log}
+		Resync: d.opts.Resync, Done: d.passed, Ledger: d.ledger, Log: d.log}
 	g.Go(func() error { return loop.Run(ctx) })
 	g.Go(func() error {
 		// The first pass makes thousands of changes: nobody needs to hear of them.

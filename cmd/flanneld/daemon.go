@@ -141,6 +141,7 @@ func (d *daemon) run(ctx context.Context, ahead subnet.Store, previous subnetEnv
 	d.view.Reset(seen)
 	d.setLease(lease)
 
+	d.log.Info("Running backend.")
 	g, ctx := errgroup.WithContext(ctx)
 	noticed := make(chan struct{}, 1)
 	changed := merge(ctx, g, d.view.Subscribe(), d.moved)

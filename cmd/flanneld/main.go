@@ -71,6 +71,7 @@ func run(ctx context.Context, args, environ []string, stderr io.Writer) error {
 	for _, w := range warnings {
 		log.Warn(w)
 	}
+	log.Info("Installing signal handlers")
 	err = serve(ctx, o, log)
 	if err == nil || ctx.Err() != nil {
 		log.Info("Exiting cleanly...")

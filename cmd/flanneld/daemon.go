@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -13,7 +12,6 @@ import (
 	"flanneld/backend"
 	"flanneld/pkg/datapath"
 	"flanneld/pkg/datapath/kernel"
-	"flanneld/pkg/netif"
 	"flanneld/pkg/statedir"
 	"flanneld/subnet"
 )
@@ -72,7 +70,7 @@ func start(ctx context.Context, o options, h *health, tell *notifier, log *slog.
 	}
 	kern := kernel.New(log)
 	scope := datapath.Scope{
-		Owner:    "flanneld " + o.EtcdPrefix,
+		Owner:    aliasPrefix + o.EtcdPrefix,
 		Links:    leftovers(previous, log),
 		Networks: networks(cfg, previous),
 		Protocol: routeProtocol,
@@ -285,30 +283,4 @@ func merge(ctx context.Context, g *errgroup.Group, from ...<-chan struct{}) <-ch
 		})
 	}
 	return into
-}
-
-// findUnderlay chooses the external interface and the addresses to publish.
-func findUnderlay(o options, cfg subnet.Config, log *slog.Logger) (backend.Underlay, error) {
-	i, err := netif.Find(netif.Query{
-		Names: o.Iface, Regexps: o.IfaceRegex, CanReach: o.IfaceCanReach,
-		PublicIP: o.PublicIP, PublicIPv6: o.PublicIPv6, V6: cfg.V6.Enabled(),
-	}, log)
-	if err != nil {
-		return backend.Underlay{}, err
-	}
-	u := backend.Underlay{Name: i.Name, Index: i.Index, MTU: i.MTU, V4: i.V4, V6: i.V6,
-		PublicV4: published(o.PublicIP, i.V4, log)}
-	if cfg.V6.Enabled() {
-		u.PublicV6 = published(o.PublicIPv6, i.V6, log)
-	}
-	return u, nil
-}
-
-func published(asked, own netip.Addr, log *slog.Logger) netip.Addr {
-	if asked.IsValid() {
-		log.Info(fmt.Sprintf("Using %s as external address", asked))
-		return asked
-	}
-	log.Info(fmt.Sprintf("Defaulting external address to interface address (%s)", own))
-	return own
 }

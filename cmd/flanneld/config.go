@@ -46,7 +46,15 @@ func awaitConfig(ctx context.Context, store subnet.Store, log *slog.Logger) (sub
 			doc, err = store.Config(ctx)
 			continue
 		}
-		next, failed := store.AwaitConfig(ctx, doc.Rev)
+		// A store may be silent for longer than the reason is to be repeated.
+		bound, cancel := context.WithTimeout(ctx, repeatAfter)
+		next, failed := store.AwaitConfig(bound, doc.Rev)
+		silent := bound.Err() != nil && ctx.Err() == nil
+		cancel()
+		if silent {
+			doc, err = store.Config(ctx)
+			continue
+		}
 		if failed != nil && !errors.Is(failed, subnet.ErrNoConfig) {
 			doc, err = subnet.Document{}, failed
 			continue

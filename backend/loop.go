@@ -96,7 +96,11 @@ func (l *Loop) pass(ctx context.Context, planes []Plane) (Pass, []subnet.Claim) 
 	for _, o := range out {
 		skipped[o] = true
 	}
-	var all []subnet.Claim
+	total := 0
+	for _, plane := range planes {
+		total += len(plane.Peers)
+	}
+	all := make([]subnet.Claim, 0, total)
 	for _, plane := range planes {
 		n := len(all)
 		for _, peer := range plane.Peers {

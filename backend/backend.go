@@ -35,6 +35,13 @@ type Backend interface {
 	Run(ctx context.Context) error
 }
 
+// Skipper is a Backend that may be unable to forward to some peers, whatever the
+// kernel does.
+type Skipper interface {
+	// Skipped returns the subnets of peers that the last Set left out.
+	Skipped() []netip.Prefix
+}
+
 // Plane is one address family of the overlay as this host sees it.
 type Plane struct {
 	Network netip.Prefix   // the whole overlay

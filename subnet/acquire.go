@@ -163,14 +163,16 @@ func (a *acquirer) junk() []Key {
 type step struct {
 	do    action
 	lease Lease // to write or, if do is drop, to delete
+	was   Lease // what adopt writes over
 	taken Lease // who has the previous subnet; zero if nobody has
+	stuck Lease // our reservation that the configuration does not allow; zero if there is none
 }
 
 type action int
 
 const (
 	adopt  action = iota + 1 // write our value over our own key
-	drop                     // delete our own key: the configuration has changed
+	drop                     // delete our own lease: the configuration has changed
 	reuse                    // create the previous subnet's key
 	create                   // create a random one
 )
@@ -178,13 +180,19 @@ const (
 // decide chooses the next step from all leases and the keys that are taken by
 // what is no lease. It returns ErrFull if there is nothing to choose from. A nil
 // rnd is the shared source.
+//
+// A reservation is never deleted: an operator made it, and no host can make it
+// again.
 func decide(leases []Lease, junk []Key, r Request, rnd *rand.Rand) (step, error) {
+	var s step
 	var ours, unfit []Lease
 	for _, l := range leases {
 		switch {
 		case l.V4.PublicIP != r.Lease.V4.PublicIP:
 		case r.fits(l.Key()):
 			ours = append(ours, l)
+		case l.Reserved():
+			s.stuck = l
 		default:
 			unfit = append(unfit, l)
 		}
@@ -194,19 +202,19 @@ func decide(leases []Lease, junk []Key, r Request, rnd *rand.Rand) (step, error)
 		if i := slices.IndexFunc(ours, func(o Lease) bool { return o.Key() == r.Previous }); i >= 0 {
 			l = ours[i]
 		}
-		adopted := r.at(l.Key())
-		adopted.Rev, adopted.Expires = l.Rev, l.Expires
-		return step{do: adopt, lease: adopted}, nil
+		s.do, s.was, s.lease = adopt, l, r.at(l.Key())
+		s.lease.Rev, s.lease.Expires = l.Rev, l.Expires
+		return s, nil
 	}
 	if len(unfit) > 0 {
-		return step{do: drop, lease: unfit[0]}, nil
+		s.do, s.lease = drop, unfit[0]
+		return s, nil
 	}
 	for _, k := range junk {
 		var l Lease
 		l.V4.Subnet, l.V6.Subnet = k.V4, k.V6
 		leases = append(slices.Clip(leases), l)
 	}
-	var s step
 	taken4, taken6 := make([]netip.Prefix, len(leases)), make([]netip.Prefix, len(leases))
 	for i, l := range leases {
 		taken4[i], taken6[i] = l.V4.Subnet, l.V6.Subnet
@@ -215,7 +223,8 @@ func decide(leases []Lease, junk []Key, r Request, rnd *rand.Rand) (step, error)
 		}
 	}
 	if s.taken.Key() == (Key{}) && r.fits(r.Previous) {
-		return step{do: reuse, lease: r.at(r.Previous)}, nil
+		s.do, s.lease = reuse, r.at(r.Previous)
+		return s, nil
 	}
 	taken4, taken6 = append(taken4, r.Avoid...), append(taken6, r.Avoid...)
 	var k Key
@@ -249,42 +258,4 @@ func (r Request) at(k Key) Lease {
 	l := r.Lease
 	l.V4.Subnet, l.V6.Subnet = k.V4, k.V6
 	return l
-}
-
-// say logs what is about to be done, in the original's words (CONTRACT 7.2),
-// unless it is what was tried last time.
-func (a *acquirer) say(s step) {
-	same := s.do == a.last.do && (s.do == create || s.lease.Key() == a.last.lease.Key())
-	if a.last = s; same {
-		return
-	}
-	ip := a.Lease.V4.PublicIP
-	switch s.do {
-	case adopt:
-		a.log.Info(fmt.Sprintf("Found lease (%s) for current IP (%s), reusing", s.lease.Key(), ip))
-	case drop:
-		a.log.Info(fmt.Sprintf("Found lease (%s) for current IP (%s) but not compatible with current config, deleting", s.lease.Key(), ip))
-	case reuse:
-		a.log.Info(fmt.Sprintf("Found previously leased subnet (%s), reusing", s.lease.Key()))
-	case create:
-		switch {
-		case s.taken.Key() != (Key{}):
-			a.log.Warn(fmt.Sprintf("Previously leased subnet (%s) is leased to another host, taking another", a.Previous),
-				"by", s.taken.V4.PublicIP, "subnet", s.taken.Key())
-		case a.Previous != (Key{}):
-			a.log.Error(fmt.Sprintf("Previously leased subnet (%s) not compatible with the Etcd network config, ignoring", a.Previous))
-		}
-		for _, f := range []Range{a.Config.V4, a.Config.V6} {
-			if f.Enabled() {
-				a.log.Info(fmt.Sprintf("Picking subnet in range %s ... %s", f.Min, f.Max))
-			}
-		}
-	}
-}
-
-func orNone(p netip.Prefix) string {
-	if !p.IsValid() {
-		return "<nil>"
-	}
-	return p.String()
 }

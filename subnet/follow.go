@@ -3,7 +3,9 @@ package subnet
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"runtime"
 	"time"
 
 	"flanneld/pkg/backoff"
@@ -48,7 +50,7 @@ func Follow(ctx context.Context, store Store, v *View, from Revision, log *slog.
 		}
 		if errors.Is(err, ErrCompacted) && lasted >= time.Second {
 			// A busy store does this at any time, and the answer is there at once.
-			log.Info("Watch of subnet leases failed because etcd index outside history window; listing again")
+			log.Info(fmt.Sprintf("Watch of subnet leases failed because %v; listing again", err))
 			err = nil
 		}
 		for ctx.Err() == nil {
@@ -97,6 +99,7 @@ type trouble struct {
 	told  bool      // this one was logged
 }
 
+// failed logs with its caller as the place.
 func (t *trouble) failed(msg string, args ...any) {
 	now := time.Now()
 	if t.since.IsZero() {
@@ -105,7 +108,19 @@ func (t *trouble) failed(msg string, args ...any) {
 	lasts := now.Sub(t.since)
 	if t.said.IsZero() || now.Sub(t.said) >= reminder || !t.told && lasts >= settled {
 		t.said, t.told = now, true
-		t.log.Error(msg, append(args, "for", lasts.Round(time.Second))...)
+		t.error(now, msg, append(args, "for", lasts.Round(time.Second)))
+	}
+}
+
+// error is called by failed alone.
+func (t *trouble) error(now time.Time, msg string, args []any) {
+	var caller [1]uintptr
+	runtime.Callers(3, caller[:]) // not Callers, nor this method, nor failed
+	r := slog.NewRecord(now, slog.LevelError, msg, caller[0])
+	r.Add(args...)
+	ctx := context.Background()
+	if h := t.log.Handler(); h.Enabled(ctx, r.Level) {
+		_ = h.Handle(ctx, r)
 	}
 }
 

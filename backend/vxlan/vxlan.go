@@ -9,6 +9,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net/netip"
+	"slices"
 
 	"flanneld/backend"
 	"flanneld/pkg/datapath"
@@ -25,6 +27,8 @@ const (
 	defaultVNI  = 1
 	maxVNI      = 1<<24 - 1
 	defaultPort = 8472 // the Linux kernel's, older than the 4789 of RFC 7348
+
+	mostWarnings = 20 // about peers, after one Set
 
 	minMTU = 1280 // bytes: IPv6 needs as much (RFC 8200)
 	maxMTU = 65535
@@ -50,6 +54,7 @@ type Backend struct {
 	state      backend.State
 	log        *slog.Logger
 	reconciler datapath.Reconciler
+	skipped    []skip // by the last Set
 }
 
 // ParseOptions reads the configuration's "Backend" object, and returns the names
@@ -141,11 +146,35 @@ func (b *Backend) Set(ctx context.Context, planes []backend.Plane) error {
 		return err
 	}
 	want, skipped := b.plan(planes, direct)
-	for _, s := range skipped {
-		b.log.Debug("Ignoring a peer's claim", "subnet", s.subnet, "reason", s.reason)
-	}
+	b.warn(skipped)
 	_, err = b.reconciler.Apply(ctx, want)
 	return err
+}
+
+// warn says which peers are left out, and why, unless it was so in the last Set.
+func (b *Backend) warn(skipped []skip) {
+	before := make(map[netip.Prefix]string, len(b.skipped))
+	for _, s := range b.skipped {
+		before[s.subnet] = s.reason.Error()
+	}
+	b.skipped = skipped
+	fresh := slices.DeleteFunc(slices.Clone(skipped), func(s skip) bool { return before[s.subnet] == s.reason.Error() })
+	for i, s := range fresh {
+		if i == mostWarnings {
+			b.log.Warn("Ignoring more peers", "count", len(fresh)-i)
+			return
+		}
+		b.log.Warn("Ignoring a peer: it cannot be forwarded to", "subnet", s.subnet, "reason", s.reason)
+	}
+}
+
+// Skipped implements backend.Skipper.
+func (b *Backend) Skipped() []netip.Prefix {
+	all := make([]netip.Prefix, len(b.skipped))
+	for i, s := range b.skipped {
+		all[i] = s.subnet
+	}
+	return all
 }
 
 // Run implements backend.Backend.

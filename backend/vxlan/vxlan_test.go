@@ -143,8 +143,25 @@ func TestSetSaysWhyAPeerIsLeftOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	peer := backendtest.Peer
-	if err := b.Set(t.Context(), backendtest.IPv4(peer(2), data(peer(3), own.Data), data(peer(4), peer(2).Data), data(peer(5), ``))); err != nil {
-		t.Fatal(err)
+	set := func(planes []backend.Plane) {
+		t.Helper()
+		if err := b.Set(t.Context(), planes); err != nil {
+			t.Fatal(err)
+		}
+	}
+	planes := backendtest.IPv4(peer(2), data(peer(3), own.Data), data(peer(4), peer(2).Data), data(peer(5), ``))
+	set(planes)
+	set(planes) // nothing new
+	if n := strings.Count(h.Log.String(), "level=WARN"); n != 3 {
+		t.Errorf("%d warnings, want one for each of the 3: %s", n, &h.Log)
+	}
+	skipped := []netip.Prefix{peer(3).Subnet, peer(4).Subnet, peer(5).Subnet}
+	if d := cmp.Diff(skipped, b.(backend.Skipper).Skipped(), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); d != "" {
+		t.Errorf("skipped (-want +got):\n%s", d)
+	}
+	set(backendtest.IPv4(data(peer(3), own.Data), data(peer(5), own.Data)))
+	if n := strings.Count(h.Log.String(), "level=WARN"); n != 4 {
+		t.Errorf("%d warnings, want one more for the new reason: %s", n, &h.Log)
 	}
 	for _, want := range []string{
 		`subnet=10.5.3.0/24 reason="its VtepMAC is this host's own`, `subnet=10.5.4.0/24 reason="its VtepMAC is another peer's`,

@@ -15,6 +15,10 @@ import (
 
 type newBackend func(backend.Params) (backend.Backend, error)
 
+// changesNetwork reports whether a backend of the type must change this host's
+// network to do anything at all.
+func changesNetwork(typ string) bool { return typ != alloc.Type }
+
 // chooseBackend returns what makes the configuration's backend. It is a
 // *subnet.ConfigError if there is none of its type, or if its options are not
 // ones that it can work with.

@@ -14,7 +14,6 @@ import (
 	"flanneld/backend"
 	"flanneld/pkg/datapath"
 	"flanneld/pkg/datapath/kernel"
-	"flanneld/pkg/netif"
 	"flanneld/pkg/statedir"
 	"flanneld/subnet"
 )
@@ -77,7 +76,7 @@ func start(ctx context.Context, o options, h *health, tell *notifier, log *slog.
 	}
 	kern := kernel.New(log)
 	scope := datapath.Scope{
-		Owner:    "flanneld " + o.EtcdPrefix,
+		Owner:    aliasPrefix + o.EtcdPrefix,
 		Links:    leftovers(previous, log),
 		Networks: networks(cfg, previous),
 		Protocol: routeProtocol,
@@ -86,14 +85,21 @@ func start(ctx context.Context, o options, h *health, tell *notifier, log *slog.
 	if err != nil {
 		return err
 	}
+	if changesNetwork(cfg.Type) {
+		// Before the lease: nobody could use it.
+		if err := checkPrivilege(); err != nil {
+			return fmt.Errorf("Error registering network: %w", err)
+		}
+	}
+	ledger := &backend.Ledger{Kernel: kern}
 	be, err := newBackend(backend.Params{
-		Config: cfg.Backend, Underlay: underlay, Scope: scope, Kernel: kern, State: state, Log: log,
+		Config: cfg.Backend, Underlay: underlay, Scope: scope, Kernel: ledger, State: state, Log: log,
 	})
 	if err != nil {
 		return fmt.Errorf("Error fetching backend: %w", err)
 	}
-	d := &daemon{opts: o, cfg: cfg, rev: rev, store: store, backend: be, scope: scope, kernel: kern, underlay: underlay,
-		local: local, external: underlayCheck{underlay: underlay, log: log},
+	d := &daemon{opts: o, cfg: cfg, rev: rev, store: store, backend: be, scope: scope, kernel: kern, ledger: ledger,
+		underlay: underlay, local: local, external: underlayCheck{underlay: underlay, log: log},
 		view: subnet.NewView(), ready: h.setReady, tell: tell, log: log, moved: make(chan struct{}, 1),
 		passedOnce: make(chan struct{})}
 	return d.run(ctx, ahead, previous)
@@ -108,6 +114,7 @@ type daemon struct {
 	backend  backend.Backend
 	scope    datapath.Scope
 	kernel   *kernel.Kernel
+	ledger   *backend.Ledger // the kernel as the backend sees it
 	underlay backend.Underlay
 	local    []netip.Prefix // subnets that this host itself is in
 	view     *subnet.View
@@ -141,11 +148,12 @@ func (d *daemon) run(ctx context.Context, ahead subnet.Store, previous subnetEnv
 	d.view.Reset(seen)
 	d.setLease(lease)
 
+	d.log.Info("Running backend.")
 	g, ctx := errgroup.WithContext(ctx)
 	noticed := make(chan struct{}, 1)
 	changed := merge(ctx, g, d.view.Subscribe(), d.moved)
 	loop := backend.Loop{Backend: d.backend, Planes: d.planes, Changed: changed, Noticed: noticed,
-		Resync: d.opts.Resync, Done: d.passed, Log: d.log}
+		Resync: d.opts.Resync, Done: d.passed, Ledger: d.ledger, Log: d.log}
 	g.Go(func() error { return loop.Run(ctx) })
 	g.Go(func() error {
 		// The first pass makes thousands of changes: nobody needs to hear of them.
@@ -294,30 +302,4 @@ func merge(ctx context.Context, g *errgroup.Group, from ...<-chan struct{}) <-ch
 		})
 	}
 	return into
-}
-
-// findUnderlay chooses the external interface and the addresses to publish.
-func findUnderlay(o options, cfg subnet.Config, log *slog.Logger) (backend.Underlay, error) {
-	i, err := netif.Find(netif.Query{
-		Names: o.Iface, Regexps: o.IfaceRegex, CanReach: o.IfaceCanReach,
-		PublicIP: o.PublicIP, PublicIPv6: o.PublicIPv6, V6: cfg.V6.Enabled(),
-	}, log)
-	if err != nil {
-		return backend.Underlay{}, err
-	}
-	u := backend.Underlay{Name: i.Name, Index: i.Index, MTU: i.MTU, V4: i.V4, V6: i.V6,
-		PublicV4: published(o.PublicIP, i.V4, log)}
-	if cfg.V6.Enabled() {
-		u.PublicV6 = published(o.PublicIPv6, i.V6, log)
-	}
-	return u, nil
-}
-
-func published(asked, own netip.Addr, log *slog.Logger) netip.Addr {
-	if asked.IsValid() {
-		log.Info(fmt.Sprintf("Using %s as external address", asked))
-		return asked
-	}
-	log.Info(fmt.Sprintf("Defaulting external address to interface address (%s)", own))
-	return own
 }

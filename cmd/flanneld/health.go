@@ -7,7 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
+	"strconv"
 	"sync/atomic"
 	"time"
 )
@@ -30,13 +30,13 @@ func listenHealth(o options, log *slog.Logger) (*health, error) {
 	if o.HealthzPort == 0 {
 		return h, nil
 	}
-	at := netip.AddrPortFrom(o.HealthzIP, uint16(o.HealthzPort))
-	l, err := net.Listen("tcp", at.String())
+	at := net.JoinHostPort(o.HealthzIP, strconv.Itoa(o.HealthzPort))
+	l, err := net.Listen("tcp", at)
 	if err != nil {
-		return nil, fmt.Errorf("Start healthz server error: %w (choose another --healthz-port)", err)
+		return nil, fmt.Errorf("Start healthz server error: %w (choose another --healthz-ip or --healthz-port)", err)
 	}
 	h.listener = l
-	log.Info("Start healthz server on " + at.String())
+	log.Info("Start healthz server on " + at)
 	return h, nil
 }
 

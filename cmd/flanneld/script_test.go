@@ -47,7 +47,9 @@ func TestScripts(t *testing.T) {
 			s.cluster = newLab(scriptTB{TB: env.T().(testing.TB), env: env, script: s})
 			env.Values[scriptKey{}] = s
 			env.Setenv("ETCDCTL_API", "2")
-			return nil
+			self, err := os.Executable()
+			env.Setenv("FLANNELD", self) // with asDaemon, for what `start` cannot do
+			return err
 		},
 	})
 }

@@ -3,75 +3,48 @@ package main
 import (
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
-	"slices"
+	"regexp"
+	"strings"
 
 	"flanneld/backend"
+	"flanneld/pkg/netif"
+	"flanneld/subnet"
 )
 
-// underlayCheck says when the external interface loses what peers know of this
-// host, and when it has it again. Nothing else would tell: packets of peers just
-// stop coming.
-type underlayCheck struct {
-	underlay backend.Underlay
-	log      *slog.Logger
-	said     string
+// aliasPrefix begins the alias of our devices; the etcd prefix follows.
+const aliasPrefix = "flanneld "
+
+var overlayName = regexp.MustCompile(`^flannel(\.|-v6\.|[0-9]+$)`)
+
+// isOverlay reports whether an interface is this daemon's, or another's: a packet
+// into the overlay would go out by the overlay, and so on.
+func isOverlay(name, alias string) bool {
+	return strings.HasPrefix(alias, aliasPrefix) || overlayName.MatchString(name)
 }
 
-// look compares the interface with what it was at the start.
-func (u *underlayCheck) look() {
-	text := ""
-	if now, err := addrsOf(u.underlay.Name); err != nil {
-		text = err.Error()
-	} else if missing := u.missing(now); missing.IsValid() {
-		text = fmt.Sprintf("%s no longer has the address %s but %v", u.underlay.Name, missing, now)
-	}
-	switch {
-	case text == u.said:
-	case text == "":
-		u.log.Info("The external interface is as it was again")
-	default:
-		u.log.Error("The external interface has changed under us, and peers send to where this host no longer is; "+
-			"give it its address back or restart flanneld", "what", text)
-	}
-	u.said = text
-}
-
-func (u *underlayCheck) missing(now []netip.Addr) netip.Addr {
-	for _, own := range []netip.Addr{u.underlay.V4, u.underlay.V6} {
-		if own.IsValid() && !slices.Contains(now, own) {
-			return own
-		}
-	}
-	return netip.Addr{}
-}
-
-// addrsOf lists an interface's addresses.
-func addrsOf(iface string) ([]netip.Addr, error) {
-	prefixes, err := prefixesOf(iface)
-	var all []netip.Addr
-	for _, p := range prefixes {
-		all = append(all, p.Addr())
-	}
-	return all, err
-}
-
-// prefixesOf lists an interface's addresses with the lengths of their subnets.
-func prefixesOf(iface string) ([]netip.Prefix, error) {
-	i, err := net.InterfaceByName(iface)
+// findUnderlay chooses the external interface and the addresses to publish.
+func findUnderlay(o options, cfg subnet.Config, log *slog.Logger) (backend.Underlay, error) {
+	i, err := netif.Find(netif.Query{
+		Names: o.Iface, Regexps: o.IfaceRegex, CanReach: o.IfaceCanReach,
+		PublicIP: o.PublicIP, PublicIPv6: o.PublicIPv6, V6: cfg.V6.Enabled(), Exclude: isOverlay,
+	}, log)
 	if err != nil {
-		return nil, fmt.Errorf("find interface %s: %w", iface, err)
+		return backend.Underlay{}, err
 	}
-	addrs, err := i.Addrs()
-	if err != nil {
-		return nil, fmt.Errorf("list addresses of %s: %w", iface, err)
+	u := backend.Underlay{Name: i.Name, Index: i.Index, MTU: i.MTU, V4: i.V4, V6: i.V6,
+		PublicV4: published(o.PublicIP, i.V4, log)}
+	if cfg.V6.Enabled() {
+		u.PublicV6 = published(o.PublicIPv6, i.V6, log)
 	}
-	var all []netip.Prefix
-	for _, a := range addrs {
-		if p, err := netip.ParsePrefix(a.String()); err == nil {
-			all = append(all, p)
-		}
+	return u, nil
+}
+
+func published(asked, own netip.Addr, log *slog.Logger) netip.Addr {
+	if asked.IsValid() {
+		log.Info(fmt.Sprintf("Using %s as external address", asked))
+		return asked
 	}
-	return all, nil
+	log.Info(fmt.Sprintf("Defaulting external address to interface address (%s)", own))
+	return own
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -60,7 +61,9 @@ func (h *health) run(ctx context.Context) {
 	if s.Shutdown(bound) != nil {
 		_ = s.Close()
 	}
-	<-ended
+	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+		h.log.Error("The healthz server has ended", "err", err)
+	}
 }
 
 func (h *health) handler() http.Handler {

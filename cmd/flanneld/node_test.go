@@ -58,15 +58,6 @@ func (n *node) launch(flags ...string) {
 	n.daemon = n.c.start(n.Namespace, []string{asDaemon + "=1", "NOTIFY_SOCKET=" + path}, self, args...)
 }
 
-// up starts flanneld and waits until it tells systemd that it is ready.
-func (n *node) up(flags ...string) {
-	n.c.t.Helper()
-	n.launch(flags...)
-	if err := n.ready(readyTime); err != nil {
-		n.c.t.Fatal(err)
-	}
-}
-
 // ready waits until the daemon tells systemd that it is ready. By then there must
 // have been a subnet file.
 func (n *node) ready(within time.Duration) error {

@@ -82,7 +82,7 @@ func (t scriptTB) Fatalf(format string, args ...any) {
 	if t.script.TestScript == nil {
 		t.TB.Fatalf(format, args...)
 	}
-	t.script.TestScript.Fatalf(format, args...)
+	t.script.Fatalf(format, args...)
 }
 
 // command is what a line of a script does. The output is what `stdout` and the

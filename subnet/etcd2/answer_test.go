@@ -40,7 +40,7 @@ func TestOddAnswersAreFailures(t *testing.T) {
 		}, "EOF"},
 		{"nothing", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "EOF"},
 		{"a redirect to itself", func(w http.ResponseWriter, r *http.Request) {
-			http.Redirect(w, r, "http://"+r.Host+r.URL.String(), 307)
+			http.Redirect(w, r, "http://"+r.Host+r.URL.String(), http.StatusTemporaryRedirect)
 		}, "redirect"},
 		{"a bad index", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("X-Etcd-Index", "x")

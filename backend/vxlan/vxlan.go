@@ -51,6 +51,7 @@ type Backend struct {
 	scope      datapath.Scope
 	kernel     backend.Kernel
 	macs       map[string]datapath.MAC // by device
+	vteps      map[string]datapath.MAC // peers', by their Data: what the last plan has read
 	state      backend.State
 	log        *slog.Logger
 	reconciler datapath.Reconciler

@@ -5,6 +5,7 @@ SHELL       := /bin/bash
 .DEFAULT_GOAL := help
 
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LINT     ?= $(or $(shell command -v golangci-lint),$(shell go env GOPATH)/bin/golangci-lint)
 BACKEND  ?= udp,vxlan,host-gw
 FUZZTIME ?= 10s
 
@@ -68,9 +69,9 @@ test: root packages ## Vet, check formatting, run all tests (root; installs miss
 
 .PHONY: lint
 lint: ## Run golangci-lint with .golangci.yml
-	@command -v golangci-lint >/dev/null || { echo "error: golangci-lint is not installed"; \
-		echo "hint: any 2.x release will do; see golangci-lint.run"; exit 1; }
-	golangci-lint run
+	@command -v $(LINT) >/dev/null || { echo "error: golangci-lint is not installed"; \
+		echo "hint: go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 (takes minutes), or any other 2.x release"; exit 1; }
+	$(LINT) run
 
 .PHONY: bench
 bench: root packages ## Run the benchmarks (root)

@@ -35,6 +35,13 @@ type Backend interface {
 	Run(ctx context.Context) error
 }
 
+// Skipper is a Backend that may be unable to forward to some peers, whatever the
+// kernel does.
+type Skipper interface {
+	// Skipped returns the subnets of peers that the last Set left out.
+	Skipped() []netip.Prefix
+}
+
 // Plane is one address family of the overlay as this host sees it.
 type Plane struct {
 	Network netip.Prefix   // the whole overlay
@@ -111,6 +118,14 @@ type Kernel interface {
 
 	// LinkMTU returns the MTU of any link, in bytes.
 	LinkMTU(ctx context.Context, link string) (int, error)
+}
+
+// WarnUnknown warns of names in the "Backend" object that are no options of a
+// backend of the type.
+func WarnUnknown(log *slog.Logger, typ string, unknown []string) {
+	for _, u := range unknown {
+		log.Warn("Ignoring an unknown option of the " + typ + " backend: " + u)
+	}
 }
 
 // State keeps small files over a reboot.

@@ -3,10 +3,13 @@ package backend
 import (
 	"context"
 	"log/slog"
+	"net/netip"
+	"slices"
 	"time"
 
 	"flanneld/pkg/backoff"
 	"flanneld/pkg/datapath"
+	"flanneld/subnet"
 )
 
 // Loop calls a backend's Set whenever there is a reason to look: the planes
@@ -18,12 +21,13 @@ type Loop struct {
 	Noticed <-chan struct{}    // the kernel's state may have
 	Resync  time.Duration      // how often it is looked at unasked; zero: a minute
 	Done    func(p Pass) error // called after every pass; an error ends Run; may be nil
+	Ledger  *Ledger            // the backend's Kernel; nil: nothing is said of repairs
 	Log     *slog.Logger
 }
 
 // Pass says how a pass went.
 type Pass struct {
-	Peers int
+	Peers int // that are forwarded to, those of one family
 	Err   error
 	// Forwarding is set if everything is in place but, at most, the routes to
 	// some peers that cannot be reached from here.
@@ -50,14 +54,19 @@ func (l *Loop) Run(ctx context.Context) error {
 		resync = time.Minute
 	}
 	var retry time.Duration
-	var said string
+	report := reporter{log: l.Log}
+	var before []Plane // of the last pass, if that was a success
 	for {
 		start := time.Now()
-		pass := l.pass(ctx)
+		planes := l.Planes()
+		pass, peers := l.pass(ctx, planes)
 		if ctx.Err() != nil {
 			return nil
 		}
-		said = l.report(pass, said)
+		l.report(&report, pass, peers, before != nil && same(before, planes))
+		if before = nil; pass.Err == nil {
+			before = planes
+		}
 		wait := resync
 		if pass.Err != nil {
 			retry = min(max(2*retry, firstRetry), lastRetry)
@@ -76,29 +85,57 @@ func (l *Loop) Run(ctx context.Context) error {
 	}
 }
 
-func (l *Loop) pass(ctx context.Context) Pass {
-	planes := l.Planes()
-	p := Pass{}
-	for _, plane := range planes {
-		p.Peers = max(p.Peers, len(plane.Peers))
+// pass returns how it went, and the claims of all families that are forwarded to.
+func (l *Loop) pass(ctx context.Context, planes []Plane) (Pass, []subnet.Claim) {
+	p := Pass{Err: l.Backend.Set(ctx, planes)}
+	var out []netip.Prefix
+	if s, ok := l.Backend.(Skipper); ok {
+		out = s.Skipped()
 	}
-	p.Err = l.Backend.Set(ctx, planes)
+	skipped := make(map[netip.Prefix]bool, len(out))
+	for _, o := range out {
+		skipped[o] = true
+	}
+	total := 0
+	for _, plane := range planes {
+		total += len(plane.Peers)
+	}
+	all := make([]subnet.Claim, 0, total)
+	for _, plane := range planes {
+		n := len(all)
+		for _, peer := range plane.Peers {
+			if !skipped[peer.Subnet] {
+				all = append(all, peer)
+			}
+		}
+		p.Peers = max(p.Peers, len(all)-n)
+	}
 	p.Forwarding = p.Err == nil || datapath.OnlyRoutes(p.Err, p.Peers)
-	return p
+	return p, all
 }
 
-// report logs a pass whose outcome is another than the last one's, which said
-// holds, and returns what was said.
-func (l *Loop) report(p Pass, said string) string {
-	switch {
-	case p.Err == nil && said != "":
-		l.Log.Info("Datapath is in step again", "peers", p.Peers)
-		return ""
-	case p.Err != nil && p.Err.Error() != said:
-		l.Log.Error("Datapath is not as it should be; trying again", "err", p.Err)
-		return p.Err.Error()
+// report logs what a pass brought about. It repeated the last one if that was a
+// success and there was nothing else to do since.
+func (l *Loop) report(r *reporter, p Pass, peers []subnet.Claim, repeated bool) {
+	r.outcome(p)
+	if p.Forwarding {
+		r.forwarding(peers)
+		r.passed = true
 	}
-	return said
+	if l.Ledger == nil {
+		return
+	}
+	changes, first := l.Ledger.take()
+	if !repeated {
+		changes = 0
+	}
+	r.repair(changes, first)
+}
+
+func same(a, b []Plane) bool {
+	return slices.EqualFunc(a, b, func(a, b Plane) bool {
+		return a.Network == b.Network && a.Subnet == b.Subnet && a.Blackhole == b.Blackhole && slices.Equal(a.Peers, b.Peers)
+	})
 }
 
 // wait returns when there is a reason for a pass, or false if ctx is done.

@@ -123,7 +123,7 @@ func TestLoopEndsWithItsContext(t *testing.T) {
 				if want := map[bool]int{true: 0, false: 1}[stage == "in a pass"]; told != want {
 					t.Errorf("Done was told of %d passes, want %d", told, want)
 				}
-				if b.log.Len() > 0 {
+				if b.log.String() != "" {
 					t.Errorf("log is %s, want nothing", &b.log)
 				}
 			})

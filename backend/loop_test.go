@@ -59,9 +59,28 @@ type bench struct {
 	backend          *timed
 	loop             backend.Loop
 	changed, noticed chan struct{}
-	log              bytes.Buffer
+	log              journal
+	read             int // of the log, by logged
 	cancel           context.CancelFunc
 	ended            chan error
+}
+
+// journal may be read while it is written.
+type journal struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.buf.Write(p)
+}
+
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.buf.String()
 }
 
 // run starts a loop, after setup, and ends it after f. That it leaves no

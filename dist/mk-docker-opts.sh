@@ -51,6 +51,11 @@ while getopts f:d:ick:mh mkopts_flag; do
 	*) usage ;;
 	esac
 done
+shift $((OPTIND - 1))
+if [ $# -gt 0 ]; then
+	echo "$0: unexpected argument: $1" >&2
+	usage
+fi
 if [ -z "$mkopts_single$mkopts_combined" ]; then
 	mkopts_single=yes
 	mkopts_combined=yes

@@ -57,6 +57,8 @@ var cases = []run{
 	{name: "help", args: []string{"-h"}, before: "old", want: "old", code: 1, stderr: "usage: "},
 	{name: "question mark", args: []string{"-?"}, before: "old", want: "old", code: 1, stderr: "usage: "},
 	{name: "unknown option", args: []string{"-x"}, before: "old", want: "old", code: 1, stderr: "usage: "},
+	{name: "argument that is no option", args: []string{"extra", "-i"}, before: "old", want: "old", code: 1, stderr: "unexpected argument: extra\nusage: "},
+	{name: "end of the options", in: subnetEnv, args: []string{"-i", "--"}, want: singles},
 	{name: "name that is code", args: []string{"-k", "A;echo"}, before: "old", want: "old", code: 1, stderr: "bad variable name"},
 	{name: "CR LF", in: strings.ReplaceAll(subnetEnv, "\n", "\r\n"), want: singles + all},
 	{name: "no line end", in: strings.TrimSuffix(subnetEnv, "\n"), want: singles + all},

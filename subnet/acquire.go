@@ -19,6 +19,10 @@ type Request struct {
 	Lease    Lease         // what to publish; its subnets are not set. The IPv4 PublicIP is the host's identity
 	Previous Key           // the subnets of the last run; zero if not known
 	TTL      time.Duration // zero: DefaultTTL
+
+	// Avoid is what no lease of this host may overlap: the subnets that it is
+	// itself in, if the network contains them.
+	Avoid []netip.Prefix
 }
 
 // Acquire takes a lease: the host's own, found by its PublicIP, else the
@@ -159,14 +163,16 @@ func (a *acquirer) junk() []Key {
 type step struct {
 	do    action
 	lease Lease // to write or, if do is drop, to delete
+	was   Lease // what adopt writes over
 	taken Lease // who has the previous subnet; zero if nobody has
+	stuck Lease // our reservation that the configuration does not allow; zero if there is none
 }
 
 type action int
 
 const (
 	adopt  action = iota + 1 // write our value over our own key
-	drop                     // delete our own key: the configuration has changed
+	drop                     // delete our own lease: the configuration has changed
 	reuse                    // create the previous subnet's key
 	create                   // create a random one
 )
@@ -174,13 +180,19 @@ const (
 // decide chooses the next step from all leases and the keys that are taken by
 // what is no lease. It returns ErrFull if there is nothing to choose from. A nil
 // rnd is the shared source.
+//
+// A reservation is never deleted: an operator made it, and no host can make it
+// again.
 func decide(leases []Lease, junk []Key, r Request, rnd *rand.Rand) (step, error) {
+	var s step
 	var ours, unfit []Lease
 	for _, l := range leases {
 		switch {
 		case l.V4.PublicIP != r.Lease.V4.PublicIP:
-		case r.Config.compatible(l.Key()):
+		case r.fits(l.Key()):
 			ours = append(ours, l)
+		case l.Reserved():
+			s.stuck = l
 		default:
 			unfit = append(unfit, l)
 		}
@@ -190,19 +202,19 @@ func decide(leases []Lease, junk []Key, r Request, rnd *rand.Rand) (step, error)
 		if i := slices.IndexFunc(ours, func(o Lease) bool { return o.Key() == r.Previous }); i >= 0 {
 			l = ours[i]
 		}
-		adopted := r.at(l.Key())
-		adopted.Rev, adopted.Expires = l.Rev, l.Expires
-		return step{do: adopt, lease: adopted}, nil
+		s.do, s.was, s.lease = adopt, l, r.at(l.Key())
+		s.lease.Rev, s.lease.Expires = l.Rev, l.Expires
+		return s, nil
 	}
 	if len(unfit) > 0 {
-		return step{do: drop, lease: unfit[0]}, nil
+		s.do, s.lease = drop, unfit[0]
+		return s, nil
 	}
 	for _, k := range junk {
 		var l Lease
 		l.V4.Subnet, l.V6.Subnet = k.V4, k.V6
 		leases = append(slices.Clip(leases), l)
 	}
-	var s step
 	taken4, taken6 := make([]netip.Prefix, len(leases)), make([]netip.Prefix, len(leases))
 	for i, l := range leases {
 		taken4[i], taken6[i] = l.V4.Subnet, l.V6.Subnet
@@ -210,9 +222,11 @@ func decide(leases []Lease, junk []Key, r Request, rnd *rand.Rand) (step, error)
 			s.taken = l
 		}
 	}
-	if s.taken.Key() == (Key{}) && r.Config.compatible(r.Previous) {
-		return step{do: reuse, lease: r.at(r.Previous)}, nil
+	if s.taken.Key() == (Key{}) && r.fits(r.Previous) {
+		s.do, s.lease = reuse, r.at(r.Previous)
+		return s, nil
 	}
+	taken4, taken6 = append(taken4, r.Avoid...), append(taken6, r.Avoid...)
 	var k Key
 	var err error
 	if k.V4, err = Free(r.Config.V4, taken4, rnd); err != nil {
@@ -232,47 +246,16 @@ func (c Config) compatible(k Key) bool {
 	return c.V4.Contains(k.V4) && k.V6.IsValid() == c.V6.Enabled() && (!k.V6.IsValid() || c.V6.Contains(k.V6))
 }
 
+// fits reports whether this host may have a lease on k.
+func (r Request) fits(k Key) bool {
+	return r.Config.compatible(k) && !slices.ContainsFunc(r.Avoid, func(p netip.Prefix) bool {
+		return overlap(k.V4, p) || overlap(k.V6, p)
+	})
+}
+
 // at returns the lease that the request wants, on the given subnets.
 func (r Request) at(k Key) Lease {
 	l := r.Lease
 	l.V4.Subnet, l.V6.Subnet = k.V4, k.V6
 	return l
-}
-
-// say logs what is about to be done, in the original's words (CONTRACT 7.2),
-// unless it is what was tried last time.
-func (a *acquirer) say(s step) {
-	same := s.do == a.last.do && (s.do == create || s.lease.Key() == a.last.lease.Key())
-	if a.last = s; same {
-		return
-	}
-	ip := a.Lease.V4.PublicIP
-	switch s.do {
-	case adopt:
-		a.log.Info(fmt.Sprintf("Found lease (%s) for current IP (%s), reusing", s.lease.Key(), ip))
-	case drop:
-		a.log.Info(fmt.Sprintf("Found lease (%s) for current IP (%s) but not compatible with current config, deleting", s.lease.Key(), ip))
-	case reuse:
-		a.log.Info(fmt.Sprintf("Found previously leased subnet (%s), reusing", s.lease.Key()))
-	case create:
-		switch {
-		case s.taken.Key() != (Key{}):
-			a.log.Warn(fmt.Sprintf("Previously leased subnet (%s) is leased to another host, taking another", a.Previous),
-				"by", s.taken.V4.PublicIP, "subnet", s.taken.Key())
-		case a.Previous != (Key{}):
-			a.log.Error(fmt.Sprintf("Previously leased subnet (%s) not compatible with the Etcd network config, ignoring", a.Previous))
-		}
-		for _, f := range []Range{a.Config.V4, a.Config.V6} {
-			if f.Enabled() {
-				a.log.Info(fmt.Sprintf("Picking subnet in range %s ... %s", f.Min, f.Max))
-			}
-		}
-	}
-}
-
-func orNone(p netip.Prefix) string {
-	if !p.IsValid() {
-		return "<nil>"
-	}
-	return p.String()
 }

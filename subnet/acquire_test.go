@@ -30,11 +30,14 @@ func dual(l Lease, p6 string) Lease {
 func TestDecide(t *testing.T) {
 	other, reserved := "192.0.2.9", lease("10.1.7.0/24", me, "old")
 	reserved.Expires = time.Time{}
+	unfit := lease("10.1.8.0/25", me)
+	unfit.Expires = time.Time{}
 	for _, tt := range []struct {
 		name     string
 		leases   []Lease
 		junk     []Key
 		previous string
+		avoid    string
 		v6       bool
 		want     action
 		key      Key // zero: any
@@ -45,6 +48,9 @@ func TestDecide(t *testing.T) {
 		{name: "of two own leases the previous", leases: []Lease{lease("10.1.7.0/24", me), lease("10.1.8.0/24", me)}, previous: "10.1.8.0/24", want: adopt, key: key("10.1.8.0/24")},
 		{name: "of two own leases the compatible", leases: []Lease{lease("10.1.0.0/24", me), lease("10.1.8.0/24", me)}, want: adopt, key: key("10.1.8.0/24")},
 		{name: "own reservation", leases: []Lease{reserved}, want: adopt, key: key("10.1.7.0/24")},
+		{name: "own reservation that does not fit", leases: []Lease{unfit}, want: create},
+		{name: "own reservation that does not fit, and a lease", leases: []Lease{unfit, lease("10.1.7.0/24", me)}, want: adopt, key: key("10.1.7.0/24")},
+		{name: "own reservation that does not fit, and the previous subnet", leases: []Lease{unfit}, previous: "10.1.3.0/24", want: reuse, key: key("10.1.3.0/24")},
 		{name: "own lease after Max", leases: []Lease{lease("10.1.61.0/24", me)}, want: drop, key: key("10.1.61.0/24")},
 		{name: "own lease of another length", leases: []Lease{lease("10.1.8.0/25", me)}, want: drop, key: key("10.1.8.0/25")},
 		{name: "own lease has IPv6, network has not", leases: []Lease{dual(lease("10.1.8.0/24", me), "fd00:0:0:2::/64")}, want: drop},
@@ -54,10 +60,15 @@ func TestDecide(t *testing.T) {
 		{name: "previous is another's", leases: []Lease{lease("10.1.3.0/24", other)}, previous: "10.1.3.0/24", want: create},
 		{name: "previous is in another's larger subnet", leases: []Lease{lease("10.1.0.0/20", other)}, previous: "10.1.3.0/24", want: create},
 		{name: "previous is out of range", previous: "10.9.3.0/24", want: create},
+		{name: "previous is this host's own network", previous: "10.1.3.0/24", avoid: "10.1.3.128/25", want: create},
+		{name: "own lease is this host's own network", leases: []Lease{lease("10.1.7.0/24", me)}, avoid: "10.1.0.0/20", want: drop},
 		{name: "previous holds junk", junk: []Key{key("10.1.3.0/24")}, previous: "10.1.3.0/24", want: create},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := request(tt.previous)
+			if tt.avoid != "" {
+				r.Avoid = []netip.Prefix{netip.MustParsePrefix(tt.avoid)}
+			}
 			if tt.v6 {
 				r.Config.V6 = rangeOf("fd00::/48", 64, "fd00:0:0:1::", "fd00:0:0:ffff::")
 			}
@@ -74,6 +85,17 @@ func TestDecide(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestDecideNeverPicksThisHostsOwnNetwork(t *testing.T) {
+	r := request("")
+	r.Avoid = []netip.Prefix{netip.MustParsePrefix("10.1.0.0/19")} // all but half of it
+	for range 200 {
+		s, err := decide(nil, nil, r, nil)
+		if err != nil || overlap(s.lease.V4.Subnet, r.Avoid[0]) {
+			t.Fatalf("decide = %s, %v", s.lease.Key(), err)
+		}
 	}
 }
 
@@ -139,6 +161,53 @@ func TestAcquireLeavesAReservationWithoutTTL(t *testing.T) {
 			t.Fatalf("Acquire = %v, %v", got, err)
 		}
 	})
+}
+
+func TestAcquireNeverDeletesAReservation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		reserved := lease("10.1.7.0/25", me)
+		reserved.Expires = time.Time{}
+		store, l := newFakeStore(reserved, lease("10.1.8.0/25", me)), &logs{}
+		got, _, err := Acquire(t.Context(), store, request("10.1.7.0/24"), l.logger())
+		if err != nil || got.Key().Overlaps(reserved.Key()) {
+			t.Fatalf("Acquire = %v, %v", got, err)
+		}
+		if now, ok := store.get(reserved.Key()); !ok || !now.SameClaim(reserved) {
+			t.Errorf("the reservation is now %v", now)
+		}
+		if _, ok := store.get(key("10.1.8.0/25")); ok {
+			t.Error("the lease that does not fit is still there")
+		}
+		l.want(t, `level=ERROR msg="Found reservation (10.1.7.0/25) for current IP (192.0.2.1) but not compatible`, 1)
+		l.want(t, "leased to another host", 0)
+	})
+}
+
+func TestAcquireWarnsOfALeaseThatAnotherHostMayHaveWritten(t *testing.T) {
+	const ours = `{"VNI":1,"VtepMAC":"02:00:00:00:00:01"}`
+	for name, tt := range map[string]struct {
+		theirs string
+		warns  int
+	}{
+		"the same":                  {ours, 0},
+		"written by 0.13":           {`{"VtepMAC":"02:00:00:00:00:01"}`, 0},
+		"a reservation's":           {"", 0},
+		"another device's":          {`{"VNI":1,"VtepMAC":"02:00:00:00:00:09"}`, 1},
+		"another device's, by 0.13": {`{"VtepMAC":"02:00:00:00:00:09"}`, 1},
+		"no object":                 {`"text"`, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store, l, r := newFakeStore(lease("10.1.7.0/24", me, tt.theirs)), &logs{}, request("")
+				r.Lease.V4.Data = ours
+				if _, _, err := Acquire(t.Context(), store, r, l.logger()); err != nil {
+					t.Fatal(err)
+				}
+				l.want(t, "level=WARN", tt.warns)
+				l.want(t, "before this host was reinstalled or lost its state directory, or by another host that publishes the same PublicIP", tt.warns)
+			})
+		})
+	}
 }
 
 func TestAcquireNeverTouchesThePreviousSubnetsNewHolder(t *testing.T) {

@@ -12,6 +12,8 @@ type Config struct {
 	Backend json.RawMessage // the document's "Backend" object as written; nil if absent
 
 	NFTables bool // EnableNFTables
+
+	backendAt position // of Backend in the document
 }
 
 // Range is the part of one address family that leases are taken from.

@@ -52,18 +52,22 @@ func (d *document) backendType(raw json.RawMessage) (string, error) {
 // regard to case; an option that is absent or null leaves its field as it is, and
 // so does no object at all. After ten unknown names only their number is told.
 //
-// An error is a *ConfigError, names the option, and leaves the struct partly
+// An error is a *ConfigError with the position within raw ([Config.Locate] knows
+// that within the document), names the option, and leaves the struct partly
 // written. It panics if into is not a pointer to a struct.
 func DecodeBackend(raw json.RawMessage, into any) (unknown []string, err error) {
-	if raw = bytes.TrimSpace(raw); len(raw) == 0 || string(raw) == "null" {
+	if trimmed := bytes.TrimSpace(raw); len(trimmed) == 0 || string(trimmed) == "null" {
 		return nil, nil
 	}
-	if !json.Valid(raw) || raw[0] != '{' {
-		return nil, &ConfigError{Msg: "Backend is not an object", Hint: typeHint("Backend", raw)}
+	if start := skipBlank(raw, 0); !json.Valid(raw) || raw[start] != '{' {
+		return nil, configErrorAt(raw, start, "Backend is not an object", typeHint("Backend", raw))
 	}
 	all, twice, err := members(raw)
-	if twice != nil || err != nil {
-		return nil, &ConfigError{Msg: "Backend option " + err.Error()}
+	switch {
+	case twice != nil:
+		return nil, configErrorAt(raw, twice.at, "Backend option "+err.Error(), "upper and lower case are the same; remove one")
+	case err != nil:
+		return nil, fmt.Errorf("read Backend: %w", err)
 	}
 	fields, names := options(into)
 	ignored := 0
@@ -79,7 +83,7 @@ func DecodeBackend(raw json.RawMessage, into any) (unknown []string, err error) 
 			continue
 		}
 		if err := json.Unmarshal(m.value, field.Addr().Interface()); err != nil {
-			return unknown, optionError(m, field, err)
+			return unknown, optionError(raw, m, field, err)
 		}
 	}
 	if ignored > maxUnknown {
@@ -116,8 +120,8 @@ func didYouMean(name string, names []string) string {
 }
 
 // optionError says which type an option has and which it should have.
-func optionError(m member, field reflect.Value, err error) error {
-	e := &ConfigError{Msg: fmt.Sprintf("Backend option %s is %s", clip(m.name), jsonType(m.value))}
+func optionError(raw []byte, m member, field reflect.Value, err error) error {
+	e := configErrorAt(raw, m.valueAt, fmt.Sprintf("Backend option %s is %s", clip(m.name), jsonType(m.value)), "")
 	t := field.Type()
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()

@@ -48,20 +48,42 @@ func TestDecodeBackendReadsOptions(t *testing.T) {
 
 func TestDecodeBackendNamesTheWrongOption(t *testing.T) {
 	for _, tt := range []struct{ raw, want string }{
-		{`{"VNI":"7"}`, "Backend option VNI is a string (a number is expected: write 7 without quotes)"},
-		{`{"VNI":-1}`, "Backend option VNI is the number -1 (a number is expected: write a whole number from 0 to 4294967295 without quotes)"},
-		{`{"port":70000}`, "Backend option port is the number 70000 (a number is expected: write a whole number from 0 to 65535 without quotes)"},
-		{`{"MTU":1.5}`, "Backend option MTU is the number 1.5 (a number is expected: write a whole number without quotes)"},
-		{`{"DirectRouting":"true"}`, "Backend option DirectRouting is a string (a boolean is expected: write true without quotes)"},
-		{`{"DirectRouting":1}`, "Backend option DirectRouting is the number 1 (a boolean is expected: write true or false without quotes)"},
-		{`{"PSK":5}`, "Backend option PSK is the number 5 (a string is expected: write it in quotes)"},
-		{`{"VNI":1,"Vni":2}`, `Backend option "Vni" is there twice`},
-		{`[]`, "Backend is not an object"},
-		{`{`, "Backend is not an object"},
+		{`{"VNI":"7"}`, "line 1, column 8: Backend option VNI is a string (a number is expected: write 7 without quotes)"},
+		{`{"VNI":-1}`, "line 1, column 8: Backend option VNI is the number -1 (a number is expected: write a whole number from 0 to 4294967295 without quotes)"},
+		{`{"port":70000}`, "line 1, column 9: Backend option port is the number 70000 (a number is expected: write a whole number from 0 to 65535 without quotes)"},
+		{`{"MTU":1.5}`, "line 1, column 8: Backend option MTU is the number 1.5 (a number is expected: write a whole number without quotes)"},
+		{`{"DirectRouting":"true"}`, "line 1, column 18: Backend option DirectRouting is a string (a boolean is expected: write true without quotes)"},
+		{`{"DirectRouting":1}`, "line 1, column 18: Backend option DirectRouting is the number 1 (a boolean is expected: write true or false without quotes)"},
+		{`{"PSK":5}`, "line 1, column 8: Backend option PSK is the number 5 (a string is expected: write it in quotes)"},
+		{`{"VNI":1,"Vni":2}`, `line 1, column 10: Backend option "Vni" is there twice (upper and lower case are the same; remove one)`},
+		{`[]`, "line 1, column 1: Backend is not an object"},
+		{`{`, "line 1, column 1: Backend is not an object"},
 	} {
 		var o backendOptions
 		if _, err := subnet.DecodeBackend(json.RawMessage(tt.raw), &o); err == nil || err.Error() != tt.want && !strings.HasPrefix(err.Error(), tt.want+" (write an object") {
 			t.Errorf("DecodeBackend(%s)\n got %v\nwant %s", tt.raw, err, tt.want)
+		}
+	}
+}
+
+func TestLocateTellsThePlaceInTheDocument(t *testing.T) {
+	for _, tt := range []struct{ doc, option, want string }{
+		{`{"Network":"10.1.0.0/16","Backend":{"Type":"x","VNI":"7"}}`, "", "line 1, column 54: Backend option VNI is a string (a number is expected: write 7 without quotes)"},
+		{"{\"Network\":\"10.1.0.0/16\",\n \"Backend\": {\"Type\":\"x\",\n  \"VNI\":true}}", "",
+			"line 3, column 9: Backend option VNI is a boolean (a number is expected: write a whole number from 0 to 4294967295 without quotes)"},
+		{"\n{\"Network\":\"10.1.0.0/16\", \"Backend\": {\"Type\":\"x\"}}", "Type", "line 2, column 46: wrong (mend it)"},
+		{`{"Network":"10.1.0.0/16","Backend":{"Type":"x"}}`, "VNI", "wrong (mend it)"},
+		{`{"Network":"10.1.0.0/16"}`, "Type", "wrong (mend it)"},
+	} {
+		c, _, err := subnet.ParseConfig([]byte(tt.doc))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err = subnet.DecodeBackend(c.Backend, &backendOptions{}); tt.option != "" {
+			err = subnet.OptionError(c.Backend, tt.option, "wrong", "mend it")
+		}
+		if got := c.Locate(err); got == nil || got.Error() != tt.want {
+			t.Errorf("%s\n got %v\nwant %s", tt.doc, got, tt.want)
 		}
 	}
 }

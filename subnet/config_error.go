@@ -2,6 +2,7 @@ package subnet
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 )
 
@@ -24,14 +25,49 @@ func (e *ConfigError) Error() string {
 	return s
 }
 
+// position is a byte's place in a document, from 1; zero if it is not known.
+type position struct{ line, col int }
+
+func positionOf(doc []byte, offset int) position {
+	before := doc[:min(max(offset, 0), len(doc))]
+	return position{bytes.Count(before, []byte("\n")) + 1, len(before) - bytes.LastIndexByte(before, '\n')}
+}
+
 // configErrorAt makes an error about the byte at offset.
 func configErrorAt(doc []byte, offset int, msg, hint string) *ConfigError {
-	before := doc[:min(max(offset, 0), len(doc))]
-	return &ConfigError{
-		Line: bytes.Count(before, []byte("\n")) + 1,
-		Col:  len(before) - bytes.LastIndexByte(before, '\n'),
-		Msg:  msg, Hint: hint,
+	p := positionOf(doc, offset)
+	return &ConfigError{Line: p.line, Col: p.col, Msg: msg, Hint: hint}
+}
+
+// OptionError makes an error about an option of a Backend object, absent or null
+// included, which is not what the backend can work with. Its position is that of
+// the option's value within the object, none if the option is not there; see
+// [Config.Locate].
+func OptionError(raw json.RawMessage, name, msg, hint string) *ConfigError {
+	if all, _, err := members(raw); err == nil {
+		for _, m := range all {
+			if fold(m.name) == fold(name) {
+				return configErrorAt(raw, m.valueAt, msg, hint)
+			}
+		}
 	}
+	return &ConfigError{Msg: msg, Hint: hint}
+}
+
+// Locate turns a position within the Backend object, as in the *ConfigError of
+// [DecodeBackend] and [OptionError], into the one within the whole document. Any
+// other error is returned as it is.
+func (c Config) Locate(err error) error {
+	inner, ok := err.(*ConfigError) //nolint:errorlint // one that is wrapped says more than its position
+	if !ok || inner.Line == 0 || c.backendAt.line == 0 {
+		return err
+	}
+	outer := *inner
+	if outer.Line == 1 {
+		outer.Col += c.backendAt.col - 1
+	}
+	outer.Line += c.backendAt.line - 1
+	return &outer
 }
 
 // clip shortens what is quoted from a document, so that a document of a

@@ -174,7 +174,7 @@ func (d *document) config() (Config, error) {
 	if d.Backend == nil {
 		return cfg, nil
 	}
-	cfg.Backend = *d.Backend
+	cfg.Backend, cfg.backendAt = *d.Backend, positionOf(d.raw, d.at["Backend"])
 	cfg.Type, err = d.backendType(cfg.Backend)
 	return cfg, err
 }

@@ -3,7 +3,9 @@ package subnet
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"runtime"
 	"time"
 
 	"flanneld/pkg/backoff"
@@ -22,6 +24,11 @@ const (
 	// of all releases: what is written when the store is back is known two seconds
 	// later.
 	followRetry = 1500 * time.Millisecond
+	// lostGrace is how long peers are kept that the store has lost together with
+	// this host's own lease: every host that is there has written its own again by
+	// then. Those of other releases do when they are restarted, which their units
+	// do at once.
+	lostGrace = 30 * time.Second
 )
 
 // Follow keeps the View equal to the store's leases, from the revision on that
@@ -32,6 +39,8 @@ func Follow(ctx context.Context, store Store, v *View, from Revision, log *slog.
 	log.Info("Watching for new subnet leases")
 	t := trouble{log: log, back: "etcd is back; subnet leases are read again"}
 	pause := backoff.Backoff{Max: followRetry}
+	forget := time.AfterFunc(lostGrace, v.Forget)
+	defer forget.Stop()
 	for {
 		started := time.Now()
 		err := watch(ctx, store, v, from)
@@ -41,7 +50,7 @@ func Follow(ctx context.Context, store Store, v *View, from Revision, log *slog.
 		}
 		if errors.Is(err, ErrCompacted) && lasted >= time.Second {
 			// A busy store does this at any time, and the answer is there at once.
-			log.Info("Watch of subnet leases failed because etcd index outside history window; listing again")
+			log.Info(fmt.Sprintf("Watch of subnet leases failed because %v; listing again", err))
 			err = nil
 		}
 		for ctx.Err() == nil {
@@ -55,6 +64,11 @@ func Follow(ctx context.Context, store Store, v *View, from Revision, log *slog.
 			if leases, from, err = store.Leases(ctx); err == nil {
 				v.Reset(Snapshot{leases, from})
 				t.over()
+				if n := v.Lost(); n > 0 {
+					log.Warn("etcd has lost the leases, this host's too; going on with the other hosts as they were until they register again",
+						"hosts", n, "for", lostGrace)
+					forget.Reset(lostGrace)
+				}
 				break
 			}
 		}
@@ -85,6 +99,7 @@ type trouble struct {
 	told  bool      // this one was logged
 }
 
+// failed logs with its caller as the place.
 func (t *trouble) failed(msg string, args ...any) {
 	now := time.Now()
 	if t.since.IsZero() {
@@ -93,7 +108,19 @@ func (t *trouble) failed(msg string, args ...any) {
 	lasts := now.Sub(t.since)
 	if t.said.IsZero() || now.Sub(t.said) >= reminder || !t.told && lasts >= settled {
 		t.said, t.told = now, true
-		t.log.Error(msg, append(args, "for", lasts.Round(time.Second))...)
+		t.error(now, msg, append(args, "for", lasts.Round(time.Second)))
+	}
+}
+
+// error is called by failed alone.
+func (t *trouble) error(now time.Time, msg string, args []any) {
+	var caller [1]uintptr
+	runtime.Callers(3, caller[:]) // not Callers, nor this method, nor failed
+	r := slog.NewRecord(now, slog.LevelError, msg, caller[0])
+	r.Add(args...)
+	ctx := context.Background()
+	if h := t.log.Handler(); h.Enabled(ctx, r.Level) {
+		_ = h.Handle(ctx, r)
 	}
 }
 

@@ -1,9 +1,13 @@
 package subnet
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
+	"runtime"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -29,6 +33,28 @@ func following(t *testing.T, store *fakeStore) (*View, *logs) {
 	})
 	synctest.Wait()
 	return v, l
+}
+
+func TestFollowKeepsLostPeersForAWhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newFakeStore(lease("10.1.1.0/24", "192.0.2.1"), lease("10.1.2.0/24", "192.0.2.2"))
+		v, l := following(t, store)
+		v.subscribe(key("10.1.1.0/24"))
+		store.setDown(errDown)
+		time.Sleep(time.Minute)
+		store.remove(key("10.1.1.0/24"))
+		store.remove(key("10.1.2.0/24"))
+		store.setDown(nil)
+		time.Sleep(10 * time.Second)
+		if got := subnets(v); got != "10.1.2.0/24" {
+			t.Errorf("leases %q right after the loss", got)
+		}
+		l.want(t, "etcd has lost the leases", 1)
+		time.Sleep(lostGrace)
+		if got := subnets(v); got != "" {
+			t.Errorf("leases %q after the grace", got)
+		}
+	})
 }
 
 func TestFollowKeepsTheViewInAnOutage(t *testing.T) {
@@ -71,7 +97,7 @@ func TestFollowListsAgainWhenHistoryIsGone(t *testing.T) {
 		if n := len(v.Leases()); n != 2 {
 			t.Errorf("%d leases, want 2", n)
 		}
-		l.want(t, "outside history window", 1)
+		l.want(t, "Watch of subnet leases failed because etcd index outside history window", 1)
 		l.want(t, "level=ERROR", 0)
 	})
 }
@@ -145,5 +171,18 @@ func TestFollowConverges(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The place of a line is where the trouble was met, not who repeats it.
+func TestTroubleLogsItsCallersPlace(t *testing.T) {
+	var buf bytes.Buffer
+	tr := trouble{log: slog.New(slog.NewJSONHandler(&buf, &slog.HandlerOptions{AddSource: true}))}
+	tr.failed("it is away", "err", errDown)
+	_, _, here, _ := runtime.Caller(0)
+	for _, want := range []string{`follow_test.go","line":` + fmt.Sprint(here-1), `"msg":"it is away","err":"` + errDown.Error(), `"for":0`} {
+		if !strings.Contains(buf.String(), want) {
+			t.Errorf("%s lacks %s", &buf, want)
+		}
 	}
 }

@@ -35,7 +35,7 @@ var (
 	ErrLost = errors.New("lease has changed in the store")
 	// ErrCompacted: the store no longer has the events after the revision asked
 	// for (or never had them: it was wiped). List again.
-	ErrCompacted = errors.New("events are no longer in the store's history")
+	ErrCompacted = errors.New("etcd index outside history window")
 )
 
 // DefaultTTL is how long a lease lives without a renewal. All released

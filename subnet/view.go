@@ -17,7 +17,8 @@ type Snapshot struct {
 type View struct {
 	mu     sync.Mutex
 	leases map[Key]Lease
-	rev    Revision // that the View is known to have reached
+	rev    Revision     // that the View is known to have reached
+	lost   map[Key]bool // leases that the store has lost and that are kept for a while
 	subs   []subscriber
 }
 
@@ -78,7 +79,9 @@ func (v *View) at(k Key) (Lease, Revision, bool) {
 }
 
 // Reset replaces the View by a snapshot, whatever its revision: that of a store
-// which was wiped starts again from nothing.
+// which was wiped starts again from nothing. If a lease that somebody holds here
+// has gone as well, what the snapshot lacks is kept (see [View.Lost]) until it is
+// written again, until something else is leased in its place, or until Forget.
 func (v *View) Reset(s Snapshot) {
 	leases := make(map[Key]Lease, len(s.Leases))
 	for _, l := range s.Leases {
@@ -86,14 +89,84 @@ func (v *View) Reset(s Snapshot) {
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	changed := len(leases) != len(v.leases)
+	before, lost := v.leases, v.lost
+	v.leases, v.rev, v.lost = leases, s.Rev, nil
+	if v.forgotten(before) {
+		v.keep(before, func(Key) bool { return true })
+	} else {
+		v.keep(before, func(k Key) bool { return lost[k] })
+	}
+	changed := len(leases) != len(before)
 	for k, l := range leases {
-		old, ok := v.leases[k]
+		old, ok := before[k]
 		changed = changed || !ok || !old.SameClaim(l)
 	}
-	before := v.leases
-	v.leases, v.rev = leases, s.Rev
 	v.signal(changed, func(k Key) bool { return before[k] != leases[k] })
+}
+
+// forgotten reports whether a subscriber's own lease has gone with the others: the
+// store was wiped, or its subnets were removed as a whole. The host itself is
+// there, so the others can be too.
+func (v *View) forgotten(before map[Key]Lease) bool {
+	return slices.ContainsFunc(v.subs, func(s subscriber) bool {
+		_, was := before[s.own]
+		_, is := v.leases[s.own]
+		return was && !is
+	})
+}
+
+// keep goes on with those of the leases before that are lost, no subscriber's own,
+// and that nothing new overlaps. Whatever is written of them is newer.
+func (v *View) keep(before map[Key]Lease, lost func(Key) bool) {
+	for k, l := range before {
+		own := slices.ContainsFunc(v.subs, func(s subscriber) bool { return s.own == k })
+		if _, there := v.leases[k]; there || own || !lost(k) {
+			continue
+		}
+		if v.lost == nil {
+			v.lost = make(map[Key]bool)
+		}
+		v.lost[k] = true
+		l.Rev = 0
+		v.leases[k] = l
+	}
+	if len(v.lost) == 0 {
+		return
+	}
+	for k := range v.leases {
+		if !v.lost[k] {
+			v.yield(k)
+		}
+	}
+}
+
+// yield gives up the lost leases that overlap k.
+func (v *View) yield(k Key) {
+	for l := range v.lost {
+		if l != k && l.Overlaps(k) {
+			delete(v.lost, l)
+			delete(v.leases, l)
+		}
+	}
+}
+
+// Lost returns how many leases the store has lost and the View has kept.
+func (v *View) Lost() int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return len(v.lost)
+}
+
+// Forget removes the leases that Lost counts.
+func (v *View) Forget() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for k := range v.lost {
+		delete(v.leases, k)
+	}
+	changed := len(v.lost) > 0
+	v.lost = nil
+	v.signal(changed, func(Key) bool { return false })
 }
 
 // Apply carries one event out, unless the View has something newer. An event
@@ -114,7 +187,9 @@ func (v *View) Apply(e Event) {
 	default:
 		v.leases[k] = e.Lease
 		changed = !ok || !old.SameClaim(e.Lease)
+		v.yield(k)
 	}
+	delete(v.lost, k)
 	v.signal(changed, func(own Key) bool { return own == k })
 }
 

@@ -2,6 +2,7 @@ package subnet
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 )
 
@@ -50,6 +51,75 @@ func TestViewSignalsOnlyWhenAClaimChanges(t *testing.T) {
 				t.Errorf("%d leases, want %d", got, tt.left)
 			}
 		})
+	}
+}
+
+// lostOne returns a View whose holder of 10.1.1.0/24 has lost that lease together
+// with those of two other hosts.
+func lostOne() (*View, <-chan struct{}) {
+	v := NewView()
+	v.Reset(Snapshot{[]Lease{lease("10.1.1.0/24", "192.0.2.1"), lease("10.1.2.0/24", "192.0.2.2"), lease("10.1.3.0/24", "192.0.2.3")}, 5})
+	c := v.Subscribe()
+	v.subscribe(key("10.1.1.0/24"))
+	v.Reset(Snapshot{nil, 1})
+	return v, c
+}
+
+func subnets(v *View) string {
+	var all []string
+	for _, l := range v.Leases() {
+		all = append(all, l.Key().String())
+	}
+	return strings.Join(all, " ")
+}
+
+func TestViewKeepsPeersThatTheStoreHasLost(t *testing.T) {
+	two := lease("10.1.2.0/24", "192.0.2.2", "new")
+	two.Rev = 3
+	for _, tt := range []struct {
+		name string
+		do   func(*View)
+		want string
+		lost int
+	}{
+		{"at once", func(*View) {}, "10.1.2.0/24 10.1.3.0/24", 2},
+		{"after the grace", (*View).Forget, "", 0},
+		{"one registers again", func(v *View) { v.Apply(Event{Lease: two}) }, "10.1.2.0/24 10.1.3.0/24", 1},
+		{"one registers again, and the grace is over", func(v *View) { v.Apply(Event{Lease: two}); v.Forget() }, "10.1.2.0/24", 0},
+		{"its subnet is leased otherwise", func(v *View) { v.Apply(Event{Lease: lease("10.1.2.0/25", "192.0.2.9")}) }, "10.1.2.0/25 10.1.3.0/24", 1},
+		{"one is deleted", func(v *View) { v.Apply(Event{Lease: Lease{V4: Claim{Subnet: two.V4.Subnet}}, Deleted: true}) }, "10.1.3.0/24", 1},
+		{"listed again, own lease and all", func(v *View) { v.Reset(Snapshot{[]Lease{lease("10.1.1.0/24", "192.0.2.1"), two}, 4}) },
+			"10.1.1.0/24 10.1.2.0/24 10.1.3.0/24", 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			v, _ := lostOne()
+			tt.do(v)
+			if got := subnets(v); got != tt.want || v.Lost() != tt.lost {
+				t.Errorf("leases %s, %d of them lost; want %s, %d", got, v.Lost(), tt.want, tt.lost)
+			}
+		})
+	}
+}
+
+func TestViewTakesWhatALostPeerWritesFirst(t *testing.T) {
+	v, c := lostOne()
+	signalled(c)
+	two := lease("10.1.2.0/24", "192.0.2.2", "new")
+	two.Rev = 2 // the store counts anew
+	v.Apply(Event{Lease: two})
+	if got, _ := v.Get(two.Key()); got != two || !signalled(c) {
+		t.Errorf("the View has %v", got)
+	}
+}
+
+func TestViewLosesPeersWhileItsOwnLeaseIsThere(t *testing.T) {
+	v := NewView()
+	own := lease("10.1.1.0/24", "192.0.2.1")
+	v.Reset(Snapshot{[]Lease{own, lease("10.1.2.0/24", "192.0.2.2")}, 5})
+	v.subscribe(own.Key())
+	v.Reset(Snapshot{[]Lease{own}, 9})
+	if got := subnets(v); got != "10.1.1.0/24" || v.Lost() != 0 {
+		t.Errorf("leases %s, %d lost", got, v.Lost())
 	}
 }
 

@@ -45,7 +45,7 @@ const (
 )
 
 // NewHost returns a host that has the files, which may be nil, and nothing else.
-func NewHost(t *testing.T, files Files) *Host {
+func NewHost(t testing.TB, files Files) *Host {
 	t.Helper()
 	if files == nil {
 		files = Files{}
@@ -84,7 +84,7 @@ func (h *Host) Ran() []datapath.Op {
 }
 
 // Hand sets objects as an administrator would; a link is made.
-func (h *Host) Hand(t *testing.T, objects ...datapath.Object) {
+func (h *Host) Hand(t testing.TB, objects ...datapath.Object) {
 	t.Helper()
 	for _, o := range objects {
 		op := datapath.Op{Verb: datapath.Set, Object: o}

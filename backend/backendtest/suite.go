@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -11,12 +12,15 @@ import (
 	"golang.org/x/sys/unix"
 
 	"flanneld/pkg/datapath"
+	"flanneld/subnet"
 )
 
 // Run holds a backend, configured with the Backend object, to what every one
 // must do.
 func Run(t *testing.T, newBackend New, config string) {
 	for name, f := range map[string]func(t *testing.T, newBackend New, config string){
+		"warns of unknown options":          warnsOfOptions,
+		"refuses options that are none":     refusesNoObject,
 		"puts back what was removed":        putsBack,
 		"removes what was added":            removesAdded,
 		"removes another backend's entries": removesOthers,
@@ -45,6 +49,21 @@ func Plain(t *testing.T, newBackend New, typ string) {
 	}
 	if b.MTU() != 1500 {
 		t.Errorf("MTU is %d, want the interface's 1500", b.MTU())
+	}
+}
+
+func warnsOfOptions(t *testing.T, newBackend New, _ string) {
+	h := NewHost(t, nil)
+	newOn(t, h, newBackend, `{"Type":"x","Colour":"red"}`)
+	if log := h.Log.String(); strings.Count(log, "level=WARN") != 1 || !strings.Contains(log, `Ignoring an unknown option`) || !strings.Contains(log, "Colour") {
+		t.Errorf("log is %s, want one warning of Colour", log)
+	}
+}
+
+func refusesNoObject(t *testing.T, newBackend New, _ string) {
+	_, err := newBackend(NewHost(t, nil).Params(`["vxlan"]`))
+	if _, ok := errors.AsType[*subnet.ConfigError](err); !ok {
+		t.Errorf("New: %v, want a *subnet.ConfigError", err)
 	}
 }
 

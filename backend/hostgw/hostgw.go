@@ -5,6 +5,7 @@ package hostgw
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/netip"
 
@@ -16,6 +17,13 @@ import (
 // Type is the backend's type in the configuration and in leases.
 const Type = "host-gw"
 
+// ParseOptions reads the configuration's "Backend" object, in which there are no
+// options, and returns the names of what is there in vain. An error is a
+// *subnet.ConfigError with the position within the object.
+func ParseOptions(raw json.RawMessage) (unknown []string, err error) {
+	return subnet.DecodeBackend(raw, &struct{}{})
+}
+
 // Backend implements backend.Backend.
 type Backend struct {
 	underlay   backend.Underlay
@@ -26,6 +34,11 @@ type Backend struct {
 // New returns the backend. It is an error if peers are told another address
 // than the interface's own: they would route to it, and nobody would answer.
 func New(p backend.Params) (*Backend, error) {
+	unknown, err := ParseOptions(p.Config)
+	if err != nil {
+		return nil, err
+	}
+	backend.WarnUnknown(p.Log, Type, unknown)
 	for _, a := range []struct{ own, public netip.Addr }{
 		{p.Underlay.V4, p.Underlay.PublicV4}, {p.Underlay.V6, p.Underlay.PublicV6},
 	} {

@@ -75,7 +75,7 @@ func TestDirectRoutingOnTheKernel(t *testing.T) {
 
 // newHost makes a host that is 192.0.2.11/24, with a second interface eth9, which
 // is 203.0.113.1/24, and moves the calling goroutine there until the test ends.
-func newHost(t *testing.T) *netlab.Host {
+func newHost(t testing.TB) *netlab.Host {
 	t.Helper()
 	if err := netlab.Supported(); err != nil {
 		t.Skipf("skipping: %v", err)
@@ -102,7 +102,7 @@ ip addr add 203.0.113.1/24 dev eth9`)
 	return host
 }
 
-func enter(t *testing.T, namespace string) {
+func enter(t testing.TB, namespace string) {
 	t.Helper()
 	runtime.LockOSThread() // for good: the thread ends with the test
 	home, err := netns.Get()

@@ -27,6 +27,7 @@ var (
 func (b *Backend) plan(planes []backend.Plane, direct map[netip.Addr]string) (datapath.State, []skip) {
 	s := datapath.State{Routes: backend.Blackholes(planes, b.scope.Protocol)}
 	var skipped []skip
+	vteps := make(map[string]datapath.MAC, len(b.vteps))
 	for _, plane := range planes {
 		v6 := plane.Network.Addr().Is6()
 		dev := b.link(v6)
@@ -42,7 +43,14 @@ func (b *Backend) plan(planes []backend.Plane, direct map[netip.Addr]string) (da
 				})
 				continue
 			}
-			mac, err := vtep(peer)
+			mac, known := b.vteps[peer.Data]
+			var err error
+			if !known {
+				mac, err = vtep(peer)
+			}
+			if err == nil {
+				vteps[peer.Data] = mac
+			}
 			if err == nil && seen[mac] {
 				err = errSameMAC
 				if mac == dev.MAC {
@@ -62,6 +70,7 @@ func (b *Backend) plan(planes []backend.Plane, direct map[netip.Addr]string) (da
 			})
 		}
 	}
+	b.vteps = vteps
 	return s, skipped
 }
 

@@ -9,6 +9,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net/netip"
+	"slices"
 
 	"flanneld/backend"
 	"flanneld/pkg/datapath"
@@ -25,6 +27,11 @@ const (
 	defaultVNI  = 1
 	maxVNI      = 1<<24 - 1
 	defaultPort = 8472 // the Linux kernel's, older than the 4789 of RFC 7348
+
+	mostWarnings = 20 // about peers, after one Set
+
+	minMTU = 1280 // bytes: IPv6 needs as much (RFC 8200)
+	maxMTU = 65535
 )
 
 // Options are the configuration's "Backend" object.
@@ -44,27 +51,41 @@ type Backend struct {
 	scope      datapath.Scope
 	kernel     backend.Kernel
 	macs       map[string]datapath.MAC // by device
+	vteps      map[string]datapath.MAC // peers', by their Data: what the last plan has read
 	state      backend.State
 	log        *slog.Logger
 	reconciler datapath.Reconciler
+	skipped    []skip // by the last Set
+}
+
+// ParseOptions reads the configuration's "Backend" object, and returns the names
+// in it that are no options. An error is a *subnet.ConfigError with the position
+// within the object.
+func ParseOptions(raw json.RawMessage) (o Options, unknown []string, err error) {
+	o.VNI = defaultVNI
+	if unknown, err = subnet.DecodeBackend(raw, &o); err != nil {
+		return o, unknown, err
+	}
+	switch {
+	case o.VNI > maxVNI:
+		err = subnet.OptionError(raw, "VNI", fmt.Sprintf("Backend option VNI %d does not fit 24 bits", o.VNI),
+			fmt.Sprintf("write a number from 0 to %d", maxVNI))
+	case o.MTU != 0 && (o.MTU < minMTU || o.MTU > maxMTU):
+		err = subnet.OptionError(raw, "MTU", fmt.Sprintf("Backend option MTU %d is out of range", o.MTU),
+			fmt.Sprintf("write a number from %d to %d, or leave it out to use the interface's", minMTU, maxMTU))
+	}
+	return o, unknown, err
 }
 
 // New reads the options and returns the backend.
 func New(p backend.Params) (*Backend, error) {
-	o := Options{VNI: defaultVNI}
-	unknown, err := subnet.DecodeBackend(p.Config, &o)
+	o, unknown, err := ParseOptions(p.Config)
 	if err != nil {
 		return nil, err
 	}
-	for _, u := range unknown {
-		p.Log.Warn("Ignoring an unknown option of the vxlan backend: " + u)
-	}
-	switch {
-	case o.VNI > maxVNI:
-		return nil, fmt.Errorf("Backend VNI %d is larger than %d, which is the most that 24 bits hold", o.VNI, maxVNI)
-	case o.MTU != 0 && (o.MTU < 1280 || o.MTU > 65535):
-		return nil, fmt.Errorf("Backend MTU %d is not between 1280 and 65535", o.MTU)
-	}
+	backend.WarnUnknown(p.Log, Type, unknown)
+	p.Log.Info(fmt.Sprintf("VXLAN config: VNI=%d Port=%d GBP=%t Learning=%t DirectRouting=%t",
+		o.VNI, o.Port, o.GBP, o.Learning, o.DirectRouting)) // as written: original daemons print Port=0
 	if o.Port == 0 {
 		o.Port = defaultPort
 	}
@@ -76,8 +97,6 @@ func New(p backend.Params) (*Backend, error) {
 	if o.MTU == 0 || o.MTU > p.Underlay.MTU {
 		o.MTU = p.Underlay.MTU
 	}
-	p.Log.Info(fmt.Sprintf("VXLAN config: VNI=%d Port=%d GBP=%t Learning=%t DirectRouting=%t",
-		o.VNI, o.Port, o.GBP, o.Learning, o.DirectRouting))
 	b := &Backend{
 		opts: o, underlay: p.Underlay, scope: p.Scope, kernel: p.Kernel,
 		macs: make(map[string]datapath.MAC), state: p.State, log: p.Log,
@@ -128,11 +147,35 @@ func (b *Backend) Set(ctx context.Context, planes []backend.Plane) error {
 		return err
 	}
 	want, skipped := b.plan(planes, direct)
-	for _, s := range skipped {
-		b.log.Debug("Ignoring a peer's claim", "subnet", s.subnet, "reason", s.reason)
-	}
+	b.warn(skipped)
 	_, err = b.reconciler.Apply(ctx, want)
 	return err
+}
+
+// warn says which peers are left out, and why, unless it was so in the last Set.
+func (b *Backend) warn(skipped []skip) {
+	before := make(map[netip.Prefix]string, len(b.skipped))
+	for _, s := range b.skipped {
+		before[s.subnet] = s.reason.Error()
+	}
+	b.skipped = skipped
+	fresh := slices.DeleteFunc(slices.Clone(skipped), func(s skip) bool { return before[s.subnet] == s.reason.Error() })
+	for i, s := range fresh {
+		if i == mostWarnings {
+			b.log.Warn("Ignoring more peers", "count", len(fresh)-i)
+			return
+		}
+		b.log.Warn("Ignoring a peer: it cannot be forwarded to", "subnet", s.subnet, "reason", s.reason)
+	}
+}
+
+// Skipped implements backend.Skipper.
+func (b *Backend) Skipped() []netip.Prefix {
+	all := make([]netip.Prefix, len(b.skipped))
+	for i, s := range b.skipped {
+		all[i] = s.subnet
+	}
+	return all
 }
 
 // Run implements backend.Backend.

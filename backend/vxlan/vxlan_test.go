@@ -24,11 +24,11 @@ func made(t *testing.T, h *backendtest.Host, config string) backend.Backend {
 
 func TestNewRefuses(t *testing.T) {
 	for name, test := range map[string]struct{ config, want string }{
-		"a VNI of 25 bits": {`{"VNI":16777216}`, "Backend VNI 16777216 is larger than 16777215, which is the most that 24 bits hold"},
-		"a small MTU":      {`{"MTU":1279}`, "Backend MTU 1279 is not between 1280 and 65535"},
-		"a huge MTU":       {`{"MTU":65536}`, "Backend MTU 65536 is not between 1280 and 65535"},
-		"a negative MTU":   {`{"MTU":-1}`, "Backend MTU -1 is not between 1280 and 65535"},
-		"a negative VNI":   {`{"VNI":-1}`, "Backend option VNI is the number -1"},
+		"a VNI of 25 bits": {`{"VNI":16777216}`, "line 1, column 8: Backend option VNI 16777216 does not fit 24 bits (write a number from 0 to 16777215)"},
+		"a small MTU":      {`{"MTU":1279}`, "line 1, column 8: Backend option MTU 1279 is out of range (write a number from 1280 to 65535, or leave"},
+		"a huge MTU":       {"{\n\"mtu\": 65536}", "line 2, column 8: Backend option MTU 65536 is out of range"},
+		"a negative MTU":   {`{"MTU":-1}`, "line 1, column 8: Backend option MTU -1 is out of range"},
+		"a negative VNI":   {`{"VNI":-1}`, "line 1, column 8: Backend option VNI is the number -1"},
 		"a port of 17 bits": {`{"Port":65536}`, "Backend option Port is the number 65536 " +
 			"(a number is expected: write a whole number from 0 to 65535 without quotes)"},
 		"a text for a boolean": {`{"GBP":"true"}`, "Backend option GBP is a string"},
@@ -71,7 +71,7 @@ func TestNewWarns(t *testing.T) {
 func TestNewLogsTheOptions(t *testing.T) {
 	h := backendtest.NewHost(t, nil)
 	made(t, h, `{"VNI":7,"Learning":true}`)
-	if want := "VXLAN config: VNI=7 Port=8472 GBP=false Learning=true DirectRouting=false"; !strings.Contains(h.Log.String(), want) {
+	if want := "VXLAN config: VNI=7 Port=0 GBP=false Learning=true DirectRouting=false"; !strings.Contains(h.Log.String(), want) {
 		t.Errorf("log is %s, want %s", &h.Log, want)
 	}
 }
@@ -143,8 +143,25 @@ func TestSetSaysWhyAPeerIsLeftOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	peer := backendtest.Peer
-	if err := b.Set(t.Context(), backendtest.IPv4(peer(2), data(peer(3), own.Data), data(peer(4), peer(2).Data), data(peer(5), ``))); err != nil {
-		t.Fatal(err)
+	set := func(planes []backend.Plane) {
+		t.Helper()
+		if err := b.Set(t.Context(), planes); err != nil {
+			t.Fatal(err)
+		}
+	}
+	planes := backendtest.IPv4(peer(2), data(peer(3), own.Data), data(peer(4), peer(2).Data), data(peer(5), ``))
+	set(planes)
+	set(planes) // nothing new
+	if n := strings.Count(h.Log.String(), "level=WARN"); n != 3 {
+		t.Errorf("%d warnings, want one for each of the 3: %s", n, &h.Log)
+	}
+	skipped := []netip.Prefix{peer(3).Subnet, peer(4).Subnet, peer(5).Subnet}
+	if d := cmp.Diff(skipped, b.(backend.Skipper).Skipped(), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); d != "" {
+		t.Errorf("skipped (-want +got):\n%s", d)
+	}
+	set(backendtest.IPv4(data(peer(3), own.Data), data(peer(5), own.Data)))
+	if n := strings.Count(h.Log.String(), "level=WARN"); n != 4 {
+		t.Errorf("%d warnings, want one more for the new reason: %s", n, &h.Log)
 	}
 	for _, want := range []string{
 		`subnet=10.5.3.0/24 reason="its VtepMAC is this host's own`, `subnet=10.5.4.0/24 reason="its VtepMAC is another peer's`,

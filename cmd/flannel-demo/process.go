@@ -43,7 +43,7 @@ func (c *cluster) start(name string, ns netlab.Namespace, env []string, program 
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
 	go func() {
-		p.cmd.Wait() // how it ended is in its log
+		_ = p.cmd.Wait() // how it ended is in its log
 		close(p.done)
 	}()
 	c.processes = append(c.processes, p)
@@ -106,7 +106,7 @@ func (s *notifySocket) wait(ctx context.Context, from *process, timeout time.Dur
 		case <-ended:
 			return
 		}
-		s.conn.SetReadDeadline(time.Unix(0, 1))
+		_ = s.conn.SetReadDeadline(time.Unix(0, 1))
 	}()
 	buf := make([]byte, 4096)
 	for {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"log/slog"
 
@@ -15,19 +16,40 @@ import (
 
 type newBackend func(backend.Params) (backend.Backend, error)
 
-// chooseBackend returns what makes the backend of a type.
-func chooseBackend(typ string) (newBackend, error) {
-	switch typ {
+// changesNetwork reports whether a backend of the type must change this host's
+// network to do anything at all.
+func changesNetwork(typ string) bool { return typ != alloc.Type }
+
+// chooseBackend returns what makes the configuration's backend. It is a
+// *subnet.ConfigError if there is none of its type, or if its options are not
+// ones that it can work with.
+func chooseBackend(cfg subnet.Config) (newBackend, error) {
+	var check func(json.RawMessage) error
+	var choice newBackend
+	switch cfg.Type {
 	case udp.Type:
-		return func(p backend.Params) (backend.Backend, error) { return udp.New(p) }, nil
+		check = func(raw json.RawMessage) error { _, _, err := udp.ParseOptions(raw); return err }
+		choice = func(p backend.Params) (backend.Backend, error) { return udp.New(p) }
 	case vxlan.Type:
-		return func(p backend.Params) (backend.Backend, error) { return vxlan.New(p) }, nil
+		check = func(raw json.RawMessage) error { _, _, err := vxlan.ParseOptions(raw); return err }
+		choice = func(p backend.Params) (backend.Backend, error) { return vxlan.New(p) }
 	case hostgw.Type:
-		return func(p backend.Params) (backend.Backend, error) { return hostgw.New(p) }, nil
+		check = func(raw json.RawMessage) error { _, err := hostgw.ParseOptions(raw); return err }
+		choice = func(p backend.Params) (backend.Backend, error) { return hostgw.New(p) }
 	case alloc.Type:
-		return func(p backend.Params) (backend.Backend, error) { return alloc.New(p) }, nil
+		check = func(raw json.RawMessage) error { _, err := alloc.ParseOptions(raw); return err }
+		choice = func(p backend.Params) (backend.Backend, error) { return alloc.New(p) }
+	default:
+		return nil, cfg.Locate(noBackend(cfg))
 	}
-	return nil, fmt.Errorf(`unknown backend type: %s (there are "udp", "vxlan", "host-gw" and "alloc")`, typ)
+	if err := check(cfg.Backend); err != nil {
+		return nil, cfg.Locate(err)
+	}
+	return choice, nil
+}
+
+func noBackend(cfg subnet.Config) error {
+	return subnet.OptionError(cfg.Backend, "Type", "unknown backend type: "+cfg.Type, `there are "udp", "vxlan", "host-gw" and "alloc"`)
 }
 
 // newStore makes the store that the flags name.

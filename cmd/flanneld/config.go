@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"runtime"
 	"time"
 
 	"flanneld/pkg/backoff"
@@ -24,7 +25,7 @@ func awaitConfig(ctx context.Context, store subnet.Store, log *slog.Logger) (sub
 			var cfg subnet.Config
 			var warnings []string
 			if cfg, warnings, err = subnet.ParseConfig(doc.Raw); err == nil {
-				_, err = chooseBackend(cfg.Type)
+				_, err = chooseBackend(cfg)
 			}
 			if err == nil {
 				for _, w := range warnings {
@@ -45,7 +46,15 @@ func awaitConfig(ctx context.Context, store subnet.Store, log *slog.Logger) (sub
 			doc, err = store.Config(ctx)
 			continue
 		}
-		next, failed := store.AwaitConfig(ctx, doc.Rev)
+		// A store may be silent for longer than the reason is to be repeated.
+		bound, cancel := context.WithTimeout(ctx, repeatAfter)
+		next, failed := store.AwaitConfig(bound, doc.Rev)
+		silent := bound.Err() != nil && ctx.Err() == nil
+		cancel()
+		if silent {
+			doc, err = store.Config(ctx)
+			continue
+		}
 		if failed != nil && !errors.Is(failed, subnet.ErrNoConfig) {
 			doc, err = subnet.Document{}, failed
 			continue
@@ -70,10 +79,12 @@ func watchConfig(ctx context.Context, store subnet.Store, running subnet.Config,
 			_ = pause.Wait(ctx) // whoever follows the leases logs that etcd is away
 			continue
 		default:
-			if cfg, _, err := subnet.ParseConfig(doc.Raw); err != nil {
+			cfg, _, err := subnet.ParseConfig(doc.Raw)
+			if err == nil {
+				_, err = chooseBackend(cfg)
+			}
+			if text = subnet.Diff(running, cfg); err != nil {
 				text = err.Error()
-			} else {
-				text = subnet.Diff(running, cfg)
 			}
 		}
 		pause.Reset()
@@ -99,11 +110,17 @@ type repeated struct {
 	when time.Time
 }
 
+// The line is the caller's.
 func (r *repeated) error(text string, rev subnet.Revision) {
 	now := time.Now()
 	if text == r.text && rev == r.rev && now.Sub(r.when) < repeatAfter {
 		return
 	}
 	r.text, r.rev, r.when = text, rev, now
-	r.log.Error(text)
+	var caller [1]uintptr
+	runtime.Callers(2, caller[:]) // not Callers, nor this method
+	ctx := context.Background()
+	if h := r.log.Handler(); h.Enabled(ctx, slog.LevelError) {
+		_ = h.Handle(ctx, slog.NewRecord(now, slog.LevelError, text, caller[0]))
+	}
 }

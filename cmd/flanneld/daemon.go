@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -14,7 +15,6 @@ import (
 	"flanneld/pkg/datapath"
 	"flanneld/pkg/datapath/kernel"
 	"flanneld/pkg/fdstore"
-	"flanneld/pkg/netif"
 	"flanneld/pkg/statedir"
 	"flanneld/subnet"
 )
@@ -23,15 +23,33 @@ import (
 // has this number.
 const routeProtocol = 102
 
-// serve runs the daemon until ctx is done: first what only reads, then what
-// changes the machine.
+// serve runs the daemon, and beside it what tells others how it is, until ctx is
+// done or it fails.
 func serve(ctx context.Context, o options, log *slog.Logger) error {
-	defer notify(log, "STOPPING=1")
-	kept := fdstore.Open()
-	h, err := startHealth(ctx, o, log)
+	tell := &notifier{log: log}
+	h, err := listenHealth(o, log)
 	if err != nil {
+		tell.stopping()
 		return err
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var g sync.WaitGroup
+	g.Go(func() { h.run(ctx) })
+	g.Go(func() {
+		<-ctx.Done()
+		tell.stopping() // at once, however long the rest takes
+	})
+	err = start(ctx, o, h, tell, log)
+	cancel()
+	g.Wait()
+	return err
+}
+
+// start first does what only reads, then what changes the machine, and runs until
+// ctx is done.
+func start(ctx context.Context, o options, h *health, tell *notifier, log *slog.Logger) error {
+	kept := fdstore.Open()
 	store, err := newStore(o, log)
 	if err != nil {
 		return err
@@ -39,13 +57,17 @@ func serve(ctx context.Context, o options, log *slog.Logger) error {
 	ahead := subnet.ListAhead(ctx, store)
 	previous := readSubnetEnv(o.SubnetFile, log)
 	log.Info("Created subnet manager: Etcd Local Manager with Previous Subnet: " + previous.subnetOrNone())
-	notify(log, "STATUS=waiting for the network configuration")
+	tell.status("waiting for the network configuration")
 	cfg, rev, err := awaitConfig(ctx, store, log)
 	if err != nil {
 		return err
 	}
 	log.Info("Found network config - Backend type: " + cfg.Type)
 	underlay, err := findUnderlay(o, cfg, log)
+	if err != nil {
+		return err
+	}
+	local, err := localSubnets(underlay.Name, cfg, log)
 	if err != nil {
 		return err
 	}
@@ -56,17 +78,24 @@ func serve(ctx context.Context, o options, log *slog.Logger) error {
 	}
 	kern := kernel.New(log)
 	scope := datapath.Scope{
-		Owner:    "flanneld " + o.EtcdPrefix,
+		Owner:    aliasPrefix + o.EtcdPrefix,
 		Links:    leftovers(previous, log),
 		Networks: networks(cfg, previous),
 		Protocol: routeProtocol,
 	}
-	newBackend, err := chooseBackend(cfg.Type)
+	newBackend, err := chooseBackend(cfg)
 	if err != nil {
 		return err
 	}
+	if changesNetwork(cfg.Type) {
+		// Before the lease: nobody could use it.
+		if err := checkPrivilege(); err != nil {
+			return fmt.Errorf("Error registering network: %w", err)
+		}
+	}
+	ledger := &backend.Ledger{Kernel: kern}
 	be, err := newBackend(backend.Params{
-		Config: cfg.Backend, Underlay: underlay, Scope: scope, Kernel: kern, State: state, Log: log,
+		Config: cfg.Backend, Underlay: underlay, Scope: scope, Kernel: ledger, State: state, Log: log,
 		Filter: backend.Filter{Off: !o.PeerFilter, Allow: o.PeerAllow}, Without: o.UDPOffload, Descriptors: kept,
 	})
 	if err != nil {
@@ -76,8 +105,9 @@ func serve(ctx context.Context, o options, log *slog.Logger) error {
 		log.Warn("Cannot forget files of the last run", "err", err)
 	}
 	counters := h.serveCounters(be)
-	d := &daemon{opts: o, cfg: cfg, rev: rev, store: store, backend: be, scope: scope, kernel: kern, underlay: underlay,
-		view: subnet.NewView(), ready: h.setReady, counters: counters, log: log, moved: make(chan struct{}, 1),
+	d := &daemon{opts: o, cfg: cfg, rev: rev, store: store, backend: be, scope: scope, kernel: kern, ledger: ledger,
+		underlay: underlay, local: local, external: underlayCheck{underlay: underlay, log: log},
+		view: subnet.NewView(), ready: h.setReady, counters: counters, tell: tell, log: log, moved: make(chan struct{}, 1),
 		passedOnce: make(chan struct{})}
 	return d.run(ctx, ahead, previous)
 }
@@ -91,19 +121,23 @@ type daemon struct {
 	backend  backend.Backend
 	scope    datapath.Scope
 	kernel   *kernel.Kernel
+	ledger   *backend.Ledger // the kernel as the backend sees it
 	underlay backend.Underlay
+	local    []netip.Prefix // subnets that this host itself is in
 	view     *subnet.View
-	ready    func()
+	ready    func(bool)
 	counters func() []backend.Counter // nil: the backend has none
+	tell     *notifier
 	log      *slog.Logger
 	moved    chan struct{} // the own lease has changed
 
 	mu       sync.Mutex
 	lease    subnet.Lease // the own one
+	lost     bool         // another host has it, and another one is being taken
 	complain complaints
 	// Only the loop's goroutine uses these.
 	handedOver handover // what subnet.env says
-	said       string   // the last STATUS
+	external   underlayCheck
 
 	passedOnce chan struct{} // closed after the first pass
 	once       sync.Once
@@ -122,11 +156,12 @@ func (d *daemon) run(ctx context.Context, ahead subnet.Store, previous subnetEnv
 	d.view.Reset(seen)
 	d.setLease(lease)
 
+	d.log.Info("Running backend.")
 	g, ctx := errgroup.WithContext(ctx)
 	noticed := make(chan struct{}, 1)
 	changed := merge(ctx, g, d.view.Subscribe(), d.moved)
 	loop := backend.Loop{Backend: d.backend, Planes: d.planes, Changed: changed, Noticed: noticed,
-		Resync: d.opts.Resync, Done: d.passed, Log: d.log}
+		Resync: d.opts.Resync, Done: d.passed, Ledger: d.ledger, Log: d.log}
 	g.Go(func() error { return loop.Run(ctx) })
 	g.Go(func() error {
 		// The first pass makes thousands of changes: nobody needs to hear of them.
@@ -147,7 +182,7 @@ func (d *daemon) run(ctx context.Context, ahead subnet.Store, previous subnetEnv
 
 // request says what lease this host wants.
 func (d *daemon) request(previous subnetEnv) (subnet.Request, error) {
-	r := subnet.Request{Config: d.cfg, Previous: previous.key()}
+	r := subnet.Request{Config: d.cfg, Previous: previous.key(), Avoid: d.local}
 	r.Lease.Type = d.backend.Type()
 	r.Lease.V4.PublicIP = d.underlay.PublicV4
 	claims := []*subnet.Claim{&r.Lease.V4}
@@ -173,8 +208,8 @@ func (d *daemon) hold(ctx context.Context, request subnet.Request, lease subnet.
 		if !errors.Is(err, subnet.ErrLost) {
 			return err
 		}
-		d.log.Error("Lost the lease; taking another. Docker must be restarted with the new subnet", "err", err)
-		notify(d.log, "STATUS=lost the lease on "+lease.Key().String())
+		d.log.Error("Lease has been revoked. Taking another; Docker must be restarted with the new subnet", "err", err)
+		d.setLost()
 		request.Previous = lease.Key()
 		if lease, _, err = subnet.Acquire(ctx, d.store, request, d.log); err != nil {
 			return err
@@ -189,9 +224,30 @@ type handover struct {
 	mtu int // bytes
 }
 
+// setLost makes the host unready until there is another lease and the subnet file
+// has it.
+func (d *daemon) setLost() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.lost = true
+	d.ready(false)
+	d.tell.status("lost the lease on " + d.lease.Key().String())
+}
+
+// setReady follows a pass after which the subnet file has the lease.
+func (d *daemon) setReady(l subnet.Lease, peers int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.lost || d.lease.Key() != l.Key() {
+		return // since the pass began
+	}
+	d.ready(true)
+	d.tell.status(fmt.Sprintf("%s %s, %d peers", l.Key(), d.cfg.Type, peers))
+}
+
 func (d *daemon) setLease(l subnet.Lease) {
 	d.mu.Lock()
-	d.lease = l
+	d.lease, d.lost = l, false
 	d.mu.Unlock()
 	select {
 	case d.moved <- struct{}{}:
@@ -206,13 +262,23 @@ func (d *daemon) ownLease() subnet.Lease {
 }
 
 func (d *daemon) planes() []backend.Plane {
-	return planes(d.cfg, d.ownLease(), d.view.Leases(), d.opts.BlackholeRoute, &d.complain, d.log)
+	d.mu.Lock()
+	own, lost := d.lease, d.lost
+	d.mu.Unlock()
+	leases := d.view.Leases()
+	if lost { // the one that is being taken may be there already
+		leases = slices.DeleteFunc(leases, func(l subnet.Lease) bool {
+			return l.Key() != own.Key() && l.V4.PublicIP == own.V4.PublicIP
+		})
+	}
+	return planes(d.cfg, own, leases, d.local, d.opts.BlackholeRoute, &d.complain, d.log)
 }
 
 // passed hands over to Docker once the datapath is in place. It runs in the
 // loop's goroutine.
 func (d *daemon) passed(p backend.Pass) error {
 	d.once.Do(func() { close(d.passedOnce) })
+	d.external.look()
 	if !p.Forwarding {
 		return nil
 	}
@@ -228,15 +294,11 @@ func (d *daemon) passed(p backend.Pass) error {
 				"mtu", now.mtu, "before", before.mtu)
 		}
 		if before == (handover{}) {
-			notify(d.log, "READY=1")
-			d.ready()
+			d.tell.ready()
 			d.log.Info("flannel is ready")
 		}
 	}
-	if status := fmt.Sprintf("STATUS=%s %s, %d peers", lease.Key(), d.cfg.Type, p.Peers); status != d.said {
-		d.said = status
-		notify(d.log, status)
-	}
+	d.setReady(lease, p.Peers)
 	return nil
 }
 
@@ -259,30 +321,4 @@ func merge(ctx context.Context, g *errgroup.Group, from ...<-chan struct{}) <-ch
 		})
 	}
 	return into
-}
-
-// findUnderlay chooses the external interface and the addresses to publish.
-func findUnderlay(o options, cfg subnet.Config, log *slog.Logger) (backend.Underlay, error) {
-	i, err := netif.Find(netif.Query{
-		Names: o.Iface, Regexps: o.IfaceRegex, CanReach: o.IfaceCanReach,
-		PublicIP: o.PublicIP, PublicIPv6: o.PublicIPv6, V6: cfg.V6.Enabled(),
-	}, log)
-	if err != nil {
-		return backend.Underlay{}, err
-	}
-	u := backend.Underlay{Name: i.Name, Index: i.Index, MTU: i.MTU, V4: i.V4, V6: i.V6,
-		PublicV4: published(o.PublicIP, i.V4, log)}
-	if cfg.V6.Enabled() {
-		u.PublicV6 = published(o.PublicIPv6, i.V6, log)
-	}
-	return u, nil
-}
-
-func published(asked, own netip.Addr, log *slog.Logger) netip.Addr {
-	if asked.IsValid() {
-		log.Info(fmt.Sprintf("Using %s as external address", asked))
-		return asked
-	}
-	log.Info(fmt.Sprintf("Defaulting external address to interface address (%s)", own))
-	return own
 }

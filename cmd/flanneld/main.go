@@ -34,23 +34,25 @@ func main() {
 	os.Exit(status(run(ctx, os.Args, os.Environ(), os.Stderr), os.Stderr))
 }
 
-// status prints an error as a person wants to read it and returns the exit
-// status that it stands for.
+// status returns the exit status that an error stands for. A mistake on the
+// command line is printed as a person wants to read it.
 func status(err error, stderr io.Writer) int {
 	if err == nil {
 		return exitStopped
 	}
-	fmt.Fprintf(stderr, "error: %v\n", err)
-	if usage, ok := errors.AsType[usageError](err); ok {
-		if usage.Hint != "" {
-			fmt.Fprintf(stderr, "hint: %s\n", usage.Hint)
-		}
-		return exitUsage
+	usage, ok := errors.AsType[usageError](err)
+	if !ok {
+		return exitFailed // run has logged it
 	}
-	return exitFailed
+	fmt.Fprintf(stderr, "error: %v\n", err)
+	if usage.Hint != "" {
+		fmt.Fprintf(stderr, "hint: %s\n", usage.Hint)
+	}
+	return exitUsage
 }
 
-// run is the whole program. It returns nil when ctx ends.
+// run is the whole program. It returns nil when ctx ends, a usageError, or an
+// error that it has logged: whoever searches a journal finds it with its header.
 func run(ctx context.Context, args, environ []string, stderr io.Writer) error {
 	o, warnings, err := parseOptions(args[1:], environ)
 	switch {
@@ -69,11 +71,13 @@ func run(ctx context.Context, args, environ []string, stderr io.Writer) error {
 	for _, w := range warnings {
 		log.Warn(w)
 	}
+	log.Info("Installing signal handlers")
 	err = serve(ctx, o, log)
 	if err == nil || ctx.Err() != nil {
 		log.Info("Exiting cleanly...")
 		return nil
 	}
+	log.Error(err.Error())
 	return err
 }
 

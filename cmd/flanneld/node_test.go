@@ -66,15 +66,6 @@ func (n *node) launch(flags ...string) {
 	n.daemon = n.c.startWith(n.Namespace, append(environ, handed...), files, self, args...)
 }
 
-// up starts flanneld and waits until it tells systemd that it is ready.
-func (n *node) up(flags ...string) {
-	n.c.t.Helper()
-	n.launch(flags...)
-	if err := n.ready(readyTime); err != nil {
-		n.c.t.Fatal(err)
-	}
-}
-
 // ready waits until the daemon tells systemd that it is ready. By then there must
 // have been a subnet file.
 func (n *node) ready(within time.Duration) error {

@@ -2,13 +2,53 @@ package main
 
 import (
 	"log/slog"
+	"sync"
 
 	systemd "github.com/coreos/go-systemd/v22/daemon"
 )
 
-// notify tells systemd a state (sd_notify(3)). Without systemd it does nothing.
-func notify(log *slog.Logger, state string) {
-	if _, err := systemd.SdNotify(false, state); err != nil {
-		log.Warn("Cannot notify systemd", "state", state, "err", err)
+// notifier tells systemd how the daemon is (sd_notify(3)). Without systemd it
+// does nothing. It is safe for concurrent use.
+type notifier struct {
+	log *slog.Logger
+
+	mu     sync.Mutex
+	said   string // the last status
+	warned bool
+	ended  bool // STOPPING=1 was sent, which is the last thing to say
+}
+
+// status says what the daemon does, unless that was the last thing said.
+func (n *notifier) status(text string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if text != n.said {
+		n.said = text
+		n.send("STATUS=" + text)
+	}
+}
+
+func (n *notifier) ready() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.send("READY=1")
+}
+
+// stopping may be called more than once.
+func (n *notifier) stopping() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.send("STOPPING=1")
+	n.ended = true
+}
+
+// send needs the lock.
+func (n *notifier) send(state string) {
+	if n.ended {
+		return
+	}
+	if _, err := systemd.SdNotify(false, state); err != nil && !n.warned {
+		n.warned = true
+		n.log.Warn("Cannot notify systemd", "state", state, "err", err)
 	}
 }

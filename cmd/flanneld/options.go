@@ -38,8 +38,8 @@ type options struct {
 	RenewMargin time.Duration // time before expiry at which a lease is renewed; 1 to 1439 minutes
 	Resync      time.Duration // how often kernel state is checked unasked; at least one second
 
-	HealthzIP   netip.Addr
-	HealthzPort int // TCP port, 0 to 65535; 0: no health server
+	HealthzIP   string // address or host name; empty: all addresses; not checked if there is no port
+	HealthzPort int    // TCP port, 0 to 65535; 0: no health server
 
 	Verbosity int    // 0: normal; larger prints more
 	LogFormat string // "glog" or "json"
@@ -107,7 +107,7 @@ func (o options) String() string {
 	add("udpOffload", o.UDPOffload)
 	add("subnetLeaseRenewMargin", o.RenewMargin)
 	add("resync", o.Resync)
-	add("healthzIP", addr(o.HealthzIP))
+	add("healthzIP", o.HealthzIP)
 	add("healthzPort", o.HealthzPort)
 	add("verbosity", o.Verbosity)
 	add("logFormat", o.LogFormat)

@@ -25,6 +25,7 @@ func (v flagValues) options(env map[string]string) (o options, warnings []string
 		BlackholeRoute: v.bool("ip-blackhole-route"),
 		SubnetFile:     v.text("subnet-file"),
 		StateDir:       v.text("state-dir"),
+		HealthzIP:      strings.TrimSpace(v.text("healthz-ip")),
 		HealthzPort:    v.int("healthz-port"),
 		Verbosity:      v.int("v"),
 		LogFormat:      v.text("log-format"),
@@ -143,18 +144,16 @@ func (v flagValues) checkTimes(o *options) error {
 }
 
 func (v flagValues) checkRest(o *options) error {
-	ip, err := netip.ParseAddr(strings.TrimSpace(v.text("healthz-ip")))
-	if err != nil {
-		return usageError{
-			Msg:  fmt.Sprintf("invalid value %q for %s", v.text("healthz-ip"), v.from("healthz-ip")),
-			Hint: "give an IP address such as 0.0.0.0 or 127.0.0.1",
-		}
-	}
-	o.HealthzIP = ip.Unmap()
 	if o.HealthzPort < 0 || o.HealthzPort > 65535 {
 		return usageError{
 			Msg:  fmt.Sprintf("invalid value %d for %s", o.HealthzPort, v.from("healthz-port")),
 			Hint: "give a port, 1 to 65535, or 0 for no health server",
+		}
+	}
+	if o.HealthzPort != 0 && !isHost(o.HealthzIP) {
+		return usageError{
+			Msg:  fmt.Sprintf("invalid value %q for %s", v.text("healthz-ip"), v.from("healthz-ip")),
+			Hint: "give an IP address such as 0.0.0.0 or 127.0.0.1, or a host name",
 		}
 	}
 	if o.LogFormat != "glog" && o.LogFormat != "json" {
@@ -167,4 +166,16 @@ func (v flagValues) checkRest(o *options) error {
 		return usageError{Msg: v.from("state-dir") + " is empty", Hint: "give a path, or leave the flag out"}
 	}
 	return nil
+}
+
+var hostName = regexp.MustCompile(`^[0-9A-Za-z_-]+(\.[0-9A-Za-z_-]+)*\.?$`)
+
+// isHost reports whether s is what one can listen on: an address, a name whose
+// last label is no number, or nothing, which is all addresses.
+func isHost(s string) bool {
+	if _, err := netip.ParseAddr(s); err == nil || s == "" {
+		return true
+	}
+	last := s[strings.LastIndexByte(strings.TrimSuffix(s, "."), '.')+1:]
+	return hostName.MatchString(s) && strings.Trim(last, "0123456789.") != ""
 }

@@ -38,7 +38,7 @@ func FuzzParseOptions(f *testing.F) {
 			(o.EtcdKeyFile == "") != (o.EtcdCertFile == ""),
 			o.RenewMargin < time.Minute, o.RenewMargin >= 24*time.Hour,
 			o.Resync < time.Second, o.HealthzPort < 0, o.HealthzPort > 65535,
-			!o.HealthzIP.IsValid(), o.SubnetFile == "", o.StateDir == "",
+			o.HealthzPort > 0 && !isHost(o.HealthzIP), o.SubnetFile == "", o.StateDir == "",
 			o.PublicIP.IsValid() && !o.PublicIP.Is4(), o.PublicIPv6.IsValid() && !o.PublicIPv6.Is6():
 			t.Errorf("accepted %q %q as %v", args, env, o)
 		}

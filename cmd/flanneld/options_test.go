@@ -28,7 +28,7 @@ func defaults() options {
 		RenewMargin:   time.Hour,
 		Resync:        time.Minute,
 		PeerFilter:    true,
-		HealthzIP:     netip.IPv4Unspecified(),
+		HealthzIP:     "0.0.0.0",
 		LogFormat:     "glog",
 	}
 }
@@ -61,7 +61,7 @@ func TestLiveFlags(t *testing.T) {
 		"udp-offload":               {"gso, vnet,gso", func(o *options) { o.UDPOffload = []string{"gso", "vnet"} }},
 		"subnet-lease-renew-margin": {"0x10", func(o *options) { o.RenewMargin = 16 * time.Minute }},
 		"resync":                    {"1s", func(o *options) { o.Resync = time.Second }},
-		"healthz-ip":                {"127.0.0.1", func(o *options) { o.HealthzIP = netip.MustParseAddr("127.0.0.1") }},
+		"healthz-ip":                {"127.0.0.1", func(o *options) { o.HealthzIP = "127.0.0.1" }},
 		"healthz-port":              {"010", func(o *options) { o.HealthzPort = 8 }},
 		"log-format":                {"json", func(o *options) { o.LogFormat = "json" }},
 		"v":                         {"10", func(o *options) { o.Verbosity = 10 }},
@@ -178,7 +178,6 @@ func TestOptionErrors(t *testing.T) {
 		{"--peer-allow=10.0.0.0/33", `invalid value "10.0.0.0/33" for --peer-allow`, "IPv4"},
 		{"--udp-offload=gso,tso", `invalid value "tso" for --udp-offload`, "gso, gro, uso"},
 		{"--resync=60", `invalid value "60" for --resync`, "one second"},
-		{"--healthz-ip=x", `invalid value "x" for --healthz-ip`, "IP address"},
 		{"--healthz-port=-1", "invalid value -1 for --healthz-port", "1 to 65535"},
 		{"--healthz-port=65536", "invalid value 65536 for --healthz-port", "1 to 65535"},
 		{"--log-format=xml", `invalid value "xml" for --log-format`, "glog or json"},
@@ -213,6 +212,22 @@ func TestOptionErrors(t *testing.T) {
 			if strings.Contains(fmt.Sprint(err, got.Hint), "hunter2") {
 				t.Errorf("%q: password in %q", in, err)
 			}
+		}
+	}
+}
+
+func TestHealthzIPIsCheckedIfThereIsAPort(t *testing.T) {
+	for host, valid := range map[string]bool{
+		"": true, "localhost": true, "0.0.0.0": true, "::1": true, "node-1.example.org.": true, "n1.2x": true,
+		"10.0.0.256": false, "10.0.0": false, "http://x": false, "a b": false, "a..b": false, "[::1]": false,
+	} {
+		o, _, err := parseOptions([]string{"--healthz-ip=" + host}, nil)
+		if err != nil || o.HealthzIP != host {
+			t.Errorf("%q without a port: %q, %v", host, o.HealthzIP, err)
+		}
+		_, _, err = parseOptions([]string{"--healthz-port=1", "--healthz-ip=" + host}, nil)
+		if (err == nil) != valid || err != nil && err.Error() != fmt.Sprintf("invalid value %q for --healthz-ip", host) {
+			t.Errorf("%q with a port: %v, want valid: %t", host, err, valid)
 		}
 	}
 }

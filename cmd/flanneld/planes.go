@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 
 	"flanneld/backend"
 	"flanneld/subnet"
@@ -11,8 +12,9 @@ import (
 
 // planes makes of all leases what the backend is to forward to: a plane per
 // family. Leases that cannot be peers are left out, and each is complained
-// about once.
-func planes(cfg subnet.Config, own subnet.Lease, leases []subnet.Lease, blackhole bool, c *complaints, log *slog.Logger) []backend.Plane {
+// about once. What this host itself is in (local) is never a peer's.
+func planes(cfg subnet.Config, own subnet.Lease, leases []subnet.Lease, local []netip.Prefix, blackhole bool,
+	c *complaints, log *slog.Logger) []backend.Plane {
 	v4 := backend.Plane{Network: cfg.V4.Network, Subnet: own.V4.Subnet, Blackhole: blackhole}
 	v6 := backend.Plane{Network: cfg.V6.Network, Subnet: own.V6.Subnet, Blackhole: blackhole}
 	publics := make(map[netip.Addr]subnet.Key, len(leases))
@@ -43,15 +45,59 @@ func planes(cfg subnet.Config, own subnet.Lease, leases []subnet.Lease, blackhol
 				"PublicIP", l.V4.PublicIP, "subnet", l.Key(), "other", other)
 		}
 		publics[l.V4.PublicIP] = l.Key()
-		v4.Peers = append(v4.Peers, l.V4)
+		add := func(p *backend.Plane, claim subnet.Claim) {
+			if wrong := unusable(claim, p.Network, local); wrong == "" {
+				p.Peers = append(p.Peers, claim)
+			} else if c.first(wrong, l) {
+				log.Error("Ignoring a lease: "+wrong, "subnet", claim.Subnet, "PublicIP", claim.PublicIP)
+			}
+		}
+		add(&v4, l.V4)
 		if cfg.V6.Enabled() && !l.V6.IsZero() && l.V6.PublicIP.IsValid() {
-			v6.Peers = append(v6.Peers, l.V6)
+			add(&v6, l.V6)
 		}
 	}
 	if !cfg.V6.Enabled() {
 		return []backend.Plane{v4}
 	}
 	return []backend.Plane{v4, v6}
+}
+
+// unusable says why a claim cannot be forwarded to; empty if it can. Anybody who
+// can write to the store could otherwise turn this host's own traffic away.
+func unusable(c subnet.Claim, network netip.Prefix, local []netip.Prefix) string {
+	switch ip := c.PublicIP; {
+	case c.Subnet.Bits() < network.Bits() || !network.Contains(c.Subnet.Addr()):
+		return "it is not within the Network " + network.String()
+	case slices.ContainsFunc(local, c.Subnet.Overlaps):
+		return "its subnet overlaps one that this host itself is in"
+	case !ip.IsGlobalUnicast() && !ip.IsLinkLocalUnicast():
+		return "its PublicIP is no host's address"
+	}
+	return ""
+}
+
+// localSubnets returns the subnets that an interface has addresses in. Those
+// within the network are none to lease, which is said once, at the start.
+func localSubnets(iface string, cfg subnet.Config, log *slog.Logger) ([]netip.Prefix, error) {
+	prefixes, err := prefixesOf(iface)
+	if err != nil {
+		return nil, err
+	}
+	var local []netip.Prefix
+	for _, p := range prefixes {
+		if p.Addr().Is6() && p.Addr().IsLinkLocalUnicast() {
+			continue
+		}
+		local = append(local, p.Masked())
+		for _, n := range []netip.Prefix{cfg.V4.Network, cfg.V6.Network} {
+			if n.IsValid() && n.Overlaps(p.Masked()) {
+				log.Warn("The Network overlaps a subnet that this host itself is in: containers cannot reach all of it, and what overlaps it is not leased",
+					"network", n, "subnet", p.Masked(), "interface", iface)
+			}
+		}
+	}
+	return local, nil
 }
 
 // orUDP names the type of a lease that has none.

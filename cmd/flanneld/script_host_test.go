@@ -261,7 +261,7 @@ func (s *script) reboot(args []string) (string, error) {
 	}
 	n.container, n.web = nil, nil
 	// The kernel lets go of a process's namespace a moment after its end.
-	return "", eventually(time.Second, func() error { return n.Reboot("flannel*") })
+	return "", eventually(10*time.Second, func() error { return n.Reboot("flannel*") })
 }
 
 var discard = slog.New(slog.DiscardHandler)

@@ -47,7 +47,9 @@ func TestScripts(t *testing.T) {
 			s.cluster = newLab(scriptTB{TB: env.T().(testing.TB), env: env, script: s})
 			env.Values[scriptKey{}] = s
 			env.Setenv("ETCDCTL_API", "2")
-			return nil
+			self, err := os.Executable()
+			env.Setenv("FLANNELD", self) // with asDaemon, for what `start` cannot do
+			return err
 		},
 	})
 }
@@ -80,7 +82,7 @@ func (t scriptTB) Fatalf(format string, args ...any) {
 	if t.script.TestScript == nil {
 		t.TB.Fatalf(format, args...)
 	}
-	t.script.TestScript.Fatalf(format, args...)
+	t.script.Fatalf(format, args...)
 }
 
 // command is what a line of a script does. The output is what `stdout` and the

@@ -49,11 +49,15 @@ func (e subnetEnv) subnetOrNone() string {
 
 // writeSubnetEnv tells Docker which subnet is this host's (CONTRACT 3).
 func (d *daemon) writeSubnetEnv(l subnet.Lease, mtu int) error {
-	_, err := envfile.WriteIfChanged(d.opts.SubnetFile, subnetEnvText(d.cfg, l, mtu))
+	written, err := envfile.WriteIfChanged(d.opts.SubnetFile, subnetEnvText(d.cfg, l, mtu))
 	if err != nil {
 		return fmt.Errorf("Failed to write subnet file: %w (give another one with --subnet-file)", err)
 	}
-	d.log.Info("Wrote subnet file to " + d.opts.SubnetFile)
+	if written {
+		d.log.Info("Wrote subnet file to " + d.opts.SubnetFile)
+	} else {
+		d.log.Info("The subnet file " + d.opts.SubnetFile + " is up to date")
+	}
 	return nil
 }
 
@@ -81,7 +85,12 @@ const widest = 8
 // and that of the last run.
 func networks(cfg subnet.Config, previous subnetEnv) []netip.Prefix {
 	var all []netip.Prefix
-	for _, p := range []netip.Prefix{cfg.V4.Network, cfg.V6.Network, previous.network, previous.networkV6} {
+	for _, p := range []netip.Prefix{cfg.V4.Network, cfg.V6.Network} {
+		if p.IsValid() {
+			all = append(all, p)
+		}
+	}
+	for _, p := range []netip.Prefix{previous.network, previous.networkV6} {
 		if p.IsValid() && p.Bits() >= widest {
 			all = append(all, p)
 		}

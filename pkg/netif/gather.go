@@ -27,6 +27,7 @@ func gather(v6 bool) (*snapshot, error) {
 		a := l.Attrs()
 		s.links = append(s.links, link{
 			name:     a.Name,
+			alias:    a.Alias,
 			altNames: a.AltNames,
 			index:    a.Index,
 			mtu:      a.MTU,

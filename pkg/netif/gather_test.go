@@ -40,7 +40,7 @@ func TestDumpIsRepeatedWhenInterrupted(t *testing.T) {
 		}
 	}
 	calls, failed := 0, errors.New("no permission")
-	if _, err := dump(func() ([]int, error) { calls++; return nil, failed }); err != failed || calls != 1 {
+	if _, err := dump(func() ([]int, error) { calls++; return nil, failed }); !errors.Is(err, failed) || calls != 1 {
 		t.Errorf("another error: %v after %d calls", err, calls)
 	}
 }

@@ -24,6 +24,10 @@ type Query struct {
 	CanReach             netip.Addr // the interface that the kernel uses to reach it; zero: not asked for
 	PublicIP, PublicIPv6 netip.Addr // zero: not known; PublicIPv6 counts with V6 only
 	V6                   bool       // an IPv6 address on the same interface is needed, too
+
+	// Exclude reports whether the interface with this name and alias is never to
+	// be chosen; nil: any may be.
+	Exclude func(name, alias string) bool
 }
 
 // Interface is a network interface that others can reach this host by.
@@ -49,6 +53,7 @@ func Find(q Query, log *slog.Logger) (Interface, error) {
 	if err != nil {
 		return Interface{}, fmt.Errorf("list network interfaces: %w", err)
 	}
+	s.exclude(q.Exclude)
 	return choose(s, q, exprs, log)
 }
 

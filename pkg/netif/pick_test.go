@@ -23,9 +23,10 @@ func addrs(ips ...string) []addr {
 
 // host has the default route by eth0.
 func host() *snapshot {
-	return &snapshot{
+	s := &snapshot{
 		links: []link{
 			{name: "lo", index: 1, mtu: 65536, loopback: true, addrs: addrs("192.0.2.7", "192.168.1.12")},
+			{name: "tunnel", index: 7, mtu: 1450, alias: "ours", addrs: addrs("10.9.0.0", "192.168.1.11", "fd00::9")},
 			{name: "dead", index: 4, addrs: addrs("192.168.9.1", "fd00:9::1", "fe80::1")},
 			{name: "bare", index: 5, mtu: 1500, addrs: addrs("fe80::1", "fe80::5")},
 			{name: "eth0", index: 2, mtu: 1500, altNames: []string{"enp0s3"}, addrs: addrs("10.0.2.15", "10.0.2.16", "fd00::2", "fe80::1")},
@@ -44,12 +45,16 @@ func host() *snapshot {
 				return 6, netip.Addr{}, nil
 			case ip("10.0.2.15"):
 				return 1, ip("10.0.2.15"), nil
+			case ip("10.9.1.1"):
+				return 7, ip("10.9.0.0"), nil
 			case ip("5.5.5.5"):
 				return 77, ip("5.5.5.1"), nil
 			}
 			return 0, netip.Addr{}, errors.New("network is unreachable")
 		},
 	}
+	s.exclude(func(_, alias string) bool { return alias == "ours" })
+	return s
 }
 
 func TestPick(t *testing.T) {
@@ -77,6 +82,13 @@ func TestPick(t *testing.T) {
 		{"address of lo only", Query{Names: []string{"192.0.2.7"}}, "no matching interface"},
 		{"loopback address", Query{Names: []string{"127.0.0.1"}}, "no matching interface"},
 		{"loopback", Query{Names: []string{"lo"}}, "no matching interface"},
+		{"excluded", Query{Names: []string{"tunnel"}}, "no matching interface"},
+		{"address of an excluded one", Query{Names: []string{"10.9.0.0"}}, "no matching interface"},
+		{"address of an excluded one and of another", Query{Names: []string{"192.168.1.11"}}, "eth1 192.168.1.11"},
+		{"regexp of an excluded one and of another", Query{Regexps: []string{`tunnel|eth2`}}, "eth2 172.16.0.1"},
+		{"regexp of an address of an excluded one", Query{Regexps: []string{`^10\.9|^172`}}, "eth2 172.16.0.1"},
+		{"can reach by an excluded one", Query{CanReach: ip("10.9.1.1")}, "no matching interface"},
+		{"public IP of an excluded one", Query{PublicIP: ip("10.9.0.0")}, "interface tunnel is one that lies on top"},
 		{"MTU 0", Query{Names: []string{"dead"}}, "no matching interface"},
 		{"no IPv4 address", Query{Names: []string{"bare"}}, "no matching interface"},
 		{"no IPv6 address", Query{Names: []string{"eth1"}, V6: true}, "no matching interface"},
@@ -149,6 +161,7 @@ func TestPickByDefaultRoute(t *testing.T) {
 		{"two interfaces", []defaultRoute{{0, 2}}, []defaultRoute{{1024, 6}}, true, "leaves by eth0, the IPv6 one by eth2"},
 		{"IPv6 does not count", []defaultRoute{{0, 2}}, []defaultRoute{{1024, 6}}, false, "eth0"},
 		{"MTU 0", []defaultRoute{{0, 4}}, nil, false, "interface dead has an MTU of 0"},
+		{"excluded interface", []defaultRoute{{0, 7}}, nil, false, "interface tunnel is one that lies on top"},
 		{"interface that is new", []defaultRoute{{0, 77}}, nil, false, "leaves by interface 77"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

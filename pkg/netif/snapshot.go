@@ -20,10 +20,12 @@ type snapshot struct {
 
 type link struct {
 	name     string
+	alias    string
 	altNames []string
 	index    int
 	mtu      int // bytes
 	loopback bool
+	excluded bool
 	addrs    []addr // best first
 }
 
@@ -77,12 +79,18 @@ func (s *snapshot) nameOf(index int) string {
 	return fmt.Sprintf("interface %d", index)
 }
 
+func (s *snapshot) exclude(f func(name, alias string) bool) {
+	for i, l := range s.links {
+		s.links[i].excluded = f != nil && f(l.name, l.alias)
+	}
+}
+
 // candidates lists the interfaces that can be asked for. Those without an IPv4
 // address are left out: on a host of containers that is one per container.
 func (s *snapshot) candidates() string {
 	var all []string
 	for _, l := range s.links {
-		if l.loopback || !l.first(netip.Addr.Is4).IsValid() {
+		if l.loopback || l.excluded || !l.first(netip.Addr.Is4).IsValid() {
 			continue
 		}
 		var ips []netip.Addr
@@ -149,6 +157,8 @@ func (l link) use(v6 bool, given ...netip.Addr) (Interface, error) {
 	switch {
 	case l.loopback:
 		return Interface{}, fmt.Errorf("%s is a loopback interface", l.name)
+	case l.excluded:
+		return Interface{}, fmt.Errorf("interface %s is one that lies on top of the one to choose", l.name)
 	case !found.V4.IsValid():
 		return Interface{}, fmt.Errorf("interface %s has no IPv4 address", l.name)
 	case v6 && !found.V6.IsValid():

@@ -18,6 +18,7 @@ import (
 
 // TestStore gives each test a prefix of its own on one server.
 func TestStore(t *testing.T) {
+	t.Parallel()
 	url := etcdproc.Start(t)
 	n := 0
 	storetest.Run(t, func(t *testing.T) storetest.Harness {

@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -67,22 +66,6 @@ func serve(t *testing.T, answer http.HandlerFunc) *fake {
 func (f *fake) store(t *testing.T) *Store {
 	t.Helper()
 	return newTestStore(t, Options{Endpoints: []string{f.URL}, Prefix: "/net"}, hasty())
-}
-
-// noLeaks checks at the end of the test that all goroutines have ended which
-// were started since.
-func noLeaks(t *testing.T) {
-	t.Helper()
-	before := runtime.NumGoroutine()
-	t.Cleanup(func() {
-		for deadline := time.Now().Add(3 * time.Second); runtime.NumGoroutine() > before; time.Sleep(10 * time.Millisecond) {
-			if time.Now().After(deadline) {
-				buf := make([]byte, 1<<20)
-				t.Errorf("goroutines: %d at first, %d at last\n%s", before, runtime.NumGoroutine(), buf[:runtime.Stack(buf, true)])
-				return
-			}
-		}
-	})
 }
 
 func isWait(r *http.Request) bool { return r.URL.Query().Get("wait") == "true" }
@@ -149,8 +132,11 @@ func together(calls map[string]func(context.Context) error, f func(name string, 
 	wg.Wait()
 }
 
-// watch returns up to n events and the error that ended them.
+// watch returns up to n events and the error that ended them. One that should
+// have ended does.
 func watch(ctx context.Context, s *Store, after subnet.Revision, n int) ([]subnet.Event, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
 	var got []subnet.Event
 	for e, err := range s.Watch(ctx, after) {
 		if err != nil {

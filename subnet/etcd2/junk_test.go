@@ -12,6 +12,7 @@ import (
 )
 
 func TestJunkIsLoggedOnce(t *testing.T) {
+	t.Parallel()
 	url := etcdproc.Start(t)
 	log := new(lines)
 	s := newTestStore(t, Options{Endpoints: []string{url}, Prefix: "/net", Log: log.logger()}, defaults(0))
@@ -46,6 +47,7 @@ func TestJunkIsLoggedOnce(t *testing.T) {
 }
 
 func TestJunkWithoutEndIsNot(t *testing.T) {
+	t.Parallel()
 	log := new(lines)
 	s := newTestStore(t, Options{Endpoints: []string{"http://127.0.0.1:1"}, Log: log.logger()}, hasty())
 	for range 2 {
@@ -66,7 +68,7 @@ func TestJunkWithoutEndIsNot(t *testing.T) {
 // Deleting a directory below the leases, or a lease's key that is one, takes no
 // lease away; deleting one above takes all.
 func TestDirectoriesThatGo(t *testing.T) {
-	noLeaks(t)
+	t.Parallel()
 	for _, tt := range []struct {
 		key string
 		all bool

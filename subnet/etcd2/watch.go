@@ -3,7 +3,6 @@ package etcd2
 import (
 	"context"
 	"errors"
-	"fmt"
 	"iter"
 	"path"
 	"strings"
@@ -57,7 +56,7 @@ func (s *Store) Watch(ctx context.Context, after subnet.Revision) iter.Seq2[subn
 				continue
 			}
 			if err == nil && s.allGone(r) {
-				err = fmt.Errorf("%w: %s was deleted", subnet.ErrCompacted, r.Node.Key)
+				err = &dirGone{r.Node.Key}
 			}
 			if err != nil {
 				yield(subnet.Event{}, err)
@@ -80,6 +79,12 @@ func removed(r *client.Response) bool {
 func (s *Store) allGone(r *client.Response) bool {
 	return removed(r) && (r.Node.Key == s.subnetsKey() || strings.HasPrefix(s.subnetsKey(), r.Node.Key+"/"))
 }
+
+// dirGone is subnet.ErrCompacted for another reason than the history's length.
+type dirGone struct{ key string }
+
+func (e *dirGone) Error() string { return e.key + " was deleted" }
+func (e *dirGone) Unwrap() error { return subnet.ErrCompacted }
 
 // event reads a change of one key. A key that was a lease and now holds
 // something else is one that is gone. Keys deeper than a lease's are nobody's.

@@ -1,0 +1,34 @@
+package main
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+
+	"flanneld/subnet"
+)
+
+func TestNetworksDistrustTheSubnetFileOnly(t *testing.T) {
+	p := netip.MustParsePrefix
+	for _, tt := range []struct {
+		name     string
+		v4, v6   string
+		previous subnetEnv
+		want     []netip.Prefix
+	}{
+		{"wide networks of the configuration", "8.0.0.0/6", "fc00::/7", subnetEnv{}, []netip.Prefix{p("8.0.0.0/6"), p("fc00::/7")}},
+		{"another network before", "10.1.0.0/16", "", subnetEnv{network: p("10.2.0.0/16")}, []netip.Prefix{p("10.1.0.0/16"), p("10.2.0.0/16")}},
+		{"a damaged file", "10.1.0.0/16", "", subnetEnv{network: p("0.0.0.0/0"), networkV6: p("::/7")}, []netip.Prefix{p("10.1.0.0/16")}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var cfg subnet.Config
+			cfg.V4.Network = p(tt.v4)
+			if tt.v6 != "" {
+				cfg.V6.Network = p(tt.v6)
+			}
+			if got := networks(cfg, tt.previous); !slices.Equal(got, tt.want) {
+				t.Errorf("networks = %v, want %v", got, tt.want)
+			}
+		})
+	}
+}

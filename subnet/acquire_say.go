@@ -1,0 +1,80 @@
+package subnet
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"reflect"
+)
+
+// say logs what is about to be done, in the original's words (CONTRACT 7.2),
+// unless it is what was tried last time.
+func (a *acquirer) say(s step) {
+	same := s.do == a.last.do && (s.do == create || s.lease.Key() == a.last.lease.Key())
+	if a.last = s; same {
+		return
+	}
+	ip := a.Lease.V4.PublicIP
+	if s.stuck.Key() != (Key{}) && s.do != drop {
+		a.log.Error(fmt.Sprintf("Found reservation (%s) for current IP (%s) but not compatible with current config, leaving it", s.stuck.Key(), ip),
+			"hint", "delete it, or reserve a subnet between SubnetMin and SubnetMax of the length SubnetLen")
+	}
+	switch s.do {
+	case adopt:
+		if s.was.contradicts(s.lease) {
+			a.log.Warn("The lease found says other things than this host would: it was written before this host was reinstalled or lost its "+
+				"state directory, or by another host that publishes the same PublicIP and loses its traffic now; "+
+				"then give each its own with --public-ip or --iface",
+				"PublicIP", ip, "subnet", s.was.Key(), "theirs", s.was.data(), "ours", s.lease.data())
+		}
+		a.log.Info(fmt.Sprintf("Found lease (%s) for current IP (%s), reusing", s.lease.Key(), ip))
+	case drop:
+		a.log.Info(fmt.Sprintf("Found lease (%s) for current IP (%s) but not compatible with current config, deleting", s.lease.Key(), ip))
+	case reuse:
+		a.log.Info(fmt.Sprintf("Found previously leased subnet (%s), reusing", s.lease.Key()))
+	case create:
+		switch {
+		case s.taken.Key() != (Key{}) && s.taken.V4.PublicIP == ip:
+			// The reservation that was complained about.
+		case s.taken.Key() != (Key{}):
+			a.log.Warn(fmt.Sprintf("Previously leased subnet (%s) is leased to another host, taking another", a.Previous),
+				"by", s.taken.V4.PublicIP, "subnet", s.taken.Key())
+		case a.Previous != (Key{}):
+			a.log.Error(fmt.Sprintf("Previously leased subnet (%s) not compatible with the Etcd network config, ignoring", a.Previous))
+		}
+		for _, f := range []Range{a.Config.V4, a.Config.V6} {
+			if f.Enabled() {
+				a.log.Info(fmt.Sprintf("Picking subnet in range %s ... %s", f.Min, f.Max))
+			}
+		}
+	}
+}
+
+// contradicts reports whether the leases cannot be of one host's device: a value
+// that the data of both name differs. Releases name more or fewer of them.
+func (l Lease) contradicts(m Lease) bool {
+	return l.Type == m.Type && (differ(l.V4.Data, m.V4.Data) || differ(l.V6.Data, m.V6.Data))
+}
+
+func differ(a, b string) bool {
+	if a == b || a == "" || b == "" {
+		return false
+	}
+	var x, y map[string]any
+	if json.Unmarshal([]byte(a), &x) != nil || json.Unmarshal([]byte(b), &y) != nil {
+		return true
+	}
+	for name, value := range x {
+		if other, ok := y[name]; ok && !reflect.DeepEqual(value, other) {
+			return true
+		}
+	}
+	return false
+}
+
+func orNone(p netip.Prefix) string {
+	if !p.IsValid() {
+		return "<nil>"
+	}
+	return p.String()
+}

@@ -39,6 +39,7 @@ type Backend struct {
 	// Only Set uses these.
 	reconciler datapath.Reconciler
 	device     string // empty: not chosen yet
+	saidIPv6   bool
 
 	attached chan forwarder // one that Run has not taken yet
 
@@ -75,12 +76,9 @@ type forwarder interface {
 // New reads the options, opens the sockets, and returns the backend. Run closes
 // them. If another process has the port, the error names both.
 func New(p backend.Params) (*Backend, error) {
-	o, unknown, err := ParseOptions(p.Config)
+	o, err := parse(p)
 	if err != nil {
 		return nil, err
-	}
-	for _, u := range unknown {
-		p.Log.Warn("Ignoring an unknown option of the udp backend: " + u)
 	}
 	m, err := open(p, o)
 	if err != nil {
@@ -89,11 +87,18 @@ func New(p backend.Params) (*Backend, error) {
 	return newBackend(p, o, m), nil
 }
 
-func newBackend(p backend.Params, o Options, m machine) *Backend {
-	if p.Underlay.PublicV6.IsValid() {
-		p.Log.Warn("The udp backend carries IPv4 only: IPv6 subnets are leased, but nothing is forwarded to them. " +
-			`Choose "vxlan" or "host-gw", or set EnableIPv6 to false`)
+func parse(p backend.Params) (Options, error) {
+	o, unknown, err := ParseOptions(p.Config)
+	if err != nil {
+		return o, err
 	}
+	for _, u := range unknown {
+		p.Log.Warn("Ignoring an unknown option of the udp backend: " + u)
+	}
+	return o, nil
+}
+
+func newBackend(p backend.Params, o Options, m machine) *Backend {
 	if p.Filter.Off {
 		p.Log.Warn("Packets are let in from anybody who sends some to this host's port (--peer-filter=off)", "port", o.Port)
 	}
@@ -122,6 +127,7 @@ func (b *Backend) MTU() int {
 // forwarded to, so that any failure is one of the whole.
 func (b *Backend) Set(ctx context.Context, planes []backend.Plane) error {
 	mtu := b.followMTU(ctx)
+	b.warnOfIPv6(planes)
 	if err := b.choose(ctx); err != nil {
 		return err
 	}
@@ -139,6 +145,17 @@ func (b *Backend) Set(ctx context.Context, planes []backend.Plane) error {
 	defer b.mu.Unlock()
 	b.state = stateOf(planes, b.opts.Port, mtu, b.filter)
 	return b.forward()
+}
+
+// warnOfIPv6 says once what the wire has no room for.
+func (b *Backend) warnOfIPv6(planes []backend.Plane) {
+	isV6 := func(p backend.Plane) bool { return p.Network.Addr().Is6() }
+	if b.saidIPv6 || !slices.ContainsFunc(planes, isV6) {
+		return
+	}
+	b.saidIPv6 = true
+	b.log.Warn("The udp backend carries IPv4 only: IPv6 subnets are leased, but nothing is forwarded to them. " +
+		`Choose "vxlan" or "host-gw", or set EnableIPv6 to false`)
 }
 
 // incomplete is an ApplyError, which others may take for one that leaves some

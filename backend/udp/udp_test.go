@@ -100,7 +100,7 @@ func (f *fakeForwarder) Run(ctx context.Context) error {
 // newSteady makes a backend whose engine takes whatever device there is: what the
 // suites look at is the kernel.
 func newSteady(p backend.Params) (backend.Backend, error) {
-	o, _, err := ParseOptions(p.Config)
+	o, err := parse(p)
 	if err != nil {
 		return nil, err
 	}
@@ -257,17 +257,23 @@ func TestSaysNothingInLeases(t *testing.T) {
 func TestWarnsOnce(t *testing.T) {
 	for name, row := range map[string]struct {
 		change func(*backend.Params)
+		planes []backend.Plane
 		want   string
 	}{
-		"IPv6":      {func(*backend.Params) {}, "carries IPv4 only"},
-		"no filter": {func(p *backend.Params) { p.Underlay.PublicV6 = netip.Addr{}; p.Filter.Off = true }, "from anybody"},
+		"IPv6":      {func(*backend.Params) {}, backendtest.DualStack(2), "carries IPv4 only"},
+		"no filter": {func(p *backend.Params) { p.Filter.Off = true }, backendtest.IPv4(), "from anybody"},
+		"an option": {func(p *backend.Params) { p.Config = []byte(`{"Prot":1}`) }, backendtest.IPv4(), `did you mean \"Port\"`},
 	} {
 		h := backendtest.NewHost(t, nil)
 		p := h.Params("")
 		row.change(&p)
-		b := newBackend(p, Options{}, &fakeMachine{host: h})
-		set(t, b, backendtest.DualStack(2))
-		set(t, b, backendtest.DualStack(2, 3))
+		o, err := parse(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := newBackend(p, o, &fakeMachine{host: h})
+		set(t, b, row.planes)
+		set(t, b, row.planes)
 		if log := h.Log.String(); strings.Count(log, "WARN") != 1 || !strings.Contains(log, row.want) {
 			t.Errorf("%s: log is %s, want one warning with %q", name, log, row.want)
 		}

@@ -1,29 +1,49 @@
 package netlab
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 
 	"github.com/vishvananda/netns"
 )
 
-// Enter calls f in the namespace, on a thread of its own that is thrown away
-// with it. A socket that f opens stays in the namespace and can be used from
-// anywhere afterwards.
+// Enter calls f in the namespace, on a thread that does nothing else meanwhile. A
+// socket that f opens stays in the namespace and can be used from anywhere
+// afterwards.
 func (n Namespace) Enter(f func() error) error {
 	ns, err := netns.GetFromName(n.name)
 	if err != nil {
 		return fmt.Errorf("open namespace %s: %w", n.name, err)
 	}
 	defer ns.Close()
-	failed := make(chan error)
+	result := make(chan error)
 	go func() {
-		runtime.LockOSThread() // and never unlock: the thread ends with the goroutine
-		if err := netns.Set(ns); err != nil {
-			failed <- fmt.Errorf("enter namespace %s: %w", n.name, err)
-			return
-		}
-		failed <- f()
+		runtime.LockOSThread()
+		back, err := enter(ns, f)
+		if back {
+			runtime.UnlockOSThread()
+		} // else the thread ends with the goroutine
+		result <- err
 	}()
-	return <-failed
+	if err := <-result; err != nil {
+		return fmt.Errorf("in namespace %s: %w", n.name, err)
+	}
+	return nil
+}
+
+// enter reports whether the thread is back where it was. It goes back itself,
+// since a process's first thread cannot end and would stay in the namespace.
+func enter(ns netns.NsHandle, f func() error) (back bool, err error) {
+	home, err := netns.Get()
+	if err != nil {
+		return true, err
+	}
+	defer home.Close()
+	if err := netns.Set(ns); err != nil {
+		return true, err
+	}
+	err = f()
+	failed := netns.Set(home)
+	return failed == nil, errors.Join(err, failed)
 }

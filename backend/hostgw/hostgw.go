@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"flanneld/backend"
 	"flanneld/pkg/datapath"
@@ -79,6 +80,7 @@ func (b *Backend) Run(ctx context.Context) error {
 func plan(link string, protocol uint8, planes []backend.Plane) datapath.State {
 	s := datapath.State{Routes: backend.Blackholes(planes, protocol)}
 	for _, plane := range planes {
+		s.Routes = slices.Grow(s.Routes, len(plane.Peers))
 		for _, peer := range plane.Peers {
 			s.Routes = append(s.Routes, datapath.Route{
 				Dst: peer.Subnet, Gateway: peer.PublicIP, Link: link,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"flanneld/backend"
 	"flanneld/pkg/datapath"
@@ -34,7 +35,10 @@ func (b *Backend) plan(planes []backend.Plane, direct map[netip.Addr]string) (da
 		s.Links = append(s.Links, dev)
 		gateway := plane.Subnet.Addr()
 		s.Addrs = append(s.Addrs, datapath.Addr{Link: dev.Name, Prefix: netip.PrefixFrom(gateway, gateway.BitLen())})
-		seen := map[datapath.MAC]bool{dev.MAC: true}
+		n := len(plane.Peers)
+		s.FDB, s.Neighs, s.Routes = slices.Grow(s.FDB, n), slices.Grow(s.Neighs, n), slices.Grow(s.Routes, n)
+		seen := make(map[datapath.MAC]bool, n+1)
+		seen[dev.MAC] = true
 		for _, peer := range plane.Peers {
 			if link := direct[peer.PublicIP]; link != "" {
 				s.Routes = append(s.Routes, datapath.Route{

@@ -49,6 +49,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) error {
 // start first does what only reads, then what changes the machine, and runs until
 // ctx is done.
 func start(ctx context.Context, o options, h *health, tell *notifier, log *slog.Logger) error {
+	started := easeStart()
 	kept := fdstore.Open()
 	store, err := newStore(o, log)
 	if err != nil {
@@ -108,7 +109,7 @@ func start(ctx context.Context, o options, h *health, tell *notifier, log *slog.
 	d := &daemon{opts: o, cfg: cfg, rev: rev, store: store, backend: be, scope: scope, kernel: kern, ledger: ledger,
 		underlay: underlay, local: local, external: underlayCheck{underlay: underlay, log: log},
 		view: subnet.NewView(), ready: h.setReady, counters: counters, tell: tell, log: log, moved: make(chan struct{}, 1),
-		passedOnce: make(chan struct{})}
+		passedOnce: make(chan struct{}), started: started}
 	return d.run(ctx, ahead, previous)
 }
 
@@ -140,6 +141,7 @@ type daemon struct {
 	external   underlayCheck
 
 	passedOnce chan struct{} // closed after the first pass
+	started    func()        // called when the host is ready
 	once       sync.Once
 }
 
@@ -296,6 +298,7 @@ func (d *daemon) passed(p backend.Pass) error {
 		if before == (handover{}) {
 			d.tell.ready()
 			d.log.Info("flannel is ready")
+			d.started()
 		}
 	}
 	d.setReady(lease, p.Peers)

@@ -170,10 +170,17 @@ func (c *Conn) buffer(force, polite, size int) int {
 
 // SetDiscovery changes what becomes of datagrams that are too large.
 func (c *Conn) SetDiscovery(d Discovery) error {
-	if d == SystemDiscovery {
+	var value int
+	switch d {
+	case SystemDiscovery:
 		return nil
+	case Want:
+		value = unix.IP_PMTUDISC_WANT
+	case Do:
+		value = unix.IP_PMTUDISC_DO
+	case Dont:
+		value = unix.IP_PMTUDISC_DONT
 	}
-	value := map[Discovery]int{Want: unix.IP_PMTUDISC_WANT, Do: unix.IP_PMTUDISC_DO, Dont: unix.IP_PMTUDISC_DONT}[d]
 	if err := unix.SetsockoptInt(c.fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, value); err != nil {
 		return fmt.Errorf("set path MTU discovery: %w", err)
 	}

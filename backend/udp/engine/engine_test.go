@@ -424,3 +424,19 @@ func TestSetWhilePacketsPass(t *testing.T) {
 	a.drops(t)
 	b.drops(t)
 }
+
+func TestPacketsAreNotGarbage(t *testing.T) {
+	a, b := newPair(t)
+	connect(t, a, b, rung{}, rung{})
+	client(t, a.c, b.c, "-n", "1M")
+	var before, after runtime.MemStats
+	packets := a.Counters().Tx.Packets
+	runtime.ReadMemStats(&before)
+	client(t, a.c, b.c, "-n", "100M")
+	runtime.ReadMemStats(&after)
+	packets = a.Counters().Tx.Packets - packets
+	// What is allocated is for running iperf3.
+	if n := after.Mallocs - before.Mallocs; n > packets/10 {
+		t.Errorf("%d allocations for %d packets", n, packets)
+	}
+}

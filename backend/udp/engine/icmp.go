@@ -8,13 +8,13 @@ import (
 	"flanneld/pkg/offload"
 )
 
-// icmpError is a type and code of RFC 792.
-type icmpError struct{ typ, code byte }
+// icmpError is a type and, in the low byte, a code of RFC 792.
+type icmpError uint16
 
-var (
-	netUnreachable      = icmpError{3, 0}
-	fragmentationNeeded = icmpError{3, 4}
-	timeExceeded        = icmpError{11, 0}
+const (
+	netUnreachable      icmpError = 3 << 8
+	fragmentationNeeded icmpError = 3<<8 | 4
+	timeExceeded        icmpError = 11 << 8
 )
 
 const (
@@ -46,7 +46,7 @@ func appendICMP(b []byte, e icmpError, mtu int, src netip.Addr, offender offload
 	copy(p[12:], from[:])
 	copy(p[16:], offender[12:16])
 	binary.BigEndian.PutUint16(p[10:], checksum.Sum(0).Add(p[:20]).Checksum())
-	p[20], p[21] = e.typ, e.code
+	binary.BigEndian.PutUint16(p[20:], uint16(e))
 	binary.BigEndian.PutUint16(p[26:], uint16(mtu))
 	binary.BigEndian.PutUint16(p[22:], checksum.Sum(0).Add(p[20:]).Checksum())
 	return b

@@ -50,6 +50,11 @@ func newPair(t testing.TB) (a, b *side) {
 	if _, err := os.Stat("/dev/net/tun"); err != nil {
 		t.Skip(err)
 	}
+	// Each of two engines takes a processor of this process, in place of one
+	// engine in a process of its own.
+	processors := runtime.GOMAXPROCS(0)
+	runtime.GOMAXPROCS(processors + 2)
+	t.Cleanup(func() { runtime.GOMAXPROCS(processors) })
 	l, err := netlab.New()
 	if err != nil {
 		t.Fatal(err)

@@ -111,7 +111,7 @@ type steadyMachine struct{ *fakeMachine }
 
 func (steadyMachine) attach(string) (forwarder, error) { return steady{}, nil }
 
-type steady struct{ forwarder }
+type steady struct{}
 
 func (steady) On(string) bool            { return true }
 func (steady) Set(engine.State) error    { return nil }

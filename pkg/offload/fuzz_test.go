@@ -3,6 +3,7 @@ package offload
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"slices"
 	"testing"
 
@@ -31,7 +32,7 @@ func FuzzCutThenMerge(f *testing.F) {
 		fix(p)
 		h := leave(p, gsoType, int(size))
 		segments, err := split(h, p)
-		if err == ErrSegments {
+		if errors.Is(err, ErrSegments) {
 			return
 		}
 		if err != nil {

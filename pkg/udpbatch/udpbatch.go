@@ -29,6 +29,7 @@ const (
 // Discovery says what becomes of a datagram larger than the path's MTU.
 type Discovery int
 
+// The values of IP_MTU_DISCOVER (ip(7)).
 const (
 	SystemDiscovery Discovery = iota // as net.ipv4.ip_no_pmtu_disc says; usually Want
 	Want                             // sent in fragments, once the path's MTU is known

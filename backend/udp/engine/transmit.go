@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -108,7 +109,7 @@ func (q *queue) answerTooLarge(f *forwarding, p offload.IPv4, mtu int) {
 
 // reasonOfPacket returns the reason for an error of offload.ParseIPv4.
 func reasonOfPacket(err error) Reason {
-	if err == offload.ErrIPv6 {
+	if errors.Is(err, offload.ErrIPv6) {
 		return IPv6
 	}
 	return Malformed

@@ -154,6 +154,18 @@ func TestWhatACutCannotMakeIsNotJoined(t *testing.T) {
 	}
 }
 
+// All comparisons of a run rely on it that headers are where they usually are.
+func TestPacketWithIPOptionsIsNotJoinable(t *testing.T) {
+	for _, p := range [][]byte{tcpPacket(10), udpPacket(10)} {
+		if !inspect(p, true).joinable {
+			t.Error("without options: not joinable")
+		}
+		if inspect(withIPOptions(p), true).joinable {
+			t.Error("with options: joinable")
+		}
+	}
+}
+
 func TestShorterPacketEndsTheRunThoughTheStreamGoesOn(t *testing.T) {
 	for _, protocol := range []uint8{protoTCP, protoUDP} {
 		packets := stream(t, protocol, 4, 100)

@@ -36,8 +36,7 @@ func addPortable(sum uint64, b []byte) uint64 {
 	if len(b) != 0 {
 		tail |= uint64(b[0]) << shift
 	}
+	// These are few bits: if they carry, the sum is small and has room for it.
 	sum, carry = bits.Add64(sum, last+tail, carry)
-	// Twice, since the first can carry too.
-	sum, carry = bits.Add64(sum, 0, carry)
 	return sum + carry
 }

@@ -108,13 +108,12 @@ func start(p packet) run {
 func (r *run) joins(p packet, limit int) bool {
 	first := &r.first
 	if !p.joinable || r.ended || r.count >= limit ||
-		p.headLen != first.headLen ||
 		p.payloadLen() > first.payloadLen() ||
 		r.total+p.payloadLen() > maxTotalLength {
 		return false
 	}
 	a, b := first.ip, p.ip
-	// Version, IHL and TOS; flags and fragment offset, TTL and protocol.
+	// Version, IHL (which is 5) and TOS; flags and fragment offset, TTL and protocol.
 	if binary.NativeEndian.Uint16(a) != binary.NativeEndian.Uint16(b) ||
 		binary.NativeEndian.Uint32(a[6:]) != binary.NativeEndian.Uint32(b[6:]) {
 		return false

@@ -119,6 +119,71 @@ func TestWhatDiffersIsNotJoined(t *testing.T) {
 	}
 }
 
+// What a cut could not make again is not joined with its like either.
+func TestWhatACutCannotMakeIsNotJoined(t *testing.T) {
+	or := func(at int, bits byte) func([]byte) []byte {
+		return func(p []byte) []byte { p[at] |= bits; return p }
+	}
+	for name, change := range map[string]func([]byte) []byte{
+		"IP options":       withIPOptions,
+		"reserved IP flag": or(6, 0x80),
+		"more fragments":   or(6, 0x20),
+		"fragment offset":  or(7, 0x01),
+		"reserved TCP bit": or(32, 0x01),
+		"FIN":              or(33, tcpFIN),
+		"SYN":              or(33, 0x02),
+		"RST":              or(33, 0x04),
+		"PSH":              or(33, tcpPSH),
+		"no ACK":           func(p []byte) []byte { p[33] = 0; return p },
+		"URG":              or(33, 0x20),
+		"ECE":              or(33, 0x40),
+		"CWR":              or(33, tcpCWR),
+		"no payload":       func(p []byte) []byte { return p[:52] },
+	} {
+		packets := stream(t, protoTCP, 3, 100)
+		var want []int
+		for i, p := range packets {
+			packets[i] = change(p)
+			fix(packets[i])
+			want = append(want, len(packets[i]))
+		}
+		if got := lengths(coalesce(packets, true)); !cmp.Equal(want, got) {
+			t.Errorf("%s: emitted %v, want %v", name, got, want)
+		}
+		compareWithReference(t, name, packets)
+	}
+}
+
+// All comparisons of a run rely on it that headers are where they usually are.
+func TestPacketWithIPOptionsIsNotJoinable(t *testing.T) {
+	for _, p := range [][]byte{tcpPacket(10), udpPacket(10)} {
+		if !inspect(p, true).joinable {
+			t.Error("without options: not joinable")
+		}
+		if inspect(withIPOptions(p), true).joinable {
+			t.Error("with options: joinable")
+		}
+	}
+}
+
+func TestShorterPacketEndsTheRunThoughTheStreamGoesOn(t *testing.T) {
+	for _, protocol := range []uint8{protoTCP, protoUDP} {
+		packets := stream(t, protocol, 4, 100)
+		short := naiveSplit(packets[1], 50)
+		packets = [][]byte{packets[0], short[0], short[1], packets[2], packets[3]}
+		for i, p := range packets {
+			binary.BigEndian.PutUint16(p[4:], uint16(i))
+			fix(p)
+		}
+		head := len(packets[0]) - 100
+		want := []int{head + 150, head + 50, head + 200}
+		if got := lengths(coalesce(packets, true)); !cmp.Equal(want, got) {
+			t.Errorf("protocol %d: emitted %v, want %v", protocol, got, want)
+		}
+		compareWithReference(t, "shorter", packets)
+	}
+}
+
 func compareWithReference(t *testing.T, name string, packets [][]byte) {
 	t.Helper()
 	for _, udp := range []bool{false, true} {
@@ -135,6 +200,11 @@ func TestWhatIsNotVerifiedIsNotVouchedFor(t *testing.T) {
 	fix(fragment)
 	icmp := edit(udpPacket(10), 9, 1)
 	fix(icmp)
+	zero := edit(udpPacket(10), 28, 0, 0)
+	binary.BigEndian.PutUint16(zero[28:], 0)
+	fix(zero)
+	copy(zero[28:], zero[26:28]) // now the right checksum is zero
+	copy(zero[26:], []byte{0, 0})
 	longer := edit(udpPacket(10), 24, 0, 17)
 	fixChecksums(longer)
 	for name, c := range map[string]struct {
@@ -149,6 +219,7 @@ func TestWhatIsNotVerifiedIsNotVouchedFor(t *testing.T) {
 		"TCP, wrong checksum":     {edit(tcpPacket(10), 36, 1, 2), Header{}},
 		"TCP, wrong IP checksum":  {edit(tcpPacket(10), 10, 1, 2), Header{}},
 		"UDP, no checksum":        {edit(udpPacket(10), 26, 0, 0), Header{}},
+		"UDP, zero would be it":   {zero, Header{}},
 		"UDP, wrong checksum":     {edit(udpPacket(10), 26, 0, 1), Header{}},
 		"UDP, longer than packet": {longer, Header{}},
 		"fragment":                {fragment, Header{}},
@@ -192,6 +263,7 @@ func TestIDsCountOrStayTheSameWithDF(t *testing.T) {
 		"counting with DF":        {true, []uint16{0xffff, 0, 1, 2}, []int{452}},
 		"same with DF":            {true, []uint16{7, 7, 7, 7}, []int{452}},
 		"same without DF":         {false, []uint16{7, 7, 7, 7}, []int{152, 152, 152, 152}},
+		"same, then as counted":   {true, []uint16{7, 7, 9, 10}, []int{252, 252}},
 		"same, then counting":     {true, []uint16{7, 7, 8, 9}, []int{252, 252}},
 		"counting, then same":     {true, []uint16{7, 8, 8, 8}, []int{252, 252}},
 		"counting, then as first": {true, []uint16{7, 8, 7, 8}, []int{252, 252}},
@@ -221,6 +293,8 @@ func TestRunsAreBounded(t *testing.T) {
 		want       []int
 	}{
 		"by 65535 bytes":     {protoTCP, 46, 1448, 0, []int{52 + 45*1448, 52 + 1448}},
+		"by 65535 exactly":   {protoTCP, 11, 5953, 0, []int{65535}},
+		"by one byte more":   {protoTCP, 12, 5457, 0, []int{52 + 11*5457, 52 + 5457}},
 		"TCP by segments":    {protoTCP, 129, 10, 0, []int{52 + 1280, 52 + 10}},
 		"UDP by segments":    {protoUDP, 65, 10, 0, []int{28 + 640, 28 + 10}},
 		"by the caller":      {protoTCP, 5, 10, 2, []int{72, 72, 62}},

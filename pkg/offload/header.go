@@ -11,8 +11,9 @@ const (
 	// NeedsChecksum: the checksum field has the sum of the pseudo-header only,
 	// not complemented, and what follows CsumStart is still to be added.
 	NeedsChecksum = 1
-	// DataValid: somebody has verified the transport checksum. Kernels that do
-	// not know the bit on what is written to a TUN device verify again.
+	// DataValid: somebody has verified the transport checksum. The kernel says so
+	// of what it hands out; of what is written to a TUN device Linux to 6.18 at
+	// least does not believe it and verifies again.
 	DataValid = 2
 )
 

@@ -157,6 +157,7 @@ func TestStartRefuses(t *testing.T) {
 		"checksum elsewhere":       {with(h, func(h *Header) { h.CsumOffset = 6 }), tcp, ErrChecksumField},
 		"checksum in the header":   {Header{Flags: NeedsChecksum, CsumStart: 10, CsumOffset: 16}, tcp, ErrChecksumField},
 		"checksum behind the end":  {Header{Flags: NeedsChecksum, CsumStart: 20, CsumOffset: 3032}, tcp, ErrChecksumField},
+		"checksum half behind":     {Header{Flags: NeedsChecksum, CsumStart: 20, CsumOffset: 3030}, tcp[:3051], ErrChecksumField},
 		"checksum far behind":      {Header{Flags: NeedsChecksum, CsumStart: 65535, CsumOffset: 65534}, tcp, ErrChecksumField},
 		"checksum at an odd place": {Header{Flags: NeedsChecksum, CsumStart: 20, CsumOffset: 15}, tcp, ErrChecksumField},
 		"too many segments":        {with(h, func(h *Header) { h.GSOSize = 1 }), tcp, ErrSegments},

@@ -2,12 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -151,6 +150,7 @@ func (d *daemon) run(ctx context.Context, ahead subnet.Store, previous subnetEnv
 	if err != nil {
 		return err
 	}
+	since := time.Now()
 	lease, seen, err := subnet.Acquire(ctx, ahead, request, d.log)
 	if err != nil {
 		return fmt.Errorf("Error registering network: %w", err)
@@ -176,133 +176,10 @@ func (d *daemon) run(ctx context.Context, ahead subnet.Store, previous subnetEnv
 	})
 	g.Go(func() error { return d.backend.Run(ctx) })
 	g.Go(func() error { return subnet.Follow(ctx, d.store, d.view, seen.Rev, d.log) })
-	g.Go(func() error { return d.hold(ctx, request, lease) })
+	g.Go(func() error { return d.hold(ctx, request, lease, since) })
 	g.Go(func() error { return logCounters(ctx, d.counters, d.log) })
 	g.Go(func() error { return watchConfig(ctx, d.store, d.cfg, d.rev, d.log) })
 	return g.Wait()
-}
-
-// request says what lease this host wants.
-func (d *daemon) request(previous subnetEnv) (subnet.Request, error) {
-	r := subnet.Request{Config: d.cfg, Previous: previous.key(), Avoid: d.local}
-	r.Lease.Type = d.backend.Type()
-	r.Lease.V4.PublicIP = d.underlay.PublicV4
-	claims := []*subnet.Claim{&r.Lease.V4}
-	if d.cfg.V6.Enabled() {
-		r.Lease.V6.PublicIP = d.underlay.PublicV6
-		claims = append(claims, &r.Lease.V6)
-	}
-	for _, c := range claims {
-		if err := d.backend.Advertise(c); err != nil {
-			return r, fmt.Errorf("Error registering network: %w", err)
-		}
-	}
-	return r, nil
-}
-
-// hold keeps the lease; if another host has it, it takes a new one. The
-// datapath stays as it is meanwhile.
-func (d *daemon) hold(ctx context.Context, request subnet.Request, lease subnet.Lease) error {
-	for {
-		err := subnet.Hold(ctx, d.store, lease, subnet.Holding{
-			TTL: request.TTL, Margin: d.opts.RenewMargin, View: d.view, Log: d.log,
-		})
-		if !errors.Is(err, subnet.ErrLost) {
-			return err
-		}
-		d.log.Error("Lease has been revoked. Taking another; Docker must be restarted with the new subnet", "err", err)
-		d.setLost()
-		request.Previous = lease.Key()
-		if lease, _, err = subnet.Acquire(ctx, d.store, request, d.log); err != nil {
-			return err
-		}
-		d.setLease(lease)
-	}
-}
-
-// handover is what Docker was told.
-type handover struct {
-	key subnet.Key
-	mtu int // bytes
-}
-
-// setLost makes the host unready until there is another lease and the subnet file
-// has it.
-func (d *daemon) setLost() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.lost = true
-	d.ready(false)
-	d.tell.status("lost the lease on " + d.lease.Key().String())
-}
-
-// setReady follows a pass after which the subnet file has the lease.
-func (d *daemon) setReady(l subnet.Lease, peers int) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.lost || d.lease.Key() != l.Key() {
-		return // since the pass began
-	}
-	d.ready(true)
-	d.tell.status(fmt.Sprintf("%s %s, %d peers", l.Key(), d.cfg.Type, peers))
-}
-
-func (d *daemon) setLease(l subnet.Lease) {
-	d.mu.Lock()
-	d.lease, d.lost = l, false
-	d.mu.Unlock()
-	select {
-	case d.moved <- struct{}{}:
-	default:
-	}
-}
-
-func (d *daemon) ownLease() subnet.Lease {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.lease
-}
-
-func (d *daemon) planes() []backend.Plane {
-	d.mu.Lock()
-	own, lost := d.lease, d.lost
-	d.mu.Unlock()
-	leases := d.view.Leases()
-	if lost { // the one that is being taken may be there already
-		leases = slices.DeleteFunc(leases, func(l subnet.Lease) bool {
-			return l.Key() != own.Key() && l.V4.PublicIP == own.V4.PublicIP
-		})
-	}
-	return planes(d.cfg, own, leases, d.local, d.opts.BlackholeRoute, &d.complain, d.log)
-}
-
-// passed hands over to Docker once the datapath is in place. It runs in the
-// loop's goroutine.
-func (d *daemon) passed(p backend.Pass) error {
-	d.once.Do(func() { close(d.passedOnce) })
-	d.external.look()
-	if !p.Forwarding {
-		return nil
-	}
-	lease := d.ownLease()
-	if now := (handover{lease.Key(), d.backend.MTU()}); now != d.handedOver {
-		before := d.handedOver
-		if err := d.writeSubnetEnv(lease, now.mtu); err != nil {
-			return err
-		}
-		d.handedOver = now
-		if before.mtu != 0 && before.mtu != now.mtu {
-			d.log.Warn("The MTU of the overlay has changed. Restart Docker to use it; containers keep the old one until then",
-				"mtu", now.mtu, "before", before.mtu)
-		}
-		if before == (handover{}) {
-			d.tell.ready()
-			d.log.Info("flannel is ready")
-			d.started()
-		}
-	}
-	d.setReady(lease, p.Peers)
-	return nil
 }
 
 // merge passes tokens on from several channels, until ctx is done.

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"slices"
+
+	"flanneld/backend"
+	"flanneld/subnet"
+)
+
+// handover is what Docker was told.
+type handover struct {
+	key subnet.Key
+	mtu int // bytes
+}
+
+func (d *daemon) planes() []backend.Plane {
+	d.mu.Lock()
+	own, lost := d.lease, d.lost
+	d.mu.Unlock()
+	leases := d.view.Leases()
+	if lost { // the one that is being taken may be there already
+		leases = slices.DeleteFunc(leases, func(l subnet.Lease) bool {
+			return l.Key() != own.Key() && l.V4.PublicIP == own.V4.PublicIP
+		})
+	}
+	return planes(d.cfg, own, leases, d.local, d.opts.BlackholeRoute, &d.complain, d.log)
+}
+
+// passed hands over to Docker once the datapath is in place. It runs in the
+// loop's goroutine.
+func (d *daemon) passed(p backend.Pass) error {
+	d.once.Do(func() { close(d.passedOnce) })
+	d.external.look()
+	if !p.Forwarding {
+		return nil
+	}
+	lease := d.ownLease()
+	if now := (handover{lease.Key(), d.backend.MTU()}); now != d.handedOver {
+		before := d.handedOver
+		if err := d.writeSubnetEnv(lease, now.mtu); err != nil {
+			return err
+		}
+		d.handedOver = now
+		if before.mtu != 0 && before.mtu != now.mtu {
+			d.log.Warn("The MTU of the overlay has changed. Restart Docker to use it; containers keep the old one until then",
+				"mtu", now.mtu, "before", before.mtu)
+		}
+		if before == (handover{}) {
+			d.tell.ready()
+			d.log.Info("flannel is ready")
+			d.started()
+		}
+	}
+	d.setReady(lease, p.Peers)
+	return nil
+}

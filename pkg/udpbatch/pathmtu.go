@@ -3,6 +3,7 @@ package udpbatch
 import (
 	"fmt"
 	"net/netip"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,6 +24,9 @@ func NewPathProbe() (*PathProbe, error) {
 // MTU returns what the kernel knows as the MTU, in bytes, of the path to an
 // IPv4 address.
 func (p *PathProbe) MTU(to netip.Addr) (int, error) {
+	// The socket keeps the source address of its last path, from which there may
+	// be none to this one.
+	p.disconnect()
 	err := unix.Connect(p.fd, &unix.SockaddrInet4{Addr: to.As4(), Port: 9})
 	if err != nil {
 		return 0, fmt.Errorf("get path MTU to %s: %w", to, err)
@@ -32,6 +36,12 @@ func (p *PathProbe) MTU(to netip.Addr) (int, error) {
 		return 0, fmt.Errorf("get path MTU to %s: %w", to, err)
 	}
 	return mtu, nil
+}
+
+// disconnect dissolves the association with a peer (connect(2)).
+func (p *PathProbe) disconnect() {
+	a := unix.RawSockaddrInet4{Family: unix.AF_UNSPEC}
+	_, _, _ = unix.RawSyscall(unix.SYS_CONNECT, uintptr(p.fd), uintptr(unsafe.Pointer(&a)), unsafe.Sizeof(a))
 }
 
 // Close closes its socket.

@@ -129,7 +129,7 @@ func (m *system) attach(device string) (forwarder, error) {
 	if err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
-	m.log.Info("Forwarding between "+device+" and UDP", "queues", len(d.Queues()), "vnet_hdr", d.Features().Header,
+	m.log.Info("Forwarding between "+device+" and UDP", "queues", len(d.Queues()), "steered", d.Features().Steered, "vnet_hdr", d.Features().Header,
 		"offloads", d.Features().Offloads, "gso", m.sockets[0].Features().Segment, "gro", m.sockets[0].Features().GRO,
 		"receive_buffer", m.sockets[0].Features().ReceiveBuffer)
 	return &attached{e, d}, nil

@@ -53,6 +53,15 @@ func newMixture(t testing.TB, a, b *side) *mixture {
 		return err
 	})
 	t.Cleanup(func() { _ = unix.Close(m.capture) })
+	// What else the container gets is not to fill it.
+	filter := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_ABS | unix.BPF_W, K: 16},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: be32(m.dst[:]), Jf: 1},
+		{Code: unix.BPF_RET, K: 65536},
+		{Code: unix.BPF_RET},
+	}
+	must(t, unix.SetsockoptSockFprog(m.capture, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+		&unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}))
 	must(t, unix.SetsockoptInt(m.capture, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 64<<20))
 	must(t, unix.SetsockoptTimeval(m.capture, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 5}))
 	return m

@@ -160,8 +160,8 @@ func TestImpairedUnderlay(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			a, b, end := connectBy(t, row.rates, row.rung)
 			start := time.Now()
-			transferTCP(t, a.c, b.c, 8<<20)
-			transferTCP(t, b.c, a.c, 8<<20)
+			transferTCP(t, a.c, b.c, 4<<20)
+			transferTCP(t, b.c, a.c, 4<<20)
 			took := time.Since(start)
 			did := end()
 			for what, n := range map[string][2]int{

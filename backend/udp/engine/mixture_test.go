@@ -163,7 +163,7 @@ func TestPacketsOfAllKindsArriveAsTheyAreAndInOrder(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			a, b := newPair(t)
 			connect(t, a, b, r, r)
-			newMixture(t, a, b).transfer(t, 1000)
+			newMixture(t, a, b).transfer(t, 600)
 			a.drops(t)
 			b.drops(t)
 			busy := 0

@@ -83,6 +83,9 @@ func transferTCP(t testing.TB, from, to *netlab.Container, size int, options ...
 	}()
 	var c checker
 	_, err = io.CopyBuffer(struct{ io.Writer }{&c}, struct{ io.Reader }{in}, make([]byte, 128<<10))
+	if err != nil {
+		in.Close() // the sender need not go on
+	}
 	if sendErr := <-sent; err != nil || sendErr != nil || c.n != size {
 		t.Errorf("TCP: %d bytes of %d, send %v, receive %v", c.n, size, sendErr, err)
 	}

@@ -8,6 +8,7 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev
 LINT     ?= $(or $(shell command -v golangci-lint),$(shell go env GOPATH)/bin/golangci-lint)
 BACKEND  ?= udp,vxlan,host-gw
 FUZZTIME ?= 10s
+SOAKTIME ?= 10m
 
 # What the tests and the demo run beside flanneld itself.
 PACKAGES := etcd-server etcd-client iproute2 iputils-ping iperf3 ethtool dash procps curl busybox-static
@@ -62,7 +63,7 @@ build: ## Build bin/flanneld, static
 
 .PHONY: test
 test: root packages ## Vet, check formatting, run all tests (root; installs missing Debian packages)
-	go vet ./...
+	go vet -tags soak ./...
 	@unformatted=$$(gofmt -l $(SOURCES)); \
 	if [ -n "$$unformatted" ]; then echo "error: not formatted by gofmt:" $$unformatted; exit 1; fi
 	@go test -count=1 -json ./... | awk "$$SUMMARY"
@@ -90,6 +91,11 @@ fuzz: ## Run every fuzz target for FUZZTIME=10s
 			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
 		done; \
 	done
+
+.PHONY: soak
+soak: root packages ## Run the udp engine under load for SOAKTIME=10m (root)
+	SOAKTIME=$(SOAKTIME) go test -tags soak -count=1 -timeout 0 -run '^TestSoak$$' -v ./backend/udp/engine | \
+		grep -v '^ *\(===\|---\|  *lab_test\)'
 
 .PHONY: clean
 clean: ## Remove what build made

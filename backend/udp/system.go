@@ -132,6 +132,10 @@ func (m *system) attach(device string) (forwarder, error) {
 	m.log.Info("Forwarding between "+device+" and UDP", "queues", len(d.Queues()), "vnet_hdr", d.Features().Header,
 		"offloads", d.Features().Offloads, "gso", m.sockets[0].Features().Segment, "gro", m.sockets[0].Features().GRO,
 		"receive_buffer", m.sockets[0].Features().ReceiveBuffer)
+	if m.queues > 1 && !d.Features().Steered {
+		m.log.Info("The kernel does not let the queue of a flow be chosen: answers may change it, and then the order of some packets",
+			"hint", "Linux 4.16 and CAP_BPF can, or --udp-offload=multiqueue")
+	}
 	return &attached{e, d}, nil
 }
 

@@ -24,7 +24,7 @@ type Options struct {
 	// A persistent device of that name is attached to. Empty: "tun%d".
 	Name string
 	// Queues is the number of queues; zero means one. Between more than one,
-	// the kernel spreads flows by their hash.
+	// the kernel spreads flows by their hash. See Features.Steered.
 	Queues int
 	// Persist keeps the device, with its addresses and routes, when the last
 	// queue is closed.
@@ -39,7 +39,11 @@ type Features struct {
 	Header     bool // a struct virtio_net_hdr is before each packet
 	Offloads   Offload
 	MultiQueue bool
-	Persist    bool
+	// Steered says that a flow is read from one queue only, as long as their
+	// number stays. Where it is not so, with Linux before 4.16 or without
+	// CAP_BPF, a flow moves to the queue through which it is answered.
+	Steered bool
+	Persist bool
 }
 
 // Device is a TUN device, by one queue at least.
@@ -115,6 +119,8 @@ func (d *Device) setup(o Options) error {
 	if d.features.Offloads, err = offload(d.queues[0].fd, wanted(o, d.features.Header)); err != nil {
 		return fmt.Errorf("set offloads of %s: %w", d.name, err)
 	}
+	// Without it there are just a few packets out of order.
+	d.features.Steered = len(d.queues) > 1 && steer(d.queues[0].fd) == nil
 	return d.SetPersist(o.Persist)
 }
 

@@ -44,6 +44,13 @@ type rung struct {
 // test.
 func newPair(t testing.TB) (a, b *side) {
 	t.Helper()
+	l := newLab(t)
+	return newSide(t, l, "a", 1), newSide(t, l, "b", 2)
+}
+
+// newLab returns one for two engines.
+func newLab(t testing.TB) *netlab.Lab {
+	t.Helper()
 	if err := netlab.Supported(); err != nil {
 		t.Skip(err)
 	}
@@ -64,7 +71,7 @@ func newPair(t testing.TB) (a, b *side) {
 			t.Error(err)
 		}
 	})
-	return newSide(t, l, "a", 1), newSide(t, l, "b", 2)
+	return l
 }
 
 func newSide(t testing.TB, l *netlab.Lab, name string, n int) *side {

@@ -3,6 +3,7 @@ package engine
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -43,8 +44,8 @@ func (c *checker) Write(b []byte) (int, error) {
 }
 
 // transferTCP sends size bytes from one container to another and compares what
-// arrives.
-func transferTCP(t testing.TB, from, to *netlab.Container, size int) {
+// arrives. The options are of the IPv4 headers.
+func transferTCP(t testing.TB, from, to *netlab.Container, size int, options ...byte) {
 	t.Helper()
 	var in, out net.Conn
 	var l net.Listener
@@ -61,6 +62,9 @@ func transferTCP(t testing.TB, from, to *netlab.Container, size int) {
 	in, err := l.Accept()
 	must(t, err)
 	defer in.Close()
+	if len(options) > 0 {
+		setOptions(t, out.(*net.TCPConn), options)
+	}
 	deadline := time.Now().Add(time.Minute)
 	must(t, in.SetDeadline(deadline))
 	must(t, out.SetDeadline(deadline))
@@ -79,9 +83,22 @@ func transferTCP(t testing.TB, from, to *netlab.Container, size int) {
 	}()
 	var c checker
 	_, err = io.CopyBuffer(struct{ io.Writer }{&c}, struct{ io.Reader }{in}, make([]byte, 128<<10))
+	if err != nil {
+		in.Close() // the sender need not go on
+	}
 	if sendErr := <-sent; err != nil || sendErr != nil || c.n != size {
 		t.Errorf("TCP: %d bytes of %d, send %v, receive %v", c.n, size, sendErr, err)
 	}
+}
+
+func setOptions(t testing.TB, c *net.TCPConn, options []byte) {
+	t.Helper()
+	raw, err := c.SyscallConn()
+	must(t, err)
+	controlErr := raw.Control(func(fd uintptr) {
+		err = unix.SetsockoptString(int(fd), unix.IPPROTO_IP, unix.IP_OPTIONS, string(options))
+	})
+	must(t, errors.Join(controlErr, err))
 }
 
 // socket returns a UDP socket in a container.

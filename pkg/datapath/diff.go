@@ -29,38 +29,37 @@ func Diff(want, have State) []Op {
 	// The kernel takes no gateway that is this host's own address. It flushes a
 	// link's routes with its last address, so the wanted one comes before.
 	noGateways, noAddrs := gatewaysFirst(noAddrs, want.Routes)
-	free, _ := split(want.Routes, have.Routes)
-	routes, noRoutes := diff(free, have.Routes,
+	routes, noRoutes := diff(without(want.Routes, Blocked(want, have)), have.Routes,
 		func(r Route) routeKey { return routeKey{r.Dst, r.Metric} }, func(r Route) bool { return r.Foreign || onLink(r.Link) })
 
 	return slices.Concat(links, addrs, noGateways, fdb, neighs, routes, noRoutes, noNeighs, noFDB, noAddrs, doomed)
 }
 
 // Blocked returns the wanted routes whose place a connected one has.
-func Blocked(want, have State) []Route {
-	_, blocked := split(want.Routes, have.Routes)
-	return blocked
-}
-
-// split returns the routes that can be made and those that are blocked.
-func split(want, have []Route) (free, blocked []Route) {
+func Blocked(want, have State) (blocked []Route) {
 	connected := make(map[routeKey]bool) // an interface's worth or two
-	for _, h := range have {
+	for _, h := range have.Routes {
 		if h.Connected() {
 			connected[routeKey{h.Dst, h.Metric}] = true
 		}
 	}
 	if len(connected) == 0 {
-		return want, nil
+		return nil
 	}
-	for _, w := range want {
+	for _, w := range want.Routes {
 		if connected[routeKey{w.Dst, w.Metric}] {
 			blocked = append(blocked, w)
-		} else {
-			free = append(free, w)
 		}
 	}
-	return free, blocked
+	return blocked
+}
+
+// without returns the routes but those blocked, of which there is hardly ever one.
+func without(routes, blocked []Route) []Route {
+	if len(blocked) == 0 {
+		return routes
+	}
+	return slices.DeleteFunc(slices.Clone(routes), func(r Route) bool { return slices.Contains(blocked, r) })
 }
 
 // gatewaysFirst splits deletions of addresses into those of wanted gateways and
@@ -107,7 +106,7 @@ func diff[K comparable, T interface {
 }](want, have []T, key func(T) K, skip func(T) bool) (set, del []Op) {
 	met := make([]bool, len(want))
 	place := make([]int, len(have)) // in want, of what has the same key; -1: nowhere
-	if len(have) > 0 && len(want) > 0 {
+	if len(have) > 0 {
 		wanted := make(map[K]int, len(want))
 		for i, w := range want {
 			wanted[key(w)] = i
@@ -131,7 +130,7 @@ func diff[K comparable, T interface {
 		i := place[j]
 		// A twin of a wanted object goes once the wanted one is there; before
 		// that the Set takes its place.
-		if len(want) > 0 && i >= 0 && (want[i] == h || !met[i]) || skip(h) {
+		if i >= 0 && (want[i] == h || !met[i]) || skip(h) {
 			continue
 		}
 		del = append(del, Op{Delete, h})

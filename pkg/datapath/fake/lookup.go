@@ -23,17 +23,14 @@ func (k *Kernel) NextHops(ctx context.Context, scope datapath.Scope, dsts []neti
 	return hops, nil
 }
 
-// table returns all routes, those among them that come with an address.
+// table returns all routes. Those that come with an IPv6 address are kept nowhere
+// else, see connect.
 func (k *Kernel) table() []datapath.Route {
-	const connected = 256 // the metric of such a route in IPv6; in IPv4 it is 0
+	const connected = 256 // the metric of such a route
 	var table []datapath.Route
 	for _, a := range k.state.Addrs {
-		if l := k.link(a.Link); l.Up && !a.Prefix.IsSingleIP() {
-			r := datapath.Route{Dst: a.Prefix.Masked(), Link: a.Link}
-			if r.Dst.Addr().Is6() {
-				r.Metric = connected
-			}
-			table = append(table, r)
+		if a.Prefix.Addr().Is6() && k.link(a.Link).Up && !a.Prefix.IsSingleIP() {
+			table = append(table, datapath.Route{Dst: a.Prefix.Masked(), Link: a.Link, Metric: connected})
 		}
 	}
 	return append(table, k.state.Routes...)

@@ -120,6 +120,13 @@ type Kernel interface {
 	LinkMTU(ctx context.Context, link string) (int, error)
 }
 
+// NoOptions reads the "Backend" object of a backend without options, and returns
+// the names of what is there in vain. An error is a *subnet.ConfigError with the
+// position within the object.
+func NoOptions(raw json.RawMessage) (unknown []string, err error) {
+	return subnet.DecodeBackend(raw, &struct{}{})
+}
+
 // WarnUnknown warns of names in the "Backend" object that are no options of a
 // backend of the type.
 func WarnUnknown(log *slog.Logger, typ string, unknown []string) {

@@ -4,7 +4,6 @@ package alloc
 
 import (
 	"context"
-	"encoding/json"
 
 	"flanneld/backend"
 	"flanneld/pkg/datapath"
@@ -14,13 +13,6 @@ import (
 // Type is the backend's type in the configuration. Leases have none.
 const Type = "alloc"
 
-// ParseOptions reads the configuration's "Backend" object, in which there are no
-// options, and returns the names of what is there in vain. An error is a
-// *subnet.ConfigError with the position within the object.
-func ParseOptions(raw json.RawMessage) (unknown []string, err error) {
-	return subnet.DecodeBackend(raw, &struct{}{})
-}
-
 // Backend implements backend.Backend.
 type Backend struct {
 	mtu        int
@@ -29,7 +21,7 @@ type Backend struct {
 
 // New returns the backend.
 func New(p backend.Params) (*Backend, error) {
-	unknown, err := ParseOptions(p.Config)
+	unknown, err := backend.NoOptions(p.Config)
 	if err != nil {
 		return nil, err
 	}

@@ -5,7 +5,6 @@ package hostgw
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -18,13 +17,6 @@ import (
 // Type is the backend's type in the configuration and in leases.
 const Type = "host-gw"
 
-// ParseOptions reads the configuration's "Backend" object, in which there are no
-// options, and returns the names of what is there in vain. An error is a
-// *subnet.ConfigError with the position within the object.
-func ParseOptions(raw json.RawMessage) (unknown []string, err error) {
-	return subnet.DecodeBackend(raw, &struct{}{})
-}
-
 // Backend implements backend.Backend.
 type Backend struct {
 	underlay   backend.Underlay
@@ -35,7 +27,7 @@ type Backend struct {
 // New returns the backend. It is an error if peers are told another address
 // than the interface's own: they would route to it, and nobody would answer.
 func New(p backend.Params) (*Backend, error) {
-	unknown, err := ParseOptions(p.Config)
+	unknown, err := backend.NoOptions(p.Config)
 	if err != nil {
 		return nil, err
 	}

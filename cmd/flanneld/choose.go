@@ -34,10 +34,10 @@ func chooseBackend(cfg subnet.Config) (newBackend, error) {
 		check = func(raw json.RawMessage) error { _, _, err := vxlan.ParseOptions(raw); return err }
 		choice = func(p backend.Params) (backend.Backend, error) { return vxlan.New(p) }
 	case hostgw.Type:
-		check = func(raw json.RawMessage) error { _, err := hostgw.ParseOptions(raw); return err }
+		check = noOptions
 		choice = func(p backend.Params) (backend.Backend, error) { return hostgw.New(p) }
 	case alloc.Type:
-		check = func(raw json.RawMessage) error { _, err := alloc.ParseOptions(raw); return err }
+		check = noOptions
 		choice = func(p backend.Params) (backend.Backend, error) { return alloc.New(p) }
 	default:
 		return nil, cfg.Locate(noBackend(cfg))
@@ -46,6 +46,11 @@ func chooseBackend(cfg subnet.Config) (newBackend, error) {
 		return nil, cfg.Locate(err)
 	}
 	return choice, nil
+}
+
+func noOptions(raw json.RawMessage) error {
+	_, err := backend.NoOptions(raw)
+	return err
 }
 
 func noBackend(cfg subnet.Config) error {

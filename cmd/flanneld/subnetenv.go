@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"flanneld/pkg/envfile"
@@ -115,14 +116,9 @@ func leftovers(previous subnetEnv, log *slog.Logger) []string {
 		if !strings.HasPrefix(i.Name, "flannel.") {
 			continue
 		}
-		addrs, err := i.Addrs()
-		if err != nil {
-			continue
-		}
-		for _, a := range addrs {
-			if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr() == previous.subnet.Addr() {
-				names = append(names, i.Name)
-			}
+		addrs, err := addrsOf(i.Name)
+		if err == nil && slices.Contains(addrs, previous.subnet.Addr()) {
+			names = append(names, i.Name)
 		}
 	}
 	return names

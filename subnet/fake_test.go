@@ -44,6 +44,13 @@ func newFakeStore(leases ...Lease) *fakeStore {
 
 // put needs the lock.
 func (s *fakeStore) put(l Lease, ttl time.Duration) Lease {
+	l = s.keep(l, ttl)
+	s.emit(Event{Lease: l})
+	return l
+}
+
+// keep is put without an event.
+func (s *fakeStore) keep(l Lease, ttl time.Duration) Lease {
 	s.rev++
 	l.Rev, l.Expires = s.rev, time.Time{}
 	if ttl > 0 {
@@ -57,7 +64,6 @@ func (s *fakeStore) put(l Lease, ttl time.Duration) Lease {
 		})
 	}
 	s.leases[l.Key()] = l
-	s.emit(Event{Lease: l})
 	return l
 }
 
@@ -223,6 +229,20 @@ func (s *fakeStore) Renew(_ context.Context, l Lease, ttl time.Duration) (Lease,
 		}
 		return nil
 	})
+}
+
+func (s *fakeStore) Refresh(_ context.Context, l Lease, ttl time.Duration) (Lease, bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ops["refresh"]++
+	have, ok := s.leases[l.Key()]
+	switch {
+	case s.down != nil:
+		return l, false, s.down
+	case !ok || !have.SameClaim(l) || have.Node != l.Node:
+		return l, false, ErrLost
+	}
+	return s.keep(l, ttl), true, nil
 }
 
 func (s *fakeStore) Delete(_ context.Context, l Lease) error {

@@ -14,6 +14,7 @@ import (
 type Lease struct {
 	V4, V6  Claim     // zero if the family is disabled
 	Type    string    // backend type; empty for udp and alloc, which never wrote one
+	Node    string    // id of the host that wrote it; empty if that was an older daemon, which has none
 	Expires time.Time // by the store's clock; zero for a reservation, which never expires
 	Rev     Revision  // of the store when the lease was read or written
 }
@@ -40,7 +41,8 @@ func (l Lease) Key() Key { return Key{l.V4.Subnet, l.V6.Subnet} }
 func (l Lease) Reserved() bool { return l.Expires.IsZero() }
 
 // SameClaim reports whether both leases say the same to a peer: everything but
-// the expiry and the revision, which change with each renewal.
+// the expiry and the revision, which change with each renewal, and the node's id,
+// which only tells two hosts with one address apart.
 func (l Lease) SameClaim(m Lease) bool {
 	return l.V4 == m.V4 && l.V6 == m.V6 && l.Type == m.Type
 }

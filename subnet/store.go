@@ -45,7 +45,7 @@ const DefaultTTL = 24 * time.Hour
 // Store is where a cluster keeps its configuration and leases. The suite in
 // storetest says in full what each method promises; every implementation is
 // held to it. Methods are safe for concurrent use. Each ends soon after its
-// context; Config, Leases, Create, Renew and Delete also have a deadline of
+// context; Config, Leases, Create, Renew, Refresh and Delete also have a deadline of
 // their own, so that a store which hangs is an error and not a silence.
 //
 // An error that is not one of the sentinels says nothing about whether a write
@@ -68,7 +68,7 @@ type Store interface {
 	// Watch yields every change of a lease after the given revision, in order,
 	// until the caller breaks off or an error is yielded, which is the last
 	// thing it yields: ErrCompacted, the context's, or the store's. A renewal
-	// is a change. What is no lease is logged once and skipped. Quiet times
+	// is a change, a quiet refresh is none. What is no lease is logged once and skipped. Quiet times
 	// yield nothing.
 	Watch(ctx context.Context, after Revision) iter.Seq2[Event, error]
 
@@ -81,6 +81,14 @@ type Store interface {
 	// its key if that is still at l.Rev, and returns it with Expires and Rev
 	// set. It returns ErrLost if it is not, whoever wrote it.
 	Renew(ctx context.Context, l Lease, ttl time.Duration) (Lease, error)
+
+	// Refresh gives the key a new ttl (whole seconds, not zero) if it still holds
+	// exactly the lease's value, whatever its revision: once written, a value is
+	// its owner's mark. It returns the lease with Expires and Rev set, and whether
+	// that was quiet: no watcher was woken. A store that cannot do that writes the
+	// whole value as Renew does. It returns ErrLost if the key is gone or holds
+	// something else, and has not touched it then.
+	Refresh(ctx context.Context, l Lease, ttl time.Duration) (refreshed Lease, quiet bool, err error)
 
 	// Delete removes the lease's key if that is still at l.Rev, by the store's
 	// plain delete, which every released reader understands (CONTRACT 2.1). It

@@ -31,6 +31,7 @@ type Options struct {
 
 // Store implements subnet.Store.
 type Store struct {
+	client    client.Client
 	keys      client.KeysAPI
 	transport *transport
 	opts      Options
@@ -55,7 +56,7 @@ func newStore(o Options, t timing) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{
-		keys: client.NewKeysAPI(c), transport: tr, opts: o, times: t,
+		client: c, keys: client.NewKeysAPI(c), transport: tr, opts: o, times: t,
 		prefix: path.Join("/", o.Prefix), log: o.Log,
 		seed: maphash.MakeSeed(), junk: make(map[string]uint64),
 	}

@@ -1,8 +1,11 @@
 package etcd2
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"go.etcd.io/etcd/client/v2"
@@ -26,6 +29,55 @@ func (s *Store) Renew(ctx context.Context, l subnet.Lease, ttl time.Duration) (s
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
 	return s.write(ctx, "renew", l, subnet.ErrLost, &client.SetOptions{PrevIndex: uint64(l.Rev), TTL: seconds(ttl)})
+}
+
+// Refresh implements subnet.Store. Etcd before 2.3 does not know what a refresh
+// is and would take it for a write of an empty value.
+func (s *Store) Refresh(ctx context.Context, l subnet.Lease, ttl time.Duration) (subnet.Lease, bool, error) {
+	value, err := wire.Encode(l)
+	if err != nil {
+		return l, false, err
+	}
+	ctx, cancel := s.bound(ctx)
+	defer cancel()
+	l, quiet, err := s.refresh(ctx, l, value, seconds(ttl))
+	if err != nil {
+		return l, false, fmt.Errorf("refresh lease %s: %w", l.Key(), err)
+	}
+	return l, quiet, nil
+}
+
+func (s *Store) refresh(ctx context.Context, l subnet.Lease, value string, ttl time.Duration) (subnet.Lease, bool, error) {
+	quiet, err := s.refreshes(ctx)
+	if err != nil {
+		return l, false, err
+	}
+	o := &client.SetOptions{PrevExist: client.PrevExist, PrevValue: value, TTL: ttl, Refresh: quiet}
+	sent := value
+	if quiet {
+		sent = ""
+	}
+	n, err := s.set(ctx, s.leaseKey(l.Key()), sent, o)
+	if _, no := apiError(err, client.ErrorCodeTestFailed, client.ErrorCodeKeyNotFound); no {
+		return l, false, subnet.ErrLost
+	}
+	if err != nil {
+		return l, false, err
+	}
+	return stamp(l, n), quiet, nil
+}
+
+// refreshes reports whether all members of the cluster know refreshes.
+func (s *Store) refreshes(ctx context.Context) (bool, error) {
+	v, err := s.client.GetVersion(ctx)
+	if err != nil {
+		return false, s.explain(ctx, err)
+	}
+	major, minor, _ := strings.Cut(cmp.Or(v.Cluster, v.Server), ".")
+	minor, _, _ = strings.Cut(minor, ".")
+	a, err1 := strconv.Atoi(major)
+	b, err2 := strconv.Atoi(minor)
+	return err1 == nil && err2 == nil && (a > 2 || a == 2 && b >= 3), nil
 }
 
 // write sets a lease's key on a condition. If etcd refuses, and the key does not

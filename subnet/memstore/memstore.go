@@ -92,12 +92,21 @@ func (s *Store) record(c change) entry {
 
 // put writes a key and sees to its expiry. The caller holds the lock.
 func (s *Store) put(key, value string, ttl time.Duration) entry {
+	return s.store(key, key, value, ttl)
+}
+
+// putQuietly is put, but its event is that of nobody's key.
+func (s *Store) putQuietly(key, value string, ttl time.Duration) entry {
+	return s.store(key, "", value, ttl)
+}
+
+func (s *Store) store(key, event, value string, ttl time.Duration) entry {
 	e := entry{value: value}
 	ttl = seconds(ttl)
 	if ttl > 0 {
 		e.expires = time.Now().Add(ttl)
 	}
-	e = s.record(change{key: key, entry: e})
+	e = s.record(change{key: event, entry: e})
 	s.keys[key] = e
 	if ttl > 0 {
 		time.AfterFunc(ttl, func() { s.expire(key, e.rev) })
@@ -183,6 +192,21 @@ func (s *Store) Renew(ctx context.Context, l subnet.Lease, ttl time.Duration) (s
 		}
 		return entry{}, subnet.ErrLost
 	})
+}
+
+// Refresh implements subnet.Store. It is quiet, as etcd's is: the revision counts
+// on, and no event tells of it.
+func (s *Store) Refresh(ctx context.Context, l subnet.Lease, ttl time.Duration) (subnet.Lease, bool, error) {
+	l, err := s.write(ctx, "Refresh", l, func(key, value string) (entry, error) {
+		if e, ok := s.keys[key]; !ok || e.value != value {
+			return entry{}, subnet.ErrLost
+		}
+		if seconds(ttl) == 0 {
+			return entry{}, errors.New("a refresh needs a ttl")
+		}
+		return s.putQuietly(key, value, ttl), nil
+	})
+	return l, err == nil, err
 }
 
 // write runs f with the lock held.

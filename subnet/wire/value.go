@@ -16,13 +16,18 @@ type value struct {
 	BackendType   string          `json:",omitempty"`
 	BackendData   json.RawMessage `json:",omitempty"`
 	BackendV6Data json.RawMessage `json:",omitempty"`
+	NodeID        json.RawMessage `json:",omitempty"` // ours alone; released readers pass it over
 }
 
 // maxValue bounds what is read of one lease, in bytes. Real ones have less than
 // 400; etcd itself would store more than a megabyte.
 const maxValue = 64 << 10
 
-// Encode returns a lease's value, byte for byte as releases since 0.15 write it:
+// maxNode bounds the id of a node, in bytes.
+const maxNode = 64
+
+// Encode returns a lease's value, byte for byte as releases since 0.15 write it,
+// and with the node's id at the end if there is one:
 // the claims' Data goes in without blanks and with <, > and & escaped, which is
 // what encoding/json does to a RawMessage.
 //
@@ -58,6 +63,12 @@ func encode(l subnet.Lease) (string, error) {
 			s := ip.String()
 			v.PublicIPv6 = &s
 		}
+	}
+	if l.Node != "" {
+		if !isNode(l.Node) {
+			return "", fmt.Errorf("node id %q is not of 1 to %d letters, digits and hyphens", clip(l.Node), maxNode)
+		}
+		v.NodeID = json.RawMessage(`"` + l.Node + `"`)
 	}
 	b, err := json.Marshal(v)
 	if err != nil {
@@ -102,7 +113,7 @@ func decode(k subnet.Key, val string) (subnet.Lease, error) {
 	case err != nil || !ip.Is4():
 		return subnet.Lease{}, fmt.Errorf("PublicIP %q is not an IPv4 address", clip(v.PublicIP))
 	}
-	l := subnet.Lease{V4: subnet.Claim{Subnet: k.V4, PublicIP: ip, Data: data(v.BackendData)}, Type: v.BackendType}
+	l := subnet.Lease{V4: subnet.Claim{Subnet: k.V4, PublicIP: ip, Data: data(v.BackendData)}, Type: v.BackendType, Node: node(v.NodeID)}
 	if !k.V6.IsValid() {
 		return l, nil
 	}
@@ -119,6 +130,28 @@ func decode(k subnet.Key, val string) (subnet.Lease, error) {
 // isIPv6 reports whether other hosts can send to the address by IPv6: not a
 // mapped IPv4 address, and no zone, which means something on one host only.
 func isIPv6(ip netip.Addr) bool { return ip.Is6() && !ip.Is4In6() && ip.Zone() == "" }
+
+// node reads a node's id. Somebody else's idea of one is none, and no reason to
+// refuse a lease.
+func node(raw json.RawMessage) string {
+	var s string
+	if json.Unmarshal(raw, &s) != nil || !isNode(s) {
+		return ""
+	}
+	return s
+}
+
+func isNode(s string) bool {
+	if s == "" || len(s) > maxNode {
+		return false
+	}
+	for _, c := range []byte(s) {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && c != '-' {
+			return false
+		}
+	}
+	return true
+}
 
 // data returns a backend's JSON as it is; null says as little as nothing.
 func data(raw json.RawMessage) string {

@@ -147,7 +147,7 @@ func tcp(t testing.TB, x, y *side, streams int) float64 {
 func BenchmarkBesideVXLAN(b *testing.B) {
 	x, y := newPair(b)
 	needs(b, "iperf3")
-	connect(b, x, y, rung{}, rung{})
+	apart(b, x, y)
 	both := func(b *testing.B, unit string, f func() float64) {
 		over := func(vxlan bool) func() float64 {
 			return func() float64 {

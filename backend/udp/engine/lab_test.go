@@ -32,6 +32,7 @@ type side struct {
 	conns  []*udpbatch.Conn
 	*Engine
 	stop func()
+	pid  int // of the process that the engine has for itself; zero: it has none
 }
 
 // rung is what an engine does without.
@@ -134,10 +135,16 @@ func (s *side) open(t testing.TB, r rung) {
 		}
 		return nil
 	})
+	s.configure(t)
+	t.Cleanup(s.close)
+}
+
+// configure gives the device its addresses and its route.
+func (s *side) configure(t testing.TB) {
+	t.Helper()
 	s.ip(t, "addr add %s/32 dev flannel0", s.subnet.Addr())
 	s.ip(t, "link set flannel0 mtu %d up", mtu)
 	s.ip(t, "route add 10.100.0.0/16 dev flannel0")
-	t.Cleanup(s.close)
 }
 
 func (s *side) close() {

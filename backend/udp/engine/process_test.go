@@ -1,0 +1,121 @@
+package engine
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	"flanneld/pkg/tun"
+	"flanneld/pkg/udpbatch"
+)
+
+// processEnv has the job, as JSON, of an engine in a process of its own.
+const processEnv = "FLANNELD_TEST_ENGINE"
+
+type job struct {
+	Local netip.AddrPort
+	State State
+}
+
+// apart runs an engine on each side, each in a process of its own as on hosts of
+// their own: in one process they would share its scheduler and its memory map.
+func apart(t testing.TB, a, b *side) {
+	t.Helper()
+	for _, pair := range [][2]*side{{a, b}, {b, a}} {
+		s, o := pair[0], pair[1]
+		s.startApart(t, job{s.endpoint(), s.state(o)})
+	}
+}
+
+func (s *side) startApart(t testing.TB, j job) {
+	t.Helper()
+	text, err := json.Marshal(j)
+	must(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	cmd := s.Command(ctx, os.Args[0])
+	cmd.Env = append(os.Environ(), processEnv+"="+string(text))
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	must(t, err)
+	out, err := cmd.StdoutPipe()
+	must(t, err)
+	must(t, cmd.Start())
+	t.Cleanup(func() {
+		in.Close()
+		if err := wait(cmd, 10*time.Second); err != nil {
+			t.Errorf("engine in a process of its own: %v", err)
+		}
+		cancel()
+	})
+	for lines := bufio.NewScanner(out); ; {
+		if !lines.Scan() {
+			t.Fatal("engine in a process of its own: it ended early")
+		}
+		if lines.Text() == "open" {
+			break
+		}
+	}
+	go io.Copy(io.Discard, out)
+	s.pid = cmd.Process.Pid
+	s.configure(t)
+}
+
+// wait ends a process that does not end by itself.
+func wait(cmd *exec.Cmd, patience time.Duration) error {
+	defer time.AfterFunc(patience, func() { _ = cmd.Process.Kill() }).Stop()
+	return cmd.Wait()
+}
+
+// TestMain is the engine in a process of its own, if the environment says so. That
+// ends with its standard input.
+func TestMain(m *testing.M) {
+	text := os.Getenv(processEnv)
+	if text == "" {
+		os.Exit(m.Run())
+	}
+	if err := process(text); err != nil {
+		fmt.Fprintln(os.Stderr, "engine in a process of its own:", err)
+		os.Exit(1)
+	}
+}
+
+func process(text string) error {
+	var job job
+	if err := json.Unmarshal([]byte(text), &job); err != nil {
+		return err
+	}
+	device, err := tun.Open(tun.Options{Name: "flannel%d"})
+	if err != nil {
+		return err
+	}
+	defer device.Close()
+	conn, err := udpbatch.Listen(job.Local, udpbatch.Options{})
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	e, err := New(Config{Device: device, Sockets: []*udpbatch.Conn{conn}, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))})
+	if err != nil {
+		return err
+	}
+	defer e.Close()
+	if err := e.Set(job.State); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		cancel()
+	}()
+	fmt.Println("open")
+	return e.Run(ctx)
+}

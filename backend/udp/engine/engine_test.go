@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"regexp"
 	"runtime"
 	"strings"
 	"testing"
@@ -223,6 +224,26 @@ func TestFullSocketIsWaitedFor(t *testing.T) {
 	if n := a.Counters().Waits - before; n > 20000 {
 		t.Errorf("%d waits: it spins", n)
 	}
+}
+
+// The kernel tells nobody of what the underlay's queue has no room for, unless it
+// is asked to: the packets are lost as on any full line.
+func TestUnderlayWithAFullQueue(t *testing.T) {
+	a, b := newPair(t)
+	connect(t, a, b, rung{}, rung{})
+	must(t, a.Host.Run("tc", "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", "50mbit", "burst", "5k", "limit", "20k"))
+	before := a.Counters()
+	transferTCP(t, a.c, b.c, 1<<20)
+	dropped, err := a.Host.Output("tc", "-s", "qdisc", "show", "dev", "eth0")
+	must(t, err)
+	if !regexp.MustCompile(`dropped [1-9]`).MatchString(dropped) {
+		t.Errorf("the queue has dropped nothing, so this tests nothing:\n%s", dropped)
+	}
+	after := a.Counters()
+	if n := after.Waits - before.Waits; n > 20000 {
+		t.Errorf("%d waits: it spins", n)
+	}
+	a.drops(t, NoBuffer)
 }
 
 func TestOnlyPeersGetIn(t *testing.T) {

@@ -68,9 +68,8 @@ func (q *queue) receive(f *forwarding) bool {
 	return true
 }
 
-// accept writes a packet to the device, at the latest when the batch is done,
-// if it may
-// come in: it reports whether.
+// accept writes a packet to the device, at the latest when the batch is done, if
+// it may come in: it reports whether.
 func (q *queue) accept(f *forwarding, from uint32, datagram []byte) bool {
 	p, err := offload.ParseIPv4(datagram)
 	if err != nil {
@@ -129,10 +128,10 @@ func (q *queue) write(h offload.Header, pieces [][]byte) {
 // set up, or to be deleted.
 func (q *queue) failWrite(errno unix.Errno, packets int) {
 	reason := reasonOf(errno)
-	switch {
-	case isGone(errno):
+	if isGone(errno) {
 		q.err = ErrDeviceGone
-	case errno == unix.EIO:
+	}
+	if errno == unix.EIO || isGone(errno) {
 		reason = DeviceDown
 	}
 	q.counters.rx.drop(reason, packets)

@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"flanneld/pkg/netlab"
 )
 
@@ -137,9 +135,12 @@ func median(v []float64) float64 {
 	return v[len(v)/2]
 }
 
+// duration is how long TCP is measured, in seconds.
+const duration = 2
+
 // tcp returns Gbit/s in so many streams.
 func tcp(t testing.TB, x, y *side, streams int) float64 {
-	return client(t, x.c, y.c, "-t", "2", "-P", strconv.Itoa(streams)).End.Received.Bits / 1e9
+	return client(t, x.c, y.c, "-t", strconv.Itoa(duration), "-P", strconv.Itoa(streams)).End.Received.Bits / 1e9
 }
 
 // BenchmarkBesideVXLAN measures the engine and VXLAN of the kernel, in the same
@@ -147,7 +148,7 @@ func tcp(t testing.TB, x, y *side, streams int) float64 {
 func BenchmarkBesideVXLAN(b *testing.B) {
 	x, y := newPair(b)
 	needs(b, "iperf3")
-	apart(b, x, y)
+	apart(b, x, y, false)
 	both := func(b *testing.B, unit string, f func() float64) {
 		over := func(vxlan bool) func() float64 {
 			return func() float64 {
@@ -193,23 +194,15 @@ func BenchmarkBesideNaive(b *testing.B) {
 	x, y := newPair(b)
 	v, w := newPair(b)
 	needs(b, "iperf3")
-	connect(b, x, y, rung{}, rung{})
-	startNaive(b, v, w)
-	startNaive(b, w, v)
+	apart(b, x, y, false)
+	apart(b, v, w, true)
 	var seconds, bytes float64
 	beside(b, "Gbit/s", "naive", func() float64 {
-		cpu, before := processorTime(b), x.Counters().Tx.Bytes
+		before := x.processorTime(b) + y.processorTime(b)
 		rate := tcp(b, x, y, 1)
-		seconds += (processorTime(b) - cpu).Seconds()
-		bytes += float64(x.Counters().Tx.Bytes - before)
+		seconds += (x.processorTime(b) + y.processorTime(b) - before).Seconds()
+		bytes += rate * 1e9 / 8 * duration
 		return rate
 	}, func() float64 { return tcp(b, v, w, 1) })
 	b.ReportMetric(seconds/bytes*1e9, "cpu-s/GB")
-}
-
-// processorTime returns what this process, with both engines, has used.
-func processorTime(t testing.TB) time.Duration {
-	var u unix.Rusage
-	must(t, unix.Getrusage(unix.RUSAGE_SELF, &u))
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

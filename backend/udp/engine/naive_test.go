@@ -28,11 +28,18 @@ type naive struct {
 	wrong    []string       // the first few
 }
 
+// naiveRung is what such a host does without.
+var naiveRung = rung{tun: tun.Options{NoHeader: true}, udp: udpbatch.Options{NoSegment: true, NoGRO: true}}
+
+func newNaive(to netip.AddrPort, device *tun.Device, conn *udpbatch.Conn) *naive {
+	return &naive{to: to, tun: device.Queues()[0], conn: conn, received: make(map[string]int)}
+}
+
 // startNaive runs one on a side in place of an engine.
 func startNaive(t testing.TB, s, other *side) *naive {
 	t.Helper()
-	s.open(t, rung{tun: tun.Options{NoHeader: true}, udp: udpbatch.Options{NoSegment: true, NoGRO: true}})
-	n := &naive{to: other.endpoint(), tun: s.device.Queues()[0], conn: s.conns[0], received: make(map[string]int)}
+	s.open(t, naiveRung)
+	n := newNaive(other.endpoint(), s.device, s.conns[0])
 	n.done.Go(n.run)
 	s.stop = func() {
 		n.stop.Store(true)

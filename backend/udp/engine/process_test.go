@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -10,6 +11,8 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,15 +26,17 @@ const processEnv = "FLANNELD_TEST_ENGINE"
 type job struct {
 	Local netip.AddrPort
 	State State
+	Naive bool // run a naive host in the engine's place
 }
 
-// apart runs an engine on each side, each in a process of its own as on hosts of
-// their own: in one process they would share its scheduler and its memory map.
-func apart(t testing.TB, a, b *side) {
+// apart runs an engine on each side, or a naive host, each in a process of its own
+// as on hosts of their own: in one process they would share its scheduler and its
+// memory map.
+func apart(t testing.TB, a, b *side, naive bool) {
 	t.Helper()
 	for _, pair := range [][2]*side{{a, b}, {b, a}} {
 		s, o := pair[0], pair[1]
-		s.startApart(t, job{s.endpoint(), s.state(o)})
+		s.startApart(t, job{s.endpoint(), s.state(o), naive})
 	}
 }
 
@@ -92,16 +97,34 @@ func process(text string) error {
 	if err := json.Unmarshal([]byte(text), &job); err != nil {
 		return err
 	}
-	device, err := tun.Open(tun.Options{Name: "flannel%d"})
+	var without rung
+	if job.Naive {
+		without = naiveRung
+	}
+	without.tun.Name = "flannel%d"
+	device, err := tun.Open(without.tun)
 	if err != nil {
 		return err
 	}
 	defer device.Close()
-	conn, err := udpbatch.Listen(job.Local, udpbatch.Options{})
+	conn, err := udpbatch.Listen(job.Local, without.udp)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		cancel()
+	}()
+	if job.Naive {
+		n := newNaive(job.State.Peers[0].Endpoint, device, conn)
+		context.AfterFunc(ctx, func() { n.stop.Store(true) })
+		fmt.Println("open")
+		n.run()
+		return nil
+	}
 	e, err := New(Config{Device: device, Sockets: []*udpbatch.Conn{conn}, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))})
 	if err != nil {
 		return err
@@ -110,12 +133,23 @@ func process(text string) error {
 	if err := e.Set(job.State); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	go func() {
-		_, _ = io.Copy(io.Discard, os.Stdin)
-		cancel()
-	}()
 	fmt.Println("open")
 	return e.Run(ctx)
+}
+
+// processorTime returns what the process of a side has used.
+func (s *side) processorTime(t testing.TB) time.Duration {
+	t.Helper()
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.pid))
+	must(t, err)
+	// The name, in parentheses, may have blanks. After it utime and stime are the
+	// 12th and 13th field, in ticks of 10 ms (proc_pid_stat(5)).
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	var ticks int
+	for _, f := range fields[11:13] {
+		n, err := strconv.Atoi(f)
+		must(t, err)
+		ticks += n
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond
 }

@@ -21,6 +21,10 @@ type Request struct {
 	TTL      time.Duration // zero: DefaultTTL
 	Clock    Clock         // nil: HostClock
 
+	// Entered is called when the host begins, and when what keeps it from a lease
+	// changes; nil: not.
+	Entered func(Standing)
+
 	// Forgot: the host has lost its node id, but not the Previous subnet. A lease
 	// on that with its PublicIP is its own, whatever node it names.
 	Forgot bool
@@ -65,6 +69,7 @@ func Acquire(ctx context.Context, store Store, r Request, log *slog.Logger) (Acq
 	down := trouble{log: log, back: "etcd is back"}
 	full := trouble{log: log, back: "A subnet has become free"}
 	rival := trouble{log: log, back: "No other node's lease has this host's PublicIP any more"}
+	a.entered("")
 	pause, race := backoff.Backoff{}, backoff.Backoff{Min: 10 * time.Millisecond, Max: 500 * time.Millisecond}
 	for {
 		got, err := a.once(ctx)
@@ -86,6 +91,7 @@ func Acquire(ctx context.Context, store Store, r Request, log *slog.Logger) (Acq
 			pause.Reset()
 			wait = &race
 		case errors.Is(err, ErrFull):
+			a.entered(err.Error())
 			down.over()
 			full.failed(fmt.Sprintf("Failed to acquire subnet: %v; waiting for one to become free", err),
 				"hint", "widen Network, or delete the leases of hosts that are gone")
@@ -93,6 +99,7 @@ func Acquire(ctx context.Context, store Store, r Request, log *slog.Logger) (Acq
 				continue
 			}
 		case errors.Is(err, errRival):
+			a.entered(err.Error())
 			down.over()
 			rival.failed(fmt.Sprintf("Failed to acquire subnet: %v; waiting for that lease to go", err),
 				"hint", "give each host its own PublicIP with --public-ip or --iface. If it is a lease that this host had before it was "+
@@ -101,6 +108,7 @@ func Acquire(ctx context.Context, store Store, r Request, log *slog.Logger) (Acq
 				continue
 			}
 		default:
+			a.entered(err.Error())
 			down.failed(fmt.Sprintf("Failed to acquire subnet: %v; trying again", err))
 		}
 		if err := wait.Wait(ctx); err != nil {
@@ -127,6 +135,14 @@ type acquirer struct {
 	rev     Revision    // of the last listing
 	refused map[Key]int // how often Create found a key taken
 	last    step        // that was logged
+	told    *string     // the reason that Entered was called with last
+}
+
+func (a *acquirer) entered(reason string) {
+	if a.Entered != nil && (a.told == nil || *a.told != reason) {
+		a.told = &reason
+		a.Entered(Standing{State: Acquiring, Reason: reason})
+	}
 }
 
 // once lists, decides and does one step.

@@ -3,7 +3,9 @@ package subnet
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -20,6 +22,12 @@ func request(previous string) Request {
 		r.Previous = key(previous)
 	}
 	return r
+}
+
+// acquire is Acquire with its results apart.
+func acquire(ctx context.Context, store Store, r Request, log *slog.Logger) (Lease, Snapshot, error) {
+	got, err := Acquire(ctx, store, r, log)
+	return got.Lease, got.Seen, err
 }
 
 func dual(l Lease, p6 string) Lease {
@@ -116,7 +124,7 @@ func TestDecidePicksFamiliesIndependently(t *testing.T) {
 func TestAcquireReturnsASnapshotWithItsLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store, l := newFakeStore(lease("10.1.5.0/24", "192.0.2.9"), lease("10.1.7.0/24", me, "old")), &logs{}
-		got, seen, err := Acquire(t.Context(), store, request(""), l.logger())
+		got, seen, err := acquire(t.Context(), store, request(""), l.logger())
 		if err != nil || got.Key() != key("10.1.7.0/24") || got.V4.Data != "new" {
 			t.Fatalf("Acquire = %v, %v", got, err)
 		}
@@ -125,7 +133,7 @@ func TestAcquireReturnsASnapshotWithItsLease(t *testing.T) {
 		if own, ok := v.Get(got.Key()); !ok || own != got || len(v.Leases()) != 2 || seen.Rev != 2 {
 			t.Errorf("snapshot: %v", seen)
 		}
-		if _, _, err := Acquire(t.Context(), store, request(""), l.logger()); err != nil || len(store.leases) != 2 {
+		if _, _, err := acquire(t.Context(), store, request(""), l.logger()); err != nil || len(store.leases) != 2 {
 			t.Errorf("twice is not once: %v, %v", err, store.leases)
 		}
 		l.want(t, "Found lease (10.1.7.0/24) for current IP (192.0.2.1), reusing", 2)
@@ -136,7 +144,7 @@ func TestAcquireReturnsASnapshotWithItsLease(t *testing.T) {
 func TestAcquireDropsItsIncompatibleLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store, l := newFakeStore(lease("10.2.7.0/24", me), lease("10.3.0.0/24", "192.0.2.9")), &logs{}
-		got, _, err := Acquire(t.Context(), store, request(""), l.logger())
+		got, _, err := acquire(t.Context(), store, request(""), l.logger())
 		if err != nil || !request("").Config.V4.Contains(got.V4.Subnet) {
 			t.Fatalf("Acquire = %v, %v", got, err)
 		}
@@ -156,7 +164,7 @@ func TestAcquireLeavesAReservationWithoutTTL(t *testing.T) {
 		reserved := lease("10.1.7.0/24", me, "old")
 		reserved.Expires = time.Time{}
 		store := newFakeStore(reserved)
-		got, _, err := Acquire(t.Context(), store, request(""), new(logs).logger())
+		got, _, err := acquire(t.Context(), store, request(""), new(logs).logger())
 		if err != nil || !got.Reserved() || got.V4.Data != "new" {
 			t.Fatalf("Acquire = %v, %v", got, err)
 		}
@@ -168,7 +176,7 @@ func TestAcquireNeverDeletesAReservation(t *testing.T) {
 		reserved := lease("10.1.7.0/25", me)
 		reserved.Expires = time.Time{}
 		store, l := newFakeStore(reserved, lease("10.1.8.0/25", me)), &logs{}
-		got, _, err := Acquire(t.Context(), store, request("10.1.7.0/24"), l.logger())
+		got, _, err := acquire(t.Context(), store, request("10.1.7.0/24"), l.logger())
 		if err != nil || got.Key().Overlaps(reserved.Key()) {
 			t.Fatalf("Acquire = %v, %v", got, err)
 		}
@@ -200,7 +208,7 @@ func TestAcquireWarnsOfALeaseThatAnotherHostMayHaveWritten(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				store, l, r := newFakeStore(lease("10.1.7.0/24", me, tt.theirs)), &logs{}, request("")
 				r.Lease.V4.Data = ours
-				if _, _, err := Acquire(t.Context(), store, r, l.logger()); err != nil {
+				if _, _, err := acquire(t.Context(), store, r, l.logger()); err != nil {
 					t.Fatal(err)
 				}
 				l.want(t, "level=WARN", tt.warns)
@@ -213,7 +221,7 @@ func TestAcquireWarnsOfALeaseThatAnotherHostMayHaveWritten(t *testing.T) {
 func TestAcquireNeverTouchesThePreviousSubnetsNewHolder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store, l := newFakeStore(lease("10.1.7.0/24", "192.0.2.9", "theirs")), &logs{}
-		got, _, err := Acquire(t.Context(), store, request("10.1.7.0/24"), l.logger())
+		got, _, err := acquire(t.Context(), store, request("10.1.7.0/24"), l.logger())
 		theirs, _ := store.get(key("10.1.7.0/24"))
 		if err != nil || got.Key() == theirs.Key() || theirs.Rev != 1 || theirs.V4.Data != "theirs" {
 			t.Fatalf("Acquire = %v, %v; theirs is %v", got, err, theirs)
@@ -228,7 +236,7 @@ func TestAcquireDecidesByOwnerAfterAnUnknownOutcome(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			store := newFakeStore(before...)
 			store.late = context.DeadlineExceeded
-			got, _, err := Acquire(t.Context(), store, request(""), new(logs).logger())
+			got, _, err := acquire(t.Context(), store, request(""), new(logs).logger())
 			if have, ok := store.get(got.Key()); err != nil || !ok || have.Rev != got.Rev || len(store.leases) != 1 {
 				t.Errorf("Acquire = %v, %v; the store has %v", got, err, store.leases)
 			}
@@ -241,7 +249,7 @@ func TestAcquireGivesUpAPreviousSubnetThatHoldsJunk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newFakeStore()
 		store.junk[key("10.1.7.0/24")] = true
-		got, _, err := Acquire(t.Context(), store, request("10.1.7.0/24"), new(logs).logger())
+		got, _, err := acquire(t.Context(), store, request("10.1.7.0/24"), new(logs).logger())
 		if err != nil || got.Key() == key("10.1.7.0/24") {
 			t.Fatalf("Acquire = %v, %v", got, err)
 		}
@@ -255,7 +263,7 @@ func TestAcquireWaitsForAFullNetworkToFree(t *testing.T) {
 		store := newFakeStore(lease("10.1.1.0/24", "192.0.2.8"))
 		store.force(lease("10.1.2.0/24", "192.0.2.9"), time.Hour)
 		start := time.Now()
-		got, _, err := Acquire(t.Context(), store, r, l.logger())
+		got, _, err := acquire(t.Context(), store, r, l.logger())
 		if err != nil || got.Key() != key("10.1.2.0/24") {
 			t.Fatalf("Acquire = %v, %v", got, err)
 		}
@@ -274,7 +282,7 @@ func TestAcquireOutlastsAnOutageQuietly(t *testing.T) {
 		store, l := newFakeStore(), &logs{}
 		store.setDown(errDown)
 		time.AfterFunc(4*time.Minute, func() { store.setDown(nil) })
-		if _, _, err := Acquire(t.Context(), store, request(""), l.logger()); err != nil {
+		if _, _, err := acquire(t.Context(), store, request(""), l.logger()); err != nil {
 			t.Fatal(err)
 		}
 		l.want(t, "level=ERROR", 1)
@@ -288,7 +296,7 @@ func TestAcquireEndsWithItsContext(t *testing.T) {
 		store.setDown(errDown)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		if _, _, err := Acquire(ctx, store, request(""), new(logs).logger()); !errors.Is(err, context.DeadlineExceeded) {
+		if _, _, err := acquire(ctx, store, request(""), new(logs).logger()); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -299,7 +307,7 @@ func TestAcquireNeedsAnIdentity(t *testing.T) {
 	r.Lease.V4.PublicIP = netip.Addr{}
 	var nobodys Lease
 	nobodys.V4.Subnet = netip.MustParsePrefix("10.1.7.0/24")
-	if got, _, err := Acquire(t.Context(), newFakeStore(nobodys), r, new(logs).logger()); err == nil {
+	if got, _, err := acquire(t.Context(), newFakeStore(nobodys), r, new(logs).logger()); err == nil {
 		t.Errorf("took %s as nobody", got.Key())
 	}
 }
@@ -315,7 +323,7 @@ func TestFiftyHostsAcquireDistinctSubnets(t *testing.T) {
 			r := request("")
 			r.Lease.V4.PublicIP = netip.AddrFrom4([4]byte{198, 51, 100, byte(i)})
 			wg.Go(func() {
-				got, _, err := Acquire(t.Context(), store, r, new(logs).logger())
+				got, _, err := acquire(t.Context(), store, r, new(logs).logger())
 				mu.Lock()
 				defer mu.Unlock()
 				if other, twice := owners[got.Key()]; err != nil || twice {
@@ -328,5 +336,114 @@ func TestFiftyHostsAcquireDistinctSubnets(t *testing.T) {
 		if len(owners) != 50 || len(store.leases) != 50 || store.count("create") == 50 {
 			t.Errorf("%d owners, %d leases, %d creates (there were no races)", len(owners), len(store.leases), store.count("create"))
 		}
+	})
+}
+
+func TestDecideByNode(t *testing.T) {
+	node := func(l Lease, id string) Lease { l.Node = id; return l }
+	const other = "192.0.2.9"
+	reserved := node(lease("10.1.7.0/24", other), "aaaa")
+	reserved.Expires = time.Time{}
+	for _, tt := range []struct {
+		name   string
+		leases []Lease
+		change func(*Request)
+		want   action // zero: errRival
+		key    Key
+	}{
+		{name: "own id, own address", leases: []Lease{node(lease("10.1.7.0/24", me), "aaaa")}, want: adopt, key: key("10.1.7.0/24")},
+		{name: "own id, another address", leases: []Lease{node(lease("10.1.7.0/24", other), "aaaa")}, want: adopt, key: key("10.1.7.0/24")},
+		{name: "no id, own address", leases: []Lease{lease("10.1.7.0/24", me)}, want: adopt, key: key("10.1.7.0/24")},
+		{name: "no id, another address", leases: []Lease{lease("10.1.7.0/24", other)}, want: create},
+		{name: "own id before own address", leases: []Lease{lease("10.1.3.0/24", me), node(lease("10.1.7.0/24", other), "aaaa")}, want: adopt, key: key("10.1.7.0/24")},
+		{name: "reserved for the id", leases: []Lease{reserved}, want: adopt, key: key("10.1.7.0/24")},
+		{name: "another id, own address", leases: []Lease{node(lease("10.1.7.0/24", me), "bbbb")}},
+		{name: "another id, own address, and a lease of ours", leases: []Lease{node(lease("10.1.3.0/24", me), "bbbb"), node(lease("10.1.7.0/24", me), "aaaa")},
+			want: adopt, key: key("10.1.7.0/24")},
+		{name: "the previous subnet, another id", leases: []Lease{node(lease("10.1.7.0/24", me), "bbbb")},
+			change: func(r *Request) { r.Previous = key("10.1.7.0/24") }},
+		{name: "the previous subnet, a lost id", leases: []Lease{node(lease("10.1.7.0/24", me), "bbbb")},
+			change: func(r *Request) { r.Previous, r.Forgot = key("10.1.7.0/24"), true }, want: adopt, key: key("10.1.7.0/24")},
+		{name: "another subnet, a lost id", leases: []Lease{node(lease("10.1.7.0/24", me), "bbbb")},
+			change: func(r *Request) { r.Previous, r.Forgot = key("10.1.3.0/24"), true }},
+		{name: "the previous subnet, a lost id, another address (a copied subnet.env)", leases: []Lease{node(lease("10.1.7.0/24", other), "bbbb")},
+			change: func(r *Request) { r.Previous, r.Forgot = key("10.1.7.0/24"), true }, want: create},
+		{name: "an id that it may have had", leases: []Lease{node(lease("10.1.7.0/24", me), "bbbb")},
+			change: func(r *Request) { r.Known = []string{"bbbb"} }, want: adopt, key: key("10.1.7.0/24")},
+		{name: "taking over", leases: []Lease{node(lease("10.1.7.0/24", me), "bbbb")},
+			change: func(r *Request) { r.TakeOver = true }, want: adopt, key: key("10.1.7.0/24")},
+		{name: "this host has no id", leases: []Lease{node(lease("10.1.7.0/24", me), "bbbb")},
+			change: func(r *Request) { r.Lease.Node = "" }, want: adopt, key: key("10.1.7.0/24")},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := request("")
+			r.Lease.Node = "aaaa"
+			if tt.change != nil {
+				tt.change(&r)
+			}
+			s, err := decide(tt.leases, nil, r, nil)
+			if tt.want == 0 {
+				if !errors.Is(err, errRival) || !strings.Contains(err.Error(), "bbbb") || !strings.Contains(err.Error(), "aaaa") {
+					t.Errorf("decide = %d %s, %v; want an error that names both", s.do, s.lease.Key(), err)
+				}
+				return
+			}
+			if err != nil || s.do != tt.want || tt.key != (Key{}) && s.lease.Key() != tt.key {
+				t.Errorf("decide = %d %s, %v; want %d %s", s.do, s.lease.Key(), err, tt.want, tt.key)
+			}
+			if s.lease.Node != r.Lease.Node || s.lease.V4.PublicIP.String() != me {
+				t.Errorf("would write %+v", s.lease)
+			}
+		})
+	}
+}
+
+// A copy of a live host finds that host's lease by the id. The host objects.
+func TestAcquireIsNotTheTwinOfALiveHost(t *testing.T) {
+	for _, alive := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			theirs := lease("10.1.7.0/24", "192.0.2.9")
+			theirs.Node = "aaaa"
+			store := newFakeStore(theirs)
+			if alive {
+				time.AfterFunc(time.Second, func() { store.force(theirs, DefaultTTL) })
+			}
+			r := request("")
+			r.Lease.Node = "aaaa"
+			got, err := Acquire(t.Context(), store, r, new(logs).logger())
+			if alive != errors.Is(err, ErrTwin) || !alive && (err != nil || got.Lease.Key() != theirs.Key()) {
+				t.Errorf("alive: %t: Acquire = %v, %v", alive, got.Lease, err)
+			}
+		})
+	}
+}
+
+func TestAcquireWaitsForARivalToGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		theirs := lease("10.1.7.0/24", me)
+		theirs.Node = "bbbb"
+		store, l := newFakeStore(), &logs{}
+		store.force(theirs, time.Hour)
+		r := request("")
+		r.Lease.Node = "aaaa"
+		var reasons []string
+		r.Entered = func(s Standing) {
+			if s.State != Acquiring {
+				t.Errorf("state %s", s.State)
+			}
+			reasons = append(reasons, s.Reason)
+		}
+		start := time.Now()
+		got, err := Acquire(t.Context(), store, r, l.logger())
+		if err != nil || time.Since(start) < time.Hour || time.Since(start) > time.Hour+time.Second || got.Lease.Node != "aaaa" {
+			t.Errorf("Acquire = %v, %v after %s", got.Lease, err, time.Since(start))
+		}
+		if len(reasons) != 2 || reasons[0] != "" || !strings.Contains(reasons[1], "bbbb") {
+			t.Errorf("reasons: %q", reasons)
+		}
+		if n := l.lines("another node has this host's PublicIP: 10.1.7.0/24 is leased to 192.0.2.1 (node bbbb), and this host is node aaaa"); n < 10 || n > 13 {
+			t.Errorf("%d lines in an hour, want one each 5 minutes", n)
+		}
+		l.want(t, "--take-over", l.lines("level=ERROR"))
 	})
 }

@@ -3,6 +3,7 @@ package subnet
 import (
 	"slices"
 	"sync"
+	"time"
 )
 
 // Snapshot is all leases at one revision. A lease in it may be newer than that:
@@ -20,11 +21,15 @@ type View struct {
 	rev    Revision     // that the View is known to have reached
 	lost   map[Key]bool // leases that the store has lost and that are kept for a while
 	subs   []subscriber
+	freed  []Key       // whose leases have gone, oldest first
+	went   []departure // the last ones, not longer ago than together
+	ownAt  time.Time   // when a lease that somebody holds here went
 }
 
 type subscriber struct {
-	c   chan struct{}
-	own Key // zero: wants claims that changed; else any write of this key
+	c    chan struct{}
+	own  Key    // zero: wants claims that changed; else any write of this key
+	node string // and of any key by this node; empty: of none
 }
 
 // NewView returns an empty View.
@@ -33,15 +38,15 @@ func NewView() *View { return &View{leases: make(map[Key]Lease)} }
 // Subscribe returns a channel of capacity one that holds a token if a claim
 // came, went or changed since the last one was taken. A renewal changes none,
 // so the fleet's daily renewals wake nobody.
-func (v *View) Subscribe() <-chan struct{} { return v.subscribe(Key{}) }
+func (v *View) Subscribe() <-chan struct{} { return v.subscribe(Key{}, "") }
 
 // subscribe is for a lease's own host if the key is not zero: that must know of
-// every write of the key, renewals included, and of no other.
-func (v *View) subscribe(own Key) <-chan struct{} {
+// every write of the key, renewals included, and of what else its node writes.
+func (v *View) subscribe(own Key, node string) <-chan struct{} {
 	c := make(chan struct{}, 1)
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.subs = append(v.subs, subscriber{c, own})
+	v.subs = append(v.subs, subscriber{c, own, node})
 	return c
 }
 
@@ -96,12 +101,17 @@ func (v *View) Reset(s Snapshot) {
 	} else {
 		v.keep(before, func(k Key) bool { return lost[k] })
 	}
+	for k := range before {
+		if _, there := leases[k]; !there {
+			v.free(k)
+		}
+	}
 	changed := len(leases) != len(before)
 	for k, l := range leases {
 		old, ok := before[k]
 		changed = changed || !ok || !old.SameClaim(l)
 	}
-	v.signal(changed, func(k Key) bool { return before[k] != leases[k] })
+	v.signal(changed, func(s subscriber) bool { return s.node != "" || before[s.own] != leases[s.own] })
 }
 
 // forgotten reports whether a subscriber's own lease has gone with the others: the
@@ -150,6 +160,71 @@ func (v *View) yield(k Key) {
 	}
 }
 
+// together is how far apart leases go that a store loses for one reason: those that
+// expired while it was away go in its first seconds, one by one.
+const together = 2 * time.Second
+
+type departure struct {
+	lease Lease
+	at    time.Time
+}
+
+// depart removes a lease that has gone from the store, unless one that is held here
+// goes at about the same time: then the store has lost it, and what went before it
+// comes back. It reports whether anything is different now.
+func (v *View) depart(k Key, l Lease, ok bool) bool {
+	now := time.Now()
+	own := slices.ContainsFunc(v.subs, func(s subscriber) bool { return s.own == k })
+	v.went = slices.DeleteFunc(v.went, func(d departure) bool { return now.Sub(d.at) > together })
+	switch {
+	case own:
+		delete(v.leases, k)
+		v.ownAt = now
+		before := make(map[Key]Lease, len(v.went))
+		for _, d := range v.went {
+			before[d.lease.Key()] = d.lease
+		}
+		v.went = nil
+		v.keep(before, func(Key) bool { return true })
+		return ok || len(before) > 0
+	case !ok:
+		return false
+	case v.lost[k]: // it was deleted before it was written again
+		delete(v.lost, k)
+	case !v.ownAt.IsZero() && now.Sub(v.ownAt) <= together:
+		l.Rev = 0 // whatever is written of it is newer
+		v.leases[k] = l
+		if v.lost == nil {
+			v.lost = make(map[Key]bool)
+		}
+		v.lost[k] = true
+		return false
+	}
+	v.went = append(v.went, departure{l, now})
+	delete(v.leases, k)
+	v.free(k)
+	return true
+}
+
+// mostFreed bounds what is remembered of leases that have gone.
+const mostFreed = 1024
+
+// Freed returns the keys whose leases were seen to go and not to come again,
+// oldest first. The caller owns the slice.
+func (v *View) Freed() []Key {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(v.freed), func(k Key) bool { _, there := v.leases[k]; return there })
+}
+
+// free remembers that a lease has gone.
+func (v *View) free(k Key) {
+	v.freed = append(slices.DeleteFunc(v.freed, func(f Key) bool { return f == k }), k)
+	if n := len(v.freed) - mostFreed; n > 0 {
+		v.freed = slices.Delete(v.freed, 0, n)
+	}
+}
+
 // Lost returns how many leases the store has lost and the View has kept.
 func (v *View) Lost() int {
 	v.mu.Lock()
@@ -166,7 +241,7 @@ func (v *View) Forget() {
 	}
 	changed := len(v.lost) > 0
 	v.lost = nil
-	v.signal(changed, func(Key) bool { return false })
+	v.signal(changed, func(subscriber) bool { return false })
 }
 
 // Apply carries one event out, unless the View has something newer. An event
@@ -182,21 +257,22 @@ func (v *View) Apply(e Event) {
 	case ok && e.Lease.Rev != 0 && e.Lease.Rev < old.Rev:
 		return
 	case e.Deleted:
-		delete(v.leases, k)
-		changed = ok
+		changed = v.depart(k, old, ok)
 	default:
 		v.leases[k] = e.Lease
 		changed = !ok || !old.SameClaim(e.Lease)
 		v.yield(k)
 	}
-	delete(v.lost, k)
-	v.signal(changed, func(own Key) bool { return own == k })
+	if !e.Deleted {
+		delete(v.lost, k)
+	}
+	v.signal(changed, func(s subscriber) bool { return s.own == k || s.node != "" && s.node == e.Lease.Node })
 }
 
 // signal needs the lock.
-func (v *View) signal(changed bool, written func(Key) bool) {
+func (v *View) signal(changed bool, written func(subscriber) bool) {
 	for _, s := range v.subs {
-		if s.own == (Key{}) && !changed || s.own != (Key{}) && !written(s.own) {
+		if s.own == (Key{}) && !changed || s.own != (Key{}) && !written(s) {
 			continue
 		}
 		select {

@@ -14,27 +14,34 @@ type handover struct {
 }
 
 func (d *daemon) planes() []backend.Plane {
-	d.mu.Lock()
-	own, lost := d.lease, d.lost
-	d.mu.Unlock()
+	own, state := d.own()
 	leases := d.view.Leases()
-	if lost { // the one that is being taken may be there already
+	if state == subnet.Conflict { // the one that is being taken may be there already
 		leases = slices.DeleteFunc(leases, func(l subnet.Lease) bool {
 			return l.Key() != own.Key() && l.V4.PublicIP == own.V4.PublicIP
 		})
 	}
-	return planes(d.cfg, own, leases, d.local, d.opts.BlackholeRoute, &d.complain, d.log)
+	if d.opts.Fence && !state.Safe() {
+		leases = nil
+	}
+	all := planes(d.cfg, own, leases, d.local, d.opts.BlackholeRoute, &d.complain, d.log)
+	for i := range all {
+		all[i].Fenced = d.opts.Fence && !state.Safe()
+	}
+	return all
 }
 
 // passed hands over to Docker once the datapath is in place. It runs in the
 // loop's goroutine.
 func (d *daemon) passed(p backend.Pass) error {
 	d.once.Do(func() { close(d.passedOnce) })
-	d.external.look()
+	if err := d.followUnderlay(); err != nil {
+		return err
+	}
 	if !p.Forwarding {
 		return nil
 	}
-	lease := d.ownLease()
+	lease, _ := d.own()
 	if now := (handover{lease.Key(), d.backend.MTU()}); now != d.handedOver {
 		before := d.handedOver
 		if err := d.writeSubnetEnv(lease, now.mtu); err != nil {

@@ -32,8 +32,9 @@ const (
 )
 
 // Follow keeps the View equal to the store's leases, from the revision on that
-// the View holds, until ctx is done, and then returns nil. Whatever happens to
-// the store, the View keeps what was known last: only an answer removes a
+// the View holds, until ctx is done, and then returns nil. A View that no listing
+// was the source of has revision zero: then they are listed first. Whatever happens
+// to the store, the View keeps what was known last: only an answer removes a
 // lease.
 func Follow(ctx context.Context, store Store, v *View, from Revision, log *slog.Logger) error {
 	log.Info("Watching for new subnet leases")
@@ -41,9 +42,14 @@ func Follow(ctx context.Context, store Store, v *View, from Revision, log *slog.
 	pause := backoff.Backoff{Max: followRetry}
 	forget := time.AfterFunc(lostGrace, v.Forget)
 	defer forget.Stop()
+	listed := from > 0
 	for {
+		var err error
 		started := time.Now()
-		err := watch(ctx, store, v, from)
+		if listed {
+			err = watch(ctx, store, v, from)
+		}
+		listed = true
 		lasted := time.Since(started)
 		if lasted >= healthy {
 			pause.Reset()

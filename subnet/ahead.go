@@ -43,9 +43,13 @@ type Ahead struct {
 func (a *Ahead) Wait(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
-		return context.Cause(ctx)
 	case <-a.done:
+	}
+	select {
+	case <-a.done: // even if the context is done as well
 		return a.err
+	default:
+		return context.Cause(ctx)
 	}
 }
 

@@ -89,6 +89,11 @@ func TestListAheadTellsHowItWent(t *testing.T) {
 		if err := ahead.Wait(t.Context()); err != nil {
 			t.Errorf("Wait: %v", err)
 		}
+		for range 100 {
+			if err := ahead.Wait(ctx); err != nil {
+				t.Fatalf("Wait for what is there, when it is late: %v", err)
+			}
+		}
 		if _, rev, _ := ahead.Leases(t.Context()); rev != 1 {
 			t.Errorf("Leases after Wait are of revision %d", rev)
 		}

@@ -38,7 +38,8 @@ type Known struct {
 	Host   Host
 	Config subnet.Document
 	Own    subnet.Lease
-	Until  Moment         // when the own lease may have gone to somebody else; not used for a reservation
+	Sent   Moment         // when the own lease's last good write was sent, or earlier
+	Until  Moment         // from when on another host may have the own lease; not used for a reservation
 	Peers  []subnet.Lease // all other leases, in no order
 	Saved  Moment         // when it was written
 }

@@ -37,11 +37,11 @@ const (
 const maxFile = 64 << 20
 
 type header struct {
-	Node, Prefix string
-	Saved, Until moment
-	ConfigRev    subnet.Revision
-	ConfigBytes  int
-	Leases       int // the own one included
+	Node, Prefix       string
+	Saved, Sent, Until moment
+	ConfigRev          subnet.Revision
+	ConfigBytes        int
+	Leases             int // the own one included
 }
 
 // moment is how a Moment is written.
@@ -70,7 +70,7 @@ func (k Known) Encode() ([]byte, error) {
 		}
 	}
 	h, err := json.Marshal(header{
-		Node: k.Host.Node, Prefix: k.Host.Prefix, Saved: k.Saved.written(), Until: k.Until.written(),
+		Node: k.Host.Node, Prefix: k.Host.Prefix, Saved: k.Saved.written(), Sent: k.Sent.written(), Until: k.Until.written(),
 		ConfigRev: k.Config.Rev, ConfigBytes: len(k.Config.Raw), Leases: count,
 	})
 	if err != nil {
@@ -155,7 +155,7 @@ func decode(body []byte) (Known, error) {
 	k := Known{
 		Host:   Host{h.Node, h.Prefix},
 		Config: subnet.Document{Raw: bytes.Clone(rest[:h.ConfigBytes]), Rev: h.ConfigRev},
-		Saved:  h.Saved.read(), Until: h.Until.read(),
+		Saved:  h.Saved.read(), Sent: h.Sent.read(), Until: h.Until.read(),
 	}
 	rest = rest[h.ConfigBytes+1:]
 	if n := bytes.Count(rest, []byte("\n")); h.Leases < 1 || n != h.Leases || rest[len(rest)-1] != '\n' {

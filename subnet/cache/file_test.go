@@ -33,7 +33,7 @@ func known(peers int) cache.Known {
 	k := cache.Known{
 		Host:   cache.Host{Node: "n1", Prefix: "/coreos.com/network"},
 		Config: subnet.Document{Raw: []byte(configDoc), Rev: 7},
-		Own:    lease(1), Until: saved.Add(23 * time.Hour), Saved: saved,
+		Own:    lease(1), Sent: saved.Add(-time.Hour / 2), Until: saved.Add(23 * time.Hour), Saved: saved,
 		Peers: make([]subnet.Lease, 0, peers),
 	}
 	for i := range peers {
@@ -64,7 +64,7 @@ func TestDecodeReadsWhatEncodeWrites(t *testing.T) {
 	dual.Own.V6 = subnet.Claim{Subnet: netip.MustParsePrefix("fd00::/64"), PublicIP: netip.MustParseAddr("2001:db8::1"), Data: `{"x":1}`}
 	dual.Peers[1].V6.Subnet = netip.MustParsePrefix("fd00:0:0:1::/64")
 	dual.Peers[2].Expires = time.Time{}
-	reserved.Own.Expires, reserved.Until = time.Time{}, cache.Moment{}
+	reserved.Own.Expires, reserved.Sent, reserved.Until = time.Time{}, cache.Moment{}, cache.Moment{}
 	old.Own = subnet.Lease{V4: subnet.Claim{Subnet: lease(1).V4.Subnet, PublicIP: lease(1).V4.PublicIP}, Expires: saved.Wall}
 	old.Saved.Boot, old.Config.Raw = "", []byte("\xff\n\n\x00")
 	for name, k := range map[string]cache.Known{"dual stack": dual, "reservation": reserved, "udp and no boot id": old, "many": known(300)} {
@@ -85,7 +85,7 @@ func TestEncodeIsText(t *testing.T) {
 	_, body, _ := strings.Cut(got, "sha256 ")
 	_, body, _ = strings.Cut(body, "\n")
 	want := `{"Node":"n1","Prefix":"/coreos.com/network","Saved":{"Boot":"1d2e","Since":10800000000000,"Wall":"2026-10-01T12:00:00.000000005Z"},` +
-		`"Until":{"Boot":"1d2e","Since":93600000000000,"Wall":"2026-10-02T11:00:00.000000005Z"},"ConfigRev":7,"ConfigBytes":73,"Leases":2}
+		`"Sent":{"Boot":"1d2e","Since":9000000000000,"Wall":"2026-10-01T11:30:00.000000005Z"},"Until":{"Boot":"1d2e","Since":93600000000000,"Wall":"2026-10-02T11:00:00.000000005Z"},"ConfigRev":7,"ConfigBytes":73,"Leases":2}
 ` + configDoc + `
 10.0.1.0-24 1001 2026-10-02T11:59:59.000000005Z {"PublicIP":"192.168.0.1","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:00:00:00:00:01"},"NodeID":"0123456789abcdef0123456789ab0001"}
 10.0.2.0-24 1002 - {"PublicIP":"192.168.0.2","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:00:00:00:00:02"},"NodeID":"0123456789abcdef0123456789ab0002"}

@@ -17,12 +17,14 @@ type Keeper struct {
 	Known  func() (Known, bool)
 	Own    <-chan struct{} // a token: the own lease or its life has changed
 	Others <-chan struct{} // a token: a claim has changed
-	Pause  time.Duration   // from a change of the others to the write; zero: 5 s
+	Settle time.Duration   // from a change of the others to the write; zero: 1 s
+	Pause  time.Duration   // between writes for the others' sake; zero: 5 s
 	Log    *slog.Logger
 }
 
 const (
-	defaultPause = 5 * time.Second
+	defaultSettle = time.Second
+	defaultPause  = 5 * time.Second
 	// share bounds the time that writing takes for the sake of others, in a busy
 	// cluster: a hundredth.
 	share = 100
@@ -36,6 +38,9 @@ const (
 // collected for a while.
 func (k *Keeper) Run(ctx context.Context) error {
 	w := writer{Keeper: k, seed: maphash.MakeSeed()}
+	if w.Settle == 0 {
+		w.Settle = defaultSettle
+	}
 	if w.Pause == 0 {
 		w.Pause = defaultPause
 	}
@@ -49,7 +54,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 			due = nil
 		case <-k.Others:
 			if due == nil {
-				due = time.After(max(w.Pause, share*w.took))
+				due = time.After(max(w.Settle, max(w.Pause, share*w.took)-time.Since(w.wrote)))
 			}
 			continue
 		case <-due:
@@ -67,7 +72,8 @@ type writer struct {
 	key        subnet.Key // of the lease that the file names; zero: none that is known of
 	says       uint64     // the file's fingerprint; zero: likewise
 	seed       maphash.Seed
-	took       time.Duration // the last write
+	wrote      time.Time     // the last time
+	took       time.Duration // to write it
 	complained bool
 }
 
@@ -86,7 +92,8 @@ func (w *writer) write() bool {
 	if err == nil {
 		err = w.Dir.Save(File, data)
 	}
-	w.took = time.Since(start)
+	w.wrote = time.Now()
+	w.took = w.wrote.Sub(start)
 	if err == nil {
 		w.key, w.says, w.complained = k.Own.Key(), says, false
 		w.Log.Debug("Kept what is known of the cluster for the next start", "bytes", len(data), "took", w.took)
@@ -124,7 +131,10 @@ func (k Known) fingerprint(seed maphash.Seed) uint64 {
 	maphash.WriteComparable(&h, k.Host)
 	maphash.WriteComparable(&h, k.Config.Rev)
 	_, _ = h.Write(k.Config.Raw)
-	maphash.WriteComparable(&h, k.Until.written())
+	for _, m := range []Moment{k.Sent, k.Until} {
+		m.Wall = time.Time{} // computed from the other clock each time, it differs by a little
+		maphash.WriteComparable(&h, m)
+	}
 	maphash.WriteComparable(&h, k.Own)
 	for _, l := range k.Peers {
 		l.Expires, l.Rev = time.Time{}, 0

@@ -94,6 +94,7 @@ func TestRunWritesTheOwnLeaseAtOnce(t *testing.T) {
 
 func TestRunCollectsWhatOthersDo(t *testing.T) {
 	keep(t, func(k *keeping) {
+		// Right after the first write.
 		for i := range 100 {
 			k.known.Peers = append(k.known.Peers, lease(100+i))
 			k.others <- struct{}{}
@@ -102,12 +103,21 @@ func TestRunCollectsWhatOthersDo(t *testing.T) {
 		k.after(time.Second, 2)
 		k.says(k.known)
 		k.after(time.Hour, 2)
+		// After a long silence.
+		for i := range 10 {
+			k.known.Peers = append(k.known.Peers, lease(300+i))
+			k.others <- struct{}{}
+			k.after(50*time.Millisecond, 2)
+		}
+		k.after(500*time.Millisecond, 3)
+		k.says(k.known)
 	})
 }
 
 func TestRunWritesNothingWhenNothingChanged(t *testing.T) {
 	keep(t, func(k *keeping) {
 		k.known.Saved = k.known.Saved.Add(time.Hour)
+		k.known.Until.Wall = k.known.Until.Wall.Add(time.Microsecond)
 		for i := range k.known.Peers { // all have been renewed
 			k.known.Peers[i].Expires, k.known.Peers[i].Rev = k.known.Peers[i].Expires.Add(time.Hour), 99999
 		}

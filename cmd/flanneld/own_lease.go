@@ -11,7 +11,7 @@ import (
 // request says what lease this host wants.
 func (d *daemon) request(previous subnetEnv) (subnet.Request, error) {
 	r := subnet.Request{Config: d.cfg, Previous: previous.key(), Avoid: d.local, TTL: d.opts.Tuning.LeaseTTL,
-		Forgot: d.identity.fresh, TakeOver: d.opts.TakeOver, Entered: d.entered}
+		Forgot: d.identity.fresh, Known: d.identity.machine.nodeIDs(), TakeOver: d.opts.TakeOver, Entered: d.entered}
 	r.Lease.Type = d.backend.Type()
 	r.Lease.Node = d.identity.id
 	r.Lease.V4.PublicIP = d.underlay.PublicV4

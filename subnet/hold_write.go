@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 )
 
@@ -122,6 +123,11 @@ func (k *keeper) settle(ctx context.Context) (done bool, err error) {
 		}
 		k.refused = false
 		err := k.compare(l)
+		if k.Unverified { // once: what is ours and not written as we write it would be refused again
+			k.Unverified = false
+			k.retries.Reset()
+			k.due = k.up()
+		}
 		if seen, _, ok := k.View.at(l.Key()); ok {
 			k.compared = seen.Rev // it is older, and no news
 		}
@@ -142,6 +148,14 @@ func (k *keeper) gone() error {
 	k.Log.Warn("Lease has gone from etcd; taking the same subnet again", "subnet", k.lease.Key())
 	k.next, k.due = retaking, k.up()
 	return nil
+}
+
+// hurry tries again soon what failed: somebody on this host has heard of the store,
+// as have other hosts.
+func (k *keeper) hurry() {
+	if k.doubt != "" {
+		k.due = min(k.due, k.up()+rand.N(k.retry/5+1))
+	}
 }
 
 // again puts the task off after an error.

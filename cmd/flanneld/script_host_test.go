@@ -73,6 +73,7 @@ func (s *script) host(args []string) (string, error) {
 func (s *script) launchCommand(args []string) (string, error) {
 	n, err := s.find(args[0])
 	if err == nil {
+		n.ttl = s.Getenv(asDaemonTTL)
 		n.launch(args[1:]...)
 	}
 	return "", err

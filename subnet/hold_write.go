@@ -52,7 +52,7 @@ func (k *keeper) life() time.Duration {
 func (k *keeper) publish(l Lease) {
 	k.remember()
 	l.V4.Subnet, l.V6.Subnet = k.lease.V4.Subnet, k.lease.V6.Subnet
-	l.Rev, l.Expires = k.lease.Rev, k.lease.Expires
+	l.Node, l.Rev, l.Expires = k.lease.Node, k.lease.Rev, k.lease.Expires
 	if l == k.lease {
 		return
 	}
@@ -123,11 +123,6 @@ func (k *keeper) settle(ctx context.Context) (done bool, err error) {
 		}
 		k.refused = false
 		err := k.compare(l)
-		if k.Unverified { // once: what is ours and not written as we write it would be refused again
-			k.Unverified = false
-			k.retries.Reset()
-			k.due = k.up()
-		}
 		if seen, _, ok := k.View.at(l.Key()); ok {
 			k.compared = seen.Rev // it is older, and no news
 		}

@@ -104,6 +104,7 @@ func (d *daemon) take(ctx context.Context, store *subnet.Ahead, request *subnet.
 		got, err := d.acquire(ctx, store, request)
 		return got, d.store, err
 	}
+	d.claimsChanged <- d.claimed // other flags than in the last run say other things
 	d.mu.Lock()
 	d.away = true
 	d.mu.Unlock()

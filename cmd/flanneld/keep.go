@@ -31,7 +31,8 @@ func (d *daemon) keep(ctx context.Context) error {
 	return k.Run(ctx)
 }
 
-// known returns what a next start may go on; false if another host has the lease.
+// known returns what a next start may go on; false if there is no lease, or another
+// host has it.
 func (d *daemon) known() (cache.Known, bool) {
 	d.mu.Lock()
 	s := d.standing
@@ -44,6 +45,9 @@ func (d *daemon) known() (cache.Known, bool) {
 	m := d.memory
 	k := cache.Known{Host: cache.Host{Node: s.Lease.Node, Prefix: m.host.Prefix}, Config: d.basis.doc, Own: s.Lease, Saved: m.now()}
 	if !s.Lease.Reserved() {
+		if s.Deadline == 0 {
+			return cache.Known{}, false // it is not held yet
+		}
 		k.Sent, k.Until = m.at(s.Sent), m.at(s.Deadline)
 	}
 	k.Peers = slices.DeleteFunc(d.view.Leases(), func(l subnet.Lease) bool { return l.Key() == s.Lease.Key() })

@@ -29,7 +29,7 @@ type node struct {
 	daemon    *process
 	said      *notices     // by the daemon, to systemd
 	manager   fake.Manager // what systemd keeps for the daemon; nothing, unless told to
-	ttl       string       // of the daemon's lease; empty: the usual one
+	environ   []string     // of the daemon
 	boots     int          // how often the host was rebooted
 	launched  time.Time    // the daemon
 	container *netlab.Container
@@ -61,7 +61,7 @@ func (n *node) launch(flags ...string) {
 	n.c.t.Cleanup(n.said.close)
 	args := append([]string{"--etcd-endpoints=http://" + n.Gateway().String() + ":2379",
 		"--subnet-file=" + n.subnetFile(), "--state-dir=" + filepath.Join(n.dir, "state")}, flags...)
-	environ := []string{asDaemon + "=1", "NOTIFY_SOCKET=" + path, asDaemonTTL + "=" + n.ttl}
+	environ := append([]string{asDaemon + "=1", "NOTIFY_SOCKET=" + path}, n.environ...)
 	files, handed := n.manager.Hand()
 	before := ""
 	if n.boots > 0 {

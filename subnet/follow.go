@@ -43,11 +43,16 @@ func Follow(ctx context.Context, store Store, v *View, from Revision, log *slog.
 	forget := time.AfterFunc(lostGrace, v.Forget)
 	defer forget.Stop()
 	listed := from > 0
+	lost := func(n int) {
+		log.Warn("etcd has lost the leases, this host's too; going on with the other hosts as they were until they register again",
+			"hosts", n, "for", lostGrace)
+		forget.Reset(lostGrace)
+	}
 	for {
 		var err error
 		started := time.Now()
 		if listed {
-			err = watch(ctx, store, v, from)
+			err = watch(ctx, store, v, from, lost)
 		}
 		listed = true
 		lasted := time.Since(started)
@@ -71,9 +76,7 @@ func Follow(ctx context.Context, store Store, v *View, from Revision, log *slog.
 				v.Reset(Snapshot{leases, from})
 				t.over()
 				if n := v.Lost(); n > 0 {
-					log.Warn("etcd has lost the leases, this host's too; going on with the other hosts as they were until they register again",
-						"hosts", n, "for", lostGrace)
-					forget.Reset(lostGrace)
+					lost(n)
 				}
 				break
 			}
@@ -84,13 +87,20 @@ func Follow(ctx context.Context, store Store, v *View, from Revision, log *slog.
 	}
 }
 
-// watch applies events until one is an error.
-func watch(ctx context.Context, store Store, v *View, from Revision) error {
+// watch applies events until one is an error. Lost is called when they show that
+// the store has lost leases.
+func watch(ctx context.Context, store Store, v *View, from Revision, lost func(int)) error {
+	before := v.Lost()
 	for e, err := range store.Watch(ctx, from) {
 		if err != nil {
 			return err
 		}
 		v.Apply(e)
+		now := v.Lost()
+		if now > 0 && before == 0 {
+			lost(now)
+		}
+		before = now
 	}
 	return errors.New("the watch ended")
 }

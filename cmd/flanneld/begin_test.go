@@ -171,3 +171,67 @@ func TestResumeKeepsTheDeadline(t *testing.T) {
 		})
 	}
 }
+
+// listStore answers Leases after a while.
+type listStore struct {
+	subnet.Store
+	after time.Duration
+	err   error
+}
+
+func (s listStore) Leases(ctx context.Context) ([]subnet.Lease, subnet.Revision, error) {
+	select {
+	case <-ctx.Done():
+		return nil, 0, ctx.Err()
+	case <-time.After(s.after):
+		return nil, 1, s.err
+	}
+}
+
+// A store that answers with the configuration and then no more is away as well.
+func TestTakeGoesOnWithoutAListing(t *testing.T) {
+	for name, row := range map[string]struct {
+		store listStore
+		doc   string
+		took  time.Duration // zero: it is not taken from what is known
+	}{
+		"refused":               {listStore{err: errRefused}, knownDoc, 1},
+		"silent":                {listStore{after: time.Hour}, knownDoc, leasesPatience},
+		"another configuration": {listStore{after: time.Hour}, `{"Network":"10.1.0.0/16"}`, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m, log := beginning(t, func(*cache.Known) {})
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				defer cancel()
+				d := &daemon{memory: m, store: row.store, log: m.log, began: time.Now(), claimsChanged: make(chan subnet.Lease, 1),
+					moved: make(chan struct{}, 1), underlay: backend.Underlay{PublicV4: netip.MustParseAddr("192.0.2.1")},
+					basis: basis{doc: subnet.Document{Raw: []byte(row.doc), Rev: 9}}}
+				request := subnet.Request{Lease: subnet.Lease{V4: subnet.Claim{PublicIP: d.underlay.PublicV4}}}
+				got, followed, err := d.take(ctx, subnet.ListAhead(ctx, row.store), &request)
+				if took := max(time.Since(d.began), 1); row.took == 0 {
+					if err == nil || !strings.Contains(log.String(), "it is of another configuration") {
+						t.Errorf("take = %+v; log is %s", got, log)
+					}
+					return
+				} else if err != nil || took != row.took || got.Lease.Key().String() != "10.1.2.0/24" || got.Seen.Rev != 0 || d.basis.rev() != 0 {
+					t.Errorf("take = %+v, %v after %s", got, err, took)
+				}
+				if !d.away {
+					t.Error("STATUS= does not say that etcd is away")
+				}
+				for _, answers := range []bool{false, true} {
+					if followed.(*heard).Store = row.store; answers {
+						followed.(*heard).Store = listStore{}
+					}
+					bound, cancel := context.WithTimeout(ctx, time.Second)
+					_, _, _ = followed.Leases(bound)
+					cancel()
+					if d.away == answers {
+						t.Errorf("after an answer (%t) it says that etcd is away: %t", answers, d.away)
+					}
+				}
+			})
+		})
+	}
+}

@@ -3,6 +3,7 @@ package cache_test
 import (
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -93,11 +94,14 @@ func TestLeft(t *testing.T) {
 // dir is one that fails when told to.
 type dir struct {
 	statedir.Dir
+	mu                 sync.Mutex // of the rest
 	load, save, remove error
 	saves              int
 }
 
 func (d *dir) Load(name string) ([]byte, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if d.load != nil {
 		return nil, d.load
 	}
@@ -105,6 +109,8 @@ func (d *dir) Load(name string) ([]byte, error) {
 }
 
 func (d *dir) Save(name string, data []byte) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if d.save != nil {
 		return d.save
 	}
@@ -113,6 +119,8 @@ func (d *dir) Save(name string, data []byte) error {
 }
 
 func (d *dir) Remove(name string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if d.remove != nil {
 		return d.remove
 	}

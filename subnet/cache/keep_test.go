@@ -30,7 +30,10 @@ func keep(t *testing.T, f func(k *keeping)) {
 	synctest.Test(t, func(t *testing.T) {
 		k := &keeping{t: t, known: known(3), own: make(chan struct{}, 1), others: make(chan struct{}, 1)}
 		keeper := &cache.Keeper{Dir: &k.dir, Own: k.own, Others: k.others, Log: slog.New(slog.NewTextHandler(&k.log, nil)),
-			Known: func() (cache.Known, bool) { return k.known, !k.lost }}
+			Known: func() (known cache.Known, ok bool) {
+				k.set(func() { known, ok = k.known, !k.lost })
+				return known, ok
+			}}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- keeper.Run(ctx) }()
@@ -47,14 +50,22 @@ func keep(t *testing.T, f func(k *keeping)) {
 	})
 }
 
+// set changes something that the Keeper looks at.
+func (k *keeping) set(f func()) {
+	k.dir.mu.Lock()
+	defer k.dir.mu.Unlock()
+	f()
+}
+
 // after lets time pass and wants so many writes to have been made, the last of
 // which says what is known.
 func (k *keeping) after(d time.Duration, saves int) {
 	k.t.Helper()
 	time.Sleep(d)
 	synctest.Wait()
-	if k.dir.saves != saves {
-		k.t.Fatalf("after %s it was written %d times, want %d", d, k.dir.saves, saves)
+	var n int
+	if k.set(func() { n = k.dir.saves }); n != saves {
+		k.t.Fatalf("after %s it was written %d times, want %d", d, n, saves)
 	}
 }
 
@@ -84,7 +95,7 @@ func TestRunWritesAtTheStartAndThenNothingForDays(t *testing.T) {
 func TestRunWritesTheOwnLeaseAtOnce(t *testing.T) {
 	keep(t, func(k *keeping) {
 		for i := range 5 {
-			k.known.Own, k.known.Until = lease(10+i), k.known.Until.Add(time.Hour)
+			k.set(func() { k.known.Own, k.known.Until = lease(10+i), k.known.Until.Add(time.Hour) })
 			k.own <- struct{}{}
 			k.after(0, 2+i)
 			k.says(k.known)
@@ -96,7 +107,7 @@ func TestRunCollectsWhatOthersDo(t *testing.T) {
 	keep(t, func(k *keeping) {
 		// Right after the first write.
 		for i := range 100 {
-			k.known.Peers = append(k.known.Peers, lease(100+i))
+			k.set(func() { k.known.Peers = append(k.known.Peers, lease(100+i)) })
 			k.others <- struct{}{}
 			k.after(40*time.Millisecond, 1)
 		}
@@ -105,7 +116,7 @@ func TestRunCollectsWhatOthersDo(t *testing.T) {
 		k.after(time.Hour, 2)
 		// After a long silence.
 		for i := range 10 {
-			k.known.Peers = append(k.known.Peers, lease(300+i))
+			k.set(func() { k.known.Peers = append(k.known.Peers, lease(300+i)) })
 			k.others <- struct{}{}
 			k.after(50*time.Millisecond, 2)
 		}
@@ -116,11 +127,13 @@ func TestRunCollectsWhatOthersDo(t *testing.T) {
 
 func TestRunWritesNothingWhenNothingChanged(t *testing.T) {
 	keep(t, func(k *keeping) {
-		k.known.Saved = k.known.Saved.Add(time.Hour)
-		k.known.Until.Wall = k.known.Until.Wall.Add(time.Microsecond)
-		for i := range k.known.Peers { // all have been renewed
-			k.known.Peers[i].Expires, k.known.Peers[i].Rev = k.known.Peers[i].Expires.Add(time.Hour), 99999
-		}
+		k.set(func() { k.known.Saved = k.known.Saved.Add(time.Hour) })
+		k.set(func() { k.known.Until.Wall = k.known.Until.Wall.Add(time.Microsecond) })
+		k.set(func() {
+			for i := range k.known.Peers { // all have been renewed
+				k.known.Peers[i].Expires, k.known.Peers[i].Rev = k.known.Peers[i].Expires.Add(time.Hour), 99999
+			}
+		})
 		k.own <- struct{}{}
 		k.others <- struct{}{}
 		k.after(time.Hour, 1)
@@ -129,7 +142,7 @@ func TestRunWritesNothingWhenNothingChanged(t *testing.T) {
 
 func TestRunWritesWhatIsLeftWhenItEnds(t *testing.T) {
 	keep(t, func(k *keeping) {
-		k.known.Peers = k.known.Peers[1:]
+		k.set(func() { k.known.Peers = k.known.Peers[1:] })
 		k.others <- struct{}{}
 		k.after(time.Second, 1)
 		k.stop()
@@ -140,13 +153,13 @@ func TestRunWritesWhatIsLeftWhenItEnds(t *testing.T) {
 
 func TestRunForgetsALeaseThatIsLost(t *testing.T) {
 	keep(t, func(k *keeping) {
-		k.lost = true
+		k.set(func() { k.lost = true })
 		k.own <- struct{}{}
 		k.after(0, 1)
 		if _, err := k.dir.Load(cache.File); !cache.Missing(err) {
 			t.Errorf("the file is still there: %v", err)
 		}
-		k.lost, k.known.Own = false, lease(9)
+		k.set(func() { k.lost, k.known.Own = false, lease(9) })
 		k.own <- struct{}{}
 		k.after(0, 2)
 		k.says(k.known)
@@ -156,15 +169,15 @@ func TestRunForgetsALeaseThatIsLost(t *testing.T) {
 func TestRunTriesAgainAndComplainsOnce(t *testing.T) {
 	keep(t, func(k *keeping) {
 		before := k.known
-		k.dir.save = errors.New("no space left on device")
-		k.known.Peers = append([]subnet.Lease{}, k.known.Peers[1:]...)
+		k.set(func() { k.dir.save = errors.New("no space left on device") })
+		k.set(func() { k.known.Peers = append([]subnet.Lease{}, k.known.Peers[1:]...) })
 		k.others <- struct{}{}
 		k.after(time.Hour, 1)
 		if n := strings.Count(k.log.String(), "no space left on device"); n != 1 {
 			t.Errorf("%d complaints:\n%s", n, k.log.String())
 		}
 		k.says(before) // old, and true of the own lease
-		k.dir.save = nil
+		k.set(func() { k.dir.save = nil })
 		k.after(time.Minute, 2)
 		k.says(k.known)
 	})
@@ -174,14 +187,14 @@ func TestRunTriesAgainAndComplainsOnce(t *testing.T) {
 // than none.
 func TestRunRemovesAFileThatItCannotReplace(t *testing.T) {
 	keep(t, func(k *keeping) {
-		k.dir.save = errors.New("no space left on device")
-		k.known.Own = lease(9)
+		k.set(func() { k.dir.save = errors.New("no space left on device") })
+		k.set(func() { k.known.Own = lease(9) })
 		k.own <- struct{}{}
 		k.after(0, 1)
 		if _, err := k.dir.Load(cache.File); !cache.Missing(err) {
 			t.Errorf("the file is still there: %v", err)
 		}
-		k.dir.save = nil
+		k.set(func() { k.dir.save = nil })
 		k.after(time.Minute, 2)
 		k.says(k.known)
 	})

@@ -12,12 +12,11 @@ import (
 // failed, or that is not wanted within a second, is thrown away and taken anew.
 // It may be older than the call to Leases, as any listing is when it arrives:
 // writes are conditional, and a watch goes on from its revision.
-func ListAhead(ctx context.Context, store Store) Store {
-	a := &ahead{Store: store, done: make(chan struct{})}
+func ListAhead(ctx context.Context, store Store) *Ahead {
+	a := &Ahead{Store: store, done: make(chan struct{})}
 	go func() {
 		defer close(a.done)
-		var err error
-		if a.leases, a.rev, err = store.Leases(ctx); err != nil {
+		if a.leases, a.rev, a.err = store.Leases(ctx); a.err != nil {
 			a.leases = nil
 		}
 		a.at = time.Now()
@@ -28,17 +27,34 @@ func ListAhead(ctx context.Context, store Store) Store {
 // aheadLife is how long a listing may lie before it is wanted.
 const aheadLife = time.Second
 
-type ahead struct {
+// Ahead is what ListAhead returns.
+type Ahead struct {
 	Store
 	done   chan struct{} // closed when the rest is set
 	leases []Lease       // nil: there is no listing, or it has been handed out
 	rev    Revision
+	err    error
 	at     time.Time
 	once   sync.Once
 }
 
+// Wait waits until the listing is there, for Leases to return, and returns its
+// error or the context's.
+func (a *Ahead) Wait(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+	case <-a.done:
+	}
+	select {
+	case <-a.done: // even if the context is done as well
+		return a.err
+	default:
+		return context.Cause(ctx)
+	}
+}
+
 // Leases implements Store.
-func (a *ahead) Leases(ctx context.Context) ([]Lease, Revision, error) {
+func (a *Ahead) Leases(ctx context.Context) ([]Lease, Revision, error) {
 	select {
 	case <-ctx.Done():
 		return nil, 0, ctx.Err()

@@ -77,3 +77,29 @@ func TestListAheadEndsWithItsContext(t *testing.T) {
 		}
 	})
 }
+
+func TestListAheadTellsHowItWent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ahead := subnet.ListAhead(t.Context(), &slowStore{delay: time.Second})
+		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Millisecond, errors.New("too slow"))
+		defer cancel()
+		if err := ahead.Wait(ctx); err == nil || err.Error() != "too slow" {
+			t.Errorf("Wait: %v", err)
+		}
+		if err := ahead.Wait(t.Context()); err != nil {
+			t.Errorf("Wait: %v", err)
+		}
+		for range 100 {
+			if err := ahead.Wait(ctx); err != nil {
+				t.Fatalf("Wait for what is there, when it is late: %v", err)
+			}
+		}
+		if _, rev, _ := ahead.Leases(t.Context()); rev != 1 {
+			t.Errorf("Leases after Wait are of revision %d", rev)
+		}
+		failed := subnet.ListAhead(t.Context(), &slowStore{fails: 1})
+		if err := failed.Wait(t.Context()); err == nil {
+			t.Error("Wait does not tell that the listing failed")
+		}
+	})
+}

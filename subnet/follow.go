@@ -32,8 +32,9 @@ const (
 )
 
 // Follow keeps the View equal to the store's leases, from the revision on that
-// the View holds, until ctx is done, and then returns nil. Whatever happens to
-// the store, the View keeps what was known last: only an answer removes a
+// the View holds, until ctx is done, and then returns nil. A View that no listing
+// was the source of has revision zero: then they are listed first. Whatever happens
+// to the store, the View keeps what was known last: only an answer removes a
 // lease.
 func Follow(ctx context.Context, store Store, v *View, from Revision, log *slog.Logger) error {
 	log.Info("Watching for new subnet leases")
@@ -41,14 +42,19 @@ func Follow(ctx context.Context, store Store, v *View, from Revision, log *slog.
 	pause := backoff.Backoff{Max: followRetry}
 	forget := time.AfterFunc(lostGrace, v.Forget)
 	defer forget.Stop()
+	listed := from > 0
 	lost := func(n int) {
 		log.Warn("etcd has lost the leases, this host's too; going on with the other hosts as they were until they register again",
 			"hosts", n, "for", lostGrace)
 		forget.Reset(lostGrace)
 	}
 	for {
+		var err error
 		started := time.Now()
-		err := watch(ctx, store, v, from, lost)
+		if listed {
+			err = watch(ctx, store, v, from, lost)
+		}
+		listed = true
 		lasted := time.Since(started)
 		if lasted >= healthy {
 			pause.Reset()

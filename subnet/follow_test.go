@@ -22,6 +22,12 @@ func following(t *testing.T, store *fakeStore) (*View, *logs) {
 		t.Fatal(err)
 	}
 	v.Reset(Snapshot{leases, rev})
+	followFrom(t, store, v, rev, l)
+	return v, l
+}
+
+func followFrom(t *testing.T, store *fakeStore, v *View, rev Revision, l *logs) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- Follow(ctx, store, v, rev, l.logger()) }()
@@ -32,7 +38,37 @@ func following(t *testing.T, store *fakeStore) (*View, *logs) {
 		}
 	})
 	synctest.Wait()
-	return v, l
+}
+
+// What a View was given that is not of this store's history is not what events can
+// be applied to.
+func TestFollowListsFirstWhatWasNeverListed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, v, l := newFakeStore(lease("10.1.1.0/24", "192.0.2.1", "new")), NewView(), &logs{}
+		kept := []Lease{lease("10.1.1.0/24", "192.0.2.1", "old"), lease("10.1.2.0/24", "192.0.2.2")}
+		for i := range kept {
+			kept[i].Rev = 1_000_000 // of a store that was wiped since
+		}
+		v.Reset(Snapshot{Leases: kept})
+		store.setDown(errDown)
+		followFrom(t, store, v, 0, l)
+		time.Sleep(time.Minute)
+		if got := subnets(v); got != "10.1.1.0/24 10.1.2.0/24" {
+			t.Errorf("leases %q while the store is away", got)
+		}
+		l.want(t, "etcd unreachable", 1)
+		store.setDown(nil)
+		time.Sleep(followRetry)
+		if got, _ := v.Get(key("10.1.1.0/24")); subnets(v) != "10.1.1.0/24" || got.V4.Data != "new" {
+			t.Errorf("leases are %v", v.Leases())
+		}
+		l.want(t, "etcd is back", 1)
+		store.force(lease("10.1.3.0/24", "192.0.2.3"), DefaultTTL)
+		synctest.Wait()
+		if got := subnets(v); got != "10.1.1.0/24 10.1.3.0/24" {
+			t.Errorf("leases %q after one more", got)
+		}
+	})
 }
 
 func TestFollowKeepsLostPeersForAWhile(t *testing.T) {

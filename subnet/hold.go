@@ -75,6 +75,7 @@ func Hold(ctx context.Context, store Store, l Lease, h Holding) error {
 		case <-ctx.Done():
 		case <-changed:
 			k.strays.look = true
+			k.hurry()
 		case l := <-h.Changes:
 			k.publish(l)
 		case <-time.After(k.idle()):

@@ -55,7 +55,11 @@ func (k *keeper) compare(now Lease) error {
 	foreign := now.Rev != k.lease.Rev
 	k.lease.Rev, k.lease.Expires, k.differs = now.Rev, now.Expires, !same
 	if k.next != renewing {
-		k.next, k.due = renewing, k.up()+k.retries.Next()
+		k.next, k.due = renewing, k.up()
+		if !k.Unverified { // what is ours and not written as we write it would be refused again and again
+			k.due += k.retries.Next()
+		}
+		k.Unverified = false
 	}
 	if now.Reserved() {
 		k.doubt = "" // it is there, and stays

@@ -620,6 +620,51 @@ func TestHoldVerifiesWhatWasKept(t *testing.T) {
 	})
 }
 
+// After an outage of any length the lease is looked for, and renewed, as soon as
+// whoever follows the leases has heard of the store.
+func TestHoldVerifiesSoonWhenTheStoreIsBack(t *testing.T) {
+	kept := func(h *Holding) { h.Unverified = true }
+	for name, options := range map[string][]func(*Holding){"held": nil, "kept": {kept}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := newFakeStore()
+				h := holding(t, store, options...)
+				time.Sleep(time.Minute)
+				store.setDown(errDown)
+				time.Sleep(12*time.Hour + 13*time.Second)
+				n := len(h.renewed)
+				store.setDown(nil)
+				time.Sleep(5 * time.Second)
+				h.holds(t)
+				if len(h.renewed) != n+1 {
+					t.Errorf("%d renewals within 5 s\n%s", len(h.renewed)-n, h)
+				}
+			})
+		})
+	}
+	synctest.Test(t, func(t *testing.T) { // nothing was ever read
+		store, l := newFakeStore(lease("10.1.7.0/24", me)), lease("10.1.7.0/24", me)
+		store.setDown(errDown)
+		h := &holder{logs: &logs{}, clock: &fakeClock{start: time.Now()}, store: store, own: l}
+		ctx, cancel := context.WithCancel(t.Context())
+		view := NewView()
+		view.Reset(Snapshot{Leases: []Lease{l}})
+		done := make(chan error, 2)
+		go func() { done <- Follow(ctx, store, view, 0, h.logger()) }()
+		go func() {
+			done <- Hold(ctx, store, l, Holding{Unverified: true, Clock: h.clock.now, View: view, Log: h.logger(),
+				Entered: func(s Standing) { h.entered = append(h.entered, s) }})
+		}()
+		time.Sleep(10*time.Hour + 13*time.Second)
+		store.setDown(nil)
+		time.Sleep(5 * time.Second)
+		h.wantStates(t, AtRisk, Held)
+		cancel()
+		<-done
+		<-done
+	})
+}
+
 func TestHoldPublishesWhatChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := holding(t, newFakeStore())

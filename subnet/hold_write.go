@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 )
 
@@ -142,6 +143,14 @@ func (k *keeper) gone() error {
 	k.Log.Warn("Lease has gone from etcd; taking the same subnet again", "subnet", k.lease.Key())
 	k.next, k.due = retaking, k.up()
 	return nil
+}
+
+// hurry tries again soon what failed: somebody on this host has heard of the store,
+// as have other hosts.
+func (k *keeper) hurry() {
+	if k.doubt != "" {
+		k.due = min(k.due, k.up()+rand.N(k.retry/5+1))
+	}
 }
 
 // soon bounds the pause between tries to say something new.

@@ -111,7 +111,7 @@ func (v *View) Reset(s Snapshot) {
 		old, ok := before[k]
 		changed = changed || !ok || !old.SameClaim(l)
 	}
-	v.signal(changed, func(s subscriber) bool { return s.node != "" || before[s.own] != leases[s.own] })
+	v.signal(changed, func(subscriber) bool { return true }) // that the store has answered is news to who waits for it
 }
 
 // forgotten reports whether a subscriber's own lease has gone with the others: the

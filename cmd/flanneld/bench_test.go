@@ -117,8 +117,11 @@ func newLoader(ns netlab.Namespace) *loader {
 }
 
 func (l *loader) put(lease benchLease) error {
-	req, err := http.NewRequest("PUT", "http://127.0.0.1:2379/v2/keys/coreos.com/network/subnets/"+lease.key,
-		strings.NewReader(url.Values{"value": {lease.value}, "ttl": {"86400"}}.Encode()))
+	return l.write("coreos.com/network/subnets/"+lease.key, url.Values{"value": {lease.value}, "ttl": {"86400"}})
+}
+
+func (l *loader) write(key string, form url.Values) error {
+	req, err := http.NewRequest("PUT", "http://127.0.0.1:2379/v2/keys/"+key, strings.NewReader(form.Encode()))
 	if err != nil {
 		return err
 	}
@@ -132,7 +135,7 @@ func (l *loader) put(lease benchLease) error {
 		return err
 	}
 	if resp.StatusCode >= 300 {
-		return fmt.Errorf("write lease %s: %s", lease.key, resp.Status)
+		return fmt.Errorf("write %s: %s", key, resp.Status)
 	}
 	return nil
 }

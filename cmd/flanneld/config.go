@@ -15,32 +15,26 @@ import (
 const repeatAfter = 30 * time.Second
 
 // awaitConfig waits until there is a configuration that this daemon can run
-// with. Its revision is returned, from which later changes can be followed.
-func awaitConfig(ctx context.Context, store subnet.Store, log *slog.Logger) (subnet.Config, subnet.Revision, error) {
+// with. It is returned as written, too, with its revision, from which later changes
+// can be followed. First is the answer to a first call of the store's Config.
+func awaitConfig(ctx context.Context, store subnet.Store, first answer, log *slog.Logger) (subnet.Config, subnet.Document, error) {
 	var pause backoff.Backoff
 	say := repeated{log: log}
-	doc, err := store.Config(ctx)
+	doc, err := first.doc, first.err
 	for {
 		if err == nil {
 			var cfg subnet.Config
-			var warnings []string
-			if cfg, warnings, err = subnet.ParseConfig(doc.Raw); err == nil {
-				_, err = chooseBackend(cfg)
-			}
-			if err == nil {
-				for _, w := range warnings {
-					log.Warn("Network config: " + w)
-				}
-				return cfg, doc.Rev, nil
+			if cfg, err = usable(doc, log); err == nil {
+				return cfg, doc, nil
 			}
 		}
 		if ctx.Err() != nil {
-			return subnet.Config{}, 0, ctx.Err()
+			return subnet.Config{}, subnet.Document{}, ctx.Err()
 		}
 		say.error("Couldn't fetch network config: "+err.Error(), doc.Rev)
 		answered := doc.Rev > 0 && (len(doc.Raw) > 0 || errors.Is(err, subnet.ErrNoConfig))
 		if !answered && pause.Wait(ctx) != nil {
-			return subnet.Config{}, 0, ctx.Err()
+			return subnet.Config{}, subnet.Document{}, ctx.Err()
 		}
 		if doc.Rev == 0 {
 			doc, err = store.Config(ctx)
@@ -64,13 +58,43 @@ func awaitConfig(ctx context.Context, store subnet.Store, log *slog.Logger) (sub
 	}
 }
 
+// answer is what a store's Config returns.
+type answer struct {
+	doc subnet.Document
+	err error
+}
+
+// usable reads a document that this daemon can run with, and logs what in it
+// deserves a warning.
+func usable(doc subnet.Document, log *slog.Logger) (subnet.Config, error) {
+	cfg, warnings, err := subnet.ParseConfig(doc.Raw)
+	if err == nil {
+		_, err = chooseBackend(cfg)
+	}
+	if err != nil {
+		return subnet.Config{}, err
+	}
+	for _, w := range warnings {
+		log.Warn("Network config: " + w)
+	}
+	return cfg, nil
+}
+
 // watchConfig logs what changes in the configuration. It is applied at the next
-// start: a network does not change under running containers.
+// start: a network does not change under running containers. The revision is that
+// of the running one; zero if it was not read from the store, which is then asked
+// first.
 func watchConfig(ctx context.Context, store subnet.Store, running subnet.Config, rev subnet.Revision, log *slog.Logger) error {
 	var pause backoff.Backoff
 	var said string
 	for ctx.Err() == nil {
-		doc, err := store.AwaitConfig(ctx, rev)
+		var doc subnet.Document
+		var err error
+		if rev == 0 {
+			doc, err = store.Config(ctx)
+		} else {
+			doc, err = store.AwaitConfig(ctx, rev)
+		}
 		text := ""
 		switch {
 		case errors.Is(err, subnet.ErrNoConfig):

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -15,6 +16,7 @@ import (
 	"flanneld/pkg/fdstore"
 	"flanneld/pkg/statedir"
 	"flanneld/subnet"
+	"flanneld/subnet/cache"
 )
 
 // routeProtocol marks our routes (rtnetlink(7)). No registered routing daemon
@@ -47,6 +49,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) error {
 // start first does what only reads, then what changes the machine, and runs until
 // ctx is done.
 func start(ctx context.Context, o options, h *health, tell *notifier, log *slog.Logger) error {
+	began := time.Now()
 	started := easeStart()
 	descriptors := fdstore.Open()
 	store, err := newStore(o, log)
@@ -57,24 +60,22 @@ func start(ctx context.Context, o options, h *health, tell *notifier, log *slog.
 	previous := readSubnetEnv(o.SubnetFile, log)
 	log.Info("Created subnet manager: Etcd Local Manager with Previous Subnet: " + previous.subnetOrNone())
 	tell.status("waiting for the network configuration")
-	cfg, rev, err := awaitConfig(ctx, store, log)
-	if err != nil {
-		return err
-	}
-	log.Info("Found network config - Backend type: " + cfg.Type)
-	underlay, err := findUnderlay(o, cfg, log)
-	if err != nil {
-		return err
-	}
-	local, err := localSubnets(underlay.Name, cfg, log)
-	if err != nil {
-		return err
-	}
 	state, err := statedir.Open(o.StateDir)
 	kept := err == nil
 	if !kept {
-		log.Warn("The state directory cannot be written; a reboot will change the device's MAC. "+
+		log.Warn("The state directory cannot be written; a reboot will change the device's MAC, and has to wait for etcd. "+
 			"Give a writable one with --state-dir", "dir", o.StateDir, "err", err)
+	}
+	id := loadIdentity(state, kept, thisMachine(o.Tuning.MachineID), log)
+	memory := &memory{dir: state, path: o.StateDir, host: cache.Host{Node: id.id, Prefix: o.EtcdPrefix}, boot: bootID(), log: log}
+	basis, underlay, err := orient(ctx, o, store, memory)
+	if err != nil {
+		return err
+	}
+	cfg := basis.cfg
+	local, err := localSubnets(underlay.Name, cfg, log)
+	if err != nil {
+		return err
 	}
 	kern := kernel.New(log)
 	scope := datapath.Scope{
@@ -108,11 +109,11 @@ func start(ctx context.Context, o options, h *health, tell *notifier, log *slog.
 		log.Warn("Cannot forget files of the last run", "err", err)
 	}
 	counters := h.serveCounters(be)
-	id := loadIdentity(state, kept, thisMachine(o.Tuning.MachineID), log)
-	d := &daemon{opts: o, cfg: cfg, rev: rev, store: store, backend: be, newBackend: backendOver, descriptors: fresh{descriptors}, scope: scope, kernel: kern, ledger: ledger,
+	d := &daemon{opts: o, cfg: cfg, basis: basis, memory: memory, kept: kept, store: store, backend: be, newBackend: backendOver,
+		descriptors: fresh{descriptors}, scope: scope, kernel: kern, ledger: ledger,
 		underlay: underlay, local: local, external: underlayCheck{underlay: underlay, log: log},
-		view: subnet.NewView(), identity: id, ready: h.setReady, health: h, counters: counters, tell: tell, log: log, moved: make(chan struct{}, 1), claimsChanged: make(chan subnet.Lease, 1),
-		passedOnce: make(chan struct{}), started: started}
+		view: subnet.NewView(), identity: id, ready: h.setReady, health: h, counters: counters, tell: tell, log: log, moved: make(chan struct{}, 1),
+		claimsChanged: make(chan subnet.Lease, 1), stood: make(chan struct{}, 1), passedOnce: make(chan struct{}), began: began, started: started}
 	return d.run(ctx, ahead, previous)
 }
 
@@ -120,7 +121,9 @@ func start(ctx context.Context, o options, h *health, tell *notifier, log *slog.
 type daemon struct {
 	opts     options
 	cfg      subnet.Config
-	rev      subnet.Revision // of the configuration
+	basis    basis
+	memory   *memory
+	kept     bool // the state directory can be written
 	store    subnet.Store
 	backend  backend.Backend // of forward's goroutine, once that runs
 	scope    datapath.Scope
@@ -136,6 +139,7 @@ type daemon struct {
 	tell     *notifier
 	log      *slog.Logger
 	moved    chan struct{} // the own lease has changed
+	stood    chan struct{} // so has the standing, perhaps by its deadline only
 
 	newBackend    func(backend.Underlay, backend.Descriptors) (backend.Backend, error)
 	descriptors   backend.Descriptors // for the backends after the first
@@ -145,23 +149,26 @@ type daemon struct {
 	lease    subnet.Lease // the own one
 	claimed  subnet.Lease // what it says, without its subnets and its node
 	standing subnet.Standing
+	away     bool // the store has not answered since the start
 	complain complaints
 	// Only the loop's goroutine uses these.
 	handedOver handover // what subnet.env says
 	external   underlayCheck
 
 	passedOnce chan struct{} // closed after the first pass
+	began      time.Time     // the start
 	started    func()        // called when the host is ready
 	once       sync.Once
 }
 
-// run takes a lease, for which ahead is asked first, and holds it.
-func (d *daemon) run(ctx context.Context, ahead subnet.Store, previous subnetEnv) error {
+// run takes a lease, for which ahead is asked first, or goes on with the one that
+// is known from the last run, and holds it.
+func (d *daemon) run(ctx context.Context, ahead *subnet.Ahead, previous subnetEnv) error {
 	request, err := d.request(previous)
 	if err != nil {
 		return err
 	}
-	got, err := d.acquire(ctx, ahead, &request)
+	got, followed, err := d.take(ctx, ahead, &request)
 	if err != nil {
 		return fmt.Errorf("Error registering network: %w", err)
 	}
@@ -172,10 +179,11 @@ func (d *daemon) run(ctx context.Context, ahead subnet.Store, previous subnetEnv
 	g, ctx := errgroup.WithContext(ctx)
 	changed := merge(ctx, g, d.view.Subscribe(), d.moved)
 	g.Go(func() error { return d.forward(ctx, changed) })
-	g.Go(func() error { return subnet.Follow(ctx, d.store, d.view, got.Seen.Rev, d.log) })
+	g.Go(func() error { return subnet.Follow(ctx, followed, d.view, got.Seen.Rev, d.log) })
 	g.Go(func() error { return d.hold(ctx, request, got) })
 	g.Go(func() error { return logCounters(ctx, d.counters, d.log) })
-	g.Go(func() error { return watchConfig(ctx, d.store, d.cfg, d.rev, d.log) })
+	g.Go(func() error { return watchConfig(ctx, d.store, d.cfg, d.basis.rev(), d.log) })
+	g.Go(func() error { return d.keep(ctx) })
 	return g.Wait()
 }
 

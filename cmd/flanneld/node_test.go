@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -29,6 +30,8 @@ type node struct {
 	said      *notices     // by the daemon, to systemd
 	manager   fake.Manager // what systemd keeps for the daemon; nothing, unless told to
 	environ   []string     // of the daemon
+	boots     int          // how often the host was rebooted
+	launched  time.Time    // the daemon
 	container *netlab.Container
 	web       *process // the server in the container
 }
@@ -60,10 +63,23 @@ func (n *node) launch(flags ...string) {
 		"--subnet-file=" + n.subnetFile(), "--state-dir=" + filepath.Join(n.dir, "state")}, flags...)
 	environ := append([]string{asDaemon + "=1", "NOTIFY_SOCKET=" + path}, n.environ...)
 	files, handed := n.manager.Hand()
+	before := ""
+	if n.boots > 0 {
+		id := filepath.Join(n.dir, "boot_id")
+		if err := os.WriteFile(id, fmt.Appendf(nil, "00000000-0000-4000-8000-%012d\n", n.boots), 0o444); err != nil {
+			n.c.t.Fatal(err)
+		}
+		// In the mount namespace of its own that the command gets.
+		before = "mount --bind '" + id + "' /proc/sys/kernel/random/boot_id && "
+	}
 	if files != nil {
-		args = append([]string{"-c", `LISTEN_PID=$$ exec "$0" "$@"`, self}, args...)
+		before += "export LISTEN_PID=$$ && "
+	}
+	if before != "" {
+		args = append([]string{"-c", before + `exec "$0" "$@"`, self}, args...)
 		self = "sh"
 	}
+	n.launched = time.Now()
 	n.daemon = n.c.startWith(n.Namespace, append(environ, handed...), files, self, args...)
 }
 
@@ -134,7 +150,8 @@ func (n *node) ip(arg ...string) {
 type notices struct {
 	socket *net.UnixConn
 	log    buffer
-	ready  chan bool // one value at READY=1: whether the subnet file was there
+	ready  chan bool                 // one value at READY=1: whether the subnet file was there
+	when   atomic.Pointer[time.Time] // of READY=1; nil: not yet
 }
 
 func listen(path, subnetFile string, manager *fake.Manager) (*notices, error) {
@@ -151,6 +168,8 @@ func listen(path, subnetFile string, manager *fake.Manager) (*notices, error) {
 				return // closed
 			}
 			if strings.Contains(message, "READY=1") {
+				now := time.Now()
+				s.when.CompareAndSwap(nil, &now)
 				select {
 				case s.ready <- unix.Access(subnetFile, unix.R_OK) == nil:
 				default: // said twice

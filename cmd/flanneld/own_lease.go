@@ -50,8 +50,9 @@ func (d *daemon) hold(ctx context.Context, request subnet.Request, got subnet.Ac
 		lease := got.Lease
 		err := subnet.Hold(ctx, d.store, lease, subnet.Holding{
 			TTL: request.TTL, Margin: d.opts.RenewMargin, Sent: got.Sent, Rebound: rebound,
-			Surrender: d.opts.LeaseLost == leaseLostExit,
-			View:      d.view, Log: d.log, Entered: d.entered, Changes: d.claimsChanged,
+			Unverified: d.basis.known != nil && !rebound,
+			Surrender:  d.opts.LeaseLost == leaseLostExit,
+			View:       d.view, Log: d.log, Entered: d.entered, Renewed: d.renewed, Changes: d.claimsChanged,
 		})
 		if !errors.Is(err, subnet.ErrLost) {
 			return err
@@ -110,7 +111,16 @@ func (d *daemon) entered(s subnet.Standing) {
 	}
 	d.health.setLease(s)
 	d.mu.Unlock()
+	poke(d.stood)
 	d.poke() // what is forwarded, or that the host is ready, may hang on it
+}
+
+// renewed is told how long the lease is safe now.
+func (d *daemon) renewed(s subnet.Standing) {
+	d.mu.Lock()
+	d.standing = s
+	d.mu.Unlock()
+	poke(d.stood)
 }
 
 // setReady follows a pass after which the subnet file has the lease.
@@ -124,6 +134,9 @@ func (d *daemon) setReady(l subnet.Lease, peers int) {
 	text := fmt.Sprintf("%s %s, %d peers", l.Key(), d.cfg.Type, peers)
 	if d.standing.State == subnet.AtRisk {
 		text += "; the lease is at risk: " + d.standing.Reason
+	}
+	if d.away {
+		text += "; etcd is away, and this is what was known before"
 	}
 	d.tell.status(text)
 }
@@ -139,9 +152,12 @@ func (d *daemon) setLease(l subnet.Lease) {
 }
 
 // poke makes the backend look again.
-func (d *daemon) poke() {
+func (d *daemon) poke() { poke(d.moved) }
+
+// poke leaves a token in a channel of capacity one.
+func poke(c chan<- struct{}) {
 	select {
-	case d.moved <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net/url"
 	"os"
 	"os/exec"
 	"strconv"
@@ -16,6 +17,7 @@ func etcdCommands() map[string]command {
 		"etcdctl": {"etcdctl <argument...>", (*script).etcdctl},
 		"quiet":   {"quiet <time>", (*script).quiet},
 		"load":    {"load <backend> <count>", (*script).load},
+		"churn":   {"churn <count>", (*script).churn},
 	}
 }
 
@@ -95,6 +97,23 @@ func (s *script) load(args []string) (string, error) {
 	defer store.CloseIdleConnections()
 	for i := range n {
 		if err := store.put(peerLease(i, args[0])); err != nil {
+			return "", err
+		}
+	}
+	return "", nil
+}
+
+// churn makes etcd forget what it remembers of changes: it remembers a thousand.
+// They are of one key that is no lease.
+func (s *script) churn(args []string) (string, error) {
+	n, err := strconv.Atoi(args[0])
+	if err != nil {
+		return "", err
+	}
+	store := newLoader(s.lab.Switch().Namespace)
+	defer store.CloseIdleConnections()
+	for i := range n {
+		if err := store.write("churn", url.Values{"value": {strconv.Itoa(i)}}); err != nil {
 			return "", err
 		}
 	}

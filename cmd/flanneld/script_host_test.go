@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -21,6 +22,7 @@ func hostCommands() map[string]command {
 		"start":     {"start <host> [flag...]", (*script).launchCommand},
 		"ready":     {"ready <host>", (*script).readyCommand},
 		"up":        {"up <host> [flag...]", (*script).upCommand},
+		"took":      {"took <host> <time>", (*script).took},
 		"subnet":    {"subnet <host>", (*script).subnet},
 		"container": {"container <host...>", (*script).containerCommand},
 		"on":        {"on <host>[/web] <program> [argument...]", (*script).on},
@@ -108,6 +110,28 @@ func (s *script) readyCommand(args []string) (string, error) {
 		return "", err
 	}
 	return s.subnet(args)
+}
+
+// took prints how long the host took from its daemon's start to READY=1, and fails
+// if that was longer than the time.
+func (s *script) took(args []string) (string, error) {
+	n, err := s.running(args[0])
+	if err != nil {
+		return "", err
+	}
+	limit, err := time.ParseDuration(args[1])
+	if err != nil {
+		return "", errScript{err}
+	}
+	when := n.said.when.Load()
+	if when == nil {
+		return "", mistake("%s is not ready", args[0])
+	}
+	took := when.Sub(n.launched)
+	if took > limit {
+		return "", mistake("%s took %s to be ready, more than %s", args[0], took, limit)
+	}
+	return fmt.Sprintf("%s was ready after %s\n", args[0], took.Round(time.Millisecond)), nil
 }
 
 func (s *script) upCommand(args []string) (string, error) {
@@ -269,8 +293,9 @@ func (s *script) term(args []string) (string, error) {
 	return "", nil
 }
 
-// reboot kills the daemon and the container and takes away the devices. Files
-// stay; a script removes those that are in /run.
+// reboot kills the daemon and the container and takes away the devices, and the
+// next daemon finds another boot id. Files stay; a script removes those that are in
+// /run.
 func (s *script) reboot(args []string) (string, error) {
 	n, err := s.find(args[0])
 	if err != nil {
@@ -282,6 +307,7 @@ func (s *script) reboot(args []string) (string, error) {
 		}
 	}
 	n.container, n.web = nil, nil
+	n.boots++
 	// The kernel lets go of a process's namespace a moment after its end.
 	return "", eventually(10*time.Second, func() error { return n.Reboot("flannel*") })
 }

@@ -6,6 +6,7 @@ package statedir
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -75,7 +76,7 @@ func (d *Dir) Load(name string) ([]byte, error) {
 	case d.path == "":
 		return nil, &fs.PathError{Op: "load", Path: name, Err: fs.ErrNotExist}
 	}
-	data, err := os.ReadFile(filepath.Join(d.path, name))
+	data, err := read(filepath.Join(d.path, name))
 	if errors.Is(err, syscall.ENOTDIR) {
 		// Where a file is in the directory's place nothing was ever saved.
 		err = &fs.PathError{Op: "load", Path: filepath.Join(d.path, name), Err: fs.ErrNotExist}
@@ -83,8 +84,30 @@ func (d *Dir) Load(name string) ([]byte, error) {
 	return data, err
 }
 
+// maxSize bounds what is read, in bytes: these are small files.
+const maxSize = 256 << 20
+
+func read(path string) ([]byte, error) {
+	// Without O_NONBLOCK opening a FIFO would wait for a writer.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	switch info, err := f.Stat(); {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, &fs.PathError{Op: "load", Path: path, Err: errors.New("not a regular file")}
+	case info.Size() > maxSize:
+		return nil, &fs.PathError{Op: "load", Path: path, Err: fmt.Errorf("larger than %d bytes", maxSize)}
+	}
+	return io.ReadAll(io.LimitReader(f, maxSize))
+}
+
 // Save replaces the named file; only its owner can read it. After a crash the
-// file has its old content or its new one.
+// file has its old content or its new one; once Save has returned nil, the new
+// one.
 func (d *Dir) Save(name string, data []byte) error {
 	if err := check(name); err != nil {
 		return err
@@ -100,10 +123,47 @@ func (d *Dir) Save(name string, data []byte) error {
 	}
 	err := renameio.WriteFile(filepath.Join(d.path, name), data, 0o600,
 		renameio.WithTempDir(d.path), renameio.WithStaticPermissions(0o600))
+	if err == nil {
+		err = d.sync()
+	}
 	if err != nil {
 		return fmt.Errorf("save %s in %s: %w", name, d.path, err)
 	}
 	return nil
+}
+
+// Remove removes the named file; that there is none is no error. Once it has
+// returned nil, a crash does not bring the file back.
+func (d *Dir) Remove(name string) error {
+	if err := check(name); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	delete(d.memory, name)
+	d.mu.Unlock()
+	if d.path == "" {
+		return nil
+	}
+	err := os.Remove(filepath.Join(d.path, name))
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+		return nil
+	case err == nil:
+		err = d.sync()
+	}
+	if err != nil {
+		return fmt.Errorf("remove %s in %s: %w", name, d.path, err)
+	}
+	return nil
+}
+
+// sync makes what was renamed or removed last.
+func (d *Dir) sync() error {
+	f, err := os.Open(d.path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }
 
 // check keeps files in the directory and apart from temporary ones, whose names

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"flanneld/pkg/statedir"
@@ -32,7 +33,21 @@ func keeps(t *testing.T, d *statedir.Dir) {
 	if got, _ := d.Load("mac"); string(got) != "one" {
 		t.Errorf("Load after its result was changed = %q", got)
 	}
+	if err := d.Save("other", nil); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // twice is once
+		if err := d.Remove("other"); err != nil {
+			t.Error(err)
+		}
+		if _, err := d.Load("other"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("Load of what was removed: %v", err)
+		}
+	}
 	for _, name := range []string{"", ".", "..", "a/b", "../a", "/a", ".hidden", "a\x00b"} {
+		if err := d.Remove(name); err == nil {
+			t.Errorf("Remove(%q) is no error", name)
+		}
 		if err := d.Save(name, nil); err == nil {
 			t.Errorf("Save(%q) is no error", name)
 		}
@@ -121,5 +136,31 @@ func TestUnwritableDirIsStillRead(t *testing.T) {
 	}
 	if disk, err := os.ReadFile("/proc/self/comm"); err != nil || string(disk) != string(was) {
 		t.Errorf("on disk is %q, %v; want %q", disk, err, was)
+	}
+}
+
+// What cannot be a file of ours must not make anybody wait or run out of memory.
+func TestLoadRefusesWhatIsNoSmallFile(t *testing.T) {
+	path := t.TempDir()
+	if err := syscall.Mkfifo(filepath.Join(path, "fifo"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(path, "dir"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(path, "huge"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(filepath.Join(path, "huge"), 1<<30); err != nil { // a hole
+		t.Fatal(err)
+	}
+	d, err := statedir.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"fifo", "dir", "huge"} {
+		if _, err := d.Load(name); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("Load(%q): %v; want an error that names it", name, err)
+		}
 	}
 }

@@ -1,0 +1,116 @@
+// Package cache keeps what a host last knew of its cluster: the configuration,
+// its own lease and those of the other hosts. With that it can start while the
+// store is away. The package decides what is kept, when it is written and
+// whether it may be used; it does not know how a lease is held, nor where files
+// lie.
+package cache
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"time"
+
+	"flanneld/subnet"
+)
+
+// File is the name that the cache has in the state directory.
+const File = "cluster"
+
+// Dir is where the cache lies.
+type Dir interface {
+	Load(name string) ([]byte, error) // fs.ErrNotExist if there is none
+	// Save replaces the file as a whole; what it has returned from is there after
+	// a power failure.
+	Save(name string, data []byte) error
+	Remove(name string) error // nil if there is none
+}
+
+// Host is whose cache it is: nobody else may use it.
+type Host struct {
+	Node   string // id of the host
+	Prefix string // of the store's keys, which tells one network from another
+}
+
+// Known is what a host knows of its cluster.
+type Known struct {
+	Host   Host
+	Config subnet.Document
+	Own    subnet.Lease
+	Sent   Moment         // when the own lease's last good write was sent, or earlier
+	Until  Moment         // from when on another host may have the own lease; not used for a reservation
+	Peers  []subnet.Lease // all other leases, in no order
+	Saved  Moment         // when it was written
+}
+
+// Load returns what the host knew if that may be used now. The error says why
+// not; it is fs.ErrNotExist if there is no cache.
+func Load(d Dir, h Host, now Moment) (Known, error) {
+	data, err := d.Load(File)
+	if err != nil {
+		return Known{}, err
+	}
+	k, err := Decode(data)
+	if err == nil {
+		err = k.check(h, now)
+	}
+	if err != nil {
+		return Known{}, err
+	}
+	return k, nil
+}
+
+// Missing reports whether there was no cache at all.
+func Missing(err error) bool { return errors.Is(err, fs.ErrNotExist) }
+
+// check says why a host may not use what is known.
+func (k Known) check(h Host, now Moment) error {
+	switch {
+	case k.Host.Node != h.Node:
+		return fmt.Errorf("it is another host's, of node id %q; this host's is %q", k.Host.Node, h.Node)
+	case k.Host.Prefix != h.Prefix:
+		return fmt.Errorf("it is another network's, of etcd prefix %q; this daemon's is %q", k.Host.Prefix, h.Prefix)
+	}
+	cfg, _, err := subnet.ParseConfig(k.Config.Raw)
+	if err != nil {
+		return fmt.Errorf("its configuration: %w", err)
+	}
+	if !allows(cfg, k.Own.Key()) {
+		return fmt.Errorf("its lease on %s is none that its configuration allows", k.Own.Key())
+	}
+	_, err = k.Left(now)
+	return err
+}
+
+// allows reports whether the configuration can have given a lease on the key.
+func allows(cfg subnet.Config, k subnet.Key) bool {
+	return cfg.V4.Contains(k.V4) && k.V6.IsValid() == cfg.V6.Enabled() && (!k.V6.IsValid() || cfg.V6.Contains(k.V6))
+}
+
+// Left returns for how long the own lease is safe to use, or why it is not.
+// Within one boot the time since then decides, which nobody can set. After a
+// reboot there is only the wall clock: then the store's own expiry counts as
+// well, and a clock that has gone back tells nothing.
+func (k Known) Left(now Moment) (time.Duration, error) {
+	var left time.Duration
+	switch {
+	case k.Own.Reserved():
+		return math.MaxInt64, nil
+	case k.Saved.sameBoot(now):
+		if now.Since < k.Saved.Since {
+			return 0, fmt.Errorf("it was written %s later in this boot than it is now", k.Saved.Since-now.Since)
+		}
+		left = k.Until.Since - now.Since
+	default:
+		if now.Wall.Before(k.Saved.Wall) {
+			return 0, fmt.Errorf("by the clock it was written in the future, at %s, so that nobody knows whether its lease on %s is still valid",
+				stamp(k.Saved.Wall), k.Own.Key())
+		}
+		left = min(k.Until.Wall.Sub(now.Wall), k.Own.Expires.Sub(now.Wall))
+	}
+	if left <= 0 {
+		return 0, fmt.Errorf("its lease on %s may have ended, %s ago", k.Own.Key(), (-left).Round(time.Second))
+	}
+	return left, nil
+}

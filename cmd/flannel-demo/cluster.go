@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"flanneld/pkg/netlab"
+	etcdproc "flanneld/subnet/storetest/etcd"
 )
 
 const prefix = "/coreos.com/network"
@@ -82,15 +83,13 @@ func (c *cluster) close(err error) error {
 
 // startEtcd starts the store in the switch's namespace and waits until it
 // answers.
-func (c *cluster) startEtcd(ctx context.Context, p *printer) error {
-	_, err := c.start("etcd", c.lab.Switch().Namespace, nil, "etcd",
-		"--name=demo", "--enable-v2=true", "--data-dir="+filepath.Join(c.dir, "etcd"),
-		"--listen-client-urls=http://0.0.0.0:2379",
+func (c *cluster) startEtcd(ctx context.Context, program string) error {
+	m := etcdproc.Member{
+		Dir: filepath.Join(c.dir, "etcd"), Clients: "http://0.0.0.0:2379", Peers: "http://127.0.0.1:2380",
 		// Clients go where the members say they are, whatever they were told.
-		"--advertise-client-urls=http://"+c.nodes[0].Gateway().String()+":2379",
-		"--listen-peer-urls=http://127.0.0.1:2380",
-		"--initial-advertise-peer-urls=http://127.0.0.1:2380",
-		"--initial-cluster=demo=http://127.0.0.1:2380")
+		Advertise: "http://" + c.nodes[0].Gateway().String() + ":2379",
+	}
+	_, err := c.start("etcd", c.lab.Switch().Namespace, nil, program, m.Args()...)
 	if err != nil {
 		return err
 	}

@@ -100,6 +100,7 @@ func TestRunRejects(t *testing.T) {
 	for name, args := range map[string][]string{
 		"unknown flag":   {"--nothing"},
 		"absent program": {"--flanneld=" + filepath.Join(t.TempDir(), "absent")},
+		"absent etcd":    {"--flanneld=/bin/true", "--etcd=" + filepath.Join(t.TempDir(), "absent")},
 	} {
 		if err := run(context.Background(), args, t.Output()); err == nil {
 			t.Errorf("%s: no error", name)

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"flanneld/pkg/netlab"
+	etcdproc "flanneld/subnet/storetest/etcd"
 )
 
 // limit bounds one backend's showing. It takes about ten seconds; past this
@@ -41,6 +43,7 @@ func status(err error) int {
 func run(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("flannel-demo", flag.ContinueOnError)
 	program := flags.String("flanneld", "bin/flanneld", "daemon to run")
+	etcd := flags.String("etcd", string(etcdproc.Debian), "etcd to run: a name in PATH, or a path such as bin/flannel-etcd")
 	backends := flags.String("backend", "udp,vxlan,host-gw", "backend types to show, one after the other")
 	seconds := flags.Int("seconds", 2, "duration of each throughput measurement")
 	if err := flags.Parse(args); err != nil {
@@ -56,9 +59,16 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if _, err := os.Stat(daemon); err != nil {
 		return fmt.Errorf("locate flanneld (make build makes it): %w", err)
 	}
+	store, err := exec.LookPath(*etcd)
+	if err == nil {
+		store, err = filepath.Abs(store)
+	}
+	if err != nil {
+		return fmt.Errorf("locate etcd (Debian: etcd-server; make etcd makes bin/flannel-etcd): %w", err)
+	}
 	var results []result
 	for _, backend := range strings.Split(*backends, ",") {
-		r, err := show(ctx, out, daemon, backend, *seconds)
+		r, err := show(ctx, out, daemon, store, backend, *seconds)
 		if err != nil {
 			return fmt.Errorf("show %s: %w", backend, err)
 		}
@@ -69,7 +79,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 }
 
 // show builds a cluster, shows one backend in it and takes it down again.
-func show(ctx context.Context, out io.Writer, daemon, backend string, seconds int) (results []result, err error) {
+func show(ctx context.Context, out io.Writer, daemon, etcd, backend string, seconds int) (results []result, err error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	addrs, ok := underlays[backend]
@@ -85,7 +95,7 @@ func show(ctx context.Context, out io.Writer, daemon, backend string, seconds in
 	p := &printer{out: out}
 	p.title("%s: hosts %s", backend, strings.Join(addrs, ", "))
 	steps := []func(context.Context, *printer) error{
-		c.startEtcd,
+		func(ctx context.Context, p *printer) error { return c.startEtcd(ctx, etcd) },
 		func(ctx context.Context, p *printer) error { return c.configure(ctx, p, backend) },
 		func(ctx context.Context, p *printer) error { return c.startDaemons(ctx, p, daemon) },
 		c.addContainers,

@@ -13,12 +13,14 @@ import (
 	"time"
 
 	"flanneld/pkg/netlab"
+	etcdproc "flanneld/subnet/storetest/etcd"
 )
 
 // cluster is a real etcd and real hosts, each a network namespace.
 type cluster struct {
 	t      testing.TB
 	lab    *netlab.Lab
+	etcdBy etcdproc.Program
 	server *process // etcd; nil before its first start
 	data   string   // etcd's directory
 }
@@ -26,7 +28,7 @@ type cluster struct {
 // newCluster starts etcd beside the hosts' router.
 func newCluster(t testing.TB) *cluster {
 	t.Helper()
-	c := newLab(t)
+	c := newLab(t, etcdproc.Chosen())
 	if err := c.startEtcd(); err != nil {
 		t.Fatal(err)
 	}
@@ -34,12 +36,12 @@ func newCluster(t testing.TB) *cluster {
 }
 
 // newLab is a cluster without etcd.
-func newLab(t testing.TB) *cluster {
+func newLab(t testing.TB, etcd etcdproc.Program) *cluster {
 	t.Helper()
 	if err := netlab.Supported(); err != nil {
 		t.Skip(err)
 	}
-	for _, program := range []string{"etcd", "etcdctl", "busybox", "curl", "ping"} {
+	for _, program := range []string{string(etcd), "etcdctl", "busybox", "curl", "ping"} {
 		if _, err := exec.LookPath(program); err != nil {
 			t.Skip(program + " is not installed (Debian: etcd-server etcd-client busybox-static curl iputils-ping)")
 		}
@@ -53,17 +55,18 @@ func newLab(t testing.TB) *cluster {
 			t.Error(err)
 		}
 	})
-	return &cluster{t: t, lab: lab, data: filepath.Join(t.TempDir(), "etcd")}
+	return &cluster{t: t, lab: lab, etcdBy: etcd, data: filepath.Join(t.TempDir(), "etcd")}
 }
 
 // startEtcd starts etcd, with the data of the one before if there are any, and
 // waits until it answers. It stands alone, so that it need not wait for a
 // member before it elects itself.
 func (c *cluster) startEtcd() error {
-	c.server = c.start(c.lab.Switch().Namespace, nil, "etcd", "--enable-v2=true", "--data-dir", c.data, "--log-level=error",
-		"--listen-client-urls=http://0.0.0.0:2379", "--advertise-client-urls=http://127.0.0.1:2379",
-		"--listen-peer-urls=http://127.0.0.1:2380", "--unsafe-no-fsync",
-		"--heartbeat-interval=20", "--election-timeout=100")
+	m := etcdproc.Member{
+		Dir: c.data, Clients: "http://0.0.0.0:2379", Advertise: "http://127.0.0.1:2379",
+		Peers: "http://127.0.0.1:2380", Brisk: true,
+	}
+	c.server = c.start(c.lab.Switch().Namespace, nil, string(c.etcdBy), append(m.Args(), "--log-level=error")...)
 	return eventually(10*time.Second, func() error {
 		return c.lab.Switch().Run("curl", "-fsS", "http://127.0.0.1:2379/health")
 	})

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -16,6 +17,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
+
+	etcdproc "flanneld/subnet/storetest/etcd"
 )
 
 // TestScripts runs testdata/*.txtar: whole daemons on real hosts with a real
@@ -24,6 +27,19 @@ import (
 // Scripts run in parallel, as many at a time as there are cores: most of a
 // script is waiting, so that each still has what it needs to be in time.
 func TestScripts(t *testing.T) {
+	runScripts(t, testscript.Params{Dir: "testdata"}, etcdproc.Chosen())
+}
+
+// TestFlannelEtcdScripts runs those that try the store itself on ours.
+func TestFlannelEtcdScripts(t *testing.T) {
+	var files []string
+	for _, name := range []string{"etcd-wiped", "lease", "reservation"} {
+		files = append(files, filepath.Join("testdata", name+".txtar"))
+	}
+	runScripts(t, testscript.Params{Files: files}, etcdproc.FlannelEtcd(t))
+}
+
+func runScripts(t *testing.T, p testscript.Params, etcd etcdproc.Program) {
 	// An interrupt must not leave namespaces behind, nor must a test that takes
 	// too long: both make every command fail, and so the script ends.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
@@ -37,21 +53,17 @@ func TestScripts(t *testing.T) {
 	for name, c := range allCommands() {
 		commands[name] = func(ts *testscript.TestScript, neg bool, args []string) { c.runLine(ts, neg, args) }
 	}
-	testscript.Run(t, testscript.Params{
-		Dir:                "testdata",
-		WorkdirRoot:        t.TempDir(),
-		Cmds:               commands,
-		RequireUniqueNames: true,
-		Setup: func(env *testscript.Env) error {
-			s := &script{ctx: ctx, dir: env.WorkDir, nodes: make(map[string]*node)}
-			s.cluster = newLab(scriptTB{TB: env.T().(testing.TB), env: env, script: s})
-			env.Values[scriptKey{}] = s
-			env.Setenv("ETCDCTL_API", "2")
-			self, err := os.Executable()
-			env.Setenv("FLANNELD", self) // with asDaemon, for what `start` cannot do
-			return err
-		},
-	})
+	p.WorkdirRoot, p.Cmds, p.RequireUniqueNames = t.TempDir(), commands, true
+	p.Setup = func(env *testscript.Env) error {
+		s := &script{ctx: ctx, dir: env.WorkDir, nodes: make(map[string]*node)}
+		s.cluster = newLab(scriptTB{TB: env.T().(testing.TB), env: env, script: s}, etcd)
+		env.Values[scriptKey{}] = s
+		env.Setenv("ETCDCTL_API", "2")
+		self, err := os.Executable()
+		env.Setenv("FLANNELD", self) // with asDaemon, for what `start` cannot do
+		return err
+	}
+	testscript.Run(t, p)
 }
 
 // script is the state of a script that runs.

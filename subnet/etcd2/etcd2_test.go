@@ -16,10 +16,19 @@ import (
 	etcdproc "flanneld/subnet/storetest/etcd"
 )
 
-// TestStore gives each test a prefix of its own on one server.
 func TestStore(t *testing.T) {
 	t.Parallel()
-	url := etcdproc.Start(t)
+	testStore(t, etcdproc.Start(t))
+}
+
+func TestStoreOnFlannelEtcd(t *testing.T) {
+	t.Parallel()
+	testStore(t, etcdproc.FlannelEtcd(t).Start(t).URL)
+}
+
+// testStore gives each test a prefix of its own on one server.
+func testStore(t *testing.T, url string) {
+	t.Helper()
 	n := 0
 	storetest.Run(t, func(t *testing.T) storetest.Harness {
 		n++

@@ -34,11 +34,16 @@ type Proc struct {
 	done chan struct{} // closed when it has ended
 }
 
+// Run is Chosen().Run.
+func Run(ctx context.Context, dir string, args ...string) (*Proc, error) {
+	return Chosen().Run(ctx, dir, args...)
+}
+
 // Run starts etcd with its data in dir, and waits until it answers. If an
 // earlier one ran there it goes on with that one's data and URLs. The arguments
 // come after its own. The context ends the waiting, not the process: call Stop.
-func Run(ctx context.Context, dir string, args ...string) (*Proc, error) {
-	bin, err := exec.LookPath("etcd")
+func (program Program) Run(ctx context.Context, dir string, args ...string) (*Proc, error) {
+	bin, err := exec.LookPath(string(program))
 	if err != nil {
 		return nil, ErrNotInstalled
 	}
@@ -75,12 +80,8 @@ func run(ctx context.Context, bin, dir string, u urls, args []string) (*Proc, er
 		return nil, err
 	}
 	defer out.Close()
-	cmd := exec.Command(bin, append([]string{
-		"--name=one", "--enable-v2=true", "--data-dir=" + filepath.Join(dir, "data"),
-		"--listen-client-urls=" + u.clients, "--advertise-client-urls=" + u.clients,
-		"--listen-peer-urls=" + u.peers, "--initial-advertise-peer-urls=" + u.peers,
-		"--initial-cluster=one=" + u.peers,
-	}, args...)...)
+	m := Member{Dir: filepath.Join(dir, "data"), Clients: u.clients, Peers: u.peers}
+	cmd := exec.Command(bin, append(m.Args(), args...)...)
 	cmd.Stdout, cmd.Stderr, cmd.Dir, cmd.Env = out, out, dir, environ()
 	if err := cmd.Start(); err != nil {
 		return nil, err
@@ -150,11 +151,11 @@ func (p *Proc) Kill() {
 // Signal sends a signal, such as SIGSTOP to make etcd hang.
 func (p *Proc) Signal(s os.Signal) error { return p.cmd.Process.Signal(s) }
 
-// environ is ours without what etcd would take for its options.
+// environ is ours without what either would take for its options.
 func environ() []string {
 	var e []string
 	for _, v := range os.Environ() {
-		if !strings.HasPrefix(v, "ETCD_") {
+		if !strings.HasPrefix(v, "ETCD_") && !strings.HasPrefix(v, "FLANNEL_ETCD_") {
 			e = append(e, v)
 		}
 	}

@@ -15,7 +15,13 @@ func Start(t testing.TB) string {
 // StartProc is Start for tests that also stop the process.
 func StartProc(t testing.TB) *Proc {
 	t.Helper()
-	p, err := Run(t.Context(), t.TempDir())
+	return Chosen().Start(t)
+}
+
+// Start is StartProc for one program.
+func (program Program) Start(t testing.TB) *Proc {
+	t.Helper()
+	p, err := program.Run(t.Context(), t.TempDir())
 	if errors.Is(err, ErrNotInstalled) {
 		t.Skip(err)
 	}

@@ -1,0 +1,294 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	etcd "go.etcd.io/etcd/api/v3/version"
+	"go.etcd.io/etcd/client/v3"
+)
+
+func TestDataSurvive(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "data")
+	p := single(t, dir)
+	put(t, p, "a", "1")
+	p.terminate(t)
+	if !strings.Contains(p.log.String(), "Exiting cleanly...") {
+		t.Error("it does not say that it ends")
+	}
+
+	p = single(t, dir) // at other ports than before
+	want(t, p, "a", "1")
+	for i := range 20 {
+		put(t, p, "b", fmt.Sprint(i))
+	}
+	p.kill()
+
+	p = single(t, dir)
+	want(t, p, "a", "1")
+	want(t, p, "b", "19")
+	if log := p.log.String(); strings.Contains(log, "\nW") || strings.Contains(log, "\nE") {
+		t.Error("a plain start warns")
+	}
+	if _, err := os.Stat(filepath.Join(dir, backupDir)); err == nil {
+		t.Error("a restart of the same version made a backup")
+	}
+	if mode := stat(t, dir).Mode().Perm(); mode != 0o700 {
+		t.Errorf("the data directory has mode %v", mode)
+	}
+	var size int64
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err == nil && e.Type().IsRegular() {
+			size += stat(t, path).Sys().(*syscall.Stat_t).Blocks * 512
+		}
+		return err
+	})
+	if err != nil || size > 16<<20 {
+		t.Errorf("the data take %d bytes, %v", size, err)
+	}
+}
+
+func stat(t *testing.T, path string) os.FileInfo {
+	t.Helper()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info
+}
+
+// TestStopsWithOpenPolls: each flanneld has one open all the time.
+func TestStopsWithOpenPolls(t *testing.T) {
+	t.Parallel()
+	p := single(t, t.TempDir())
+	put(t, p, "a", "1")
+	ended := make(chan error, 1)
+	go func() {
+		_, err := v2(context.WithoutCancel(t.Context()), http.MethodGet, p.url, "/v2/keys/a?wait=true", nil)
+		ended <- err
+	}()
+	time.Sleep(200 * time.Millisecond) // whether it is open by then or not, the end must be quick
+	p.terminate(t)
+	if err := <-ended; err == nil {
+		t.Error("the poll was answered")
+	}
+}
+
+func TestBothAPIs(t *testing.T) {
+	t.Parallel()
+	p := single(t, t.TempDir())
+	c, err := clientv3.New(clientv3.Config{Endpoints: []string{p.url}, DialTimeout: startLimit})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), startLimit)
+	defer cancel()
+	if _, err := c.Put(ctx, "a", "three"); err != nil {
+		t.Fatal(err)
+	}
+	put(t, p, "a", "two")
+	r, err := c.Get(ctx, "a")
+	if err != nil || len(r.Kvs) != 1 || string(r.Kvs[0].Value) != "three" {
+		t.Errorf("v3 Get = %v, %v", r, err)
+	}
+	want(t, p, "a", "two")
+}
+
+// TestManySnapshots writes past several snapshots: files of before go away, and
+// data do not.
+func TestManySnapshots(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	p := single(t, dir, "--snapshot-count=100", "--unsafe-no-fsync")
+	for i := range 1000 {
+		put(t, p, fmt.Sprintf("d/%d", i%50), fmt.Sprint(i))
+	}
+	p.kill()
+	p = single(t, dir, "--snapshot-count=100")
+	for i := 950; i < 1000; i++ {
+		want(t, p, fmt.Sprintf("d/%d", i%50), fmt.Sprint(i))
+	}
+}
+
+func TestThreeMembersBearTheLossOfOne(t *testing.T) {
+	t.Parallel()
+	hosts := []string{"127.0.0.1", "127.0.0.2", "127.0.0.3"}
+	peers, clients := ports(t, hosts...), ports(t, hosts...)
+	dirs := []string{t.TempDir(), t.TempDir(), t.TempDir()}
+	member := func(i int, args ...string) *proc {
+		return launch(t, clients[i], append([]string{"--data-dir=" + dirs[i], "--cluster=" + strings.Join(peers, ","), "--name=" + peers[i]}, args...)...)
+	}
+	p := []*proc{member(0), member(1)}
+	p = append(p, member(2))
+	for _, m := range p {
+		m.ready(t)
+	}
+	put(t, p[0], "a", "1")
+	want(t, p[2], "a", "1")
+
+	p[0].kill() // whether it leads or not
+	eventually(t, func() error {
+		_, err := v2(t.Context(), http.MethodPut, p[1].url, "/v2/keys/a", url.Values{"value": {"2"}})
+		return err
+	})
+	p[1].kill()
+	if _, err := v2(t.Context(), http.MethodPut, p[2].url, "/v2/keys/a", url.Values{"value": {"3"}}); err == nil {
+		t.Error("one member of three took a write")
+	}
+	p[0] = member(0).ready(t)
+	eventually(t, func() error { // the write that had no majority may be done by now
+		got, err := v2(t.Context(), http.MethodGet, p[0].url, "/v2/keys/a?quorum=true", nil)
+		if err == nil && got != "2" && got != "3" {
+			err = fmt.Errorf("a = %q", got)
+		}
+		return err
+	})
+
+	// A member that has lost its data is refused, and then taken in anew.
+	if err := os.RemoveAll(dirs[1]); err != nil {
+		t.Fatal(err)
+	}
+	m := member(1)
+	if status := m.exit(t); status != 1 || !strings.Contains(m.log.String(), "remove it from the cluster, add it again") {
+		t.Errorf("status %d without data:\n%s", status, m.log.String())
+	}
+	id := memberID(t, p[0], "http://"+peers[1])
+	api(t, http.MethodDelete, p[0].url+"/v2/members/"+id, "")
+	api(t, http.MethodPost, p[0].url+"/v2/members", `{"peerURLs":["http://`+peers[1]+`"]}`)
+	if err := os.RemoveAll(dirs[1]); err != nil {
+		t.Fatal(err)
+	}
+	p[1] = member(1, "--initial-cluster-state=existing").ready(t)
+	put(t, p[1], "a", "4")
+	want(t, p[0], "a", "4")
+	p[1].terminate(t)
+	p[1] = member(1).ready(t) // from now on without the flag
+	p[2].kill()
+	eventually(t, func() error {
+		_, err := v2(t.Context(), http.MethodPut, p[1].url, "/v2/keys/a", url.Values{"value": {"5"}})
+		return err
+	})
+}
+
+// TestOneBecomesThree follows docs/etcd.md.
+func TestOneBecomesThree(t *testing.T) {
+	t.Parallel()
+	hosts := []string{"127.0.0.1", "127.0.0.2", "127.0.0.3"}
+	peers, clients := ports(t, hosts...), ports(t, hosts...)
+	dir := t.TempDir()
+	p := single(t, dir)
+	put(t, p, "a", "1")
+	id := memberID(t, p, "http://")
+	api(t, http.MethodPut, p.url+"/v2/members/"+id, `{"peerURLs":["http://`+peers[0]+`"]}`)
+	p.terminate(t)
+	p = launch(t, clients[0], "--data-dir="+dir, "--cluster="+strings.Join(peers, ","), "--name="+peers[0]).ready(t)
+	for i := 1; i < 3; i++ {
+		api(t, http.MethodPost, p.url+"/v2/members", `{"peerURLs":["http://`+peers[i]+`"]}`)
+		q := launch(t, clients[i], "--data-dir="+t.TempDir(), "--cluster="+strings.Join(peers[:i+1], ","), "--name="+peers[i],
+			"--initial-cluster-state=existing").ready(t)
+		want(t, q, "a", "1")
+	}
+	put(t, p, "a", "2")
+}
+
+// memberID returns the ID of the member whose peer URL begins so.
+func memberID(t *testing.T, p *proc, prefix string) string {
+	t.Helper()
+	body := api(t, http.MethodGet, p.url+"/v2/members", "")
+	for m := range strings.SplitSeq(body, `{"id":"`) {
+		if strings.Contains(m, `"peerURLs":["`+prefix) {
+			id, _, _ := strings.Cut(m, `"`)
+			return id
+		}
+	}
+	t.Fatalf("no member at %s in %s", prefix, body)
+	return ""
+}
+
+func api(t *testing.T, method, target, body string) string {
+	t.Helper()
+	var out []byte
+	eventually(t, func() (err error) { // a change waits until all members are seen to be well
+		out, err = exec.Command("curl", "-fsS", "-m", "10", "-X", method, "-H", "Content-Type: application/json", "-d", body, target).CombinedOutput()
+		if err != nil {
+			err = fmt.Errorf("%s %s: %w: %s", method, target, err, out)
+		}
+		return err
+	})
+	return string(out)
+}
+
+func TestRefusals(t *testing.T) {
+	t.Parallel()
+	held := t.TempDir()
+	first := single(t, held)
+	foreign := t.TempDir()
+	if err := os.WriteFile(filepath.Join(foreign, "passwd"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	proxy := t.TempDir()
+	if err := os.Mkdir(filepath.Join(proxy, "proxy"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	at := ports(t, "127.0.0.1", "127.0.0.1")
+	for _, row := range []struct {
+		name    string
+		clients string
+		args    []string
+		want    string
+	}{
+		{"a directory in use", at[0], []string{"--data-dir=" + held}, "another process uses it (stop the other"},
+		{"a port in use", strings.TrimPrefix(first.url, "http://"), []string{"--data-dir=" + t.TempDir()}, "address already in use (another process listens there"},
+		{"an address of another host", "203.0.113.1:2379", []string{"--data-dir=" + t.TempDir()}, "it is no address of this host"},
+		{"other files", at[0], []string{"--data-dir=" + foreign}, "has passwd in it, which is not of an etcd"},
+		{"a proxy's", at[0], []string{"--data-dir=" + proxy}, "has proxy in it"},
+		{"no certificate", at[0], []string{"--data-dir=" + t.TempDir(), "--cert-file=/nonexistent", "--key-file=/nonexistent"}, "/nonexistent: no such file"},
+		{"a file", at[0], []string{"--data-dir=/dev/null"}, "/dev/null"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			p := launch(t, row.clients, append(row.args, "--listen-peer-urls=http://"+at[1])...)
+			if status := p.exit(t); status != 1 || !strings.Contains(p.log.String(), row.want) {
+				t.Errorf("status %d, want 1 and %q:\n%s", status, row.want, p.log.String())
+			}
+		})
+	}
+	put(t, first, "a", "1") // nobody disturbed it
+	if _, err := os.Stat(filepath.Join(foreign, memberDir)); err == nil {
+		t.Error("etcd was started among other files")
+	}
+}
+
+func TestUsage(t *testing.T) {
+	var out, errs strings.Builder
+	for _, row := range []struct {
+		args string
+		out  string
+		code int
+	}{
+		{"--version", "flannel-etcd dev (etcd " + etcd.Version + ")\n", 0},
+		{"--help", "Usage: flannel-etcd [OPTION]...", 0},
+		{"--data-dri=/x", "", 2},
+	} {
+		out.Reset()
+		errs.Reset()
+		err := run(t.Context(), []string{"flannel-etcd", row.args}, nil, &out, &errs)
+		if code := status(err, &errs); code != row.code || !strings.HasPrefix(out.String(), row.out) {
+			t.Errorf("%s: status %d, %q", row.args, code, out.String())
+		}
+		if failed := strings.HasPrefix(errs.String(), "error: ") && strings.Contains(errs.String(), "\nhint: "); failed != (row.code == 2) {
+			t.Errorf("%s: says %q", row.args, errs.String())
+		}
+	}
+}

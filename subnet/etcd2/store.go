@@ -40,9 +40,10 @@ type Store struct {
 	log       *slog.Logger
 	cluster   atomic.Value // string: the cluster that the leases were last read from
 
-	mu   sync.Mutex
-	seed maphash.Seed
-	junk map[string]uint64 // hash of the value, by key, of what was logged as no lease
+	mu        sync.Mutex
+	seed      maphash.Seed
+	junk      map[string]uint64 // hash of the value, by key, of what was logged as no lease
+	noRefresh bool              // a refresh has emptied a key
 }
 
 var _ subnet.Store = (*Store)(nil)

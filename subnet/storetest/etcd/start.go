@@ -12,16 +12,17 @@ func Start(t testing.TB) string {
 	return StartProc(t).URL
 }
 
-// StartProc is Start for tests that also stop the process.
-func StartProc(t testing.TB) *Proc {
+// StartProc is Start for tests that also stop the process, or that give it
+// arguments.
+func StartProc(t testing.TB, args ...string) *Proc {
 	t.Helper()
-	return Chosen().Start(t)
+	return Chosen().Start(t, args...)
 }
 
 // Start is StartProc for one program.
-func (program Program) Start(t testing.TB) *Proc {
+func (program Program) Start(t testing.TB, args ...string) *Proc {
 	t.Helper()
-	p, err := program.Run(t.Context(), t.TempDir())
+	p, err := program.Run(t.Context(), t.TempDir(), args...)
 	if errors.Is(err, ErrNotInstalled) {
 		t.Skip(err)
 	}

@@ -31,6 +31,7 @@ type Proc struct {
 	Dir string // its data, and its log in etcd.log
 
 	cmd  *exec.Cmd
+	args []string
 	done chan struct{} // closed when it has ended
 }
 
@@ -85,7 +86,7 @@ func run(ctx context.Context, bin, dir string, u urls, args []string) (*Proc, er
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	p := &Proc{URL: u.clients, Dir: dir, cmd: cmd, done: make(chan struct{})}
+	p := &Proc{URL: u.clients, Dir: dir, cmd: cmd, args: args, done: make(chan struct{})}
 	go func() {
 		defer close(p.done)
 		_ = cmd.Wait() // how it ends is the caller's wish, or seen in its log
@@ -146,6 +147,15 @@ func (p *Proc) Kill() {
 	_ = p.cmd.Process.Kill() // it fails if etcd has ended
 	<-p.done
 }
+
+// Again starts an etcd that has ended, with its data, URLs and arguments.
+func (p *Proc) Again(ctx context.Context) (*Proc, error) { return Run(ctx, p.Dir, p.args...) }
+
+// Wipe removes the data of an etcd that has ended.
+func (p *Proc) Wipe() error { return os.RemoveAll(filepath.Join(p.Dir, "data")) }
+
+// Pid is the process's id.
+func (p *Proc) Pid() int { return p.cmd.Process.Pid }
 
 // Signal sends a signal, such as SIGSTOP to make etcd hang.
 func (p *Proc) Signal(s os.Signal) error { return p.cmd.Process.Signal(s) }

@@ -16,65 +16,109 @@ import (
 // Request says what lease a host wants.
 type Request struct {
 	Config   Config
-	Lease    Lease         // what to publish; its subnets are not set. The IPv4 PublicIP is the host's identity
+	Lease    Lease         // what to publish; its subnets are not set. By its Node and IPv4 PublicIP the host is known
 	Previous Key           // the subnets of the last run; zero if not known
 	TTL      time.Duration // zero: DefaultTTL
+	Clock    Clock         // nil: HostClock
+
+	// Entered is called when the host begins, and when what keeps it from a lease
+	// changes; nil: not.
+	Entered func(Standing)
+
+	// Forgot: the host has lost its node id, but not the Previous subnet. A lease
+	// on that with its PublicIP is its own, whatever node it names.
+	Forgot bool
+	// TakeOver: so is any lease with its PublicIP, as for all older releases.
+	TakeOver bool
+	// Freed are subnets whose leases have gone lately, oldest first. They are taken
+	// when there are no others: their last host, or packets to it, may be about.
+	Freed []Key
 
 	// Avoid is what no lease of this host may overlap: the subnets that it is
 	// itself in, if the network contains them.
 	Avoid []netip.Prefix
 }
 
-// Acquire takes a lease: the host's own, found by its PublicIP, else the
-// previous subnet if it is free, else a random free one. It tries until it has
-// one or ctx is done, whose error it then returns; a network that is full is
-// waited for as a store that does not answer is. The snapshot has the host's
-// lease in it, and following it from its revision misses nothing.
+// Acquired is a lease as it was taken.
+type Acquired struct {
+	Lease Lease
+	Seen  Snapshot      // with the lease in it; following it from its revision misses nothing
+	Sent  time.Duration // by the Clock: when the write was sent
+}
+
+// Acquire takes a lease: the host's own, found by its node id or, if the lease has
+// none, by its PublicIP; else the previous subnet if it is free; else a random free
+// one. It tries until it has one or ctx is done, whose error it then returns; a
+// network that is full is waited for as a store that does not answer is, and so is
+// the end of another node's lease with our PublicIP. It returns ErrTwin if a live
+// host has our node id.
 //
 // Another host's lease is never written. If the outcome of a write is not known
 // the next listing decides, by owner.
-func Acquire(ctx context.Context, store Store, r Request, log *slog.Logger) (Lease, Snapshot, error) {
+func Acquire(ctx context.Context, store Store, r Request, log *slog.Logger) (Acquired, error) {
 	if !r.Lease.V4.PublicIP.IsValid() {
-		return Lease{}, Snapshot{}, errors.New("acquire lease: the host has no PublicIP to be known by")
+		return Acquired{}, errors.New("acquire lease: the host has no PublicIP to be known by")
 	}
 	if r.TTL == 0 {
 		r.TTL = DefaultTTL
 	}
+	if r.Clock == nil {
+		r.Clock = HostClock
+	}
 	a := acquirer{Request: r, store: store, log: log, refused: make(map[Key]int)}
 	down := trouble{log: log, back: "etcd is back"}
 	full := trouble{log: log, back: "A subnet has become free"}
+	rival := trouble{log: log, back: "No other node's lease has this host's PublicIP any more"}
+	a.entered("")
 	pause, race := backoff.Backoff{}, backoff.Backoff{Min: 10 * time.Millisecond, Max: 500 * time.Millisecond}
 	for {
-		lease, seen, err := a.once(ctx)
+		got, err := a.once(ctx)
 		wait := &pause
 		switch {
 		case err == nil:
 			down.over()
 			full.over()
+			rival.over()
 			log.Info(fmt.Sprintf("Allocated lease (ip: %s ipv6: %s) to current node (%s)",
-				lease.V4.Subnet, orNone(lease.V6.Subnet), r.Lease.V4.PublicIP))
-			return lease, seen, nil
+				got.Lease.V4.Subnet, orNone(got.Lease.V6.Subnet), r.Lease.V4.PublicIP))
+			return got, nil
 		case ctx.Err() != nil:
-			return Lease{}, Snapshot{}, ctx.Err()
+			return Acquired{}, ctx.Err()
+		case errors.Is(err, ErrTwin):
+			return Acquired{}, err
 		case errors.Is(err, ErrTaken), errors.Is(err, ErrLost), errors.Is(err, errAgain):
 			log.Debug("Lost a race for a subnet; choosing again", "err", err)
 			pause.Reset()
 			wait = &race
 		case errors.Is(err, ErrFull):
+			a.entered(err.Error())
 			down.over()
 			full.failed(fmt.Sprintf("Failed to acquire subnet: %v; waiting for one to become free", err),
 				"hint", "widen Network, or delete the leases of hosts that are gone")
 			if a.freed(ctx) {
 				continue
 			}
+		case errors.Is(err, errRival):
+			a.entered(err.Error())
+			down.over()
+			rival.failed(fmt.Sprintf("Failed to acquire subnet: %v; waiting for that lease to go", err),
+				"hint", "give each host its own PublicIP with --public-ip or --iface. If it is a lease that this host had before it was "+
+					"reinstalled, delete it or start once with --take-over")
+			if a.freed(ctx) {
+				continue
+			}
 		default:
+			a.entered(err.Error())
 			down.failed(fmt.Sprintf("Failed to acquire subnet: %v; trying again", err))
 		}
 		if err := wait.Wait(ctx); err != nil {
-			return Lease{}, Snapshot{}, err
+			return Acquired{}, err
 		}
 	}
 }
+
+// errRival: another node's lease has our PublicIP.
+var errRival = errors.New("another node has this host's PublicIP")
 
 // errAgain: something was cleared out of the way; list and decide again.
 var errAgain = errors.New("leases have changed")
@@ -91,34 +135,45 @@ type acquirer struct {
 	rev     Revision    // of the last listing
 	refused map[Key]int // how often Create found a key taken
 	last    step        // that was logged
+	told    *string     // the reason that Entered was called with last
+}
+
+func (a *acquirer) entered(reason string) {
+	if a.Entered != nil && (a.told == nil || *a.told != reason) {
+		a.told = &reason
+		a.Entered(Standing{State: Acquiring, Reason: reason})
+	}
 }
 
 // once lists, decides and does one step.
-func (a *acquirer) once(ctx context.Context) (Lease, Snapshot, error) {
+func (a *acquirer) once(ctx context.Context) (Acquired, error) {
 	leases, rev, err := a.store.Leases(ctx)
 	if err != nil {
-		return Lease{}, Snapshot{}, fmt.Errorf("list leases: %w", err)
+		return Acquired{}, fmt.Errorf("list leases: %w", err)
 	}
 	a.rev = rev
 	s, err := decide(leases, a.junk(), a.Request, nil)
 	if err != nil {
 		clear(a.refused) // perhaps they have become free
-		return Lease{}, Snapshot{}, err
+		return Acquired{}, err
 	}
 	a.say(s)
 	lease := s.lease
+	sent, _ := a.Clock()
 	switch s.do {
 	case drop:
 		if err := a.store.Delete(ctx, s.lease); err != nil {
-			return Lease{}, Snapshot{}, err
+			return Acquired{}, err
 		}
-		return Lease{}, Snapshot{}, errAgain
+		return Acquired{}, errAgain
 	case adopt:
 		ttl := a.TTL
 		if s.lease.Reserved() {
 			ttl = 0
 		}
-		lease, err = a.store.Renew(ctx, s.lease, ttl)
+		if lease, err = a.store.Renew(ctx, s.lease, ttl); err == nil && s.was.Node != "" && s.was.V4.PublicIP != lease.V4.PublicIP {
+			lease, err = a.contested(ctx, lease)
+		}
 	case reuse, create:
 		lease, err = a.store.Create(ctx, s.lease, a.TTL)
 		if errors.Is(err, ErrTaken) {
@@ -126,10 +181,35 @@ func (a *acquirer) once(ctx context.Context) (Lease, Snapshot, error) {
 		}
 	}
 	if err != nil {
-		return Lease{}, Snapshot{}, err
+		return Acquired{}, err
 	}
 	leases = slices.DeleteFunc(leases, func(l Lease) bool { return l.Key() == lease.Key() })
-	return lease, Snapshot{append(leases, lease), rev}, nil
+	return Acquired{lease, Snapshot{append(leases, lease), rev}, sent}, nil
+}
+
+// contest is how long a live host with our node id has to write its lease back.
+const contest = 2 * time.Second
+
+// contested gives the host that had our lease at another address the time to
+// object: if it is alive, we are a copy of it.
+func (a *acquirer) contested(ctx context.Context, lease Lease) (Lease, error) {
+	if err := backoff.Sleep(ctx, min(contest, a.TTL/4)); err != nil {
+		return Lease{}, err
+	}
+	leases, _, err := a.store.Leases(ctx)
+	if err != nil {
+		return Lease{}, fmt.Errorf("list leases: %w", err)
+	}
+	for _, l := range leases {
+		switch {
+		case l.Key() != lease.Key():
+		case l.SameClaim(lease) && l.Node == lease.Node:
+			return l, nil
+		case l.Node == lease.Node:
+			return Lease{}, fmt.Errorf("%w: %s is held at %s", ErrTwin, l.Key(), l.V4.PublicIP)
+		}
+	}
+	return Lease{}, errAgain
 }
 
 // freed waits until a lease goes, and for no longer than until the next reminder.
@@ -185,22 +265,15 @@ const (
 // again.
 func decide(leases []Lease, junk []Key, r Request, rnd *rand.Rand) (step, error) {
 	var s step
-	var ours, unfit []Lease
-	for _, l := range leases {
-		switch {
-		case l.V4.PublicIP != r.Lease.V4.PublicIP:
-		case r.fits(l.Key()):
-			ours = append(ours, l)
-		case l.Reserved():
-			s.stuck = l
-		default:
-			unfit = append(unfit, l)
-		}
+	own, unfit, rival := r.own(leases)
+	if i := slices.IndexFunc(unfit, Lease.Reserved); i >= 0 {
+		s.stuck = unfit[i]
+		unfit = slices.DeleteFunc(unfit, Lease.Reserved)
 	}
-	if len(ours) > 0 {
-		l := slices.MinFunc(ours, Lease.Compare)
-		if i := slices.IndexFunc(ours, func(o Lease) bool { return o.Key() == r.Previous }); i >= 0 {
-			l = ours[i]
+	if len(own) > 0 {
+		l := own[0]
+		if i := slices.IndexFunc(own, func(o Lease) bool { return o.Key() == r.Previous }); i >= 0 {
+			l = own[i]
 		}
 		s.do, s.was, s.lease = adopt, l, r.at(l.Key())
 		s.lease.Rev, s.lease.Expires = l.Rev, l.Expires
@@ -209,6 +282,9 @@ func decide(leases []Lease, junk []Key, r Request, rnd *rand.Rand) (step, error)
 	if len(unfit) > 0 {
 		s.do, s.lease = drop, unfit[0]
 		return s, nil
+	}
+	if rival.Key() != (Key{}) {
+		return step{}, fmt.Errorf("%w: %s is leased to %s, and this host is node %s", errRival, rival.Key(), rival.holder(), r.Lease.Node)
 	}
 	for _, k := range junk {
 		var l Lease
@@ -227,18 +303,57 @@ func decide(leases []Lease, junk []Key, r Request, rnd *rand.Rand) (step, error)
 		return s, nil
 	}
 	taken4, taken6 = append(taken4, r.Avoid...), append(taken6, r.Avoid...)
+	var freed4, freed6 []netip.Prefix
+	for _, k := range r.Freed {
+		freed4, freed6 = append(freed4, k.V4), append(freed6, k.V6)
+	}
 	var k Key
 	var err error
-	if k.V4, err = Free(r.Config.V4, taken4, rnd); err != nil {
+	if k.V4, err = FreeLast(r.Config.V4, taken4, freed4, rnd); err != nil {
 		return step{}, err
 	}
 	if r.Config.V6.Enabled() {
-		if k.V6, err = Free(r.Config.V6, taken6, rnd); err != nil {
+		if k.V6, err = FreeLast(r.Config.V6, taken6, freed6, rnd); err != nil {
 			return step{}, err
 		}
 	}
 	s.do, s.lease = create, r.at(k)
 	return s, nil
+}
+
+// own returns the host's own leases, sorted, those that it may have and those that
+// it may not, and one of another node with its PublicIP; zero if there is none.
+// What has its node id comes before what has its PublicIP only.
+func (r Request) own(leases []Lease) (fit, unfit []Lease, rival Lease) {
+	var known, seems []Lease
+	for _, l := range leases {
+		switch whose(l, r.Lease.Node, r.Lease.V4.PublicIP) {
+		case twins:
+			known = append(known, l)
+		case ours:
+			if l.Node != "" {
+				known = append(known, l)
+			} else {
+				seems = append(seems, l)
+			}
+		case rivals:
+			if r.TakeOver || r.Forgot && l.Key() == r.Previous {
+				seems = append(seems, l)
+			} else {
+				rival = l
+			}
+		}
+	}
+	slices.SortFunc(known, Lease.Compare)
+	slices.SortFunc(seems, Lease.Compare)
+	for _, l := range append(known, seems...) {
+		if r.fits(l.Key()) {
+			fit = append(fit, l)
+		} else {
+			unfit = append(unfit, l)
+		}
+	}
+	return fit, unfit, rival
 }
 
 // compatible reports whether a lease on k is one that the configuration allows.

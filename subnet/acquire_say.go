@@ -21,7 +21,14 @@ func (a *acquirer) say(s step) {
 	}
 	switch s.do {
 	case adopt:
-		if s.was.contradicts(s.lease) {
+		switch {
+		case s.was.Node != "" && s.was.Node == a.Lease.Node && s.was.V4.PublicIP != ip:
+			a.log.Info("This host's PublicIP has changed; its lease goes with it", "subnet", s.was.Key(), "was", s.was.V4.PublicIP, "now", ip)
+		case s.was.Node != "" && a.Lease.Node != "" && s.was.Node != a.Lease.Node:
+			a.log.Warn("Taking over another node's lease, which has this host's PublicIP", "subnet", s.was.Key(), "PublicIP", ip,
+				"node", s.was.Node, "this node", a.Lease.Node)
+		}
+		if s.was.Node == "" && s.was.contradicts(s.lease) {
 			a.log.Warn("The lease found says other things than this host would: it was written before this host was reinstalled or lost its "+
 				"state directory, or by another host that publishes the same PublicIP and loses its traffic now; "+
 				"then give each its own with --public-ip or --iface",

@@ -3,6 +3,7 @@ package subnet
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/netip"
 	"sync"
 	"testing"
@@ -20,6 +21,12 @@ func request(previous string) Request {
 		r.Previous = key(previous)
 	}
 	return r
+}
+
+// acquire is Acquire with its results apart.
+func acquire(ctx context.Context, store Store, r Request, log *slog.Logger) (Lease, Snapshot, error) {
+	got, err := Acquire(ctx, store, r, log)
+	return got.Lease, got.Seen, err
 }
 
 func dual(l Lease, p6 string) Lease {
@@ -116,7 +123,7 @@ func TestDecidePicksFamiliesIndependently(t *testing.T) {
 func TestAcquireReturnsASnapshotWithItsLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store, l := newFakeStore(lease("10.1.5.0/24", "192.0.2.9"), lease("10.1.7.0/24", me, "old")), &logs{}
-		got, seen, err := Acquire(t.Context(), store, request(""), l.logger())
+		got, seen, err := acquire(t.Context(), store, request(""), l.logger())
 		if err != nil || got.Key() != key("10.1.7.0/24") || got.V4.Data != "new" {
 			t.Fatalf("Acquire = %v, %v", got, err)
 		}
@@ -125,7 +132,7 @@ func TestAcquireReturnsASnapshotWithItsLease(t *testing.T) {
 		if own, ok := v.Get(got.Key()); !ok || own != got || len(v.Leases()) != 2 || seen.Rev != 2 {
 			t.Errorf("snapshot: %v", seen)
 		}
-		if _, _, err := Acquire(t.Context(), store, request(""), l.logger()); err != nil || len(store.leases) != 2 {
+		if _, _, err := acquire(t.Context(), store, request(""), l.logger()); err != nil || len(store.leases) != 2 {
 			t.Errorf("twice is not once: %v, %v", err, store.leases)
 		}
 		l.want(t, "Found lease (10.1.7.0/24) for current IP (192.0.2.1), reusing", 2)
@@ -136,7 +143,7 @@ func TestAcquireReturnsASnapshotWithItsLease(t *testing.T) {
 func TestAcquireDropsItsIncompatibleLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store, l := newFakeStore(lease("10.2.7.0/24", me), lease("10.3.0.0/24", "192.0.2.9")), &logs{}
-		got, _, err := Acquire(t.Context(), store, request(""), l.logger())
+		got, _, err := acquire(t.Context(), store, request(""), l.logger())
 		if err != nil || !request("").Config.V4.Contains(got.V4.Subnet) {
 			t.Fatalf("Acquire = %v, %v", got, err)
 		}
@@ -156,7 +163,7 @@ func TestAcquireLeavesAReservationWithoutTTL(t *testing.T) {
 		reserved := lease("10.1.7.0/24", me, "old")
 		reserved.Expires = time.Time{}
 		store := newFakeStore(reserved)
-		got, _, err := Acquire(t.Context(), store, request(""), new(logs).logger())
+		got, _, err := acquire(t.Context(), store, request(""), new(logs).logger())
 		if err != nil || !got.Reserved() || got.V4.Data != "new" {
 			t.Fatalf("Acquire = %v, %v", got, err)
 		}
@@ -168,7 +175,7 @@ func TestAcquireNeverDeletesAReservation(t *testing.T) {
 		reserved := lease("10.1.7.0/25", me)
 		reserved.Expires = time.Time{}
 		store, l := newFakeStore(reserved, lease("10.1.8.0/25", me)), &logs{}
-		got, _, err := Acquire(t.Context(), store, request("10.1.7.0/24"), l.logger())
+		got, _, err := acquire(t.Context(), store, request("10.1.7.0/24"), l.logger())
 		if err != nil || got.Key().Overlaps(reserved.Key()) {
 			t.Fatalf("Acquire = %v, %v", got, err)
 		}
@@ -200,7 +207,7 @@ func TestAcquireWarnsOfALeaseThatAnotherHostMayHaveWritten(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				store, l, r := newFakeStore(lease("10.1.7.0/24", me, tt.theirs)), &logs{}, request("")
 				r.Lease.V4.Data = ours
-				if _, _, err := Acquire(t.Context(), store, r, l.logger()); err != nil {
+				if _, _, err := acquire(t.Context(), store, r, l.logger()); err != nil {
 					t.Fatal(err)
 				}
 				l.want(t, "level=WARN", tt.warns)
@@ -213,7 +220,7 @@ func TestAcquireWarnsOfALeaseThatAnotherHostMayHaveWritten(t *testing.T) {
 func TestAcquireNeverTouchesThePreviousSubnetsNewHolder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store, l := newFakeStore(lease("10.1.7.0/24", "192.0.2.9", "theirs")), &logs{}
-		got, _, err := Acquire(t.Context(), store, request("10.1.7.0/24"), l.logger())
+		got, _, err := acquire(t.Context(), store, request("10.1.7.0/24"), l.logger())
 		theirs, _ := store.get(key("10.1.7.0/24"))
 		if err != nil || got.Key() == theirs.Key() || theirs.Rev != 1 || theirs.V4.Data != "theirs" {
 			t.Fatalf("Acquire = %v, %v; theirs is %v", got, err, theirs)
@@ -228,7 +235,7 @@ func TestAcquireDecidesByOwnerAfterAnUnknownOutcome(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			store := newFakeStore(before...)
 			store.late = context.DeadlineExceeded
-			got, _, err := Acquire(t.Context(), store, request(""), new(logs).logger())
+			got, _, err := acquire(t.Context(), store, request(""), new(logs).logger())
 			if have, ok := store.get(got.Key()); err != nil || !ok || have.Rev != got.Rev || len(store.leases) != 1 {
 				t.Errorf("Acquire = %v, %v; the store has %v", got, err, store.leases)
 			}
@@ -241,7 +248,7 @@ func TestAcquireGivesUpAPreviousSubnetThatHoldsJunk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newFakeStore()
 		store.junk[key("10.1.7.0/24")] = true
-		got, _, err := Acquire(t.Context(), store, request("10.1.7.0/24"), new(logs).logger())
+		got, _, err := acquire(t.Context(), store, request("10.1.7.0/24"), new(logs).logger())
 		if err != nil || got.Key() == key("10.1.7.0/24") {
 			t.Fatalf("Acquire = %v, %v", got, err)
 		}
@@ -255,7 +262,7 @@ func TestAcquireWaitsForAFullNetworkToFree(t *testing.T) {
 		store := newFakeStore(lease("10.1.1.0/24", "192.0.2.8"))
 		store.force(lease("10.1.2.0/24", "192.0.2.9"), time.Hour)
 		start := time.Now()
-		got, _, err := Acquire(t.Context(), store, r, l.logger())
+		got, _, err := acquire(t.Context(), store, r, l.logger())
 		if err != nil || got.Key() != key("10.1.2.0/24") {
 			t.Fatalf("Acquire = %v, %v", got, err)
 		}
@@ -274,7 +281,7 @@ func TestAcquireOutlastsAnOutageQuietly(t *testing.T) {
 		store, l := newFakeStore(), &logs{}
 		store.setDown(errDown)
 		time.AfterFunc(4*time.Minute, func() { store.setDown(nil) })
-		if _, _, err := Acquire(t.Context(), store, request(""), l.logger()); err != nil {
+		if _, _, err := acquire(t.Context(), store, request(""), l.logger()); err != nil {
 			t.Fatal(err)
 		}
 		l.want(t, "level=ERROR", 1)
@@ -288,7 +295,7 @@ func TestAcquireEndsWithItsContext(t *testing.T) {
 		store.setDown(errDown)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		if _, _, err := Acquire(ctx, store, request(""), new(logs).logger()); !errors.Is(err, context.DeadlineExceeded) {
+		if _, _, err := acquire(ctx, store, request(""), new(logs).logger()); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -299,7 +306,7 @@ func TestAcquireNeedsAnIdentity(t *testing.T) {
 	r.Lease.V4.PublicIP = netip.Addr{}
 	var nobodys Lease
 	nobodys.V4.Subnet = netip.MustParsePrefix("10.1.7.0/24")
-	if got, _, err := Acquire(t.Context(), newFakeStore(nobodys), r, new(logs).logger()); err == nil {
+	if got, _, err := acquire(t.Context(), newFakeStore(nobodys), r, new(logs).logger()); err == nil {
 		t.Errorf("took %s as nobody", got.Key())
 	}
 }
@@ -315,7 +322,7 @@ func TestFiftyHostsAcquireDistinctSubnets(t *testing.T) {
 			r := request("")
 			r.Lease.V4.PublicIP = netip.AddrFrom4([4]byte{198, 51, 100, byte(i)})
 			wg.Go(func() {
-				got, _, err := Acquire(t.Context(), store, r, new(logs).logger())
+				got, _, err := acquire(t.Context(), store, r, new(logs).logger())
 				mu.Lock()
 				defer mu.Unlock()
 				if other, twice := owners[got.Key()]; err != nil || twice {

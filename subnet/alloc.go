@@ -34,6 +34,26 @@ func Free(r Range, taken []netip.Prefix, rnd *rand.Rand) (netip.Prefix, error) {
 	panic("subnet: the gaps hold fewer subnets than were counted")
 }
 
+// FreeLast is Free, but what overlaps those that were freed lately (oldest first)
+// is chosen only if there is nothing else: one of the older half of them.
+func FreeLast(r Range, taken, freed []netip.Prefix, rnd *rand.Rand) (netip.Prefix, error) {
+	p, err := Free(r, append(slices.Clip(taken), freed...), rnd)
+	if !errors.Is(err, ErrFull) {
+		return p, err
+	}
+	var left []netip.Prefix
+	for _, f := range freed {
+		if r.Contains(f) && !slices.ContainsFunc(taken, func(t netip.Prefix) bool { return overlap(f, t) }) {
+			left = append(left, f)
+		}
+	}
+	if len(left) == 0 {
+		return Free(r, taken, rnd)
+	}
+	older := big.NewInt(int64((len(left) + 1) / 2))
+	return left[randBelow(older, rnd).Int64()], nil
+}
+
 // gap is a row of free slots, end not included.
 type gap struct{ start, end *big.Int }
 

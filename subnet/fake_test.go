@@ -28,6 +28,8 @@ type fakeStore struct {
 	junk    map[Key]bool  // keys that hold what is no lease
 	delay   time.Duration // of Leases
 	ops     map[string]int
+	hangs   bool
+	loud    bool // Refresh is none, but a write of the whole value
 }
 
 func newFakeStore(leases ...Lease) *fakeStore {
@@ -131,6 +133,13 @@ func (s *fakeStore) get(k Key) (Lease, bool) {
 	return l, ok
 }
 
+// hang makes Refresh hang until its context ends.
+func (s *fakeStore) hang(is bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hangs = is
+}
+
 func (s *fakeStore) count(op string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -231,7 +240,14 @@ func (s *fakeStore) Renew(_ context.Context, l Lease, ttl time.Duration) (Lease,
 	})
 }
 
-func (s *fakeStore) Refresh(_ context.Context, l Lease, ttl time.Duration) (Lease, bool, error) {
+func (s *fakeStore) Refresh(ctx context.Context, l Lease, ttl time.Duration) (Lease, bool, error) {
+	s.mu.Lock()
+	hangs := s.hangs
+	s.mu.Unlock()
+	if hangs {
+		<-ctx.Done()
+		return l, false, context.Cause(ctx)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ops["refresh"]++
@@ -241,6 +257,14 @@ func (s *fakeStore) Refresh(_ context.Context, l Lease, ttl time.Duration) (Leas
 		return l, false, s.down
 	case !ok || !have.SameClaim(l) || have.Node != l.Node:
 		return l, false, ErrLost
+	}
+	if err := s.late; err != nil {
+		s.late = nil
+		s.keep(l, ttl)
+		return l, false, err
+	}
+	if s.loud {
+		return s.put(l, ttl), false, nil
 	}
 	return s.keep(l, ttl), true, nil
 }

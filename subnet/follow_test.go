@@ -39,7 +39,7 @@ func TestFollowKeepsLostPeersForAWhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newFakeStore(lease("10.1.1.0/24", "192.0.2.1"), lease("10.1.2.0/24", "192.0.2.2"))
 		v, l := following(t, store)
-		v.subscribe(key("10.1.1.0/24"))
+		v.subscribe(key("10.1.1.0/24"), "")
 		store.setDown(errDown)
 		time.Sleep(time.Minute)
 		store.remove(key("10.1.1.0/24"))

@@ -10,24 +10,36 @@ import (
 	"flanneld/pkg/backoff"
 )
 
-// Holding says how a lease is held.
+// Holding says how a lease is held. The zero value of a field is its usual one.
 type Holding struct {
-	TTL     time.Duration // zero: DefaultTTL
-	Margin  time.Duration // how long before the expiry to renew; zero: an hour, as all releases do
-	Since   time.Time     // when the lease was sent to the store, or earlier; zero: now
-	View    *View         // of all leases, followed by somebody else
+	TTL    time.Duration // zero: DefaultTTL
+	Margin time.Duration // how long before the expiry to renew at the latest, of a TTL of a day and in proportion of another; zero: an hour, as all releases do
+	Clock  Clock         // nil: HostClock
+
+	// Sent is when the lease's last good write was sent, by the Clock, or earlier;
+	// zero: now. It may be before the host was up.
+	Sent time.Duration
+	// Unverified: the lease was not read from the store, but from what was kept of
+	// it. It is at risk, and looked for in the store before all else.
+	Unverified bool
+	// Rebound: the lease is in the place of one that was lost.
+	Rebound bool
+	// Surrender: a key that is gone is not created again. Hold returns ErrLost.
+	Surrender bool
+
+	View    *View // of all leases, followed by somebody else
 	Log     *slog.Logger
-	Renewed func(Lease) // called after each write of ours; may be nil
+	Changes <-chan Lease   // what the lease is to say from now on; its subnets, Rev and Expires are passed over
+	Entered func(Standing) // called when the State changes, and at once; may be nil
+	Renewed func(Standing) // called after each write of ours; may be nil
 }
 
-const (
-	defaultMargin = time.Hour
-	renewRetry    = time.Minute // the longest pause between tries, as in all releases
-)
+const defaultMargin = time.Hour
 
 // Hold keeps a lease until ctx is done, and then returns nil. If its key goes
 // away it is created again at once; no outage of the store, however long, ends
-// it. It returns ErrLost, and has not touched the key, if another host has it.
+// it. It returns ErrLost, and has not touched the key, if another host has it,
+// and ErrTwin if that host has our node id.
 //
 // A reservation is watched like any lease, but never renewed and never given a
 // time to live.
@@ -38,56 +50,63 @@ func Hold(ctx context.Context, store Store, l Lease, h Holding) error {
 	if h.Margin == 0 {
 		h.Margin = defaultMargin
 	}
-	if h.Since.IsZero() {
-		h.Since = time.Now()
+	if h.Clock == nil {
+		h.Clock = HostClock
 	}
-	k := keeper{Holding: h, store: store, lease: l, due: h.Since.Add(h.lead(h.TTL)),
-		trouble: trouble{log: h.Log, back: "etcd is back; the lease is safe"},
-		rivalry: trouble{log: h.Log}, // nothing tells that it is over: our own write only hides it
-		pause:   backoff.Backoff{Min: time.Second, Max: renewRetry}}
-	changed := h.View.subscribe(l.Key())
+	k := newKeeper(store, l, h)
+	changed := h.View.subscribe(l.Key(), l.Node)
 	defer h.View.unsubscribe(changed)
+	k.assess()
 	k.announce()
 	for ctx.Err() == nil {
+		k.look()
 		if err := k.check(); err != nil {
-			return err
+			return k.end(err)
 		}
-		var due <-chan time.Time
-		if k.next != renewing || !k.lease.Reserved() {
-			due = time.After(time.Until(k.due))
+		k.assess()
+		if k.isDue() {
+			if err := k.act(ctx); err != nil {
+				return k.end(err)
+			}
+			continue
 		}
+		k.tidy(ctx)
 		select {
 		case <-ctx.Done():
 		case <-changed:
-		case <-due:
-			if err := k.act(ctx); err != nil {
-				return err
-			}
+			k.strays.look = true
+		case l := <-h.Changes:
+			k.publish(l)
+		case <-time.After(k.idle()):
 		}
 	}
 	return nil
 }
 
-// lead returns how long after a write with this life to renew.
-func (h Holding) lead(life time.Duration) time.Duration {
-	if life > h.Margin {
-		return life - h.Margin
-	}
-	return max(life/2, time.Second)
-}
-
-// keeper is the state of Hold.
+// keeper is the state of Hold. Its times are the Clock's.
 type keeper struct {
 	Holding
-	store   Store
-	lease   Lease     // as last written or read
-	next    task      // what is done when it is due
-	due     time.Time // by the local, monotonic clock
-	seen    bool      // the View has had our key since we created it
-	refused bool      // our key exists, says the store's answer to Create
-	trouble trouble   // with the store
-	rivalry trouble   // with a host that has our PublicIP
-	pause   backoff.Backoff
+	pace
+	store    Store
+	lease    Lease         // what the key is to hold, with Rev and Expires as last read or written
+	known    []Lease       // what we have written before and may find
+	differs  bool          // the key does not hold it, though it is ours
+	last     time.Duration // when the last good write was sent
+	until    time.Duration // the deadline
+	next     task          // what is done when it is due
+	due      time.Duration
+	began    time.Duration // of Hold
+	seen     bool          // the View has had our key since we created it
+	refused  bool          // our key exists, says the store's answer to Create
+	compared Revision      // of what was last found under our key
+	fought   bool          // a twin's write was written over
+	doubt    string        // why the lease is not safe; empty: it is
+	state    State
+	clocks   clocks
+	strays   strays
+	trouble  trouble // with the store
+	rivalry  trouble // with a host that has our PublicIP
+	retries  backoff.Backoff
 }
 
 type task int
@@ -98,163 +117,125 @@ const (
 	retaking      // create the key, which is gone
 )
 
-func (k *keeper) act(ctx context.Context) error {
-	switch k.next {
-	case settling:
-		return k.settle(ctx)
-	case retaking:
-		k.retake(ctx)
-	default:
-		k.renew(ctx)
+func newKeeper(store Store, l Lease, h Holding) *keeper {
+	p := paceOf(h.TTL, h.Margin)
+	k := &keeper{Holding: h, pace: p, store: store, lease: l, compared: l.Rev,
+		trouble: trouble{log: h.Log, back: "etcd is back; the lease is safe"},
+		rivalry: trouble{log: h.Log}, // nothing tells that it is over: our own write only hides it
+		retries: backoff.Backoff{Min: p.retry, Max: p.retryMax},
+		strays:  strays{look: true}}
+	k.began = k.up()
+	if k.last = h.Sent; h.Sent == 0 {
+		k.last = k.began
 	}
-	return nil
+	k.until, k.due = k.last+k.ttl-k.safety, k.last+k.after(true)
+	if h.Unverified {
+		k.doubt = "it was not verified yet"
+		k.next, k.due = settling, k.began
+	}
+	k.clocks = newClocks(h.Clock)
+	return k
 }
 
-// check compares what the View has under our key with what we wrote.
-func (k *keeper) check() error {
-	now, rev, ok := k.View.at(k.lease.Key())
-	stale := now.Rev < k.lease.Rev
+func (k *keeper) up() time.Duration {
+	up, _ := k.Clock()
+	return up
+}
+
+// isDue reports whether it is time to act. A reservation is not renewed.
+func (k *keeper) isDue() bool {
+	return k.up() >= k.due && (k.next != renewing || !k.lease.Reserved() || k.differs)
+}
+
+// idle returns how long there is nothing to do but to listen.
+func (k *keeper) idle() time.Duration {
+	now := k.up()
+	wait := k.tick
+	for _, t := range []time.Duration{k.due, k.until, k.strays.due} {
+		if t > now {
+			wait = min(wait, t-now)
+		}
+	}
+	return wait
+}
+
+// assess finds the state anew.
+func (k *keeper) assess() {
 	switch {
-	case !ok && !k.seen && rev < k.lease.Rev:
-		return nil // our own write is still on its way
-	case !ok && k.next == renewing:
-		k.Log.Warn("Lease has gone from etcd; taking the same subnet again", "subnet", k.lease.Key())
-		k.next, k.due = retaking, time.Now()
-		return nil
-	case !ok || stale && now.V4.PublicIP == k.lease.V4.PublicIP:
-		return nil
-	case stale:
-		// Either the View is behind or the store was wiped and counts anew.
-		if k.next == renewing {
-			k.next, k.due = settling, time.Now()
+	case k.lease.Reserved() && k.doubt == "":
+		k.enter(k.safe(), "")
+	case !k.lease.Reserved() && k.up() >= k.until:
+		reason := k.doubt
+		if reason == "" {
+			reason = "it was not renewed in time"
 		}
-		return nil
+		k.enter(Expired, reason)
+	case k.doubt != "":
+		k.enter(AtRisk, k.doubt)
+	default:
+		k.enter(k.safe(), "")
 	}
-	k.seen = true
-	return k.compare(now)
 }
 
-// compare takes what the store has under our key for the truth.
-func (k *keeper) compare(now Lease) error {
-	if now.V4.PublicIP != k.lease.V4.PublicIP {
-		return fmt.Errorf("%w: %s is leased to %s now", ErrLost, k.lease.Key(), now.V4.PublicIP)
+func (k *keeper) safe() State {
+	if k.Rebound {
+		return Rebound
 	}
-	if k.next != renewing {
-		k.next, k.due = renewing, time.Now().Add(k.pause.Next())
-	}
-	if now.SameClaim(k.lease) {
-		if now.Rev != k.lease.Rev && !now.Reserved() {
-			// Written for us by somebody else, perhaps to expire earlier.
-			if due := time.Now().Add(k.lead(time.Until(now.Expires))); due.Before(k.due) {
-				k.due = due
-			}
-		}
-		k.lease = now
-		return nil
-	}
-	// Writing it back at once would start a fight that neither wins: our value
-	// waits for the regular renewal.
-	k.rivalry.failed("Another host publishes our PublicIP, and only one of the two gets traffic; "+
-		"give each its own with --public-ip or --iface", "PublicIP", now.V4.PublicIP, "subnet", now.Key(),
-		"theirs", now.data(), "ours", k.lease.data())
-	k.lease.Rev, k.lease.Expires = now.Rev, now.Expires
-	return nil
+	return Held
 }
 
-// data returns what tells two hosts with one address apart.
-func (l Lease) data() string {
-	s := l.Type + " " + l.V4.Data
-	if !l.V6.IsZero() {
-		s += " " + l.V6.PublicIP.String() + " " + l.V6.Data
+// enter is one step of the state machine: logged once, and told to who asked.
+func (k *keeper) enter(s State, reason string) {
+	if s == k.state {
+		return
+	}
+	level, was := slog.LevelInfo, k.state
+	switch k.state = s; s {
+	case AtRisk:
+		level = slog.LevelWarn
+	case Expired, Conflict:
+		level = slog.LevelError
+	}
+	args := []any{"subnet", k.lease.Key()}
+	if was != 0 {
+		args = append(args, "was", was)
+	}
+	if reason != "" {
+		args = append(args, "reason", reason)
+	}
+	if s == AtRisk && !k.lease.Reserved() {
+		args = append(args, "ours for", (k.until - k.up()).Round(time.Second))
+	}
+	k.Log.Log(context.Background(), level, "Lease is "+stateWords(s), args...)
+	if k.Entered != nil {
+		k.Entered(k.standing(reason))
+	}
+}
+
+func stateWords(s State) string {
+	switch s {
+	case Expired:
+		return "expired, as far as this host knows: another host may get the subnet; trying to keep it"
+	case Conflict:
+		return "in conflict: another host has the subnet"
+	}
+	return s.String()
+}
+
+func (k *keeper) standing(reason string) Standing {
+	s := Standing{State: k.state, Lease: k.lease, Reason: reason, Sent: k.last}
+	if !k.lease.Reserved() {
+		s.Deadline = k.until
 	}
 	return s
 }
 
-// ttl returns what the key may be written with.
-func (k *keeper) ttl() time.Duration {
-	if k.lease.Reserved() {
-		return 0
+// end is called with what Hold returns.
+func (k *keeper) end(err error) error {
+	if errors.Is(err, ErrLost) {
+		k.enter(Conflict, err.Error())
 	}
-	return k.TTL
-}
-
-// renew makes one try.
-func (k *keeper) renew(ctx context.Context) {
-	sent := time.Now()
-	l, err := k.store.Renew(ctx, k.lease, k.ttl())
-	switch {
-	case err == nil:
-		k.written(l, sent)
-	case errors.Is(err, ErrLost):
-		k.next, k.due = settling, time.Now()
-	default:
-		k.again(ctx, err)
-	}
-}
-
-// retake makes one try to create the key.
-func (k *keeper) retake(ctx context.Context) {
-	sent := time.Now()
-	l, err := k.store.Create(ctx, k.lease, k.ttl())
-	switch {
-	case err == nil:
-		k.seen = false
-		k.written(l, sent)
-	case errors.Is(err, ErrTaken):
-		k.refused = true
-		k.next, k.due = settling, time.Now()
-	default:
-		k.again(ctx, err)
-	}
-}
-
-// settle reads who has our key after a write was refused.
-func (k *keeper) settle(ctx context.Context) error {
-	leases, _, err := k.store.Leases(ctx)
-	if err != nil {
-		k.again(ctx, err)
-		return nil
-	}
-	for _, l := range leases {
-		if l.Key() == k.lease.Key() {
-			k.refused = false
-			return k.compare(l)
-		}
-	}
-	k.next = retaking
-	if k.refused {
-		k.again(ctx, fmt.Errorf("create lease %s: its key holds what is no lease", k.lease.Key()))
-		return nil
-	}
-	k.Log.Warn("Lease has gone from etcd; taking the same subnet again", "subnet", k.lease.Key())
-	k.due = time.Now()
-	return nil
-}
-
-// again puts the task off after an error.
-func (k *keeper) again(ctx context.Context, err error) {
-	if ctx.Err() != nil {
-		return
-	}
-	pause := k.pause.Next()
-	k.due = time.Now().Add(pause)
-	k.trouble.failed(fmt.Sprintf("Error renewing lease (trying again in %s): %v", pause.Round(100*time.Millisecond), err))
-}
-
-// written notes a write that was sent at the given time. The next renewal goes
-// by that and not by the server's clock, so it is never too late.
-func (k *keeper) written(l Lease, sent time.Time) {
-	k.trouble.over()
-	k.rivalry.over()
-	k.pause.Reset()
-	k.lease, k.next, k.due, k.refused = l, renewing, sent.Add(k.lead(k.TTL)), false
-	if !l.Reserved() {
-		k.Log.Info(fmt.Sprintf("Lease renewed, new expiration: %s", l.Expires.UTC().Format(time.RFC3339)))
-	}
-	k.announce()
-	if k.Renewed != nil {
-		k.Renewed(l)
-	}
+	return err
 }
 
 func (k *keeper) announce() {
@@ -262,5 +243,5 @@ func (k *keeper) announce() {
 		k.Log.Info("The lease is a reservation: it is not renewed", "subnet", k.lease.Key())
 		return
 	}
-	k.Log.Info(fmt.Sprintf("Waiting for %s to renew lease", time.Until(k.due).Round(time.Second)))
+	k.Log.Info(fmt.Sprintf("Waiting for %s to renew lease", max(k.due-k.up(), 0).Round(time.Second)))
 }

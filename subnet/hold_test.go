@@ -3,7 +3,10 @@ package subnet
 import (
 	"context"
 	"errors"
+	"net/netip"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,14 +20,54 @@ type holder struct {
 	own     Lease // as acquired
 	err     error // of Hold, once ended is closed
 	ended   chan struct{}
-	renewed []Lease
+	renewed []Standing
+	entered []Standing
+	changes chan Lease
+	clock   *fakeClock
+}
+
+// fakeClock goes with the bubble's time, but for what is done to it.
+type fakeClock struct {
+	mu        sync.Mutex
+	start     time.Time
+	away, set time.Duration // that the host was suspended, and that its wall clock was set by
+}
+
+func (c *fakeClock) now() (time.Duration, time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	return time.Hour + now.Sub(c.start) + c.away, now.Add(c.away + c.set)
+}
+
+// suspend makes the host sleep: nothing in it goes on but the clocks that count that.
+func (c *fakeClock) suspend(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.away += d
+}
+
+// setWall sets the wall clock forward.
+func (c *fakeClock) setWall(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.set += d
 }
 
 // holding acquires a lease from the store and holds it until the test ends.
-func holding(t *testing.T, store *fakeStore) *holder {
+func holding(t *testing.T, store *fakeStore, options ...func(*Holding)) *holder {
 	t.Helper()
-	h := &holder{logs: &logs{}, store: store, view: NewView(), ended: make(chan struct{})}
-	own, seen, err := Acquire(t.Context(), store, request("10.1.7.0/24"), h.logger())
+	return holdingAs(t, store, "", options...)
+}
+
+// holdingAs is holding for a host with a node id.
+func holdingAs(t *testing.T, store *fakeStore, node string, options ...func(*Holding)) *holder {
+	t.Helper()
+	h := &holder{logs: &logs{}, store: store, view: NewView(), ended: make(chan struct{}),
+		changes: make(chan Lease), clock: &fakeClock{start: time.Now()}}
+	r := request("10.1.7.0/24")
+	r.Lease.Node = node
+	own, seen, err := acquire(t.Context(), store, r, h.logger())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,9 +76,15 @@ func holding(t *testing.T, store *fakeStore) *holder {
 	ctx, cancel := context.WithCancel(t.Context())
 	followed := make(chan struct{})
 	go func() { defer close(followed); _ = Follow(ctx, store, h.view, seen.Rev, h.logger()) }()
+	holding := Holding{View: h.view, Log: h.logger(), Clock: h.clock.now, Changes: h.changes,
+		Renewed: func(s Standing) { h.renewed = append(h.renewed, s) },
+		Entered: func(s Standing) { h.entered = append(h.entered, s) }}
+	for _, o := range options {
+		o(&holding)
+	}
 	go func() {
 		defer close(h.ended)
-		h.err = Hold(ctx, store, own, Holding{View: h.view, Log: h.logger(), Renewed: func(l Lease) { h.renewed = append(h.renewed, l) }})
+		h.err = Hold(ctx, store, own, holding)
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -86,45 +135,75 @@ func (h *holder) lost(t *testing.T, winner Lease) {
 	}
 }
 
+// A day of a lease's life, and more, without anybody waiting for it.
 func TestHoldRenewsForDays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := holding(t, newFakeStore())
-		start := time.Now()
-		time.Sleep(23*time.Hour - time.Second)
-		if n := h.store.count("renew"); n != 0 {
+		events := len(h.store.events)
+		time.Sleep(54*time.Minute - time.Second)
+		if n := h.store.count("refresh"); n != 0 {
 			t.Errorf("renewed %d times before it was due", n)
 		}
-		time.Sleep(2 * time.Second)
-		if l := h.holds(t); !l.Expires.Equal(start.Add(47 * time.Hour)) {
-			t.Errorf("expires %s after the start, want 47h", l.Expires.Sub(start))
-		}
-		h.want(t, "Lease renewed, new expiration: "+start.Add(47*time.Hour).UTC().Format(time.RFC3339), 1)
-		time.Sleep(10 * 23 * time.Hour)
+		time.Sleep(12*time.Minute + 2*time.Second)
 		h.holds(t)
-		if n := h.store.count("renew"); n != 11 || len(h.renewed) != 11 {
-			t.Errorf("%d renewals and %d calls in 11 periods", n, len(h.renewed))
+		if n := h.store.count("refresh"); n != 1 {
+			t.Errorf("renewed %d times in 66 minutes, want once", n)
 		}
-		h.want(t, "Waiting for 23h0m0s to renew lease", 12)
+		for day := 1; day <= 11; day++ {
+			time.Sleep(24 * time.Hour)
+			if l := h.holds(t); time.Until(l.Expires) < 22*time.Hour+50*time.Minute {
+				t.Errorf("day %d: the lease lives for %s more", day, time.Until(l.Expires))
+			}
+		}
+		n := h.store.count("refresh")
+		if n < 11*24*10/11 || n > 11*24*10/9+2 || len(h.renewed) != n {
+			t.Errorf("%d renewals and %d calls in 11 days", n, len(h.renewed))
+		}
+		if len(h.store.events) != events || h.store.count("renew") != 0 {
+			t.Errorf("renewals woke everybody: %d events, %d full writes", len(h.store.events)-events, h.store.count("renew"))
+		}
+		if len(h.entered) != 1 || h.entered[0].State != Held {
+			t.Errorf("states: %v", h.entered)
+		}
 	})
 }
 
-func TestHoldRenewsMarginBeforeTheExpiryAndNeverLater(t *testing.T) {
-	for _, tt := range []struct{ ttl, margin, since, want time.Duration }{
-		{ttl: 24 * time.Hour, margin: 1439 * time.Minute, want: time.Minute},
-		{ttl: time.Hour, margin: 10 * time.Minute, since: 20 * time.Minute, want: 30 * time.Minute},
-		{ttl: time.Hour, margin: 10 * time.Minute, since: 55 * time.Minute, want: 0},
-		{ttl: time.Hour, margin: 2 * time.Hour, want: 30 * time.Minute},
+// An old server writes the whole value, which wakes everybody.
+func TestHoldRenewsSeldomWhatIsNotQuiet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newFakeStore()
+		store.loud = true
+		h := holding(t, store)
+		time.Sleep(10 * 24 * time.Hour)
+		h.holds(t)
+		if n := h.store.count("refresh"); n < 18 || n > 24 {
+			t.Errorf("%d renewals in 10 days, want one each 12 hours", n)
+		}
+	})
+}
+
+func TestHoldRenewsNeverLaterThanTheMarginAsks(t *testing.T) {
+	for _, tt := range []struct{ ttl, margin, sent, least, most time.Duration }{
+		{ttl: 24 * time.Hour, margin: 1439 * time.Minute, least: time.Minute, most: time.Minute},
+		{ttl: 24 * time.Hour, least: 54 * time.Minute, most: 66 * time.Minute},
+		{ttl: 24 * time.Hour, sent: 50 * time.Minute, least: 4 * time.Minute, most: 16 * time.Minute},
+		{ttl: 24 * time.Hour, sent: 2 * time.Hour},
+		{ttl: 2 * time.Hour, margin: 12 * time.Hour, least: 270 * time.Second, most: 330 * time.Second},
+		{ttl: 2 * time.Hour, margin: 1439 * time.Minute, least: 5 * time.Second, most: 5 * time.Second},
+		{ttl: 4 * time.Second, least: 900 * time.Millisecond, most: 1100 * time.Millisecond},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			store := newFakeStore()
+			store, clock := newFakeStore(), &fakeClock{start: time.Now()}
 			own, _ := store.Create(t.Context(), lease("10.1.7.0/24", me), tt.ttl)
 			start, at := time.Now(), time.Duration(-1)
+			up, _ := clock.now()
 			ctx, cancel := context.WithTimeout(t.Context(), tt.ttl)
 			defer cancel()
-			err := Hold(ctx, store, own, Holding{TTL: tt.ttl, Margin: tt.margin, Since: start.Add(-tt.since), View: NewView(),
-				Log: new(logs).logger(), Renewed: func(Lease) { at = time.Since(start); cancel() }})
-			if err != nil || at != tt.want {
-				t.Errorf("TTL %s, margin %s, written %s ago: renewed after %s, %v; want %s", tt.ttl, tt.margin, tt.since, at, err, tt.want)
+			err := Hold(ctx, store, own, Holding{TTL: tt.ttl, Margin: tt.margin, Clock: clock.now, Sent: up - tt.sent, View: NewView(),
+				Log: new(logs).logger(), Renewed: func(Standing) { at = time.Since(start); cancel() }})
+			if err != nil || at < tt.least || at > tt.most {
+				t.Errorf("TTL %s, margin %s, written %s ago: renewed after %s, %v; want %s to %s",
+					tt.ttl, tt.margin, tt.sent, at, err, tt.least, tt.most)
 			}
 		})
 	}
@@ -139,11 +218,11 @@ func TestHoldOutlastsAnOutageLongerThanTheTTL(t *testing.T) {
 		if _, ok := h.store.get(h.own.Key()); ok {
 			t.Fatal("the key should have expired")
 		}
-		if n := h.lines("Error renewing lease (trying again in "); n < 45 || n > 60 {
-			t.Errorf("%d lines in 4 hours of failures, want one each 5 minutes", n)
+		if n := h.lines("Error renewing lease (trying again in "); n < 250 || n > 330 {
+			t.Errorf("%d lines in 26 hours of failures, want one each 5 minutes", n)
 		}
-		if n := h.store.count("renew"); n < 180 {
-			t.Errorf("only %d tries in 4 hours", n)
+		if n := h.store.count("refresh"); n < 1500 || n > 3300 {
+			t.Errorf("%d tries in 26 hours", n)
 		}
 		h.store.setDown(nil)
 		time.Sleep(90 * time.Second)
@@ -199,7 +278,7 @@ func TestHoldLeavesALeaseThatBecameAReservationAlone(t *testing.T) {
 func TestHoldTakesAGoneKeyBackAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := holding(t, newFakeStore())
-		time.Sleep(time.Hour)
+		time.Sleep(time.Minute)
 		start := time.Now()
 		for range 3 {
 			h.store.remove(h.own.Key())
@@ -209,9 +288,9 @@ func TestHoldTakesAGoneKeyBackAtOnce(t *testing.T) {
 			t.Errorf("took %s", waited)
 		}
 		h.want(t, "Lease has gone from etcd", 3)
-		time.Sleep(23*time.Hour + time.Second)
+		time.Sleep(67 * time.Minute)
 		h.holds(t)
-		if n := h.store.count("renew"); n != 1 {
+		if n := h.store.count("refresh"); n != 1 {
 			t.Errorf("%d renewals, want 1", n)
 		}
 	})
@@ -284,7 +363,7 @@ func TestHoldFindsOutWithoutTheView(t *testing.T) {
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 24*time.Hour)
 			defer cancel()
-			err := Hold(ctx, store, own, Holding{View: NewView(), Log: new(logs).logger()})
+			err := Hold(ctx, store, own, Holding{View: NewView(), Log: new(logs).logger(), Clock: (&fakeClock{start: time.Now()}).now})
 			if have, _ := store.get(own.Key()); stolen && (!errors.Is(err, ErrLost) || have != winner) {
 				t.Errorf("stolen: Hold = %v, the store has %v", err, have)
 			} else if !stolen && (err != nil || !have.SameClaim(own)) {
@@ -310,7 +389,7 @@ func TestHoldDoesNotFightAHostWithItsPublicIP(t *testing.T) {
 		if n < 1 || n > 13 {
 			t.Errorf("%d lines about the twin in an hour, want at most one each 5 minutes", n)
 		}
-		for _, part := range []string{"theirs=\"vxlan theirs\"", "ours=\"vxlan new\"", "subnet=10.1.7.0/24", "--public-ip or --iface"} {
+		for _, part := range []string{"theirs=\"vxlan theirs\"", "ours=\"vxlan new\"", "--public-ip or --iface"} {
 			h.want(t, part, n)
 		}
 		time.Sleep(23 * time.Hour)
@@ -360,7 +439,7 @@ func TestHoldRenewsEarlyWhatWillExpireEarly(t *testing.T) {
 		h.store.force(h.own, 30*time.Minute) // an operator's hand; no claim changes
 		time.Sleep(time.Hour)
 		h.holds(t)
-		if n := h.store.count("create"); n != 1 || len(h.renewed) != 1 {
+		if n := h.store.count("create"); n != 1 || len(h.renewed) < 2 {
 			t.Errorf("%d creates, %d renewals: the key was allowed to expire", n, len(h.renewed))
 		}
 	})
@@ -386,5 +465,315 @@ func TestHoldIsPatientWithAKeyThatIsNoLease(t *testing.T) {
 		h.store.mu.Unlock()
 		time.Sleep(2 * time.Minute)
 		h.holds(t)
+	})
+}
+
+// states returns the states that Hold went through.
+func (h *holder) states() []State {
+	synctest.Wait()
+	var all []State
+	for _, s := range h.entered {
+		all = append(all, s.State)
+	}
+	return all
+}
+
+func (h *holder) wantStates(t *testing.T, want ...State) {
+	t.Helper()
+	if got := h.states(); !slices.Equal(got, want) {
+		t.Errorf("states: %v, want %v\n%s", got, want, h)
+	}
+	for _, s := range want {
+		if s != Held {
+			h.wantSome(t, "Lease is "+stateWords(s))
+		}
+	}
+}
+
+func (l *logs) wantSome(t *testing.T, with string) {
+	t.Helper()
+	if l.lines(with) == 0 {
+		t.Errorf("no log line with %q in:\n%s", with, l)
+	}
+}
+
+// The deadline counts from when the last good write was sent, and ends before the
+// key does.
+func TestHoldEntersEachStateOnceAndInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := holding(t, newFakeStore())
+		h.store.setDown(errDown)
+		time.Sleep(67 * time.Minute)
+		h.wantStates(t, Held, AtRisk)
+		if s := h.entered[1]; !strings.Contains(s.Reason, errDown.Error()) || s.Deadline != time.Hour+DefaultTTL-5*time.Minute {
+			t.Errorf("at risk: %+v", s)
+		}
+		time.Sleep(23*time.Hour + 55*time.Minute - 67*time.Minute - time.Second)
+		h.wantStates(t, Held, AtRisk)
+		time.Sleep(time.Second)
+		h.wantStates(t, Held, AtRisk, Expired)
+		if l, ok := h.store.get(h.own.Key()); !ok || time.Until(l.Expires) < 4*time.Minute {
+			t.Errorf("expired here and also in the store: %v", l)
+		}
+		time.Sleep(24 * time.Hour)
+		h.store.setDown(nil)
+		time.Sleep(time.Minute)
+		h.holds(t)
+		h.wantStates(t, Held, AtRisk, Expired, Held)
+		time.Sleep(48 * time.Hour)
+		h.wantStates(t, Held, AtRisk, Expired, Held)
+		h.want(t, "Lease is ", 4)
+	})
+}
+
+// A store that hangs must not hide the deadline.
+func TestHoldExpiresInTimeWhileACallHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newFakeStore()
+		h := holding(t, store, func(h *Holding) { h.TTL = 4 * time.Second })
+		store.hang(true)
+		time.Sleep(3500*time.Millisecond - 1)
+		h.wantStates(t, Held, AtRisk)
+		time.Sleep(1)
+		h.wantStates(t, Held, AtRisk, Expired)
+		store.hang(false)
+	})
+}
+
+func TestHoldLooksForItsLeaseAfterASuspension(t *testing.T) {
+	for name, tt := range map[string]struct {
+		happens func(*holder)
+		looks   bool
+	}{
+		"an hour asleep":                 {func(h *holder) { h.clock.suspend(time.Hour) }, true},
+		"a clock set forward":            {func(h *holder) { h.clock.setWall(time.Minute) }, true},
+		"a clock set back":               {func(h *holder) { h.clock.setWall(-time.Hour) }, true},
+		"a second of leap or of a slew":  {func(h *holder) { h.clock.setWall(time.Second) }, false},
+		"a nap of less than it can tell": {func(h *holder) { h.clock.suspend(5 * time.Second) }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := holding(t, newFakeStore())
+				time.Sleep(5 * time.Minute)
+				lists := h.store.count("list")
+				tt.happens(h)
+				time.Sleep(11 * time.Second)
+				if n := h.store.count("list") - lists; n > 1 || (n == 1) != tt.looks {
+					t.Errorf("%d listings, want one: %t", n, tt.looks)
+				}
+				h.wantStates(t, Held)
+			})
+		})
+	}
+}
+
+// A host that slept longer than its lease lived finds another in its place, and
+// touches nothing.
+func TestHoldAwakesToFindItsSubnetTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := holding(t, newFakeStore())
+		time.Sleep(time.Minute)
+		writes := h.store.count("refresh") + h.store.count("renew") + h.store.count("create")
+		h.store.setDown(errDown)
+		h.store.remove(h.own.Key())
+		winner := h.store.force(lease("10.1.7.0/24", "192.0.2.9"), DefaultTTL)
+		h.clock.suspend(30 * time.Hour)
+		time.Sleep(10 * time.Second)
+		h.wantStates(t, Held, Expired)
+		h.store.setDown(nil)
+		time.Sleep(time.Minute)
+		h.lost(t, winner)
+		h.wantStates(t, Held, Expired, Conflict)
+		if n := h.store.count("refresh") + h.store.count("renew") + h.store.count("create"); n != writes {
+			t.Errorf("%d writes after waking up", n-writes)
+		}
+	})
+}
+
+func TestHoldVerifiesWhatWasKept(t *testing.T) {
+	kept := func(h *Holding) { h.Unverified = true }
+	synctest.Test(t, func(t *testing.T) {
+		store := newFakeStore()
+		h := holding(t, store, kept)
+		time.Sleep(10 * time.Second)
+		h.holds(t)
+		h.wantStates(t, AtRisk, Held)
+		if store.count("refresh") != 1 {
+			t.Errorf("%d renewals", store.count("refresh"))
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		store := newFakeStore()
+		store.setDown(errDown)
+		l := lease("10.1.7.0/24", me)
+		h := &holder{logs: &logs{}, clock: &fakeClock{start: time.Now()}, store: store, own: l}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Hour)
+		defer cancel()
+		up, _ := h.clock.now()
+		time.AfterFunc(8*time.Hour, func() { store.setDown(nil) })
+		err := Hold(ctx, store, l, Holding{Unverified: true, Sent: up - 20*time.Hour, Clock: h.clock.now, View: NewView(), Log: h.logger(),
+			Entered: func(s Standing) { h.entered = append(h.entered, s) }})
+		if have, ok := store.get(l.Key()); err != nil || !ok || !have.SameClaim(l) {
+			t.Errorf("Hold = %v, the store has %v", err, have)
+		}
+		h.wantStates(t, AtRisk, Expired, Held)
+	})
+}
+
+func TestHoldPublishesWhatChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := holding(t, newFakeStore())
+		time.Sleep(time.Minute)
+		moved := h.own
+		moved.V4.PublicIP = netip.MustParseAddr("192.0.2.77")
+		moved.V4.Subnet = netip.MustParsePrefix("10.1.9.0/24") // is passed over
+		h.changes <- moved
+		moved.V4.Subnet = h.own.V4.Subnet
+		h.own = moved
+		time.Sleep(time.Second)
+		h.holds(t)
+		time.Sleep(72 * time.Hour)
+		h.holds(t)
+		h.wantStates(t, Held)
+		if n := h.store.count("renew"); n != 1 {
+			t.Errorf("%d full writes for one change", n)
+		}
+	})
+}
+
+func TestHoldPublishesAfterAnOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := holding(t, newFakeStore())
+		h.store.setDown(errDown)
+		time.Sleep(2 * time.Hour)
+		moved := h.own
+		moved.V4.PublicIP = netip.MustParseAddr("192.0.2.77")
+		h.changes <- moved
+		time.Sleep(2 * time.Hour)
+		h.store.setDown(nil)
+		h.own = moved
+		time.Sleep(61 * time.Second)
+		h.holds(t)
+	})
+}
+
+// The host was downgraded and upgraded again, or an operator wrote its lease.
+func TestHoldWritesItsNodeBackInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newFakeStore()
+		h := holdingAs(t, store, "aaaa")
+		time.Sleep(time.Minute)
+		older := h.own
+		older.Node = ""
+		store.force(older, DefaultTTL)
+		time.Sleep(67 * time.Minute)
+		if l := h.holds(t); l.Node != "aaaa" {
+			t.Errorf("the lease names node %q", l.Node)
+		}
+		h.wantStates(t, Held)
+		h.want(t, "Another host", 0)
+	})
+}
+
+func TestHoldKnowsARivalByItsNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newFakeStore()
+		h := holdingAs(t, store, "aaaa")
+		time.Sleep(time.Minute)
+		rival := h.own
+		rival.Node = "bbbb"
+		winner := store.force(rival, DefaultTTL)
+		time.Sleep(time.Second)
+		h.lost(t, winner)
+		h.wantStates(t, Held, Conflict)
+		for _, part := range []string{"node aaaa", "node bbbb", "--public-ip or --iface"} {
+			if !strings.Contains(h.err.Error(), part) {
+				t.Errorf("%v does not say %q", h.err, part)
+			}
+		}
+	})
+}
+
+// A copy of a live host takes its lease: the host takes it back, once.
+func TestHoldTakesItsLeaseBackFromATwinOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newFakeStore()
+		h := holdingAs(t, store, "aaaa")
+		twin := h.own
+		twin.V4.PublicIP = netip.MustParseAddr("192.0.2.66")
+		time.Sleep(2 * time.Minute)
+		store.force(twin, DefaultTTL)
+		if l := h.holds(t); l.Node != "aaaa" {
+			t.Errorf("the lease names node %q", l.Node)
+		}
+		time.Sleep(time.Hour)
+		winner := store.force(twin, DefaultTTL)
+		time.Sleep(time.Second)
+		h.lost(t, winner)
+		if !errors.Is(h.err, ErrTwin) {
+			t.Errorf("Hold = %v", h.err)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		store := newFakeStore()
+		h := holdingAs(t, store, "aaaa") // it has only just begun: the twin was first
+		twin := h.own
+		twin.V4.PublicIP = netip.MustParseAddr("192.0.2.66")
+		winner := store.force(twin, DefaultTTL)
+		time.Sleep(time.Second)
+		h.lost(t, winner)
+	})
+}
+
+func TestHoldDeletesItsOwnLateLeases(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		late := lease("10.1.9.0/24", me)
+		late.Node = "aaaa"
+		store := newFakeStore()
+		h := holdingAs(t, store, "aaaa")
+		time.Sleep(time.Minute)
+		other, reserved, short := late, late, late
+		other.Node, other.V4.Subnet = "bbbb", netip.MustParsePrefix("10.1.10.0/24")
+		reserved.V4.Subnet = netip.MustParsePrefix("10.1.11.0/24")
+		short.V4.Subnet = netip.MustParsePrefix("10.1.12.0/24")
+		store.force(late, DefaultTTL)
+		store.force(other, DefaultTTL)
+		store.force(reserved, 0)
+		store.force(short, 2*time.Hour) // another could have it before the delete arrives
+		time.Sleep(20 * time.Second)
+		h.holds(t)
+		if _, ok := store.get(late.Key()); ok {
+			t.Error("the late lease is still there")
+		}
+		for _, l := range []Lease{other, reserved, short} {
+			if _, ok := store.get(l.Key()); !ok {
+				t.Errorf("%s was deleted", l.Key())
+			}
+		}
+		h.want(t, "Deleted a lease of this host's", 1)
+	})
+}
+
+func TestHoldSurrendersItsKeyIfAskedTo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := holding(t, newFakeStore(), func(h *Holding) { h.Surrender = true })
+		time.Sleep(time.Minute)
+		h.store.remove(h.own.Key())
+		synctest.Wait()
+		<-h.ended
+		if !errors.Is(h.err, ErrLost) || h.store.count("create") != 1 {
+			t.Errorf("Hold = %v after %d creates", h.err, h.store.count("create"))
+		}
+		h.wantStates(t, Held, Conflict)
+	})
+}
+
+func TestHoldIsReboundUntilItsFirstRenewal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := holding(t, newFakeStore(), func(h *Holding) { h.Rebound = true })
+		time.Sleep(time.Minute)
+		h.wantStates(t, Rebound)
+		time.Sleep(67 * time.Minute)
+		h.wantStates(t, Rebound, Held)
 	})
 }

@@ -33,6 +33,9 @@ var (
 	// ErrLost: the key is gone, or its value is no longer the one that the
 	// caller last read or wrote. The key was not touched.
 	ErrLost = errors.New("lease has changed in the store")
+	// ErrTwin: another host uses this host's node id, since it has a copy of its
+	// files. This host needs another one.
+	ErrTwin = errors.New("another host has this host's node id")
 	// ErrCompacted: the store no longer has the events after the revision asked
 	// for (or never had them: it was wiped). List again.
 	ErrCompacted = errors.New("etcd index outside history window")

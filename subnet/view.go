@@ -20,11 +20,13 @@ type View struct {
 	rev    Revision     // that the View is known to have reached
 	lost   map[Key]bool // leases that the store has lost and that are kept for a while
 	subs   []subscriber
+	freed  []Key // whose leases have gone, oldest first
 }
 
 type subscriber struct {
-	c   chan struct{}
-	own Key // zero: wants claims that changed; else any write of this key
+	c    chan struct{}
+	own  Key    // zero: wants claims that changed; else any write of this key
+	node string // and of any key by this node; empty: of none
 }
 
 // NewView returns an empty View.
@@ -33,15 +35,15 @@ func NewView() *View { return &View{leases: make(map[Key]Lease)} }
 // Subscribe returns a channel of capacity one that holds a token if a claim
 // came, went or changed since the last one was taken. A renewal changes none,
 // so the fleet's daily renewals wake nobody.
-func (v *View) Subscribe() <-chan struct{} { return v.subscribe(Key{}) }
+func (v *View) Subscribe() <-chan struct{} { return v.subscribe(Key{}, "") }
 
 // subscribe is for a lease's own host if the key is not zero: that must know of
-// every write of the key, renewals included, and of no other.
-func (v *View) subscribe(own Key) <-chan struct{} {
+// every write of the key, renewals included, and of what else its node writes.
+func (v *View) subscribe(own Key, node string) <-chan struct{} {
 	c := make(chan struct{}, 1)
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.subs = append(v.subs, subscriber{c, own})
+	v.subs = append(v.subs, subscriber{c, own, node})
 	return c
 }
 
@@ -96,12 +98,17 @@ func (v *View) Reset(s Snapshot) {
 	} else {
 		v.keep(before, func(k Key) bool { return lost[k] })
 	}
+	for k := range before {
+		if _, there := leases[k]; !there {
+			v.free(k)
+		}
+	}
 	changed := len(leases) != len(before)
 	for k, l := range leases {
 		old, ok := before[k]
 		changed = changed || !ok || !old.SameClaim(l)
 	}
-	v.signal(changed, func(k Key) bool { return before[k] != leases[k] })
+	v.signal(changed, func(s subscriber) bool { return s.node != "" || before[s.own] != leases[s.own] })
 }
 
 // forgotten reports whether a subscriber's own lease has gone with the others: the
@@ -150,6 +157,25 @@ func (v *View) yield(k Key) {
 	}
 }
 
+// mostFreed bounds what is remembered of leases that have gone.
+const mostFreed = 1024
+
+// Freed returns the keys whose leases were seen to go and not to come again,
+// oldest first. The caller owns the slice.
+func (v *View) Freed() []Key {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(v.freed), func(k Key) bool { _, there := v.leases[k]; return there })
+}
+
+// free remembers that a lease has gone.
+func (v *View) free(k Key) {
+	v.freed = append(slices.DeleteFunc(v.freed, func(f Key) bool { return f == k }), k)
+	if n := len(v.freed) - mostFreed; n > 0 {
+		v.freed = slices.Delete(v.freed, 0, n)
+	}
+}
+
 // Lost returns how many leases the store has lost and the View has kept.
 func (v *View) Lost() int {
 	v.mu.Lock()
@@ -166,7 +192,7 @@ func (v *View) Forget() {
 	}
 	changed := len(v.lost) > 0
 	v.lost = nil
-	v.signal(changed, func(Key) bool { return false })
+	v.signal(changed, func(subscriber) bool { return false })
 }
 
 // Apply carries one event out, unless the View has something newer. An event
@@ -183,20 +209,22 @@ func (v *View) Apply(e Event) {
 		return
 	case e.Deleted:
 		delete(v.leases, k)
-		changed = ok
+		if changed = ok; ok {
+			v.free(k)
+		}
 	default:
 		v.leases[k] = e.Lease
 		changed = !ok || !old.SameClaim(e.Lease)
 		v.yield(k)
 	}
 	delete(v.lost, k)
-	v.signal(changed, func(own Key) bool { return own == k })
+	v.signal(changed, func(s subscriber) bool { return s.own == k || s.node != "" && s.node == e.Lease.Node })
 }
 
 // signal needs the lock.
-func (v *View) signal(changed bool, written func(Key) bool) {
+func (v *View) signal(changed bool, written func(subscriber) bool) {
 	for _, s := range v.subs {
-		if s.own == (Key{}) && !changed || s.own != (Key{}) && !written(s.own) {
+		if s.own == (Key{}) && !changed || s.own != (Key{}) && !written(s) {
 			continue
 		}
 		select {

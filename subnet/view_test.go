@@ -60,7 +60,7 @@ func lostOne() (*View, <-chan struct{}) {
 	v := NewView()
 	v.Reset(Snapshot{[]Lease{lease("10.1.1.0/24", "192.0.2.1"), lease("10.1.2.0/24", "192.0.2.2"), lease("10.1.3.0/24", "192.0.2.3")}, 5})
 	c := v.Subscribe()
-	v.subscribe(key("10.1.1.0/24"))
+	v.subscribe(key("10.1.1.0/24"), "")
 	v.Reset(Snapshot{nil, 1})
 	return v, c
 }
@@ -116,7 +116,7 @@ func TestViewLosesPeersWhileItsOwnLeaseIsThere(t *testing.T) {
 	v := NewView()
 	own := lease("10.1.1.0/24", "192.0.2.1")
 	v.Reset(Snapshot{[]Lease{own, lease("10.1.2.0/24", "192.0.2.2")}, 5})
-	v.subscribe(own.Key())
+	v.subscribe(own.Key(), "")
 	v.Reset(Snapshot{[]Lease{own}, 9})
 	if got := subnets(v); got != "10.1.1.0/24" || v.Lost() != 0 {
 		t.Errorf("leases %s, %d lost", got, v.Lost())

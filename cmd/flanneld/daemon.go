@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -49,7 +48,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) error {
 // ctx is done.
 func start(ctx context.Context, o options, h *health, tell *notifier, log *slog.Logger) error {
 	started := easeStart()
-	kept := fdstore.Open()
+	descriptors := fdstore.Open()
 	store, err := newStore(o, log)
 	if err != nil {
 		return err
@@ -72,7 +71,8 @@ func start(ctx context.Context, o options, h *health, tell *notifier, log *slog.
 		return err
 	}
 	state, err := statedir.Open(o.StateDir)
-	if err != nil {
+	kept := err == nil
+	if !kept {
 		log.Warn("The state directory cannot be written; a reboot will change the device's MAC. "+
 			"Give a writable one with --state-dir", "dir", o.StateDir, "err", err)
 	}
@@ -96,18 +96,19 @@ func start(ctx context.Context, o options, h *health, tell *notifier, log *slog.
 	ledger := &backend.Ledger{Kernel: kern}
 	be, err := newBackend(backend.Params{
 		Config: cfg.Backend, Underlay: underlay, Scope: scope, Kernel: ledger, State: state, Log: log,
-		Filter: backend.Filter{Off: !o.PeerFilter, Allow: o.PeerAllow}, Without: o.UDPOffload, Descriptors: kept,
+		Filter: backend.Filter{Off: !o.PeerFilter, Allow: o.PeerAllow}, Without: o.UDPOffload, Descriptors: descriptors,
 	})
 	if err != nil {
 		return fmt.Errorf("Error fetching backend: %w", err)
 	}
-	if err := kept.Close(); err != nil { // another backend's
+	if err := descriptors.Close(); err != nil { // another backend's
 		log.Warn("Cannot forget files of the last run", "err", err)
 	}
 	counters := h.serveCounters(be)
+	id := loadIdentity(state, kept, thisMachine(o.Tuning.MachineID), log)
 	d := &daemon{opts: o, cfg: cfg, rev: rev, store: store, backend: be, scope: scope, kernel: kern, ledger: ledger,
 		underlay: underlay, local: local, external: underlayCheck{underlay: underlay, log: log},
-		view: subnet.NewView(), ready: h.setReady, counters: counters, tell: tell, log: log, moved: make(chan struct{}, 1),
+		view: subnet.NewView(), identity: id, ready: h.setReady, health: h, counters: counters, tell: tell, log: log, moved: make(chan struct{}, 1),
 		passedOnce: make(chan struct{}), started: started}
 	return d.run(ctx, ahead, previous)
 }
@@ -125,7 +126,9 @@ type daemon struct {
 	underlay backend.Underlay
 	local    []netip.Prefix // subnets that this host itself is in
 	view     *subnet.View
+	identity identity // of the goroutine that takes leases
 	ready    func(bool)
+	health   *health
 	counters func() []backend.Counter // nil: the backend has none
 	tell     *notifier
 	log      *slog.Logger
@@ -133,7 +136,7 @@ type daemon struct {
 
 	mu       sync.Mutex
 	lease    subnet.Lease // the own one
-	lost     bool         // another host has it, and another one is being taken
+	standing subnet.Standing
 	complain complaints
 	// Only the loop's goroutine uses these.
 	handedOver handover // what subnet.env says
@@ -150,13 +153,12 @@ func (d *daemon) run(ctx context.Context, ahead subnet.Store, previous subnetEnv
 	if err != nil {
 		return err
 	}
-	since := time.Now()
-	lease, seen, err := subnet.Acquire(ctx, ahead, request, d.log)
+	got, err := d.acquire(ctx, ahead, &request)
 	if err != nil {
 		return fmt.Errorf("Error registering network: %w", err)
 	}
-	d.view.Reset(seen)
-	d.setLease(lease)
+	d.view.Reset(got.Seen)
+	d.setLease(got.Lease)
 
 	d.log.Info("Running backend.")
 	g, ctx := errgroup.WithContext(ctx)
@@ -175,8 +177,8 @@ func (d *daemon) run(ctx context.Context, ahead subnet.Store, previous subnetEnv
 		return d.kernel.Watch(ctx, d.scope, d.underlay.Name, noticed)
 	})
 	g.Go(func() error { return d.backend.Run(ctx) })
-	g.Go(func() error { return subnet.Follow(ctx, d.store, d.view, seen.Rev, d.log) })
-	g.Go(func() error { return d.hold(ctx, request, lease, since) })
+	g.Go(func() error { return subnet.Follow(ctx, d.store, d.view, got.Seen.Rev, d.log) })
+	g.Go(func() error { return d.hold(ctx, request, got) })
 	g.Go(func() error { return logCounters(ctx, d.counters, d.log) })
 	g.Go(func() error { return watchConfig(ctx, d.store, d.cfg, d.rev, d.log) })
 	return g.Wait()

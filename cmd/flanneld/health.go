@@ -9,10 +9,12 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"flanneld/backend"
+	"flanneld/subnet"
 )
 
 // health answers /healthz and /readyz (CONTRACT 10), and /counters.
@@ -20,10 +22,33 @@ type health struct {
 	ready    atomic.Bool
 	listener net.Listener                             // nil: nobody asked for it
 	counters atomic.Pointer[func() []backend.Counter] // nil: there are none
+	lease    atomic.Pointer[subnet.Standing]          // nil: none is being taken yet
 	log      *slog.Logger
 }
 
 func (h *health) setReady(is bool) { h.ready.Store(is) }
+
+func (h *health) setLease(s subnet.Standing) { h.lease.Store(&s) }
+
+// leaseHeader says in every answer how this host stands with its lease; the texts
+// are those that older releases answer with, for whoever compares them.
+const leaseHeader = "Flannel-Lease"
+
+// say sets the header.
+func (h *health) say(w http.ResponseWriter) {
+	s := h.lease.Load()
+	if s == nil {
+		return
+	}
+	text := s.State.String()
+	if s.Lease.Key() != (subnet.Key{}) {
+		text += "; subnet=" + strings.ReplaceAll(s.Lease.Key().String(), " ", ",")
+	}
+	if s.Reason != "" {
+		text += "; reason=" + strconv.QuoteToASCII(s.Reason)
+	}
+	w.Header().Set(leaseHeader, text)
+}
 
 // shutdownTime is how long open requests may take when the daemon stops.
 const shutdownTime = 3 * time.Second
@@ -72,9 +97,11 @@ func (h *health) run(ctx context.Context) {
 func (h *health) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) {
+		h.say(w)
 		_, _ = io.WriteString(w, "flanneld is running")
 	})
 	mux.HandleFunc("/readyz", func(w http.ResponseWriter, _ *http.Request) {
+		h.say(w)
 		if !h.ready.Load() {
 			http.Error(w, "flanneld is not ready yet", http.StatusServiceUnavailable)
 			return

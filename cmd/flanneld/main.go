@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -27,11 +28,20 @@ const (
 	exitUsage   = 2
 )
 
-func main() {
+func main() { os.Exit(program(tuning{})) }
+
+// tuning is what tests alone change.
+type tuning struct {
+	LeaseTTL  time.Duration // zero: subnet.DefaultTTL
+	MachineID string        // the file; empty: machine-id(5)
+}
+
+// program is main, and returns the exit status.
+func program(t tuning) int {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
 	// After the first signal the default comes back: a second one kills.
 	context.AfterFunc(ctx, stop)
-	os.Exit(status(run(ctx, os.Args, os.Environ(), os.Stderr), os.Stderr))
+	return status(run(ctx, os.Args, os.Environ(), os.Stderr, t), os.Stderr)
 }
 
 // status returns the exit status that an error stands for. A mistake on the
@@ -53,7 +63,7 @@ func status(err error, stderr io.Writer) int {
 
 // run is the whole program. It returns nil when ctx ends, a usageError, or an
 // error that it has logged: whoever searches a journal finds it with its header.
-func run(ctx context.Context, args, environ []string, stderr io.Writer) error {
+func run(ctx context.Context, args, environ []string, stderr io.Writer, t tuning) error {
 	o, warnings, err := parseOptions(args[1:], environ)
 	switch {
 	case err != nil:
@@ -65,6 +75,7 @@ func run(ctx context.Context, args, environ []string, stderr io.Writer) error {
 		fmt.Fprint(stderr, usage(args[0]))
 		return nil
 	}
+	o.Tuning = t
 	log := slog.New(handler(o, stderr))
 	log.Info("flanneld " + version)
 	log.Info(o.flagsLine())
@@ -78,6 +89,9 @@ func run(ctx context.Context, args, environ []string, stderr io.Writer) error {
 		return nil
 	}
 	log.Error(err.Error())
+	if errors.Is(err, errRevoked) {
+		return nil
+	}
 	return err
 }
 

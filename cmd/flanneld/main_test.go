@@ -3,17 +3,26 @@ package main
 import (
 	"os"
 	"testing"
+	"time"
 )
 
 // asDaemon makes the test binary behave as flanneld, so that whole-daemon tests
 // run the code under test in processes of its own.
-const asDaemon = "FLANNELD_UNDER_TEST_RUNS_MAIN"
+const (
+	asDaemon    = "FLANNELD_UNDER_TEST_RUNS_MAIN"
+	asDaemonTTL = "FLANNELD_UNDER_TEST_LEASE_TTL"  // of its lease, such as 4s
+	asDaemonOn  = "FLANNELD_UNDER_TEST_MACHINE_ID" // the file with its machine-id(5)
+)
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asDaemon) != "" {
 		_ = os.Unsetenv(asDaemon)
-		main()
-		return
+		var t tuning
+		t.LeaseTTL, _ = time.ParseDuration(os.Getenv(asDaemonTTL))
+		t.MachineID = os.Getenv(asDaemonOn)
+		_ = os.Unsetenv(asDaemonTTL)
+		_ = os.Unsetenv(asDaemonOn)
+		os.Exit(program(t))
 	}
 	os.Exit(m.Run())
 }

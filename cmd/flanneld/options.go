@@ -35,11 +35,16 @@ type options struct {
 	PeerAllow  []netip.Prefix // whence peers may send beside their PublicIP; masked, IPv4
 	UDPOffload []string       // what the udp backend does without; each one of udpOffloads
 
+	LeaseLost   string        // what to do when the lease is gone: leaseLostReacquire or leaseLostExit
+	Fence       bool          // forward nothing while another host may have the subnet
+	TakeOver    bool          // take the lease with our PublicIP over from another node
 	RenewMargin time.Duration // time before expiry at which a lease is renewed; 1 to 1439 minutes
 	Resync      time.Duration // how often kernel state is checked unasked; at least one second
 
 	HealthzIP   string // address or host name; empty: all addresses; not checked if there is no port
 	HealthzPort int    // TCP port, 0 to 65535; 0: no health server
+
+	Tuning tuning // what tests alone change
 
 	Verbosity int    // 0: normal; larger prints more
 	LogFormat string // "glog" or "json"
@@ -105,6 +110,9 @@ func (o options) String() string {
 	add("peerFilter", o.PeerFilter)
 	add("peerAllow", o.PeerAllow)
 	add("udpOffload", o.UDPOffload)
+	add("leaseLost", o.LeaseLost)
+	add("fence", o.Fence)
+	add("takeOver", o.TakeOver)
 	add("subnetLeaseRenewMargin", o.RenewMargin)
 	add("resync", o.Resync)
 	add("healthzIP", o.HealthzIP)

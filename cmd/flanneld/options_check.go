@@ -29,6 +29,9 @@ func (v flagValues) options(env map[string]string) (o options, warnings []string
 		HealthzPort:    v.int("healthz-port"),
 		Verbosity:      v.int("v"),
 		LogFormat:      v.text("log-format"),
+		LeaseLost:      v.text("lease-lost"),
+		Fence:          v.bool("fence"),
+		TakeOver:       v.bool("take-over"),
 	}
 	if _, given := v.source["state-dir"]; !given {
 		o.StateDir = stateDir(env)
@@ -155,6 +158,9 @@ func (v flagValues) checkRest(o *options) error {
 			Msg:  fmt.Sprintf("invalid value %q for %s", v.text("healthz-ip"), v.from("healthz-ip")),
 			Hint: "give an IP address such as 0.0.0.0 or 127.0.0.1, or a host name",
 		}
+	}
+	if o.LeaseLost != leaseLostReacquire && o.LeaseLost != leaseLostExit {
+		return usageError{Msg: fmt.Sprintf("invalid value %q for %s", o.LeaseLost, v.from("lease-lost")), Hint: "give reacquire or exit"}
 	}
 	if o.LogFormat != "glog" && o.LogFormat != "json" {
 		return usageError{Msg: fmt.Sprintf("invalid value %q for %s", o.LogFormat, v.from("log-format")), Hint: "give glog or json"}

@@ -39,13 +39,16 @@ const (
 	groupIface  = "Interface and addresses"
 	groupHost   = "This host"
 	groupPeers  = "Peers"
-	groupLease  = "Timing"
+	groupLease  = "Lease and timing"
 	groupHealth = "Health and logs"
 	groupOther  = "Other"
 
 	onlyKube  = "is for the Kubernetes store, which this daemon does not have"
 	onlyMulti = "belongs to multi-network mode, which this daemon does not have"
 	onlyGlog  = "is ignored: all logs go to standard error"
+
+	leaseLostReacquire = "reacquire"
+	leaseLostExit      = "exit"
 
 	severalDaemons = "run several daemons with different --etcd-prefix and --subnet-file"
 	useEtcd        = "leave the flag out and name the etcd servers with --etcd-endpoints"
@@ -81,7 +84,10 @@ func liveFlags() []flagSpec {
 		{name: "peer-allow", kind: list, arg: "CIDR", group: groupPeers, help: "addresses from which peers send that are behind NAT or have several; may be repeated (udp)"},
 		{name: "udp-offload", def: "", arg: "LIST", group: groupPeers, help: "what of the kernel's help the udp backend does without, separated by commas: gso, gro, uso, vnet, multiqueue; for kernels and devices that do it wrong"},
 
-		{name: "subnet-lease-renew-margin", kind: number, def: "60", arg: "MINUTES", group: groupLease, help: "how long before expiry to renew the lease, 1 to 1439"},
+		{name: "subnet-lease-renew-margin", kind: number, def: "60", arg: "MINUTES", group: groupLease, help: "how long before expiry to renew the lease at the latest, 1 to 1439; it is renewed hourly"},
+		{name: "lease-lost", def: leaseLostReacquire, arg: "ACTION", group: groupLease, help: "when the lease is gone: reacquire (the same subnet, or another if another host has it) or exit with status 0, as older releases do"},
+		{name: "fence", kind: boolean, group: groupLease, help: "forward nothing while another host may have this host's subnet"},
+		{name: "take-over", kind: boolean, group: groupLease, help: "take the lease that has this host's PublicIP, though another node holds it, as older releases do; for a host that was reinstalled"},
 		{name: "resync", kind: duration, def: "1m0s", arg: "DURATION", group: groupLease, help: "how often to check kernel state unasked, at least 1s"},
 
 		{name: "healthz-ip", def: "0.0.0.0", arg: "IP", group: groupHealth, help: "address of the health server"},

@@ -30,6 +30,7 @@ func defaults() options {
 		PeerFilter:    true,
 		HealthzIP:     "0.0.0.0",
 		LogFormat:     "glog",
+		LeaseLost:     "reacquire",
 	}
 }
 
@@ -63,6 +64,9 @@ func TestLiveFlags(t *testing.T) {
 		"resync":                    {"1s", func(o *options) { o.Resync = time.Second }},
 		"healthz-ip":                {"127.0.0.1", func(o *options) { o.HealthzIP = "127.0.0.1" }},
 		"healthz-port":              {"010", func(o *options) { o.HealthzPort = 8 }},
+		"lease-lost":                {"exit", func(o *options) { o.LeaseLost = "exit" }},
+		"fence":                     {"true", func(o *options) { o.Fence = true }},
+		"take-over":                 {"true", func(o *options) { o.TakeOver = true }},
 		"log-format":                {"json", func(o *options) { o.LogFormat = "json" }},
 		"v":                         {"10", func(o *options) { o.Verbosity = 10 }},
 	}

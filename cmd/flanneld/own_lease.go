@@ -4,15 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"flanneld/subnet"
 )
 
 // request says what lease this host wants.
 func (d *daemon) request(previous subnetEnv) (subnet.Request, error) {
-	r := subnet.Request{Config: d.cfg, Previous: previous.key(), Avoid: d.local}
+	r := subnet.Request{Config: d.cfg, Previous: previous.key(), Avoid: d.local, TTL: d.opts.Tuning.LeaseTTL,
+		Forgot: d.identity.fresh, TakeOver: d.opts.TakeOver, Entered: d.entered}
 	r.Lease.Type = d.backend.Type()
+	r.Lease.Node = d.identity.id
 	r.Lease.V4.PublicIP = d.underlay.PublicV4
 	claims := []*subnet.Claim{&r.Lease.V4}
 	if d.cfg.V6.Enabled() {
@@ -27,61 +28,123 @@ func (d *daemon) request(previous subnetEnv) (subnet.Request, error) {
 	return r, nil
 }
 
-// hold keeps the lease; if another host has it, it takes a new one. The
-// datapath stays as it is meanwhile. Since is a moment before the lease was asked
-// for.
-func (d *daemon) hold(ctx context.Context, request subnet.Request, lease subnet.Lease, since time.Time) error {
+// errRevoked ends the daemon as older releases end when their lease is gone.
+var errRevoked = errors.New("Lease has been revoked. Shutting down daemon.")
+
+// acquire takes a lease; if a live host has this one's id, with another.
+func (d *daemon) acquire(ctx context.Context, store subnet.Store, request *subnet.Request) (subnet.Acquired, error) {
 	for {
+		got, err := subnet.Acquire(ctx, store, *request, d.log)
+		if !errors.Is(err, subnet.ErrTwin) {
+			return got, err
+		}
+		d.rename(request, err)
+	}
+}
+
+// rename gives the host another id: it is a copy of the one that has its own.
+func (d *daemon) rename(request *subnet.Request, why error) {
+	d.identity = d.identity.renewed(d.log)
+	d.log.Error("This host has a copy of another's state directory; it goes on as a new node. Make each host its own: "+
+		"empty the state directory and /etc/machine-id before copying an image", "node", d.identity.id, "err", why)
+	request.Lease.Node, request.Previous, request.Forgot = d.identity.id, subnet.Key{}, false
+}
+
+// hold keeps the lease; if another host has it, it takes a new one. The
+// datapath stays as it is meanwhile.
+func (d *daemon) hold(ctx context.Context, request subnet.Request, got subnet.Acquired) error {
+	for rebound := false; ; rebound = true {
+		lease := got.Lease
 		err := subnet.Hold(ctx, d.store, lease, subnet.Holding{
-			TTL: request.TTL, Margin: d.opts.RenewMargin, Since: since, View: d.view, Log: d.log,
+			TTL: request.TTL, Margin: d.opts.RenewMargin, Sent: got.Sent, Rebound: rebound,
+			Surrender: d.opts.LeaseLost == leaseLostExit,
+			View:      d.view, Log: d.log, Entered: d.entered,
 		})
 		if !errors.Is(err, subnet.ErrLost) {
 			return err
 		}
+		if d.opts.LeaseLost == leaseLostExit {
+			d.log.Error("Lease has been revoked", "err", err)
+			return errRevoked
+		}
 		d.log.Error("Lease has been revoked. Taking another; Docker must be restarted with the new subnet", "err", err)
-		d.setLost()
 		request.Previous = lease.Key()
-		since = time.Now()
-		if lease, _, err = subnet.Acquire(ctx, d.store, request, d.log); err != nil {
+		if errors.Is(err, subnet.ErrTwin) {
+			d.rename(&request, err)
+		}
+		request.Freed = d.view.Freed()
+		if got, err = d.acquire(ctx, d.store, &request); err != nil {
 			return err
 		}
-		d.setLease(lease)
+		d.setLease(got.Lease)
 	}
 }
 
-// setLost makes the host unready until there is another lease and the subnet file
-// has it.
-func (d *daemon) setLost() {
+// entered is told how this host stands with its lease. A host that has lost one
+// has lost it until it has another.
+func (d *daemon) entered(s subnet.Standing) {
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.lost = true
-	d.ready(false)
-	d.tell.status("lost the lease on " + d.lease.Key().String())
+	if s.State == subnet.Acquiring && d.standing.State == subnet.Conflict {
+		s = d.standing
+	}
+	d.standing = s
+	text := ""
+	switch s.State {
+	case subnet.Acquiring:
+		text = "acquiring a subnet"
+	case subnet.Expired:
+		text = "the lease on " + s.Lease.Key().String() + " has expired"
+	case subnet.Conflict:
+		text = "lost the lease on " + s.Lease.Key().String()
+	}
+	if s.Reason != "" {
+		text += ": " + s.Reason
+	}
+	if !s.State.Safe() {
+		d.ready(false)
+		d.tell.status(text)
+	}
+	d.health.setLease(s)
+	d.mu.Unlock()
+	d.poke() // what is forwarded, or that the host is ready, may hang on it
 }
 
 // setReady follows a pass after which the subnet file has the lease.
 func (d *daemon) setReady(l subnet.Lease, peers int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.lost || d.lease.Key() != l.Key() {
+	if !d.standing.State.Safe() || d.lease.Key() != l.Key() {
 		return // since the pass began
 	}
 	d.ready(true)
-	d.tell.status(fmt.Sprintf("%s %s, %d peers", l.Key(), d.cfg.Type, peers))
+	text := fmt.Sprintf("%s %s, %d peers", l.Key(), d.cfg.Type, peers)
+	if d.standing.State == subnet.AtRisk {
+		text += "; the lease is at risk: " + d.standing.Reason
+	}
+	d.tell.status(text)
 }
 
 func (d *daemon) setLease(l subnet.Lease) {
 	d.mu.Lock()
-	d.lease, d.lost = l, false
+	d.lease = l
+	if d.standing.State == subnet.Conflict {
+		d.standing = subnet.Standing{State: subnet.Rebound, Lease: l}
+	}
 	d.mu.Unlock()
+	d.poke()
+}
+
+// poke makes the backend look again.
+func (d *daemon) poke() {
 	select {
 	case d.moved <- struct{}{}:
 	default:
 	}
 }
 
-func (d *daemon) ownLease() subnet.Lease {
+// own returns the own lease, and how the host stands with it.
+func (d *daemon) own() (subnet.Lease, subnet.State) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.lease
+	return d.lease, d.standing.State
 }

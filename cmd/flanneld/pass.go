@@ -14,11 +14,9 @@ type handover struct {
 }
 
 func (d *daemon) planes() []backend.Plane {
-	d.mu.Lock()
-	own, lost := d.lease, d.lost
-	d.mu.Unlock()
+	own, state := d.own()
 	leases := d.view.Leases()
-	if lost { // the one that is being taken may be there already
+	if state == subnet.Conflict { // the one that is being taken may be there already
 		leases = slices.DeleteFunc(leases, func(l subnet.Lease) bool {
 			return l.Key() != own.Key() && l.V4.PublicIP == own.V4.PublicIP
 		})
@@ -34,7 +32,7 @@ func (d *daemon) passed(p backend.Pass) error {
 	if !p.Forwarding {
 		return nil
 	}
-	lease := d.ownLease()
+	lease, _ := d.own()
 	if now := (handover{lease.Key(), d.backend.MTU()}); now != d.handedOver {
 		before := d.handedOver
 		if err := d.writeSubnetEnv(lease, now.mtu); err != nil {

@@ -1,0 +1,48 @@
+package subnet
+
+import (
+	"math/rand/v2"
+	"time"
+)
+
+// pace is when things are done that have to do with a lease's life. For the usual
+// one of a day they are the times in the comments; for a shorter one they shrink.
+type pace struct {
+	ttl      time.Duration
+	safety   time.Duration // 5 min: between our deadline and the expiry, for the members' clocks
+	every    time.Duration // 1 h: between renewals that wake nobody
+	seldom   time.Duration // 12 h: between those that wake everybody
+	latest   time.Duration // 23 h, or as the operator wishes: after a write
+	retry    time.Duration // 5 s: the first pause after a failure
+	retryMax time.Duration // 60 s: the longest
+	patience time.Duration // 30 s: of a call, beside the store's own
+	tick     time.Duration // 10 s: between looks at the clock
+	gap      time.Duration // 30 s: by how much clocks differ after something happened to them
+}
+
+func paceOf(ttl, margin time.Duration) pace {
+	// Of a day; multiplying durations would overflow.
+	share := float64(ttl) / float64(DefaultTTL)
+	scaled := func(d time.Duration) time.Duration { return time.Duration(share * float64(d)) }
+	return pace{
+		ttl:      ttl,
+		safety:   max(scaled(5*time.Minute), min(ttl/8, time.Second)),
+		every:    max(scaled(time.Hour), min(ttl/4, time.Second)),
+		seldom:   ttl / 2,
+		latest:   max(ttl-scaled(margin), scaled(time.Minute)),
+		retry:    min(5*time.Second, ttl/40),
+		retryMax: min(time.Minute, ttl/8),
+		patience: min(max(time.Second, ttl/8), 30*time.Second),
+		tick:     min(10*time.Second, max(ttl/20, 10*time.Millisecond)),
+		gap:      min(30*time.Second, ttl/4),
+	}
+}
+
+// after returns how long after a write to renew.
+func (p pace) after(quiet bool) time.Duration {
+	d := p.seldom
+	if quiet {
+		d = p.every
+	}
+	return min(d-d/10+rand.N(d/5+1), p.latest)
+}

@@ -3,6 +3,8 @@ package chaos
 import (
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 )
@@ -40,6 +42,9 @@ func TestNoSubnetHasTwoOwners(t *testing.T) {
 					t.Error(line)
 				}
 			}
+			if t.Failed() {
+				journal(t, events, notes)
+			}
 			if held := len(beliefs(notes, now())); held < hosts {
 				t.Errorf("%d beliefs: the run has shown nothing", held)
 			}
@@ -58,4 +63,55 @@ func TestOldRulesAreFoundGuilty(t *testing.T) {
 	if len(v.twice) == 0 || len(v.superseded) == 0 || len(v.overwrites) == 0 {
 		t.Error("the checks do not find what they are there for")
 	}
+}
+
+// journal writes down what has happened, a line each, in the order of the clock.
+// With -artifacts it stays.
+func journal(t testing.TB, events []event, notes []note) {
+	t.Helper()
+	type line struct {
+		at   moment
+		text string
+	}
+	var lines []line
+	for _, e := range events {
+		before := "nobody"
+		if e.PrevNode != nil {
+			before = owner(e.PrevNode.Value)
+			if e.PrevNode.Expiration != nil {
+				before += " until " + e.PrevNode.Expiration.Format(time.TimeOnly+".000")
+			}
+		}
+		lines = append(lines, line{e.seen, fmt.Sprintf("%s %s of %s over %s, revision %d", e.lease(), e.Action, owner(e.Node.Value), before, e.index())})
+	}
+	for _, n := range notes {
+		at := n.At
+		if n.At == never {
+			at = n.Call
+		}
+		text := fmt.Sprintf("%s %s %s %s %s, revision %d", n.Key, n.Host, n.Kind, n.ID, n.Done, n.Rev)
+		if n.Done != "" && n.At != never {
+			text += fmt.Sprintf(", took %v", n.At.sub(n.Call))
+		}
+		if n.Kind == hold {
+			text += fmt.Sprintf(", for %v", n.Until.sub(n.At))
+		}
+		for key, value := range n.All {
+			text += fmt.Sprintf("\n\t%s %s", key, owner(value))
+		}
+		lines = append(lines, line{at, text})
+	}
+	slices.SortStableFunc(lines, func(a, b line) int { return int(a.at.sub(b.at)) })
+	name := filepath.Join(t.ArtifactDir(), "journal")
+	f, err := os.Create(name)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer f.Close()
+	zero := time.Now().Add(-time.Duration(now()))
+	for _, l := range lines {
+		fmt.Fprintf(f, "%s %s\n", zero.Add(time.Duration(l.at)).Format(time.TimeOnly+".000"), l.text)
+	}
+	t.Logf("see %s", name)
 }

@@ -16,13 +16,11 @@ import (
 	"flanneld/subnet/wire"
 )
 
-// Times of a host with a lease of seconds. A day's lease is renewed every hour
-// and given up five minutes early.
+// Times of a host with a lease of seconds. It renews it every second, and gives
+// it up half a second before it can expire.
 const (
-	ttl    = 4 * time.Second
-	every  = time.Second
-	margin = 500 * time.Millisecond
-	call   = time.Second
+	ttl  = 4 * time.Second
+	call = time.Second
 )
 
 // identity is what a host is given.
@@ -33,6 +31,8 @@ type identity struct {
 	Previous  string   // the key of the last life; empty if there was none
 	Lives     int      // before this one
 	Verbose   bool
+
+	clock *clock // nil: nobody sets it
 }
 
 func (i identity) addr() netip.Addr {
@@ -80,65 +80,47 @@ func live(ctx context.Context, id identity, tell func(note)) error {
 	}
 	var calls atomic.Int64
 	calls.Store(int64(id.Lives) * 1e6)
-	h := &believer{owner: id.owner(), tell: tell, sent: make(map[subnet.Key]moment)}
-	store := &noted{Store: s, host: id.owner(), last: &calls, note: func(n note) {
-		h.heard(n)
-		tell(n)
-	}}
-	defer h.drop()
-	r := subnet.Request{Config: config(id.Pool), Lease: id.lease(), Previous: id.previous(), TTL: ttl}
+	store := &noted{Store: s, host: id.owner(), last: &calls, note: tell}
+	b := &believer{id.owner(), tell, id.clock}
+	defer b.drop()
+	r := subnet.Request{Config: config(id.Pool), Lease: id.lease(), Previous: id.previous(), TTL: ttl, Clock: b.clock.read}
 	view := subnet.NewView()
 	var follow sync.WaitGroup
 	defer follow.Wait()
-	for first := true; ctx.Err() == nil; first = false {
-		since := time.Now()
-		l, seen, err := subnet.Acquire(ctx, store, r, id.log())
+	for rebound := false; ctx.Err() == nil; rebound = true {
+		got, err := subnet.Acquire(ctx, store, r, id.log())
+		if err != nil && ctx.Err() == nil {
+			return err
+		}
 		if err != nil {
-			return nil // the end of ctx
+			return nil
 		}
-		h.hold(l)
-		if first {
-			view.Reset(seen)
-			follow.Go(func() { _ = subnet.Follow(ctx, store, view, seen.Rev, id.log()) })
+		if !rebound {
+			view.Reset(got.Seen)
+			follow.Go(func() { _ = subnet.Follow(ctx, store, view, got.Seen.Rev, id.log()) })
 		}
-		_ = subnet.Hold(ctx, store, l, subnet.Holding{
-			TTL: ttl, Margin: ttl - every, Since: since, View: view, Log: id.log(), Renewed: h.hold,
+		_ = subnet.Hold(ctx, store, got.Lease, subnet.Holding{
+			TTL: ttl, Clock: b.clock.read, Sent: got.Sent, Rebound: rebound, View: view, Log: id.log(), Entered: b.stands, Renewed: b.stands,
 		})
-		h.drop()
-		r.Previous = l.Key()
+		b.drop() // its end is one of ctx, or another host has the subnet
+		r.Previous, r.Freed = got.Lease.Key(), view.Freed()
 	}
 	return nil
 }
 
-// believer notes what a host believes: that a subnet is its own until its lease
-// can have expired, counted from when the last write was sent that is known to
-// have been done.
+// believer notes how a host stands with its lease.
 type believer struct {
 	owner string
 	tell  func(note)
-	mu    sync.Mutex
-	sent  map[subnet.Key]moment
+	clock *clock
 }
 
-// heard keeps the time of each write that has succeeded.
-func (b *believer) heard(n note) {
-	if n.Done != ok || n.Kind == list || n.Kind == remove {
+func (b *believer) stands(s subnet.Standing) {
+	if !s.State.Safe() {
+		b.drop()
 		return
 	}
-	k, err := wire.ParseKey(n.Key)
-	if err != nil {
-		panic(err)
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.sent[k] = n.Call
-}
-
-func (b *believer) hold(l subnet.Lease) {
-	b.mu.Lock()
-	sent := b.sent[l.Key()]
-	b.mu.Unlock()
-	b.tell(note{Host: b.owner, Kind: hold, Key: wire.Key(l.Key()), At: now(), Until: sent.add(ttl - margin), Rev: uint64(l.Rev)})
+	b.tell(note{Host: b.owner, Kind: hold, Key: wire.Key(s.Lease.Key()), At: now(), Until: b.clock.moment(s.Deadline), Rev: uint64(s.Lease.Rev)})
 }
 
 func (b *believer) drop() { b.tell(note{Host: b.owner, Kind: drop, At: now()}) }

@@ -3,6 +3,8 @@ package chaos
 import (
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -132,10 +134,24 @@ func linearizable(t testing.TB, events []event, notes []note) (count int) {
 		switch result := porcupine.CheckOperationsTimeout(model, ops[key], time.Minute); result {
 		case porcupine.Ok:
 		case porcupine.Illegal:
-			t.Errorf("%s: %d operations are not linearizable", key, len(ops[key]))
+			t.Errorf("%s: %d operations are not linearizable; %s", key, len(ops[key]), draw(t, model, key, ops[key]))
 		default:
 			t.Errorf("%s: %d operations cannot be checked in time", key, len(ops[key]))
 		}
 	}
 	return count
+}
+
+// draw leaves a picture of the operations and says where.
+func draw(t testing.TB, model porcupine.Model, key string, ops []porcupine.Operation) string {
+	_, info := porcupine.CheckOperationsVerbose(model, ops, time.Minute)
+	f, err := os.Create(filepath.Join(t.ArtifactDir(), key+".html"))
+	if err != nil {
+		return err.Error()
+	}
+	defer f.Close()
+	if err := porcupine.Visualize(model, info, f); err != nil {
+		return err.Error()
+	}
+	return "see " + f.Name()
 }

@@ -26,7 +26,7 @@ func liveOld(ctx context.Context, id identity, tell func(note)) error {
 	for ctx.Err() == nil {
 		key, rev, err := o.acquire(ctx)
 		if err != nil {
-			pause(ctx, every/4)
+			pause(ctx, ttl/16)
 			continue
 		}
 		o.Previous = key
@@ -36,7 +36,7 @@ func liveOld(ctx context.Context, id identity, tell func(note)) error {
 		o.watch(ctx, key, rev)
 		stop()
 		tell(note{Host: id.owner(), Kind: drop, At: now()})
-		pause(ctx, every)
+		pause(ctx, ttl/4)
 	}
 	return nil
 }
@@ -147,7 +147,7 @@ func (o *old) renew(ctx context.Context, key string) {
 	own := *o
 	for pause(ctx, ttl*3/4); ctx.Err() == nil; {
 		if _, err := own.do(ctx, http.MethodPut, o.key(key), nil, o.value()); err != nil {
-			pause(ctx, every/2)
+			pause(ctx, ttl/8)
 		} else {
 			pause(ctx, ttl*3/4)
 		}
@@ -160,7 +160,7 @@ func (o *old) watch(ctx context.Context, key string, after uint64) {
 		a, err := o.do(ctx, http.MethodGet, o.key(key), url.Values{"wait": {"true"}, "waitIndex": {strconv.FormatUint(after+1, 10)}}, nil)
 		switch {
 		case err != nil:
-			pause(ctx, every/10)
+			pause(ctx, ttl/40)
 		case a.ErrorCode == 401:
 			now, err := o.do(ctx, http.MethodGet, o.key(key), nil, nil)
 			if err == nil && now.ErrorCode == 100 {

@@ -26,7 +26,7 @@ type run struct {
 }
 
 type counts struct {
-	linkFaults, memberFaults, freezes, restarts, bursts, joiners atomic.Int64
+	linkFaults, memberFaults, freezes, jumps, restarts, bursts, joiners atomic.Int64
 }
 
 const (
@@ -86,8 +86,8 @@ func (r *run) do(t testing.TB) ([]event, []note) {
 	pause(t.Context(), 2*ttl) // what is late arrives, and what expires expires
 	die()
 	hostsDone.Wait()
-	t.Logf("%d faults of links, %d of members, %d processes frozen, %d hosts killed and started again, %d bursts, %d joiners",
-		r.counts.linkFaults.Load(), r.counts.memberFaults.Load(), r.counts.freezes.Load(), r.counts.restarts.Load(),
+	t.Logf("%d faults of links, %d of members, %d processes frozen, %d clocks set, %d hosts killed and started again, %d bursts, %d joiners",
+		r.counts.linkFaults.Load(), r.counts.memberFaults.Load(), r.counts.freezes.Load(), r.counts.jumps.Load(), r.counts.restarts.Load(),
 		r.counts.bursts.Load(), r.counts.joiners.Load())
 	return h.finish(t, r.e), r.notes.all()
 }
@@ -111,12 +111,32 @@ func (r *run) identity(way *link) identity {
 func (r *run) host(ctx context.Context, rnd *rand.Rand, way *link) {
 	id := r.identity(way)
 	for ; ctx.Err() == nil; id.Lives++ {
+		id.clock = new(clock)
 		life, end := context.WithTimeout(ctx, between(rnd, 10*time.Second, 60*time.Second))
+		var jumps sync.WaitGroup
+		jumps.Go(func() { r.jump(life, random(rnd.Uint64(), 0), id.clock) })
 		r.life(life, id)
 		end()
+		jumps.Wait()
 		id.Previous = lastKey(r.notes.all(), id.owner())
 		r.counts.restarts.Add(1)
 		pause(ctx, between(rnd, 0, 2*ttl))
+	}
+}
+
+// jump sets a host's clock now and then, or makes it look as after a sleep.
+func (r *run) jump(ctx context.Context, rnd *rand.Rand, c *clock) {
+	for {
+		pause(ctx, between(rnd, 5*time.Second, 30*time.Second))
+		if ctx.Err() != nil {
+			return
+		}
+		r.counts.jumps.Add(1)
+		if d := between(rnd, -2*ttl, 2*ttl); rnd.IntN(2) == 0 {
+			c.set(d)
+		} else {
+			c.suspend(d.Abs())
+		}
 	}
 }
 

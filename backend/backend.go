@@ -51,6 +51,9 @@ type Plane struct {
 	// Blackhole: what is addressed to Subnet and finds no container is dropped
 	// and does not go back out by the default route.
 	Blackhole bool
+	// Fenced: this host may not own Subnet any more. There are no peers, and what is
+	// addressed to Network is dropped and does not go out by the default route.
+	Fenced bool
 }
 
 // Underlay is the network that tunnels run over, as this host is joined to it.

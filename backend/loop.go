@@ -134,7 +134,7 @@ func (l *Loop) report(r *reporter, p Pass, peers []subnet.Claim, repeated bool) 
 
 func same(a, b []Plane) bool {
 	return slices.EqualFunc(a, b, func(a, b Plane) bool {
-		return a.Network == b.Network && a.Subnet == b.Subnet && a.Blackhole == b.Blackhole && slices.Equal(a.Peers, b.Peers)
+		return a.Network == b.Network && a.Subnet == b.Subnet && a.Blackhole == b.Blackhole && a.Fenced == b.Fenced && slices.Equal(a.Peers, b.Peers)
 	})
 }
 

@@ -20,13 +20,18 @@ func Metric(p netip.Prefix) uint32 {
 // never take the place of.
 const blackholeMetric = 65535
 
-// Blackholes returns the routes that Plane.Blackhole asks for.
+// Blackholes returns the routes that Plane.Blackhole and Plane.Fenced ask for.
 func Blackholes(planes []Plane, protocol uint8) []datapath.Route {
 	var routes []datapath.Route
 	for _, p := range planes {
 		if p.Blackhole {
 			routes = append(routes, datapath.Route{
 				Dst: p.Subnet, Type: datapath.Blackhole, Metric: blackholeMetric, Protocol: protocol,
+			})
+		}
+		if p.Fenced {
+			routes = append(routes, datapath.Route{
+				Dst: p.Network, Type: datapath.Blackhole, Metric: blackholeMetric, Protocol: protocol,
 			})
 		}
 	}

@@ -28,7 +28,10 @@ type Request struct {
 	// Forgot: the host has lost its node id, but not the Previous subnet. A lease
 	// on that with its PublicIP is its own, whatever node it names.
 	Forgot bool
-	// TakeOver: so is any lease with its PublicIP, as for all older releases.
+	// Known are other node ids that the host may have had. A lease with its PublicIP
+	// and one of these is its own.
+	Known []string
+	// TakeOver: any lease with its PublicIP is its own, as for all older releases.
 	TakeOver bool
 	// Freed are subnets whose leases have gone lately, oldest first. They are taken
 	// when there are no others: their last host, or packets to it, may be about.
@@ -337,7 +340,7 @@ func (r Request) own(leases []Lease) (fit, unfit []Lease, rival Lease) {
 				seems = append(seems, l)
 			}
 		case rivals:
-			if r.TakeOver || r.Forgot && l.Key() == r.Previous {
+			if r.TakeOver || r.Forgot && l.Key() == r.Previous || slices.Contains(r.Known, l.Node) {
 				seems = append(seems, l)
 			} else {
 				rival = l

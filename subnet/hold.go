@@ -29,7 +29,7 @@ type Holding struct {
 
 	View    *View // of all leases, followed by somebody else
 	Log     *slog.Logger
-	Changes <-chan Lease   // what the lease is to say from now on; its subnets, Rev and Expires are passed over
+	Changes <-chan Lease   // what the lease is to say from now on; its subnets, Node, Rev and Expires are passed over
 	Entered func(Standing) // called when the State changes, and at once; may be nil
 	Renewed func(Standing) // called after each write of ours; may be nil
 }

@@ -57,9 +57,11 @@ func (k *keeper) compare(now Lease) error {
 	if k.next != renewing {
 		k.next, k.due = renewing, k.up()+k.retries.Next()
 	}
-	switch {
-	case now.Reserved():
+	if now.Reserved() {
 		k.doubt = "" // it is there, and stays
+	}
+	switch {
+	case now.Reserved() && !now.contradicts(k.lease): // an operator's
 	case same && foreign:
 		k.hasten(now)
 	case same:

@@ -51,7 +51,7 @@ func (k *keeper) life() time.Duration {
 func (k *keeper) publish(l Lease) {
 	k.remember()
 	l.V4.Subnet, l.V6.Subnet = k.lease.V4.Subnet, k.lease.V6.Subnet
-	l.Rev, l.Expires = k.lease.Rev, k.lease.Expires
+	l.Node, l.Rev, l.Expires = k.lease.Node, k.lease.Rev, k.lease.Expires
 	if l == k.lease {
 		return
 	}

@@ -20,7 +20,7 @@ func (h *health) serveCounters(be backend.Backend) func() []backend.Counter {
 	}
 	read := counting.Counters
 	h.counters.Store(&read)
-	return read
+	return func() []backend.Counter { return (*h.counters.Load())() } // another backend may follow
 }
 
 // logCounters logs the counters that have changed, once a minute, until ctx is

@@ -94,10 +94,13 @@ func start(ctx context.Context, o options, h *health, tell *notifier, log *slog.
 		}
 	}
 	ledger := &backend.Ledger{Kernel: kern}
-	be, err := newBackend(backend.Params{
-		Config: cfg.Backend, Underlay: underlay, Scope: scope, Kernel: ledger, State: state, Log: log,
-		Filter: backend.Filter{Off: !o.PeerFilter, Allow: o.PeerAllow}, Without: o.UDPOffload, Descriptors: descriptors,
-	})
+	backendOver := func(u backend.Underlay, kept backend.Descriptors) (backend.Backend, error) {
+		return newBackend(backend.Params{
+			Config: cfg.Backend, Underlay: u, Scope: scope, Kernel: ledger, State: state, Log: log,
+			Filter: backend.Filter{Off: !o.PeerFilter, Allow: o.PeerAllow}, Without: o.UDPOffload, Descriptors: kept,
+		})
+	}
+	be, err := backendOver(underlay, descriptors)
 	if err != nil {
 		return fmt.Errorf("Error fetching backend: %w", err)
 	}
@@ -106,9 +109,9 @@ func start(ctx context.Context, o options, h *health, tell *notifier, log *slog.
 	}
 	counters := h.serveCounters(be)
 	id := loadIdentity(state, kept, thisMachine(o.Tuning.MachineID), log)
-	d := &daemon{opts: o, cfg: cfg, rev: rev, store: store, backend: be, scope: scope, kernel: kern, ledger: ledger,
+	d := &daemon{opts: o, cfg: cfg, rev: rev, store: store, backend: be, newBackend: backendOver, descriptors: fresh{descriptors}, scope: scope, kernel: kern, ledger: ledger,
 		underlay: underlay, local: local, external: underlayCheck{underlay: underlay, log: log},
-		view: subnet.NewView(), identity: id, ready: h.setReady, health: h, counters: counters, tell: tell, log: log, moved: make(chan struct{}, 1),
+		view: subnet.NewView(), identity: id, ready: h.setReady, health: h, counters: counters, tell: tell, log: log, moved: make(chan struct{}, 1), claimsChanged: make(chan subnet.Lease, 1),
 		passedOnce: make(chan struct{}), started: started}
 	return d.run(ctx, ahead, previous)
 }
@@ -119,7 +122,7 @@ type daemon struct {
 	cfg      subnet.Config
 	rev      subnet.Revision // of the configuration
 	store    subnet.Store
-	backend  backend.Backend
+	backend  backend.Backend // of forward's goroutine, once that runs
 	scope    datapath.Scope
 	kernel   *kernel.Kernel
 	ledger   *backend.Ledger // the kernel as the backend sees it
@@ -134,8 +137,13 @@ type daemon struct {
 	log      *slog.Logger
 	moved    chan struct{} // the own lease has changed
 
+	newBackend    func(backend.Underlay, backend.Descriptors) (backend.Backend, error)
+	descriptors   backend.Descriptors // for the backends after the first
+	claimsChanged chan subnet.Lease   // what the lease is to say from now on
+
 	mu       sync.Mutex
 	lease    subnet.Lease // the own one
+	claimed  subnet.Lease // what it says, without its subnets and its node
 	standing subnet.Standing
 	complain complaints
 	// Only the loop's goroutine uses these.
@@ -162,21 +170,8 @@ func (d *daemon) run(ctx context.Context, ahead subnet.Store, previous subnetEnv
 
 	d.log.Info("Running backend.")
 	g, ctx := errgroup.WithContext(ctx)
-	noticed := make(chan struct{}, 1)
 	changed := merge(ctx, g, d.view.Subscribe(), d.moved)
-	loop := backend.Loop{Backend: d.backend, Planes: d.planes, Changed: changed, Noticed: noticed,
-		Resync: d.opts.Resync, Done: d.passed, Ledger: d.ledger, Log: d.log}
-	g.Go(func() error { return loop.Run(ctx) })
-	g.Go(func() error {
-		// The first pass makes thousands of changes: nobody needs to hear of them.
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-d.passedOnce:
-		}
-		return d.kernel.Watch(ctx, d.scope, d.underlay.Name, noticed)
-	})
-	g.Go(func() error { return d.backend.Run(ctx) })
+	g.Go(func() error { return d.forward(ctx, changed) })
 	g.Go(func() error { return subnet.Follow(ctx, d.store, d.view, got.Seen.Rev, d.log) })
 	g.Go(func() error { return d.hold(ctx, request, got) })
 	g.Go(func() error { return logCounters(ctx, d.counters, d.log) })

@@ -41,11 +41,11 @@ const identityName = "node-id"
 // is not kept, it is one that this machine will have again.
 func loadIdentity(state backend.State, kept bool, m machine, log *slog.Logger) identity {
 	i := identity{state: state, kept: kept, machine: m}
-	if !kept && m.ID != "" {
-		i.id, i.fresh = hash("node " + m.ID + m.Board)[:nodeIDLen], true
+	data, err := state.Load(identityName)
+	if ids := m.nodeIDs(); err != nil && !kept && ids != nil {
+		i.id, i.fresh = ids[0], true
 		return i
 	}
-	data, err := state.Load(identityName)
 	var f identityFile
 	if err == nil {
 		f, err = parseIdentity(data)
@@ -89,6 +89,14 @@ func (i identity) save(log *slog.Logger) {
 }
 
 const nodeIDLen = 32
+
+// nodeIDs returns the id that the host has while it has no state directory.
+func (m machine) nodeIDs() []string {
+	if m.ID == "" {
+		return nil
+	}
+	return []string{hash("node " + m.ID + m.Board)[:nodeIDLen]}
+}
 
 var errNodeID = errors.New("it holds no node id")
 

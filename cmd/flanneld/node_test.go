@@ -28,6 +28,7 @@ type node struct {
 	daemon    *process
 	said      *notices     // by the daemon, to systemd
 	manager   fake.Manager // what systemd keeps for the daemon; nothing, unless told to
+	environ   []string     // of the daemon
 	container *netlab.Container
 	web       *process // the server in the container
 }
@@ -57,7 +58,7 @@ func (n *node) launch(flags ...string) {
 	n.c.t.Cleanup(n.said.close)
 	args := append([]string{"--etcd-endpoints=http://" + n.Gateway().String() + ":2379",
 		"--subnet-file=" + n.subnetFile(), "--state-dir=" + filepath.Join(n.dir, "state")}, flags...)
-	environ := []string{asDaemon + "=1", "NOTIFY_SOCKET=" + path}
+	environ := append([]string{asDaemon + "=1", "NOTIFY_SOCKET=" + path}, n.environ...)
 	files, handed := n.manager.Hand()
 	if files != nil {
 		args = append([]string{"-c", `LISTEN_PID=$$ exec "$0" "$@"`, self}, args...)

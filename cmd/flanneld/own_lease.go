@@ -11,20 +11,13 @@ import (
 // request says what lease this host wants.
 func (d *daemon) request(previous subnetEnv) (subnet.Request, error) {
 	r := subnet.Request{Config: d.cfg, Previous: previous.key(), Avoid: d.local, TTL: d.opts.Tuning.LeaseTTL,
-		Forgot: d.identity.fresh, TakeOver: d.opts.TakeOver, Entered: d.entered}
-	r.Lease.Type = d.backend.Type()
+		Forgot: d.identity.fresh, Known: d.identity.machine.nodeIDs(), TakeOver: d.opts.TakeOver, Entered: d.entered}
+	var err error
+	if r.Lease, err = d.claims(); err != nil {
+		return r, fmt.Errorf("Error registering network: %w", err)
+	}
+	d.claimed = r.Lease
 	r.Lease.Node = d.identity.id
-	r.Lease.V4.PublicIP = d.underlay.PublicV4
-	claims := []*subnet.Claim{&r.Lease.V4}
-	if d.cfg.V6.Enabled() {
-		r.Lease.V6.PublicIP = d.underlay.PublicV6
-		claims = append(claims, &r.Lease.V6)
-	}
-	for _, c := range claims {
-		if err := d.backend.Advertise(c); err != nil {
-			return r, fmt.Errorf("Error registering network: %w", err)
-		}
-	}
 	return r, nil
 }
 
@@ -58,7 +51,7 @@ func (d *daemon) hold(ctx context.Context, request subnet.Request, got subnet.Ac
 		err := subnet.Hold(ctx, d.store, lease, subnet.Holding{
 			TTL: request.TTL, Margin: d.opts.RenewMargin, Sent: got.Sent, Rebound: rebound,
 			Surrender: d.opts.LeaseLost == leaseLostExit,
-			View:      d.view, Log: d.log, Entered: d.entered,
+			View:      d.view, Log: d.log, Entered: d.entered, Changes: d.claimsChanged,
 		})
 		if !errors.Is(err, subnet.ErrLost) {
 			return err
@@ -73,6 +66,9 @@ func (d *daemon) hold(ctx context.Context, request subnet.Request, got subnet.Ac
 			d.rename(&request, err)
 		}
 		request.Freed = d.view.Freed()
+		d.mu.Lock()
+		request.Lease = claiming(request.Lease, d.claimed)
+		d.mu.Unlock()
 		if got, err = d.acquire(ctx, d.store, &request); err != nil {
 			return err
 		}
@@ -87,7 +83,15 @@ func (d *daemon) entered(s subnet.Standing) {
 	if s.State == subnet.Acquiring && d.standing.State == subnet.Conflict {
 		s = d.standing
 	}
+	was := d.standing.State
 	d.standing = s
+	switch {
+	case !d.opts.Fence || s.State.Safe() == was.Safe():
+	case was.Safe():
+		d.log.Warn("Fence: nothing is forwarded until this host has a lease that is safe", "lease", s.State)
+	case was != subnet.Acquiring:
+		d.log.Info("Fence: forwarding again", "lease", s.State)
+	}
 	text := ""
 	switch s.State {
 	case subnet.Acquiring:
@@ -126,9 +130,9 @@ func (d *daemon) setReady(l subnet.Lease, peers int) {
 
 func (d *daemon) setLease(l subnet.Lease) {
 	d.mu.Lock()
-	d.lease = l
-	if d.standing.State == subnet.Conflict {
-		d.standing = subnet.Standing{State: subnet.Rebound, Lease: l}
+	d.lease = claiming(l, d.claimed)
+	if d.standing.State != subnet.Conflict {
+		d.standing = subnet.Standing{State: subnet.Held, Lease: l}
 	}
 	d.mu.Unlock()
 	d.poke()

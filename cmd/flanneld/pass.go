@@ -21,14 +21,23 @@ func (d *daemon) planes() []backend.Plane {
 			return l.Key() != own.Key() && l.V4.PublicIP == own.V4.PublicIP
 		})
 	}
-	return planes(d.cfg, own, leases, d.local, d.opts.BlackholeRoute, &d.complain, d.log)
+	if d.opts.Fence && !state.Safe() {
+		leases = nil
+	}
+	all := planes(d.cfg, own, leases, d.local, d.opts.BlackholeRoute, &d.complain, d.log)
+	for i := range all {
+		all[i].Fenced = d.opts.Fence && !state.Safe()
+	}
+	return all
 }
 
 // passed hands over to Docker once the datapath is in place. It runs in the
 // loop's goroutine.
 func (d *daemon) passed(p backend.Pass) error {
 	d.once.Do(func() { close(d.passedOnce) })
-	d.external.look()
+	if err := d.followUnderlay(); err != nil {
+		return err
+	}
 	if !p.Forwarding {
 		return nil
 	}

@@ -6,11 +6,13 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 func etcdCommands() map[string]command {
 	return map[string]command{
-		"etcd":    {"etcd [kill|wipe]", (*script).etcdCommand},
+		"etcd":    {"etcd [kill|wipe|hang|resume]", (*script).etcdCommand},
 		"etcdctl": {"etcdctl <argument...>", (*script).etcdctl},
 		"quiet":   {"quiet <time>", (*script).quiet},
 		"load":    {"load <backend> <count>", (*script).load},
@@ -18,7 +20,7 @@ func etcdCommands() map[string]command {
 }
 
 // etcdCommand starts etcd, with the data of the one before; kills it as a power
-// failure does; or kills it and removes its data.
+// failure does; kills it and removes its data; or makes it hang for a while.
 func (s *script) etcdCommand(args []string) (string, error) {
 	what := strings.Join(args, " ")
 	switch what {
@@ -30,8 +32,12 @@ func (s *script) etcdCommand(args []string) (string, error) {
 			return "", os.RemoveAll(s.data)
 		}
 		return "", nil
+	case "hang":
+		return "", s.server.Process.Signal(unix.SIGSTOP)
+	case "resume":
+		return "", s.server.Process.Signal(unix.SIGCONT)
 	}
-	return "", mistake("etcd %s: it can be killed or wiped", what)
+	return "", mistake("etcd %s: it can be killed or wiped, or hang and be resumed", what)
 }
 
 func (s *script) etcdctl(args []string) (string, error) {

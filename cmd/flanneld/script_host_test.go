@@ -16,6 +16,8 @@ import (
 func hostCommands() map[string]command {
 	return map[string]command{
 		"host":      {"host <name> <address/length> [IPv6-address/length]", (*script).host},
+		"ttl":       {"ttl <host> <time>", (*script).ttl},
+		"machine":   {"machine <host> <id>", (*script).machine},
 		"start":     {"start <host> [flag...]", (*script).launchCommand},
 		"ready":     {"ready <host>", (*script).readyCommand},
 		"up":        {"up <host> [flag...]", (*script).upCommand},
@@ -65,6 +67,26 @@ func (s *script) host(args []string) (string, error) {
 		}
 	}
 	return "", os.MkdirAll(n.dir, 0o755)
+}
+
+// ttl gives the leases of daemons that are started from now on another life.
+func (s *script) ttl(args []string) (string, error) {
+	n, err := s.find(args[0])
+	if err == nil {
+		n.environ = append(n.environ, asDaemonTTL+"="+args[1])
+	}
+	return "", err
+}
+
+// machine gives the host a machine-id(5) of its own.
+func (s *script) machine(args []string) (string, error) {
+	n, err := s.find(args[0])
+	if err != nil {
+		return "", err
+	}
+	file := filepath.Join(n.dir, "machine-id")
+	n.environ = append(n.environ, asDaemonOn+"="+file)
+	return "", os.WriteFile(file, []byte(args[1]+"\n"), 0o644)
 }
 
 // launchCommand starts flanneld and does not wait.

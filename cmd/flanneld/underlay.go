@@ -23,6 +23,8 @@ func isOverlay(name, alias string) bool {
 	return strings.HasPrefix(alias, aliasPrefix) || overlayName.MatchString(name)
 }
 
+func discardLog() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
 // findUnderlay chooses the external interface and the addresses to publish.
 func findUnderlay(o options, cfg subnet.Config, log *slog.Logger) (backend.Underlay, error) {
 	i, err := netif.Find(netif.Query{

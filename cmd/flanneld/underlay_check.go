@@ -10,32 +10,39 @@ import (
 	"flanneld/backend"
 )
 
-// underlayCheck says when the external interface loses what peers know of this
-// host, and when it has it again. Nothing else would tell: packets of peers just
-// stop coming.
+// underlayCheck finds out when the external interface loses what peers know of
+// this host, and when it has it again. Nothing else would tell: packets of peers
+// just stop coming.
 type underlayCheck struct {
 	underlay backend.Underlay
 	log      *slog.Logger
 	said     string
 }
 
-// look compares the interface with what it was at the start.
-func (u *underlayCheck) look() {
-	text := ""
-	if now, err := addrsOf(u.underlay.Name); err != nil {
-		text = err.Error()
-	} else if missing := u.missing(now); missing.IsValid() {
-		text = fmt.Sprintf("%s no longer has the address %s but %v", u.underlay.Name, missing, now)
+// look compares the interface with what it was, and returns what it lacks; empty:
+// nothing.
+func (u *underlayCheck) look() string {
+	now, err := addrsOf(u.underlay.Name)
+	if err != nil {
+		return err.Error()
 	}
-	switch {
-	case text == u.said:
-	case text == "":
+	if missing := u.missing(now); missing.IsValid() {
+		return fmt.Sprintf("%s no longer has the address %s but %v", u.underlay.Name, missing, now)
+	}
+	if u.said != "" {
 		u.log.Info("The external interface is as it was again")
-	default:
-		u.log.Error("The external interface has changed under us, and peers send to where this host no longer is; "+
-			"give it its address back or restart flanneld", "what", text)
+		u.said = ""
 	}
-	u.said = text
+	return ""
+}
+
+// complain says what look found, if it cannot be followed.
+func (u *underlayCheck) complain(what string) {
+	if what != u.said {
+		u.log.Error("The external interface has changed under us, and peers send to where this host no longer is; "+
+			"give it an address", "what", what)
+		u.said = what
+	}
 }
 
 func (u *underlayCheck) missing(now []netip.Addr) netip.Addr {

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"golang.org/x/sync/errgroup"
+
+	"flanneld/backend"
+	"flanneld/subnet"
+)
+
+// forward runs the backend, and another one each time that the host has another
+// address. What is in the kernel stays there meanwhile, but for what has the
+// address in it.
+func (d *daemon) forward(ctx context.Context, changed <-chan struct{}) error {
+	for {
+		err := d.forwardOver(ctx, changed)
+		moved, ok := errors.AsType[movedError](err)
+		if !ok {
+			return err
+		}
+		if err := d.move(moved); err != nil {
+			return err
+		}
+	}
+}
+
+// forwardOver runs one backend.
+func (d *daemon) forwardOver(ctx context.Context, changed <-chan struct{}) error {
+	g, ctx := errgroup.WithContext(ctx)
+	noticed := make(chan struct{}, 1)
+	loop := backend.Loop{Backend: d.backend, Planes: d.planes, Changed: changed, Noticed: noticed,
+		Resync: d.opts.Resync, Done: d.passed, Ledger: d.ledger, Log: d.log}
+	g.Go(func() error { return loop.Run(ctx) })
+	g.Go(func() error {
+		// The first pass makes thousands of changes: nobody needs to hear of them.
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-d.passedOnce:
+		}
+		return d.kernel.Watch(ctx, d.scope, d.underlay.Name, noticed)
+	})
+	g.Go(func() error { return d.backend.Run(ctx) })
+	return g.Wait()
+}
+
+// movedError ends a backend that another one is to follow.
+type movedError struct {
+	underlay backend.Underlay
+	next     backend.Backend
+}
+
+func (movedError) Error() string { return "the host's address has changed" }
+
+// followUnderlay returns a movedError if this host has another address than the
+// backend and the peers know of.
+func (d *daemon) followUnderlay() error {
+	what := d.external.look()
+	if what == "" {
+		return nil
+	}
+	now, err := findUnderlay(d.opts, d.cfg, discardLog())
+	if err != nil || now.V4 == d.underlay.V4 && now.V6 == d.underlay.V6 {
+		d.external.complain(what)
+		return nil
+	}
+	next, err := d.newBackend(now, d.descriptors)
+	if err != nil {
+		d.external.complain(what + ": " + err.Error())
+		return nil
+	}
+	return movedError{now, next}
+}
+
+// move takes the next backend, and tells the peers where this host is now: its
+// lease keeps its subnet.
+func (d *daemon) move(to movedError) error {
+	d.log.Warn("This host's address has changed; following it", "interface", to.underlay.Name,
+		"was", d.underlay.V4, "now", to.underlay.V4, "PublicIP", to.underlay.PublicV4)
+	d.backend, d.underlay = to.next, to.underlay
+	d.external = underlayCheck{underlay: to.underlay, log: d.log}
+	d.health.serveCounters(to.next)
+	claims, err := d.claims()
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	d.claimed = claims
+	d.lease = claiming(d.lease, claims)
+	d.mu.Unlock()
+	select {
+	case <-d.claimsChanged: // an older one, which nobody has taken
+	default:
+	}
+	d.claimsChanged <- claims // nobody else sends
+	return nil
+}
+
+// claims returns what this host's lease says, without its subnets and its node.
+func (d *daemon) claims() (l subnet.Lease, err error) {
+	l.Type = d.backend.Type()
+	l.V4.PublicIP = d.underlay.PublicV4
+	if err = d.backend.Advertise(&l.V4); err == nil && d.cfg.V6.Enabled() {
+		l.V6.PublicIP = d.underlay.PublicV6
+		err = d.backend.Advertise(&l.V6)
+	}
+	return l, err
+}
+
+// claiming returns a lease with other claims on the same subnets.
+func claiming(l, claims subnet.Lease) subnet.Lease {
+	claims.V4.Subnet, claims.V6.Subnet = l.V4.Subnet, l.V6.Subnet
+	l.V4, l.V6, l.Type = claims.V4, claims.V6, claims.Type
+	return l
+}
+
+// fresh are Descriptors for a backend that follows another: what the service
+// manager keeps of that one does not fit, and would be in the way.
+type fresh struct{ backend.Descriptors }
+
+// Take implements backend.Descriptors.
+func (f fresh) Take(name string) []int {
+	_ = f.Remove(name) // if it fails, the next start finds both, and takes neither
+	return nil
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"runtime"
 	"time"
 
@@ -29,7 +30,15 @@ const (
 	// then. Those of other releases do when they are restarted, which their units
 	// do at once.
 	lostGrace = 30 * time.Second
+	// rush is how many changes in one second are more than a watch is good for.
+	// etcd's v2 API tells each with an answer of its own: when a thousand hosts
+	// start, a million of them, 90 us each, would keep it from leasing subnets for
+	// more than a minute. One list is worth about thirty.
+	rush = 30
 )
+
+// errRush: there are so many changes that listing later tells them at less cost.
+var errRush = errors.New("many leases change at once")
 
 // Follow keeps the View equal to the store's leases, from the revision on that
 // the View holds, until ctx is done, and then returns nil. Whatever happens to
@@ -47,6 +56,11 @@ func Follow(ctx context.Context, store Store, v *View, from Revision, log *slog.
 		lasted := time.Since(started)
 		if lasted >= healthy {
 			pause.Reset()
+		}
+		if errors.Is(err, errRush) {
+			// At different times, or all hosts would list at once.
+			_ = backoff.Sleep(ctx, time.Second+rand.N(time.Second)) // its error is that of ctx, which is looked at
+			err = nil
 		}
 		if errors.Is(err, ErrCompacted) && lasted >= time.Second {
 			// A busy store does this at any time, and the answer is there at once.
@@ -78,13 +92,21 @@ func Follow(ctx context.Context, store Store, v *View, from Revision, log *slog.
 	}
 }
 
-// watch applies events until one is an error.
+// watch applies events until one is an error, or there are too many.
 func watch(ctx context.Context, store Store, v *View, from Revision) error {
+	var second time.Time // when the one that is counted began
+	n := 0
 	for e, err := range store.Watch(ctx, from) {
 		if err != nil {
 			return err
 		}
 		v.Apply(e)
+		if now := time.Now(); now.Sub(second) >= time.Second {
+			second, n = now, 0
+		}
+		if n++; n == rush {
+			return errRush
+		}
 	}
 	return errors.New("the watch ended")
 }

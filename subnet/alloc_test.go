@@ -149,3 +149,36 @@ func BenchmarkFree5000Taken(b *testing.B) {
 		}
 	}
 }
+
+func TestFreeLastTakesWhatBecameFreeLastAtLast(t *testing.T) {
+	r := rangeOf("10.1.0.0/16", 24, "10.1.1.0", "10.1.8.0")
+	p := func(n int) netip.Prefix { return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 1, byte(n), 0}), 24) }
+	taken := []netip.Prefix{p(1), p(2)}
+	freed := []netip.Prefix{p(3), p(4), p(5), p(6), p(2)} // the last is leased again
+	got := make(map[netip.Prefix]bool)
+	for range 200 {
+		f, err := FreeLast(r, taken, freed, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got[f] = true
+	}
+	if len(got) != 2 || !got[p(7)] || !got[p(8)] {
+		t.Errorf("chose %v, want %s and %s", got, p(7), p(8))
+	}
+	taken = append(taken, p(7), p(8))
+	clear(got)
+	for range 200 {
+		f, err := FreeLast(r, taken, freed, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got[f] = true
+	}
+	if len(got) != 2 || !got[p(3)] || !got[p(4)] {
+		t.Errorf("chose %v, want the older half: %s and %s", got, p(3), p(4))
+	}
+	if _, err := FreeLast(r, append(taken, freed...), freed, nil); !errors.Is(err, ErrFull) {
+		t.Errorf("FreeLast of a full network: %v", err)
+	}
+}

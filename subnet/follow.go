@@ -50,9 +50,14 @@ func Follow(ctx context.Context, store Store, v *View, from Revision, log *slog.
 	pause := backoff.Backoff{Max: followRetry}
 	forget := time.AfterFunc(lostGrace, v.Forget)
 	defer forget.Stop()
+	lost := func(n int) {
+		log.Warn("etcd has lost the leases, this host's too; going on with the other hosts as they were until they register again",
+			"hosts", n, "for", lostGrace)
+		forget.Reset(lostGrace)
+	}
 	for {
 		started := time.Now()
-		err := watch(ctx, store, v, from)
+		err := watch(ctx, store, v, from, lost)
 		lasted := time.Since(started)
 		if lasted >= healthy {
 			pause.Reset()
@@ -79,9 +84,7 @@ func Follow(ctx context.Context, store Store, v *View, from Revision, log *slog.
 				v.Reset(Snapshot{leases, from})
 				t.over()
 				if n := v.Lost(); n > 0 {
-					log.Warn("etcd has lost the leases, this host's too; going on with the other hosts as they were until they register again",
-						"hosts", n, "for", lostGrace)
-					forget.Reset(lostGrace)
+					lost(n)
 				}
 				break
 			}
@@ -92,8 +95,10 @@ func Follow(ctx context.Context, store Store, v *View, from Revision, log *slog.
 	}
 }
 
-// watch applies events until one is an error, or there are too many.
-func watch(ctx context.Context, store Store, v *View, from Revision) error {
+// watch applies events until one is an error, or there are too many. Lost is
+// called when they show that the store has lost leases.
+func watch(ctx context.Context, store Store, v *View, from Revision, lost func(int)) error {
+	before := v.Lost()
 	var second time.Time // when the one that is counted began
 	n := 0
 	for e, err := range store.Watch(ctx, from) {
@@ -101,6 +106,11 @@ func watch(ctx context.Context, store Store, v *View, from Revision) error {
 			return err
 		}
 		v.Apply(e)
+		now := v.Lost()
+		if now > 0 && before == 0 {
+			lost(now)
+		}
+		before = now
 		if now := time.Now(); now.Sub(second) >= time.Second {
 			second, n = now, 0
 		}

@@ -217,7 +217,7 @@ func stateWords(s State) string {
 	case Expired:
 		return "expired, as far as this host knows: another host may get the subnet; trying to keep it"
 	case Conflict:
-		return "in conflict: another host has the subnet"
+		return "in conflict: the subnet is not this host's any more"
 	}
 	return s.String()
 }

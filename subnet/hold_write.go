@@ -144,9 +144,15 @@ func (k *keeper) gone() error {
 	return nil
 }
 
+// soon bounds the pause between tries to say something new.
+const soon = 2 * time.Second
+
 // again puts the task off after an error.
 func (k *keeper) again(err error) {
 	pause := k.retries.Next()
+	if k.differs {
+		pause = min(pause, soon) // peers send to where we are no more
+	}
 	k.due = k.up() + pause
 	k.doubt = err.Error()
 	k.trouble.failed(fmt.Sprintf("Error renewing lease (trying again in %s): %v", pause.Round(100*time.Millisecond), err))

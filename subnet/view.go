@@ -3,6 +3,7 @@ package subnet
 import (
 	"slices"
 	"sync"
+	"time"
 )
 
 // Snapshot is all leases at one revision. A lease in it may be newer than that:
@@ -20,7 +21,9 @@ type View struct {
 	rev    Revision     // that the View is known to have reached
 	lost   map[Key]bool // leases that the store has lost and that are kept for a while
 	subs   []subscriber
-	freed  []Key // whose leases have gone, oldest first
+	freed  []Key       // whose leases have gone, oldest first
+	went   []departure // the last ones, not longer ago than together
+	ownAt  time.Time   // when a lease that somebody holds here went
 }
 
 type subscriber struct {
@@ -157,6 +160,52 @@ func (v *View) yield(k Key) {
 	}
 }
 
+// together is how far apart leases go that a store loses for one reason: those that
+// expired while it was away go in its first seconds, one by one.
+const together = 2 * time.Second
+
+type departure struct {
+	lease Lease
+	at    time.Time
+}
+
+// depart removes a lease that has gone from the store, unless one that is held here
+// goes at about the same time: then the store has lost it, and what went before it
+// comes back. It reports whether anything is different now.
+func (v *View) depart(k Key, l Lease, ok bool) bool {
+	now := time.Now()
+	own := slices.ContainsFunc(v.subs, func(s subscriber) bool { return s.own == k })
+	v.went = slices.DeleteFunc(v.went, func(d departure) bool { return now.Sub(d.at) > together })
+	switch {
+	case own:
+		delete(v.leases, k)
+		v.ownAt = now
+		before := make(map[Key]Lease, len(v.went))
+		for _, d := range v.went {
+			before[d.lease.Key()] = d.lease
+		}
+		v.went = nil
+		v.keep(before, func(Key) bool { return true })
+		return ok || len(before) > 0
+	case !ok:
+		return false
+	case v.lost[k]: // it was deleted before it was written again
+		delete(v.lost, k)
+	case !v.ownAt.IsZero() && now.Sub(v.ownAt) <= together:
+		l.Rev = 0 // whatever is written of it is newer
+		v.leases[k] = l
+		if v.lost == nil {
+			v.lost = make(map[Key]bool)
+		}
+		v.lost[k] = true
+		return false
+	}
+	v.went = append(v.went, departure{l, now})
+	delete(v.leases, k)
+	v.free(k)
+	return true
+}
+
 // mostFreed bounds what is remembered of leases that have gone.
 const mostFreed = 1024
 
@@ -208,16 +257,15 @@ func (v *View) Apply(e Event) {
 	case ok && e.Lease.Rev != 0 && e.Lease.Rev < old.Rev:
 		return
 	case e.Deleted:
-		delete(v.leases, k)
-		if changed = ok; ok {
-			v.free(k)
-		}
+		changed = v.depart(k, old, ok)
 	default:
 		v.leases[k] = e.Lease
 		changed = !ok || !old.SameClaim(e.Lease)
 		v.yield(k)
 	}
-	delete(v.lost, k)
+	if !e.Deleted {
+		delete(v.lost, k)
+	}
 	v.signal(changed, func(s subscriber) bool { return s.own == k || s.node != "" && s.node == e.Lease.Node })
 }
 

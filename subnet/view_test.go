@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 func signalled(c <-chan struct{}) bool {
@@ -159,5 +161,77 @@ func BenchmarkViewLeasesAt5000(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		v.Leases()
+	}
+}
+
+// Leases that expired while the store was away go one by one when it is back, and
+// are written again: no peer is to be forgotten meanwhile.
+func TestViewKeepsPeersThatExpireTogetherWithItsHost(t *testing.T) {
+	gone := func(v *View, subnets ...string) {
+		for _, s := range subnets {
+			v.Apply(Event{Lease: Lease{V4: Claim{Subnet: key(s).V4}, Rev: 9}, Deleted: true})
+		}
+	}
+	const own, two, three = "10.1.1.0/24", "10.1.2.0/24", "10.1.3.0/24"
+	for _, tt := range []struct {
+		name string
+		do   func(*View)
+		want string
+		lost int
+	}{
+		{"own first", func(v *View) { gone(v, own, two, three) }, two + " " + three, 2},
+		{"own last", func(v *View) { gone(v, two, three, own) }, two + " " + three, 2},
+		{"own between", func(v *View) { gone(v, two, own, three) }, two + " " + three, 2},
+		{"own alone", func(v *View) { gone(v, own) }, two + " " + three, 0},
+		{"a peer alone", func(v *View) { gone(v, two) }, own + " " + three, 0},
+		{"a peer before", func(v *View) { gone(v, two); time.Sleep(3 * time.Second); gone(v, own) }, three, 0},
+		{"a peer afterwards", func(v *View) { gone(v, own); time.Sleep(3 * time.Second); gone(v, two) }, three, 0},
+		{"forgotten", func(v *View) { gone(v, two, own, three); v.Forget() }, "", 0},
+		{"deleted again", func(v *View) { gone(v, two, own, three, two) }, three, 1},
+		{"written again", func(v *View) {
+			gone(v, two, own, three)
+			l := lease(two, "192.0.2.2")
+			l.Rev = 12
+			v.Apply(Event{Lease: l})
+			v.Forget()
+		}, two, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				v := NewView()
+				v.Reset(Snapshot{[]Lease{lease(own, "192.0.2.1"), lease(two, "192.0.2.2"), lease(three, "192.0.2.3")}, 5})
+				v.subscribe(key(own), "")
+				tt.do(v)
+				if got := subnets(v); got != tt.want || v.Lost() != tt.lost {
+					t.Errorf("leases %s, %d of them lost; want %s, %d", got, v.Lost(), tt.want, tt.lost)
+				}
+			})
+		})
+	}
+}
+
+func TestViewRemembersWhatHasBecomeFree(t *testing.T) {
+	v := NewView()
+	var all []Lease
+	for i := range 3 {
+		all = append(all, lease(fmt.Sprintf("10.1.%d.0/24", i+1), fmt.Sprintf("192.0.2.%d", i+1)))
+	}
+	v.Reset(Snapshot{all, 5})
+	v.Apply(Event{Lease: Lease{V4: Claim{Subnet: all[1].V4.Subnet}, Rev: 6}, Deleted: true})
+	v.Reset(Snapshot{all[2:], 7})
+	if got := fmt.Sprint(v.Freed()); got != "[10.1.2.0/24 10.1.1.0/24]" {
+		t.Errorf("freed: %s", got)
+	}
+	v.Apply(Event{Lease: all[1]})
+	if got := fmt.Sprint(v.Freed()); got != "[10.1.1.0/24]" {
+		t.Errorf("freed, after one was leased again: %s", got)
+	}
+	for i := range 3000 {
+		l := lease(fmt.Sprintf("10.%d.%d.0/24", 2+i/200, i%200), "192.0.2.9")
+		v.Apply(Event{Lease: l})
+		v.Apply(Event{Lease: Lease{V4: Claim{Subnet: l.V4.Subnet}}, Deleted: true})
+	}
+	if n := len(v.Freed()); n != mostFreed {
+		t.Errorf("%d are remembered, want %d", n, mostFreed)
 	}
 }

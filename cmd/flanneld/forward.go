@@ -63,12 +63,12 @@ func (d *daemon) followUnderlay() error {
 	}
 	now, err := findUnderlay(d.opts, d.cfg, discardLog())
 	if err != nil || now.V4 == d.underlay.V4 && now.V6 == d.underlay.V6 {
-		d.external.complain(what)
+		d.external.complain(what, d.poke)
 		return nil
 	}
 	next, err := d.newBackend(now, d.descriptors)
 	if err != nil {
-		d.external.complain(what + ": " + err.Error())
+		d.external.complain(what+": "+err.Error(), d.poke)
 		return nil
 	}
 	return movedError{now, next}

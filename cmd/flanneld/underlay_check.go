@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"time"
 
 	"flanneld/backend"
 )
@@ -17,7 +18,12 @@ type underlayCheck struct {
 	underlay backend.Underlay
 	log      *slog.Logger
 	said     string
+	again    *time.Timer // looks again; nil: nothing was ever missing
 }
+
+// lookAgain is how often an interface is looked at that lacks its address: nobody
+// notices when a default route comes back.
+const lookAgain = time.Second
 
 // look compares the interface with what it was, and returns what it lacks; empty:
 // nothing.
@@ -36,8 +42,13 @@ func (u *underlayCheck) look() string {
 	return ""
 }
 
-// complain says what look found, if it cannot be followed.
-func (u *underlayCheck) complain(what string) {
+// complain says what look found, if it cannot be followed, and has it looked at
+// again.
+func (u *underlayCheck) complain(what string, again func()) {
+	if u.again != nil {
+		u.again.Stop()
+	}
+	u.again = time.AfterFunc(lookAgain, again)
 	if what != u.said {
 		u.log.Error("The external interface has changed under us, and peers send to where this host no longer is; "+
 			"give it an address", "what", what)

@@ -71,3 +71,8 @@ func TestFail(t *testing.T) {
 		t.Errorf("asked before %v, want seven", ops)
 	}
 }
+
+func TestHerd(t *testing.T) {
+	s := memstore.New()
+	storetest.Herd(t, func() subnet.Store { return s }, 10*time.Second)
+}

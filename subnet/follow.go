@@ -21,6 +21,8 @@ const (
 	// healthy is how long a watch must have lasted for the next failure to be
 	// one of its own and not the last one's continuation.
 	healthy = time.Minute
+	// relistedAgain is how often it is logged that history has gone past a watch.
+	relistedAgain = 30 * time.Second
 	// followRetry is the longest pause between tries, a little more than the second
 	// of all releases: what is written when the store is back is known two seconds
 	// later.
@@ -40,6 +42,8 @@ const (
 // errRush: there are so many changes that listing later tells them at less cost.
 var errRush = errors.New("many leases change at once")
 
+const unreachable = "Watch of subnet leases failed, etcd unreachable; traffic goes on with what is known"
+
 // Follow keeps the View equal to the store's leases, from the revision on that
 // the View holds, until ctx is done, and then returns nil. Whatever happens to
 // the store, the View keeps what was known last: only an answer removes a
@@ -55,6 +59,8 @@ func Follow(ctx context.Context, store Store, v *View, from Revision, log *slog.
 			"hosts", n, "for", lostGrace)
 		forget.Reset(lostGrace)
 	}
+	var relisted time.Time // when that was last logged
+	again := false         // the last watch ended at once, for the want of events
 	for {
 		started := time.Now()
 		err := watch(ctx, store, v, from, lost)
@@ -67,18 +73,27 @@ func Follow(ctx context.Context, store Store, v *View, from Revision, log *slog.
 			_ = backoff.Sleep(ctx, time.Second+rand.N(time.Second)) // its error is that of ctx, which is looked at
 			err = nil
 		}
-		if errors.Is(err, ErrCompacted) && lasted >= time.Second {
+		cleared := errors.Is(err, ErrCompacted)
+		said := unreachable
+		if cleared && (lasted >= time.Second || !again) {
 			// A busy store does this at any time, and the answer is there at once.
-			log.Info(fmt.Sprintf("Watch of subnet leases failed because %v; listing again", err))
+			if started.Sub(relisted) >= relistedAgain {
+				log.Info(fmt.Sprintf("Watch of subnet leases failed because %v; listing again", err))
+				relisted = time.Now()
+			}
 			err = nil
+		} else if cleared {
+			said = "Watch of subnet leases fails each time it begins; listing again and again"
 		}
+		again = cleared && lasted < time.Second
 		for ctx.Err() == nil {
 			if err != nil {
-				t.failed("Watch of subnet leases failed, etcd unreachable; traffic goes on with what is known", "err", err)
+				t.failed(said, "err", err)
 				if pause.Wait(ctx) != nil {
 					break
 				}
 			}
+			said = unreachable
 			var leases []Lease
 			if leases, from, err = store.Leases(ctx); err == nil {
 				v.Reset(Snapshot{leases, from})

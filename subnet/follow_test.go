@@ -102,6 +102,30 @@ func TestFollowListsAgainWhenHistoryIsGone(t *testing.T) {
 	})
 }
 
+// The directory of the leases may be deleted in a watch's first second.
+func TestFollowListsAgainAtOnceHoweverShortTheWatchWas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newFakeStore(lease("10.1.1.0/24", "192.0.2.1"))
+		v, l := following(t, store)
+		store.compact()
+		store.force(lease("10.1.2.0/24", "192.0.2.2"), DefaultTTL)
+		synctest.Wait() // at once: no time passes
+		if n := len(v.Leases()); n != 2 {
+			t.Errorf("%d leases, want 2", n)
+		}
+		l.want(t, "Watch of subnet leases failed because etcd index outside history window", 1)
+		l.want(t, "level=ERROR", 0)
+		// A store that does this each time is in trouble, and is not asked without a pause.
+		for range 10 {
+			store.compact()
+			synctest.Wait()
+		}
+		l.want(t, "unreachable", 0)
+		l.want(t, "fails each time it begins", 1)
+		l.want(t, "level=INFO msg=\"Watch of subnet leases failed because", 1)
+	})
+}
+
 func TestFollowSurvivesAWipedStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newFakeStore(lease("10.1.1.0/24", "192.0.2.1"), lease("10.1.2.0/24", "192.0.2.2"))

@@ -89,8 +89,9 @@ type Store interface {
 	// exactly the lease's value, whatever its revision: once written, a value is
 	// its owner's mark. It returns the lease with Expires and Rev set, and whether
 	// that was quiet: no watcher was woken. A store that cannot do that writes the
-	// whole value as Renew does. It returns ErrLost if the key is gone or holds
-	// something else, and has not touched it then.
+	// whole value as Renew does. A key that does not expire stays so. It returns
+	// ErrLost if the key is gone or holds something else, and has not touched it
+	// then.
 	Refresh(ctx context.Context, l Lease, ttl time.Duration) (refreshed Lease, quiet bool, err error)
 
 	// Delete removes the lease's key if that is still at l.Rev, by the store's

@@ -59,13 +59,23 @@ func noBackend(cfg subnet.Config) error {
 
 // newStore makes the store that the flags name.
 func newStore(o options, log *slog.Logger) (subnet.Store, error) {
-	s, err := etcd2.New(etcd2.Options{
-		Endpoints: o.EtcdEndpoints, Prefix: o.EtcdPrefix,
-		Username: o.EtcdUsername, Password: string(o.EtcdPassword),
-		CertFile: o.EtcdCertFile, KeyFile: o.EtcdKeyFile, CAFile: o.EtcdCAFile, Log: log,
-	})
-	if err != nil {
+	fail := func(err error) (subnet.Store, error) {
 		return nil, fmt.Errorf("Failed to create SubnetManager: %w", err)
+	}
+	a, err := openAccess(o, log)
+	if err != nil {
+		return fail(err)
+	}
+	eo := etcd2.Options{Endpoints: o.EtcdEndpoints, Prefix: o.EtcdPrefix, Username: o.EtcdUsername, Refused: a.look, Log: log}
+	if a.password != nil {
+		eo.Password = a.password.value
+	}
+	if a.tls != nil {
+		eo.TLS = a.tls.Config
+	}
+	s, err := etcd2.New(eo)
+	if err != nil {
+		return fail(err)
 	}
 	return s, nil
 }

@@ -18,6 +18,11 @@ type options struct {
 	EtcdCAFile    string   // root certificates, PEM; empty: the system's
 	EtcdUsername  string   // empty: no authentication
 	EtcdPassword  secret
+	// EtcdPasswordFile holds the password instead; empty: it is in EtcdPassword.
+	EtcdPasswordFile string
+	// EtcdCredential is where systemd puts the password if it has one for us: used
+	// if there is a user, neither of the two above, and this file.
+	EtcdCredential string
 
 	Iface         []string   // interface names or addresses, tried in order; nil: the default route's
 	IfaceRegex    []string   // tried after Iface; every element compiles
@@ -98,6 +103,7 @@ func (o options) String() string {
 	add("etcdCertfile", o.EtcdCertFile)
 	add("etcdCAFile", o.EtcdCAFile)
 	add("etcdUsername", o.EtcdUsername)
+	add("etcdPasswordFile", o.EtcdPasswordFile)
 	add("iface", o.Iface)
 	add("ifaceRegex", o.IfaceRegex)
 	add("ifaceCanReach", addr(o.IfaceCanReach))

@@ -44,9 +44,7 @@ func (v flagValues) options(env map[string]string) (o options, warnings []string
 	if o.IPMasq {
 		warnings = append(warnings, v.from("ip-masq")+" has no effect: masquerading is not part of this release, so FLANNEL_IPMASQ is written false and Docker keeps masquerading")
 	}
-	if o.EtcdPassword != "" && o.EtcdUsername == "" {
-		warnings = append(warnings, v.from("etcd-password")+" has no effect without --etcd-username")
-	}
+	warnings = append(warnings, v.checkPassword(&o, env)...)
 	tls := o.EtcdCertFile != "" || o.EtcdCAFile != ""
 	https := slices.ContainsFunc(o.EtcdEndpoints, func(e string) bool { return strings.HasPrefix(e, "https:") })
 	if tls && !https {

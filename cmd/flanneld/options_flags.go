@@ -67,7 +67,8 @@ func liveFlags() []flagSpec {
 		{name: "etcd-certfile", arg: "FILE", group: groupStore, help: "client certificate for etcd, PEM; needs --etcd-keyfile"},
 		{name: "etcd-cafile", arg: "FILE", group: groupStore, help: "certificate authorities that sign etcd's certificates, PEM"},
 		{name: "etcd-username", arg: "NAME", group: groupStore, help: "user name for etcd"},
-		{name: "etcd-password", arg: "PASSWORD", group: groupStore, help: "password for etcd; better given in the environment, since every user can list arguments"},
+		{name: "etcd-password", arg: "PASSWORD", group: groupStore, help: "password for etcd; better given in the environment or a file, since every user can list arguments"},
+		{name: "etcd-password-file", arg: "FILE", group: groupStore, help: "file with the password for etcd, read again when it changes; without it, systemd's credential etcd-password"},
 
 		{name: "iface", kind: list, arg: "NAME|IP", group: groupIface, help: "interface for traffic between hosts, by name or address; may be repeated, the first that exists is used; without any, the default route's interface"},
 		{name: "iface-regex", kind: list, arg: "REGEX", group: groupIface, help: "regular expression for the interface's address, else its name; may be repeated, tried after every --iface"},

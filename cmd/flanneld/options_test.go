@@ -46,6 +46,7 @@ func TestLiveFlags(t *testing.T) {
 		"etcd-cafile":        {"/ca", func(o *options) { o.EtcdCAFile = "/ca" }},
 		"etcd-username":      {"u", func(o *options) { o.EtcdUsername = "u" }},
 		"etcd-password":      {"p", func(o *options) { o.EtcdPassword = "p" }},
+		"etcd-password-file": {"/p", func(o *options) { o.EtcdPasswordFile = "/p" }},
 		"iface":              {"eth0,x", func(o *options) { o.Iface = []string{"eth0,x"} }},
 		"iface-regex":        {"e{1,2}", func(o *options) { o.IfaceRegex = []string{"e{1,2}"} }},
 		"iface-can-reach":    {"2001:db8::1", func(o *options) { o.IfaceCanReach = netip.MustParseAddr("2001:db8::1") }},

@@ -70,6 +70,10 @@ func TestWarnings(t *testing.T) {
 			[]string{"FLANNELD_ETCD_ENDPOINT is unknown and ignored; did you mean FLANNELD_ETCD_ENDPOINTS?", "FLANNELD_ZZZZZZ is unknown and ignored"}},
 		{"empty unknown variable", nil, []string{"FLANNELD_ZZZZZZ="}, nil},
 		{"password alone", []string{"--etcd-password=x"}, nil, []string{"--etcd-password has no effect"}},
+		{"password file alone", nil, []string{"FLANNELD_ETCD_PASSWORD_FILE=/p"}, []string{"FLANNELD_ETCD_PASSWORD_FILE has no effect without --etcd-username"}},
+		{"password twice", []string{"--etcd-username=u", "--etcd-password-file=/p"}, []string{"FLANNELD_ETCD_PASSWORD=x"}, []string{"--etcd-password-file has no effect beside FLANNELD_ETCD_PASSWORD"}},
+		{"password in the clear", []string{"--etcd-username=u", "--etcd-endpoints=http://localhost:1,http://[::1]:1,http://192.0.2.1:2379"}, nil, []string{"sent in the clear to 192.0.2.1:2379"}},
+		{"password over TLS", []string{"--etcd-username=u", "--etcd-endpoints=https://a"}, nil, nil},
 		{"TLS without https", []string{"--etcd-cafile=/ca"}, nil, []string{"no endpoint of --etcd-endpoints is https"}},
 		{"TLS with one https", []string{"--etcd-cafile=/ca", "--etcd-endpoints=http://a,https://b"}, nil, nil},
 	} {

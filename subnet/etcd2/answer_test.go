@@ -23,13 +23,13 @@ func TestOddAnswersAreFailures(t *testing.T) {
 		{"an empty object", func(w http.ResponseWriter, _ *http.Request) { reply(w, 5, 200, "{}") }, "check that --etcd-endpoints names an etcd"},
 		{"an empty node", func(w http.ResponseWriter, _ *http.Request) { reply(w, 5, 200, `{"node":{}}`) }, "etcd at http://"},
 		{"an empty body", func(w http.ResponseWriter, _ *http.Request) { reply(w, 5, 200, "") }, ""},
-		{"a page", func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("<html>Log in</html>")) }, "--enable-v2=true"},
-		{"no such page", http.NotFound, "--enable-v2=true"},
+		{"a page", func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("<html>Log in</html>")) }, "what answers there is no etcd"},
+		{"no such page", http.NotFound, "what answers there is no etcd"},
 		{"no leader", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) }, "check the other members"},
 		{"a bad gateway", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(502) }, "Bad Gateway"},
 		{"no password", func(w http.ResponseWriter, _ *http.Request) {
 			reply(w, 0, 401, `{"errorCode":110,"message":"The request requires user authentication","cause":"Insufficient credentials","index":0}`)
-		}, "check --etcd-username and --etcd-password"},
+		}, "check --etcd-username and its password"},
 		{"no password, of etcd 2.1", func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(401)
 			w.Write([]byte(`{"message":"Insufficient credentials"}`))
@@ -211,7 +211,7 @@ func noConns(t *testing.T, f *fake) {
 
 func TestExplainNamesEveryEndpointInOneLine(t *testing.T) {
 	t.Parallel()
-	s := newTestStore(t, Options{Endpoints: []string{"http://a:1", "http://b:2"}, Username: "u", Password: "secret"}, hasty())
+	s := newTestStore(t, Options{Endpoints: []string{"http://a:1", "http://b:2"}, Username: "u", Password: func() string { return "secret" }}, hasty())
 	inner := errors.New("EOF")
 	err := s.explain(t.Context(), &client.ClusterError{Errors: []error{
 		&endpointError{"http://a:1", errors.New("dial tcp a:1: connect: connection refused")},

@@ -2,67 +2,53 @@ package etcd2
 
 import (
 	"crypto/tls"
-	"crypto/x509"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
-	"os"
+	"net/url"
 	"time"
 
 	"go.etcd.io/etcd/client/v2"
 )
 
-// connect makes a client with a transport of its own.
+// connect makes a client with a transport of its own. The client knows no
+// password: it has one for ever, and the transport's can change.
 func connect(o Options, times timing) (client.Client, *transport, error) {
-	tlsConfig, err := tlsConfig(o)
+	t, err := newTransport(o, times)
 	if err != nil {
-		return nil, nil, fmt.Errorf("set up TLS to etcd: %w", err)
+		return nil, nil, err
 	}
-	dialer := &net.Dialer{Timeout: times.dial, KeepAliveConfig: net.KeepAliveConfig{
-		Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3,
-	}}
-	t := &transport{Transport: &http.Transport{
-		Proxy: http.ProxyFromEnvironment, DialContext: dialer.DialContext,
-		TLSClientConfig: tlsConfig, TLSHandshakeTimeout: times.dial,
-		ResponseHeaderTimeout: times.header, ForceAttemptHTTP2: true,
-		IdleConnTimeout: 90 * time.Second,
-	}}
-	c, err := client.New(client.Config{
-		Endpoints: o.Endpoints, Transport: t,
-		Username: o.Username, Password: o.Password,
-	})
+	c, err := client.New(client.Config{Endpoints: o.Endpoints, Transport: t})
 	if err != nil {
 		return nil, nil, fmt.Errorf("set up etcd client: %w", err)
 	}
 	return c, t, nil
 }
 
-// tlsConfig reads the files that the options name; nil if they name none.
-func tlsConfig(o Options) (*tls.Config, error) {
-	if o.CertFile == "" && o.KeyFile == "" && o.CAFile == "" {
-		return nil, nil
+func newTransport(o Options, times timing) (*transport, error) {
+	// A name is looked up for each connection, so one that moves is followed.
+	dialer := &net.Dialer{Resolver: o.resolver, Timeout: times.dial, KeepAliveConfig: net.KeepAliveConfig{
+		Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3,
+	}}
+	t := &transport{
+		access: access{username: o.Username, password: o.Password, refused: o.Refused, hosts: make(map[string]bool)},
+		tls:    o.TLS,
+		make: func(c *tls.Config, header time.Duration) *http.Transport {
+			return &http.Transport{
+				Proxy: http.ProxyFromEnvironment, DialContext: dialer.DialContext,
+				TLSClientConfig: c, TLSHandshakeTimeout: times.dial,
+				ResponseHeaderTimeout: header, ForceAttemptHTTP2: true,
+				IdleConnTimeout: 90 * time.Second,
+			}
+		},
+		header: times.header,
 	}
-	c := &tls.Config{MinVersion: tls.VersionTLS12}
-	switch {
-	case (o.CertFile == "") != (o.KeyFile == ""):
-		return nil, errors.New("a certificate and its key are needed, not one of them")
-	case o.CertFile != "":
-		pair, err := tls.LoadX509KeyPair(o.CertFile, o.KeyFile)
+	for _, e := range o.Endpoints {
+		u, err := url.Parse(e)
 		if err != nil {
-			return nil, fmt.Errorf("read certificate %s and key %s: %w", o.CertFile, o.KeyFile, err)
+			return nil, fmt.Errorf("set up etcd client: %w", err)
 		}
-		c.Certificates = []tls.Certificate{pair}
+		t.access.hosts[u.Scheme+"://"+u.Host] = true
 	}
-	if o.CAFile != "" {
-		pem, err := os.ReadFile(o.CAFile)
-		if err != nil {
-			return nil, err
-		}
-		c.RootCAs = x509.NewCertPool()
-		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("no certificate in %s", o.CAFile)
-		}
-	}
-	return c, nil
+	return t, nil
 }

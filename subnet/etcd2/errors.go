@@ -58,7 +58,14 @@ func (s *Store) explain(ctx context.Context, err error) error {
 	}
 	var hints []string
 	for _, c := range causes {
-		if hint := remedy(c); hint != "" && !slices.Contains(hints, hint) {
+		if _, many := errors.AsType[*client.ClusterError](c); many {
+			continue
+		}
+		hint := s.probe.ask(ctx, c)
+		if hint == "" {
+			hint = remedy(c)
+		}
+		if hint != "" && !slices.Contains(hints, hint) {
 			hints = append(hints, hint)
 		}
 	}
@@ -66,38 +73,6 @@ func (s *Store) explain(ctx context.Context, err error) error {
 		text += " (" + strings.Join(hints, "; ") + ")"
 	}
 	return &failure{text, causes}
-}
-
-// remedy says what to do about one endpoint's error; empty if nobody knows.
-func remedy(err error) string {
-	text := err.Error()
-	has := func(s string) bool { return strings.Contains(text, s) }
-	if _, many := errors.AsType[*client.ClusterError](err); many {
-		return ""
-	}
-	switch {
-	case errors.Is(err, errNoNode), errors.Is(err, errPanic), errors.Is(err, errEmpty):
-		return "check that --etcd-endpoints names an etcd, and what is between it and here"
-	case errors.Is(err, client.ErrInvalidJSON):
-		return "this endpoint has no etcd v2 API: start etcd with --enable-v2=true; etcd 3.6 and later have none"
-	case errors.Is(err, errNoAnswer), has("timeout"):
-		return "check that the host is up and reachable, and that its etcd is not stopped or overloaded"
-	case has("connection refused"), has("connection reset"):
-		return "check that etcd runs there and listens on this address"
-	case has("no such host"):
-		return "check the names in --etcd-endpoints"
-	case has("has no leader"):
-		return "check the other members of the etcd cluster: without most of them it cannot answer"
-	case strings.HasSuffix(text, "EOF"):
-		return "if etcd is up: http:// to a TLS port, or https:// to a plain one?"
-	case has("x509"):
-		return "check --etcd-cafile and the names in etcd's certificate"
-	case has("remote error: tls"):
-		return "check --etcd-certfile and --etcd-keyfile"
-	case strings.HasPrefix(text, "110:"), strings.HasPrefix(text, "0: Insufficient"):
-		return "check --etcd-username and --etcd-password"
-	}
-	return ""
 }
 
 // guard turns a panic of the client, which some answers make, into an error.

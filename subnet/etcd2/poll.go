@@ -25,6 +25,7 @@ var (
 type poll struct {
 	store     *Store
 	keys      client.KeysAPI
+	members   client.MembersAPI
 	transport *transport
 	key       string
 	recursive bool
@@ -39,7 +40,7 @@ func (s *Store) poll(key string, recursive bool, after subnet.Revision) (*poll, 
 		return nil, err
 	}
 	t.cluster = s.cluster.Load().(string)
-	return &poll{s, client.NewKeysAPI(c), t, key, recursive, uint64(after)}, nil
+	return &poll{s, client.NewKeysAPI(c), client.NewMembersAPI(c), t, key, recursive, uint64(after)}, nil
 }
 
 func (p *poll) close() { p.transport.CloseIdleConnections() }
@@ -111,9 +112,10 @@ func (p *poll) judge(ctx context.Context, err error, lasted time.Duration) error
 		return fmt.Errorf("%w: %w", subnet.ErrCompacted, err)
 	case !quiet:
 		return err
-	case p.transport.at == 0:
+	case p.transport.at == 0 || !p.led(ctx):
 		// A wait whose header is held back tells nothing, not even that somebody
-		// is there.
+		// is there, and a member that is cut off from the others keeps silent for
+		// ever.
 		if err := p.check(ctx); err != nil {
 			return err
 		}
@@ -122,6 +124,15 @@ func (p *poll) judge(ctx context.Context, err error, lasted time.Duration) error
 	// store's short history does not run away from a quiet key.
 	p.cursor = max(p.cursor, p.transport.at)
 	return errQuiet
+}
+
+// led reports whether a member says that it has a leader, which costs the cluster
+// nothing. The next wait is made where that is so.
+func (p *poll) led(ctx context.Context) bool {
+	ctx, cancel := p.store.bound(ctx)
+	defer cancel()
+	_, err := p.members.Leader(ctx)
+	return err == nil
 }
 
 // check asks for something small. It returns nil if there is an answer, and

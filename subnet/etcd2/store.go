@@ -6,8 +6,10 @@ package etcd2
 
 import (
 	"context"
+	"crypto/tls"
 	"hash/maphash"
 	"log/slog"
+	"net"
 	"path"
 	"sync"
 	"sync/atomic"
@@ -19,14 +21,19 @@ import (
 	"flanneld/subnet/wire"
 )
 
-// Options says how etcd is reached.
+// Options says how etcd is reached. What TLS and Password return may change; both
+// are asked for each connection or request.
 type Options struct {
-	Endpoints                 []string      // client URLs, without credentials
-	Prefix                    string        // of all keys, such as "/coreos.com/network"
-	Username, Password        string        // basic auth if Username is set
-	CertFile, KeyFile, CAFile string        // TLS; empty: none, and the system's roots
-	Timeout                   time.Duration // of every call but a watch; zero: 8 s
-	Log                       *slog.Logger
+	Endpoints []string           // client URLs, without credentials
+	Prefix    string             // of all keys, such as "/coreos.com/network"
+	Username  string             // for basic auth; empty: none
+	Password  func() string      // nil: empty
+	TLS       func() *tls.Config // the same pointer while nothing has changed; nil: the system's authorities, and no certificate
+	Refused   func()             // etcd has refused what TLS or Password returned, or we its certificate: look again; may be nil
+	Timeout   time.Duration      // of every call but a watch; zero: 8 s
+	Log       *slog.Logger
+
+	resolver *net.Resolver // nil: the system's
 }
 
 // Store implements subnet.Store.
@@ -34,15 +41,17 @@ type Store struct {
 	client    client.Client
 	keys      client.KeysAPI
 	transport *transport
+	probe     *probe
 	opts      Options
 	times     timing
 	prefix    string
 	log       *slog.Logger
 	cluster   atomic.Value // string: the cluster that the leases were last read from
 
-	mu   sync.Mutex
-	seed maphash.Seed
-	junk map[string]uint64 // hash of the value, by key, of what was logged as no lease
+	mu        sync.Mutex
+	seed      maphash.Seed
+	junk      map[string]uint64 // hash of the value, by key, of what was logged as no lease
+	noRefresh bool              // a refresh has emptied a key
 }
 
 var _ subnet.Store = (*Store)(nil)
@@ -56,7 +65,7 @@ func newStore(o Options, t timing) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{
-		client: c, keys: client.NewKeysAPI(c), transport: tr, opts: o, times: t,
+		client: c, keys: client.NewKeysAPI(c), transport: tr, probe: newProbe(tr, o.resolver), opts: o, times: t,
 		prefix: path.Join("/", o.Prefix), log: o.Log,
 		seed: maphash.MakeSeed(), junk: make(map[string]uint64),
 	}

@@ -2,12 +2,14 @@ package etcd2
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
+	"time"
 )
 
 // What a transport makes of answers to wait requests that the client would hang
@@ -18,14 +20,24 @@ var (
 	errEmpty  = errors.New("watch ends at once and without an event")
 )
 
-// transport carries the client's requests. The fields are a poll's, which has
-// one request at a time.
+// transport carries the client's requests. It judges each endpoint's answer, so
+// that the client goes on to the next one.
 type transport struct {
-	*http.Transport
-	patient *http.Transport // for waits, without a header timeout; nil: the same one
-	after   uint64          // a wait to a store that is not as far fails with errFuture
-	cluster string          // likewise one of another cluster; empty: unknown
-	at      uint64          // how far the store was when it answered a wait; zero: it did not
+	access access
+	tls    func() *tls.Config // nil: the default
+	make   func(c *tls.Config, header time.Duration) *http.Transport
+	header time.Duration // how long an answer's header may take
+
+	mu       sync.Mutex
+	config   *tls.Config     // what the carriers were made with
+	carrier  *http.Transport // nil: not made
+	patient  *http.Transport // for waits, without a header timeout; nil: not made
+	patience bool            // waits have no header timeout
+
+	// These are a poll's, which has one request at a time.
+	after   uint64 // a wait to a store that is not as far fails with errFuture
+	cluster string // likewise one of another cluster; empty: unknown
+	at      uint64 // how far the store was when it answered a wait; zero: it did not
 }
 
 // CancelRequest is what the client's transport interface asks for; requests end
@@ -34,33 +46,59 @@ func (t *transport) CancelRequest(*http.Request) {}
 
 // CloseIdleConnections closes what no request uses.
 func (t *transport) CloseIdleConnections() {
-	t.Transport.CloseIdleConnections()
-	if t.patient != nil {
-		t.patient.CloseIdleConnections()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, c := range []*http.Transport{t.carrier, t.patient} {
+		if c != nil {
+			c.CloseIdleConnections()
+		}
 	}
 }
 
 // waitForHeader ends the header timeout of waits.
 func (t *transport) waitForHeader() {
-	if t.patient == nil {
-		t.patient = t.Clone()
-		t.patient.ResponseHeaderTimeout = 0
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.patience = true
+}
+
+// carry returns what carries a request: connections are used for as long as they
+// were made with what is valid now. Older ones end with the requests that use
+// them.
+func (t *transport) carry(wait bool) *http.Transport {
+	var now *tls.Config
+	if t.tls != nil {
+		now = t.tls()
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if now != t.config {
+		for _, c := range []*http.Transport{t.carrier, t.patient} {
+			if c != nil {
+				c.CloseIdleConnections()
+			}
+		}
+		t.config, t.carrier, t.patient = now, nil, nil
+	}
+	which, header := &t.carrier, t.header
+	if wait && t.patience {
+		which, header = &t.patient, 0
+	}
+	if *which == nil {
+		*which = t.make(now.Clone(), header)
+	}
+	return *which
 }
 
 // RoundTrip implements http.RoundTripper. Its errors name the endpoint.
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	wait := r.URL.Query().Get("wait") == "true"
-	carry := t.Transport
-	if wait && t.patient != nil {
-		carry = t.patient
-	}
-	resp, err := carry.RoundTrip(r)
-	if err == nil && wait && resp.StatusCode == http.StatusOK {
-		err = t.look(resp)
-	}
+	resp, err := t.access.send(r, t.carry(wait))
 	if err == nil {
-		return resp, nil
+		if err = t.look(r, resp, wait); err == nil {
+			return resp, nil
+		}
+		_ = resp.Body.Close() // nobody reads it
 	}
 	if errors.Is(err, context.DeadlineExceeded) { // so say net's own timeouts, and no context has ended
 		err = errors.New(err.Error())
@@ -68,37 +106,39 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if wait && strings.Contains(err.Error(), "timeout awaiting response headers") { // net/http has no name for it
 		err = fmt.Errorf("%w: %w", errHeld, err)
 	}
-	return nil, &endpointError{r.URL.Scheme + "://" + r.URL.Host, err}
+	if t.access.refused != nil && ofTLS(err) {
+		t.access.refused()
+	}
+	return nil, &endpointError{endpoint(r), err}
 }
 
-// look judges the header of a wait. It closes the answer that it refuses.
-func (t *transport) look(resp *http.Response) error {
+// look judges an answer before its body is read.
+func (t *transport) look(r *http.Request, resp *http.Response, wait bool) error {
+	if !strings.HasPrefix(r.URL.Path, "/v2/") {
+		return nil
+	}
+	if resp.StatusCode >= http.StatusInternalServerError {
+		return refusal(resp)
+	}
+	if resp.StatusCode/100 == 3 {
+		return nil
+	}
+	body := &answer{ReadCloser: resp.Body, endpoint: endpoint(r), status: resp.StatusCode}
+	resp.Body = body
+	if !wait || resp.StatusCode != http.StatusOK {
+		return nil
+	}
+	body.wait = true
 	at, err := strconv.ParseUint(resp.Header.Get("X-Etcd-Index"), 10, 64)
 	cluster := resp.Header.Get("X-Etcd-Cluster-Id")
 	if err == nil && at < t.after || t.cluster != "" && cluster != "" && cluster != t.cluster {
-		_ = resp.Body.Close() // nobody reads it
 		return errFuture
 	}
 	t.at = at
-	resp.Body = &waitBody{ReadCloser: resp.Body}
 	return nil
 }
 
-// waitBody is a body that must not be empty: the client would ask again at once,
-// and for ever.
-type waitBody struct {
-	io.ReadCloser
-	some bool
-}
-
-func (b *waitBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	b.some = b.some || n > 0
-	if err == io.EOF && !b.some {
-		err = errEmpty
-	}
-	return n, err
-}
+func endpoint(r *http.Request) string { return r.URL.Scheme + "://" + r.URL.Host }
 
 // endpointError is a failure at one endpoint, which its text names.
 type endpointError struct {

@@ -110,7 +110,7 @@ func TestWatchAsksBehindWhatItKnows(t *testing.T) {
 			var n atomic.Int32
 			f := serve(t, func(w http.ResponseWriter, r *http.Request) {
 				if !isWait(r) {
-					reply(w, 0, 404, noKeyAt(0))
+					reply(w, 60, 404, noKeyAt(60))
 					return
 				}
 				asked <- r.URL.Query().Get("waitIndex")

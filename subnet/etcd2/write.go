@@ -1,11 +1,8 @@
 package etcd2
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
 	"go.etcd.io/etcd/client/v2"
@@ -31,55 +28,6 @@ func (s *Store) Renew(ctx context.Context, l subnet.Lease, ttl time.Duration) (s
 	return s.write(ctx, "renew", l, subnet.ErrLost, &client.SetOptions{PrevIndex: uint64(l.Rev), TTL: seconds(ttl)})
 }
 
-// Refresh implements subnet.Store. Etcd before 2.3 does not know what a refresh
-// is and would take it for a write of an empty value.
-func (s *Store) Refresh(ctx context.Context, l subnet.Lease, ttl time.Duration) (subnet.Lease, bool, error) {
-	value, err := wire.Encode(l)
-	if err != nil {
-		return l, false, err
-	}
-	ctx, cancel := s.bound(ctx)
-	defer cancel()
-	l, quiet, err := s.refresh(ctx, l, value, seconds(ttl))
-	if err != nil {
-		return l, false, fmt.Errorf("refresh lease %s: %w", l.Key(), err)
-	}
-	return l, quiet, nil
-}
-
-func (s *Store) refresh(ctx context.Context, l subnet.Lease, value string, ttl time.Duration) (subnet.Lease, bool, error) {
-	quiet, err := s.refreshes(ctx)
-	if err != nil {
-		return l, false, err
-	}
-	o := &client.SetOptions{PrevExist: client.PrevExist, PrevValue: value, TTL: ttl, Refresh: quiet}
-	sent := value
-	if quiet {
-		sent = ""
-	}
-	n, err := s.set(ctx, s.leaseKey(l.Key()), sent, o)
-	if _, no := apiError(err, client.ErrorCodeTestFailed, client.ErrorCodeKeyNotFound); no {
-		return l, false, subnet.ErrLost
-	}
-	if err != nil {
-		return l, false, err
-	}
-	return stamp(l, n), quiet, nil
-}
-
-// refreshes reports whether all members of the cluster know refreshes.
-func (s *Store) refreshes(ctx context.Context) (bool, error) {
-	v, err := s.client.GetVersion(ctx)
-	if err != nil {
-		return false, s.explain(ctx, err)
-	}
-	major, minor, _ := strings.Cut(cmp.Or(v.Cluster, v.Server), ".")
-	minor, _, _ = strings.Cut(minor, ".")
-	a, err1 := strconv.Atoi(major)
-	b, err2 := strconv.Atoi(minor)
-	return err1 == nil && err2 == nil && (a > 2 || a == 2 && b >= 3), nil
-}
-
 // write sets a lease's key on a condition. If etcd refuses, and the key does not
 // hold our value all the same, the error is refused.
 func (s *Store) write(ctx context.Context, verb string, l subnet.Lease, refused error, o *client.SetOptions) (subnet.Lease, error) {
@@ -99,6 +47,15 @@ func (s *Store) write(ctx context.Context, verb string, l subnet.Lease, refused 
 }
 
 func (s *Store) set(ctx context.Context, key, value string, o *client.SetOptions) (*client.Node, error) {
+	r, err := s.put(ctx, key, value, o)
+	if err != nil {
+		return nil, err
+	}
+	return r.Node, nil
+}
+
+// put is set with all of the answer.
+func (s *Store) put(ctx context.Context, key, value string, o *client.SetOptions) (*client.Response, error) {
 	if err := ctx.Err(); err != nil { // the client would still send it
 		return nil, s.explain(ctx, err)
 	}
@@ -109,7 +66,7 @@ func (s *Store) set(ctx context.Context, key, value string, o *client.SetOptions
 	if err != nil {
 		return nil, s.explain(ctx, err)
 	}
-	return r.Node, nil
+	return r, nil
 }
 
 // readBack settles a refused write: if the key holds exactly our value, written

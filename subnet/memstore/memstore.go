@@ -198,11 +198,14 @@ func (s *Store) Renew(ctx context.Context, l subnet.Lease, ttl time.Duration) (s
 // on, and no event tells of it.
 func (s *Store) Refresh(ctx context.Context, l subnet.Lease, ttl time.Duration) (subnet.Lease, bool, error) {
 	l, err := s.write(ctx, "Refresh", l, func(key, value string) (entry, error) {
-		if e, ok := s.keys[key]; !ok || e.value != value {
+		e, ok := s.keys[key]
+		switch {
+		case !ok || e.value != value:
 			return entry{}, subnet.ErrLost
-		}
-		if seconds(ttl) == 0 {
+		case seconds(ttl) == 0:
 			return entry{}, errors.New("a refresh needs a ttl")
+		case e.expires.IsZero():
+			return e, nil
 		}
 		return s.putQuietly(key, value, ttl), nil
 	})

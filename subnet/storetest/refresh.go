@@ -39,6 +39,16 @@ func refreshMoves(t *testing.T, h Harness) {
 	}
 }
 
+func refreshReservation(t *testing.T, h Harness) {
+	a := create(t, h, lease(1, 1), time.Minute)
+	h.PutRaw(wire.Key(a.Key()), encode(t, a), 0) // by an operator
+	b, _, err := h.Store.Refresh(t.Context(), a, time.Hour)
+	if err != nil || !b.Reserved() || !b.SameClaim(a) {
+		t.Errorf("Refresh of a reservation = %+v, %v; want it as it was", b, err)
+	}
+	wantLeases(t, h, b)
+}
+
 func refreshTwice(t *testing.T, h Harness) {
 	a := create(t, h, lease(1, 1), time.Minute)
 	for range 2 { // the second time as if the first answer was lost

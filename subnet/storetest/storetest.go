@@ -57,6 +57,7 @@ func Run(t *testing.T, make func(t *testing.T) Harness) {
 		{"RefreshMovesTheExpiryAndWakesNobody", refreshMoves},
 		{"RefreshReturnsErrLost", refreshLost},
 		{"RefreshTwiceIsOnce", refreshTwice},
+		{"RefreshLeavesAReservationOne", refreshReservation},
 		{"DeleteRemovesTheKey", deleteRemoves},
 		{"DeleteReturnsErrLost", deleteLost},
 		{"DeleteTwiceIsOnce", deleteTwice},

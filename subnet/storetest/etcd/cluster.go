@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"testing"
 )
 
 // RunCluster is Run for a cluster of so many members, each with a directory of
@@ -46,4 +47,28 @@ func RunCluster(ctx context.Context, dir string, members int, args ...string) ([
 		return nil, err
 	}
 	return procs, nil
+}
+
+// StartCluster runs etcds that are members of one cluster until the test is over.
+// Their elections are quick. The test is skipped if etcd is not installed.
+func StartCluster(t testing.TB, members int) []*Proc {
+	t.Helper()
+	var all []*Proc
+	var err error
+	for range 3 { // a port that was free can be taken by the time etcd asks for it
+		all, err = RunCluster(t.Context(), t.TempDir(), members, "--heartbeat-interval=50", "--election-timeout=500")
+		if err == nil || errors.Is(err, ErrNotInstalled) {
+			break
+		}
+	}
+	if errors.Is(err, ErrNotInstalled) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range all {
+		t.Cleanup(p.Stop)
+	}
+	return all
 }

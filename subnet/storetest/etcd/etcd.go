@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -37,7 +38,7 @@ type Proc struct {
 
 // Run starts etcd with its data in dir, and waits until it answers. If an
 // earlier one ran there it goes on with that one's data and URLs. The arguments
-// come after its own. The context ends the waiting, not the process: call Stop.
+// come after its own; with --cert-file its clients' URL is https. The context ends the waiting, not the process: call Stop.
 func Run(ctx context.Context, dir string, args ...string) (*Proc, error) {
 	bin, err := exec.LookPath("etcd")
 	if err != nil {
@@ -54,6 +55,9 @@ func Run(ctx context.Context, dir string, args ...string) (*Proc, error) {
 	for range 3 { // a port that was free can be taken by the time etcd asks for it
 		var p *Proc
 		if u, err = free(); err == nil {
+			if slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, "--cert-file=") }) {
+				u.clients = strings.Replace(u.clients, "http://", "https://", 1)
+			}
 			p, err = run(ctx, bin, dir, u, args)
 		}
 		if err == nil {
@@ -117,6 +121,10 @@ func (p *Proc) ready(ctx context.Context) error {
 }
 
 func (p *Proc) healthy(ctx context.Context) bool {
+	if strings.HasPrefix(p.URL, "https:") { // it may want a certificate that we do not have
+		log, err := os.ReadFile(filepath.Join(p.Dir, "etcd.log"))
+		return err == nil && strings.Contains(string(log), "ready to serve client requests")
+	}
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, p.URL+"/health", nil)
 	if err != nil {
 		return false

@@ -12,10 +12,11 @@ func Start(t testing.TB) string {
 	return StartProc(t).URL
 }
 
-// StartProc is Start for tests that also stop the process.
-func StartProc(t testing.TB) *Proc {
+// StartProc is Start for tests that also stop the process, or that give it
+// arguments.
+func StartProc(t testing.TB, args ...string) *Proc {
 	t.Helper()
-	p, err := Run(t.Context(), t.TempDir())
+	p, err := Run(t.Context(), t.TempDir(), args...)
 	if errors.Is(err, ErrNotInstalled) {
 		t.Skip(err)
 	}

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+
+	"flanneld/pkg/tlsfile"
+)
+
+// access is what etcd is shown of who we are.
+type access struct {
+	tls      *tlsfile.Source // nil: no files were named
+	password *password       // nil: no user was named
+}
+
+// openAccess reads the files that the options name.
+func openAccess(o options, log *slog.Logger) (access, error) {
+	var a access
+	var err error
+	files := tlsfile.Files{Cert: o.EtcdCertFile, Key: o.EtcdKeyFile, CA: o.EtcdCAFile}
+	if files != (tlsfile.Files{}) {
+		if a.tls, err = tlsfile.Open(files, log); err != nil {
+			return access{}, err
+		}
+	}
+	if o.EtcdUsername == "" {
+		return a, nil
+	}
+	a.password, err = openPassword(o, log)
+	return a, err
+}
+
+// look reads what can change again.
+func (a access) look() {
+	if a.tls != nil {
+		a.tls.Look()
+	}
+	if a.password != nil {
+		a.password.look()
+	}
+}
+
+func openPassword(o options, log *slog.Logger) (*password, error) {
+	p := &password{log: log, text: o.EtcdPassword, file: o.EtcdPasswordFile}
+	if p.file == "" && o.EtcdCredential != "" {
+		switch _, err := os.Stat(o.EtcdCredential); {
+		case err == nil:
+			p.file = o.EtcdCredential
+		case !errors.Is(err, fs.ErrNotExist): // systemd has others for us, and not this one
+			return nil, err
+		}
+	}
+	if p.file == "" {
+		return p, nil
+	}
+	if info, err := os.Stat(p.file); err == nil && info.Mode().Perm()&0o004 != 0 {
+		log.Warn("Every user of this host can read the file with etcd's password; chmod 600 it", "file", p.file)
+	}
+	var err error
+	p.text, err = readPassword(p.file)
+	return p, err
+}

@@ -1,0 +1,82 @@
+package etcd2
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+)
+
+var (
+	errNoV2    = errors.New("there is no etcd v2 API") // 404, and no JSON
+	errNotEtcd = errors.New("the answer is not etcd's")
+)
+
+// answer is the body of one. The client would try to understand what is no JSON,
+// and for an empty answer to a wait ask again at once, and for ever.
+type answer struct {
+	io.ReadCloser
+	endpoint string
+	status   int
+	wait     bool
+	begun    bool // something but blanks was read
+}
+
+func (a *answer) Read(p []byte) (int, error) {
+	n, err := a.ReadCloser.Read(p)
+	if text := bytes.TrimLeft(p[:n], " \t\r\n"); !a.begun && len(text) > 0 {
+		a.begun = true
+		switch {
+		case text[0] == '{':
+		case a.status == http.StatusNotFound:
+			err = errNoV2
+		default:
+			err = errNotEtcd
+		}
+	}
+	if err == io.EOF && a.wait && !a.begun {
+		err = errEmpty
+	}
+	if err != nil && err != io.EOF {
+		err = &endpointError{a.endpoint, err}
+	}
+	return n, err
+}
+
+// maxText bounds what is read of a refusal.
+const maxText = 4096
+
+// serverError is an answer of a server that could not do what it was asked for.
+// The client takes each for the lack of a leader.
+type serverError struct {
+	status int
+	text   string // of its own; may be empty
+}
+
+func (e *serverError) Error() string {
+	text := fmt.Sprintf("it answers %d %s", e.status, http.StatusText(e.status))
+	if e.text != "" {
+		text += ": " + e.text
+	}
+	return text
+}
+
+// refusal reads what an answer of status 5xx says.
+func refusal(resp *http.Response) error {
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxText))
+	if err != nil {
+		return err
+	}
+	var said struct{ Message, Cause string }
+	if json.Unmarshal(body, &said) != nil { // a proxy's page, say
+		return &serverError{status: resp.StatusCode}
+	}
+	text := said.Message
+	if said.Cause != "" {
+		text += " (" + said.Cause + ")"
+	}
+	return &serverError{resp.StatusCode, strings.Join(strings.Fields(strings.ToValidUTF8(text, "")), " ")}
+}

@@ -1,0 +1,211 @@
+package etcd2
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"flanneld/subnet"
+	etcdproc "flanneld/subnet/storetest/etcd"
+)
+
+func endpoints(members []*etcdproc.Proc) []string {
+	var all []string
+	for _, m := range members {
+		all = append(all, m.URL)
+	}
+	return all
+}
+
+// Watches are open at all members, since each client picks one for itself.
+func TestOneOfThreeMembersHangs(t *testing.T) {
+	t.Parallel()
+	members := etcdproc.StartCluster(t, 3)
+	times := defaults(0)
+	times.poll, times.header, times.dial = 2*time.Second, time.Second, time.Second
+	s := newTestStore(t, Options{Endpoints: endpoints(members), Prefix: "/net"}, times)
+	a := mustCreate(t, s, 1)
+	var watches []watching
+	for range 6 {
+		w := goWatch(t, s, a.Rev-1)
+		w.event(t, a.Key())
+		watches = append(watches, w)
+	}
+	for i, m := range members {
+		if err := m.Signal(syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		// That member may have been the leader, so others have to elect one.
+		l := eventuallyCreate(t, s, byte(i+2), 20*time.Second)
+		if _, _, err := s.Leases(t.Context()); err != nil {
+			t.Errorf("Leases while a member hangs: %v", err)
+		}
+		for _, w := range watches {
+			seen(t, s, w, l, start.Add(20*time.Second))
+		}
+		if err := m.Signal(syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+		eventuallyHealthy(t, s)
+	}
+}
+
+// eventuallyCreate creates a lease however often the outcome is unknown.
+func eventuallyCreate(t *testing.T, s *Store, n byte, within time.Duration) subnet.Lease {
+	t.Helper()
+	for start := time.Now(); ; {
+		l, err := s.Create(t.Context(), lease(n), time.Hour)
+		if err == nil {
+			return l
+		}
+		if errors.Is(err, subnet.ErrTaken) || time.Since(start) > within {
+			t.Fatalf("Create: %v", err)
+		}
+	}
+}
+
+func eventuallyHealthy(t *testing.T, s *Store) {
+	t.Helper()
+	for start := time.Now(); ; time.Sleep(100 * time.Millisecond) {
+		_, _, err := s.Leases(t.Context())
+		if err == nil {
+			return
+		}
+		if time.Since(start) > 20*time.Second {
+			t.Fatalf("Leases: %v", err)
+		}
+	}
+}
+
+// seen waits for a lease's event. A watch may end for a while at most, and is
+// begun again from a list, as its user does.
+func seen(t *testing.T, s *Store, w watching, l subnet.Lease, until time.Time) {
+	t.Helper()
+	for {
+		select {
+		case e := <-w.events:
+			if e.Lease.Key() == l.Key() {
+				return
+			}
+		case err := <-w.ended:
+			t.Fatalf("a watch ends while two members of three are well: %v", err)
+		case <-time.After(time.Until(until)):
+			t.Fatalf("no event of %v", l.Key())
+		}
+	}
+}
+
+// The member that is left answers waits, and never again with an event.
+func TestAWatchNoticesThatTheQuorumIsLost(t *testing.T) {
+	t.Parallel()
+	members := etcdproc.StartCluster(t, 3)
+	times := defaults(0)
+	times.poll, times.header, times.dial, times.call = 2*time.Second, time.Second, time.Second, 4*time.Second
+	s := newTestStore(t, Options{Endpoints: []string{members[0].URL}, Prefix: "/net"}, times)
+	a := mustCreate(t, s, 1)
+	w := goWatch(t, s, a.Rev-1)
+	w.event(t, a.Key())
+	for _, m := range members[1:] {
+		if err := m.Signal(syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// A poll that ends before the election is lost, and one after it.
+	err := w.end(t, 2*(times.poll*3/2+times.call)+5*time.Second)
+	wantFailure(t, "Watch", err, members[0].URL, " (check ")
+	if _, _, err := s.Leases(t.Context()); err == nil {
+		t.Error("Leases are read without a quorum")
+	}
+	for _, m := range members[1:] {
+		if err := m.Signal(syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventuallyHealthy(t, s)
+	w = goWatch(t, s, a.Rev)
+	w.event(t, eventuallyCreate(t, s, 2, 20*time.Second).Key())
+}
+
+// A member that is cut off from two others is left for one of them.
+func TestAWatchLeavesAMemberThatIsCutOff(t *testing.T) {
+	t.Parallel()
+	cut := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case isWait(r):
+			quiet(8)(w, r)
+		default:
+			w.WriteHeader(http.StatusServiceUnavailable) // to a quorum read, and to who asks for the leader
+		}
+	})
+	well := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if isWait(r) {
+			reply(w, 9, 200, event9)
+			return
+		}
+		reply(w, 9, 200, `{"id":"1","name":"one","peerURLs":[],"clientURLs":[]}`)
+	})
+	for start := time.Now(); cut.waits.Load() == 0; { // the client asks in an order of its own
+		if time.Since(start) > 20*time.Second {
+			t.Fatal("the member that is cut off is never asked")
+		}
+		s := newTestStore(t, Options{Endpoints: []string{cut.URL, well.URL}, Prefix: "/net"}, hasty())
+		if e, err := watch(t.Context(), s, 8, 1); err != nil || len(e) != 1 {
+			t.Errorf("Watch yields %v, %v; want the event", e, err)
+		}
+	}
+	if cut.waits.Load() > 1 {
+		t.Errorf("the member that is cut off is asked to wait %d times", cut.waits.Load())
+	}
+}
+
+// Many at once, at the same key: exactly one is told that it is its own.
+func TestOneCreateWinsWhateverMembersDo(t *testing.T) {
+	t.Parallel()
+	members := etcdproc.StartCluster(t, 3)
+	times := defaults(0)
+	times.header, times.dial = time.Second, time.Second
+	var stores []*Store
+	for range 6 {
+		stores = append(stores, newTestStore(t, Options{Endpoints: endpoints(members), Prefix: "/net"}, times))
+	}
+	for round := range 6 {
+		m := members[round%3]
+		var mu sync.Mutex
+		owners := 0
+		var g sync.WaitGroup
+		stop := time.AfterFunc(time.Duration(round)*time.Millisecond, func() { _ = m.Signal(syscall.SIGSTOP) })
+		for i, s := range stores {
+			g.Go(func() {
+				l := lease(byte(round + 1))
+				l.Node = fmt.Sprint("node", i)
+				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+				defer cancel()
+				for ctx.Err() == nil {
+					_, err := s.Create(ctx, l, time.Hour)
+					if err == nil {
+						mu.Lock()
+						owners++
+						mu.Unlock()
+					}
+					if err == nil || errors.Is(err, subnet.ErrTaken) {
+						return
+					}
+				}
+				t.Error("a creation is never settled")
+			})
+		}
+		g.Wait()
+		stop.Stop()
+		_ = m.Signal(syscall.SIGCONT)
+		if owners != 1 {
+			t.Errorf("round %d: %d owners", round, owners)
+		}
+		eventuallyHealthy(t, stores[0])
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -335,5 +336,114 @@ func TestFiftyHostsAcquireDistinctSubnets(t *testing.T) {
 		if len(owners) != 50 || len(store.leases) != 50 || store.count("create") == 50 {
 			t.Errorf("%d owners, %d leases, %d creates (there were no races)", len(owners), len(store.leases), store.count("create"))
 		}
+	})
+}
+
+func TestDecideByNode(t *testing.T) {
+	node := func(l Lease, id string) Lease { l.Node = id; return l }
+	const other = "192.0.2.9"
+	reserved := node(lease("10.1.7.0/24", other), "aaaa")
+	reserved.Expires = time.Time{}
+	for _, tt := range []struct {
+		name   string
+		leases []Lease
+		change func(*Request)
+		want   action // zero: errRival
+		key    Key
+	}{
+		{name: "own id, own address", leases: []Lease{node(lease("10.1.7.0/24", me), "aaaa")}, want: adopt, key: key("10.1.7.0/24")},
+		{name: "own id, another address", leases: []Lease{node(lease("10.1.7.0/24", other), "aaaa")}, want: adopt, key: key("10.1.7.0/24")},
+		{name: "no id, own address", leases: []Lease{lease("10.1.7.0/24", me)}, want: adopt, key: key("10.1.7.0/24")},
+		{name: "no id, another address", leases: []Lease{lease("10.1.7.0/24", other)}, want: create},
+		{name: "own id before own address", leases: []Lease{lease("10.1.3.0/24", me), node(lease("10.1.7.0/24", other), "aaaa")}, want: adopt, key: key("10.1.7.0/24")},
+		{name: "reserved for the id", leases: []Lease{reserved}, want: adopt, key: key("10.1.7.0/24")},
+		{name: "another id, own address", leases: []Lease{node(lease("10.1.7.0/24", me), "bbbb")}},
+		{name: "another id, own address, and a lease of ours", leases: []Lease{node(lease("10.1.3.0/24", me), "bbbb"), node(lease("10.1.7.0/24", me), "aaaa")},
+			want: adopt, key: key("10.1.7.0/24")},
+		{name: "the previous subnet, another id", leases: []Lease{node(lease("10.1.7.0/24", me), "bbbb")},
+			change: func(r *Request) { r.Previous = key("10.1.7.0/24") }},
+		{name: "the previous subnet, a lost id", leases: []Lease{node(lease("10.1.7.0/24", me), "bbbb")},
+			change: func(r *Request) { r.Previous, r.Forgot = key("10.1.7.0/24"), true }, want: adopt, key: key("10.1.7.0/24")},
+		{name: "another subnet, a lost id", leases: []Lease{node(lease("10.1.7.0/24", me), "bbbb")},
+			change: func(r *Request) { r.Previous, r.Forgot = key("10.1.3.0/24"), true }},
+		{name: "the previous subnet, a lost id, another address (a copied subnet.env)", leases: []Lease{node(lease("10.1.7.0/24", other), "bbbb")},
+			change: func(r *Request) { r.Previous, r.Forgot = key("10.1.7.0/24"), true }, want: create},
+		{name: "an id that it may have had", leases: []Lease{node(lease("10.1.7.0/24", me), "bbbb")},
+			change: func(r *Request) { r.Known = []string{"bbbb"} }, want: adopt, key: key("10.1.7.0/24")},
+		{name: "taking over", leases: []Lease{node(lease("10.1.7.0/24", me), "bbbb")},
+			change: func(r *Request) { r.TakeOver = true }, want: adopt, key: key("10.1.7.0/24")},
+		{name: "this host has no id", leases: []Lease{node(lease("10.1.7.0/24", me), "bbbb")},
+			change: func(r *Request) { r.Lease.Node = "" }, want: adopt, key: key("10.1.7.0/24")},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := request("")
+			r.Lease.Node = "aaaa"
+			if tt.change != nil {
+				tt.change(&r)
+			}
+			s, err := decide(tt.leases, nil, r, nil)
+			if tt.want == 0 {
+				if !errors.Is(err, errRival) || !strings.Contains(err.Error(), "bbbb") || !strings.Contains(err.Error(), "aaaa") {
+					t.Errorf("decide = %d %s, %v; want an error that names both", s.do, s.lease.Key(), err)
+				}
+				return
+			}
+			if err != nil || s.do != tt.want || tt.key != (Key{}) && s.lease.Key() != tt.key {
+				t.Errorf("decide = %d %s, %v; want %d %s", s.do, s.lease.Key(), err, tt.want, tt.key)
+			}
+			if s.lease.Node != r.Lease.Node || s.lease.V4.PublicIP.String() != me {
+				t.Errorf("would write %+v", s.lease)
+			}
+		})
+	}
+}
+
+// A copy of a live host finds that host's lease by the id. The host objects.
+func TestAcquireIsNotTheTwinOfALiveHost(t *testing.T) {
+	for _, alive := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			theirs := lease("10.1.7.0/24", "192.0.2.9")
+			theirs.Node = "aaaa"
+			store := newFakeStore(theirs)
+			if alive {
+				time.AfterFunc(time.Second, func() { store.force(theirs, DefaultTTL) })
+			}
+			r := request("")
+			r.Lease.Node = "aaaa"
+			got, err := Acquire(t.Context(), store, r, new(logs).logger())
+			if alive != errors.Is(err, ErrTwin) || !alive && (err != nil || got.Lease.Key() != theirs.Key()) {
+				t.Errorf("alive: %t: Acquire = %v, %v", alive, got.Lease, err)
+			}
+		})
+	}
+}
+
+func TestAcquireWaitsForARivalToGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		theirs := lease("10.1.7.0/24", me)
+		theirs.Node = "bbbb"
+		store, l := newFakeStore(), &logs{}
+		store.force(theirs, time.Hour)
+		r := request("")
+		r.Lease.Node = "aaaa"
+		var reasons []string
+		r.Entered = func(s Standing) {
+			if s.State != Acquiring {
+				t.Errorf("state %s", s.State)
+			}
+			reasons = append(reasons, s.Reason)
+		}
+		start := time.Now()
+		got, err := Acquire(t.Context(), store, r, l.logger())
+		if err != nil || time.Since(start) < time.Hour || time.Since(start) > time.Hour+time.Second || got.Lease.Node != "aaaa" {
+			t.Errorf("Acquire = %v, %v after %s", got.Lease, err, time.Since(start))
+		}
+		if len(reasons) != 2 || reasons[0] != "" || !strings.Contains(reasons[1], "bbbb") {
+			t.Errorf("reasons: %q", reasons)
+		}
+		if n := l.lines("another node has this host's PublicIP: 10.1.7.0/24 is leased to 192.0.2.1 (node bbbb), and this host is node aaaa"); n < 10 || n > 13 {
+			t.Errorf("%d lines in an hour, want one each 5 minutes", n)
+		}
+		l.want(t, "--take-over", l.lines("level=ERROR"))
 	})
 }

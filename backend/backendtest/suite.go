@@ -3,6 +3,7 @@ package backendtest
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -22,6 +23,7 @@ func Run(t *testing.T, newBackend New, config string) {
 		"warns of unknown options":          warnsOfOptions,
 		"refuses options that are none":     refusesNoObject,
 		"puts back what was removed":        putsBack,
+		"forwards nothing when fenced":      fences,
 		"removes what was added":            removesAdded,
 		"removes another backend's entries": removesOthers,
 		"leaves foreign routes":             leavesForeign,
@@ -81,6 +83,37 @@ func putsBack(t *testing.T, newBackend New, config string) {
 		if d := cmp.Diff(want, h.String()); d != "" {
 			t.Errorf("after the removal of %v (-want +got):\n%s", op.Object, d)
 		}
+	}
+}
+
+// fences wants nothing of peers left, and the network dropped behind everything else.
+func fences(t *testing.T, newBackend New, config string) {
+	h := NewHost(t, nil)
+	b := newOn(t, h, newBackend, config)
+	set(t, b, DualStack(peers()...))
+	before := h.String()
+	fenced := DualStack()
+	for i := range fenced {
+		fenced[i].Fenced = true
+	}
+	set(t, b, fenced)
+	have := ours(t, h)
+	for _, n := range []netip.Prefix{network4, network6} {
+		want := datapath.Route{Dst: n, Type: datapath.Blackhole, Metric: 65535, Protocol: Protocol}
+		if !slices.Contains(have.Routes, want) {
+			t.Errorf("no %v among %v", want, have.Routes)
+		}
+	}
+	for _, r := range have.Routes {
+		for _, p := range peers() {
+			if r.Dst == Peer(p).Subnet || r.Dst == Peer6(p).Subnet {
+				t.Errorf("fenced, and left: %v", r)
+			}
+		}
+	}
+	set(t, b, DualStack(peers()...))
+	if d := cmp.Diff(before, h.String()); d != "" {
+		t.Errorf("after the fence (-before +after):\n%s", d)
 	}
 }
 

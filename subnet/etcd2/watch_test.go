@@ -27,6 +27,14 @@ func TestWaitsThatComeToNothingAreSpacedOut(t *testing.T) {
 		{"an empty body", func(w http.ResponseWriter, _ *http.Request) { reply(w, 9, 200, "") }, false},
 		{"no JSON", func(w http.ResponseWriter, _ *http.Request) { reply(w, 9, 200, "<") }, false},
 		{"an error", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }, false},
+		{"a bad gateway", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(502) }, false},
+		{"a page", func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("<html>Log in</html>")) }, false},
+		{"no such page", http.NotFound, false},
+		{"blanks", func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte(" \n ")) }, false},
+		{"a redirect that leads nowhere", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Location", "/elsewhere")
+			w.WriteHeader(http.StatusTemporaryRedirect)
+		}, false},
 		{"a closed connection", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, false},
 		{"an event of the past", func(w http.ResponseWriter, _ *http.Request) { reply(w, 9, 200, event9) }, false},
 		{"a cleared index", func(w http.ResponseWriter, _ *http.Request) { reply(w, 9, 400, cleared) }, true},

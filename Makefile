@@ -9,6 +9,10 @@ LINT     ?= $(or $(shell command -v golangci-lint),$(shell go env GOPATH)/bin/go
 BACKEND  ?= udp,vxlan,host-gw
 FUZZTIME ?= 10s
 SOAKTIME ?= 10m
+CHAOSTIME ?= 90s
+
+# The daemon's module, and those that are apart from it for what they need.
+MODULES := . subnet/chaos
 
 # What the tests and the demo run beside flanneld itself.
 PACKAGES := etcd-server etcd-client iproute2 iputils-ping iperf3 ethtool dash procps curl busybox-static
@@ -63,10 +67,12 @@ build: ## Build bin/flanneld, static
 
 .PHONY: test
 test: root packages ## Vet, check formatting, run all tests (root; installs missing Debian packages)
-	go vet -tags soak ./...
+	@for module in $(MODULES); do (set -x; cd $$module; go vet -tags soak ./...); done
 	@unformatted=$$(gofmt -l $(SOURCES)); \
 	if [ -n "$$unformatted" ]; then echo "error: not formatted by gofmt:" $$unformatted; exit 1; fi
-	@go test -count=1 -json ./... | awk "$$SUMMARY"
+	@{ status=0; for module in $(MODULES); do \
+		(cd $$module; go test -count=1 -json ./...) || status=1; \
+	done; exit $$status; } | awk "$$SUMMARY"
 
 .PHONY: lint
 lint: ## Run golangci-lint with .golangci.yml
@@ -96,6 +102,12 @@ fuzz: ## Run every fuzz target for FUZZTIME=10s
 soak: root packages ## Run the udp engine under load for SOAKTIME=10m (root)
 	SOAKTIME=$(SOAKTIME) go test -tags soak -count=1 -timeout 0 -run '^TestSoak$$' -v ./backend/udp/engine | \
 		grep -v '^ *\(===\|---\|  *lab_test\)'
+
+# What a run that fails leaves to look at is in subnet/chaos/_artifacts.
+.PHONY: chaos
+chaos: packages ## Look for two owners of one subnet for CHAOSTIME=90s, in a full network and in an empty one
+	cd subnet/chaos; CHAOSTIME=$(CHAOSTIME) go test -count=1 -timeout 0 -artifacts -run '^(TestNoSubnetHasTwoOwners|TestOldRulesAreFoundGuilty)$$' -v . | \
+		grep -v '^ *=== '
 
 .PHONY: clean
 clean: ## Remove what build made

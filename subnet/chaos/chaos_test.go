@@ -32,6 +32,7 @@ func TestNoSubnetHasTwoOwners(t *testing.T) {
 		{256, 15 * time.Second},
 	} {
 		t.Run(fmt.Sprintf("pool of %d", tt.pool), func(t *testing.T) {
+			t.Parallel()
 			r := &run{pool: tt.pool, length: length(t, tt.usual), live: live, frozen: 3}
 			events, notes := r.do(t)
 			v := judge(events, notes)
@@ -53,6 +54,7 @@ func TestNoSubnetHasTwoOwners(t *testing.T) {
 }
 
 func TestOldRulesAreFoundGuilty(t *testing.T) {
+	t.Parallel()
 	var v verdict
 	r := &run{pool: 20, length: 3 * time.Minute, live: liveOld, stop: func(events []event, notes []note) bool {
 		v = judge(events, notes)

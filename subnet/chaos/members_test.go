@@ -83,6 +83,13 @@ func (e *etcd) again(members ...int) {
 	for _, i := range members {
 		started.Go(func() {
 			p, err := e.proc(i).Again(context.Background())
+			for range 5 { // somebody's connection can have its port
+				if err == nil {
+					break
+				}
+				time.Sleep(time.Second)
+				p, err = e.proc(i).Again(context.Background())
+			}
 			if err != nil {
 				e.t.Errorf("member %d: %v", i, err)
 				return

@@ -10,6 +10,7 @@ BACKEND  ?= udp,vxlan,host-gw
 FUZZTIME ?= 10s
 SOAKTIME ?= 10m
 ETCD     ?= debian
+CHAOSTIME ?= 90s
 
 # What the tests and the demo run beside flanneld itself.
 PACKAGES := etcd-server etcd-client iproute2 iptables iputils-ping iperf3 ethtool dash procps curl busybox-static
@@ -74,11 +75,13 @@ etcd: ## Build bin/flannel-etcd, static (the first time takes minutes)
 .PHONY: test
 test: root packages etcd ## Vet, check formatting, run all tests (root; installs missing Debian packages)
 	go vet -tags soak ./...
+	cd subnet/chaos && go vet ./...
 	$(NESTED) go vet ./...
 	@unformatted=$$(gofmt -l $(SOURCES)); \
 	if [ -n "$$unformatted" ]; then echo "error: not formatted by gofmt:" $$unformatted; exit 1; fi
 	@{ status=0; \
 	go test -count=1 -json ./... || status=1; \
+	(cd subnet/chaos && go test -count=1 -json ./...) || status=1; \
 	($(NESTED) go test -vet=off -count=1 -json ./...) || status=1; \
 	exit $$status; } | awk "$$SUMMARY"
 
@@ -115,6 +118,12 @@ fuzz: ## Run every fuzz target for FUZZTIME=10s
 soak: root packages ## Run the udp engine under load for SOAKTIME=10m (root)
 	SOAKTIME=$(SOAKTIME) go test -tags soak -count=1 -timeout 0 -run '^TestSoak$$' -v ./backend/udp/engine | \
 		grep -v '^ *\(===\|---\|  *lab_test\)'
+
+# What a run that fails leaves to look at is in subnet/chaos/_artifacts.
+.PHONY: chaos
+chaos: packages ## Look for two owners of one subnet for CHAOSTIME=90s, in a full network and in an empty one
+	cd subnet/chaos; CHAOSTIME=$(CHAOSTIME) go test -count=1 -timeout 0 -artifacts -run '^(TestNoSubnetHasTwoOwners|TestOldRulesAreFoundGuilty)$$' -v . | \
+		grep -v '^ *=== '
 
 .PHONY: clean
 clean: ## Remove what build made

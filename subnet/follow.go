@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"runtime"
 	"time"
 
@@ -31,7 +32,15 @@ const (
 	// then. Those of other releases do when they are restarted, which their units
 	// do at once.
 	lostGrace = 30 * time.Second
+	// rush is how many changes in one second are more than a watch is good for.
+	// etcd's v2 API tells each with an answer of its own: when a thousand hosts
+	// start, a million of them, 90 us each, would keep it from leasing subnets for
+	// more than a minute. One list is worth about thirty.
+	rush = 30
 )
+
+// errRush: there are so many changes that listing later tells them at less cost.
+var errRush = errors.New("many leases change at once")
 
 const unreachable = "Watch of subnet leases failed, etcd unreachable; traffic goes on with what is known"
 
@@ -64,6 +73,11 @@ func Follow(ctx context.Context, store Store, v *View, from Revision, log *slog.
 		lasted := time.Since(started)
 		if lasted >= healthy {
 			pause.Reset()
+		}
+		if errors.Is(err, errRush) {
+			// At different times, or all hosts would list at once.
+			_ = backoff.Sleep(ctx, time.Second+rand.N(time.Second)) // its error is that of ctx, which is looked at
+			err = nil
 		}
 		cleared := errors.Is(err, ErrCompacted)
 		said := unreachable
@@ -102,10 +116,12 @@ func Follow(ctx context.Context, store Store, v *View, from Revision, log *slog.
 	}
 }
 
-// watch applies events until one is an error. Lost is called when they show that
-// the store has lost leases.
+// watch applies events until one is an error, or there are too many. Lost is
+// called when they show that the store has lost leases.
 func watch(ctx context.Context, store Store, v *View, from Revision, lost func(int)) error {
 	before := v.Lost()
+	var second time.Time // when the one that is counted began
+	n := 0
 	for e, err := range store.Watch(ctx, from) {
 		if err != nil {
 			return err
@@ -116,6 +132,12 @@ func watch(ctx context.Context, store Store, v *View, from Revision, lost func(i
 			lost(now)
 		}
 		before = now
+		if now := time.Now(); now.Sub(second) >= time.Second {
+			second, n = now, 0
+		}
+		if n++; n == rush {
+			return errRush
+		}
 	}
 	return errors.New("the watch ended")
 }

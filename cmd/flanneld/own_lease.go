@@ -46,6 +46,8 @@ func (d *daemon) rename(request *subnet.Request, why error) {
 // hold keeps the lease; if another host has it, it takes a new one. The
 // datapath stays as it is meanwhile.
 func (d *daemon) hold(ctx context.Context, request subnet.Request, got subnet.Acquired) error {
+	// Who takes the lease from now on is alive.
+	request.Forgot, request.TakeOver = false, false
 	for rebound := false; ; rebound = true {
 		lease := got.Lease
 		err := subnet.Hold(ctx, d.store, lease, subnet.Holding{

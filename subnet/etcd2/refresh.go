@@ -16,8 +16,10 @@ import (
 // Refresh implements subnet.Store. Etcd before 2.3 does not know what a refresh
 // is and would take it for a write of an empty value.
 //
-// Its condition is the value, so the client's own second try after a lost answer
-// does no harm, and a refusal is one: no try of ours makes the value another.
+// Its conditions are the value and the index. The value alone would do for the
+// owner, but a member that hangs can carry out what it was sent after others have
+// carried out what was sent later, and with it comes the expiry of the time when
+// it was sent: the key would be gone before its holder thinks so.
 func (s *Store) Refresh(ctx context.Context, l subnet.Lease, ttl time.Duration) (subnet.Lease, bool, error) {
 	value, err := wire.Encode(l)
 	if err != nil {
@@ -28,7 +30,21 @@ func (s *Store) Refresh(ctx context.Context, l subnet.Lease, ttl time.Duration) 
 	}
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
-	n, quiet, err := s.refresh(ctx, s.leaseKey(l.Key()), value, seconds(ttl))
+	n, quiet, err := s.refresh(ctx, s.leaseKey(l.Key()), value, uint64(l.Rev), seconds(ttl))
+	// It is ours at another index if an answer was lost, the client's second try
+	// was the one that is told of, or somebody has given it another ttl.
+	for range tries {
+		if _, no := apiError(err, client.ErrorCodeTestFailed); !no {
+			break
+		}
+		var r *client.Response
+		if r, err = s.read(ctx, s.keys, s.leaseKey(l.Key()), false); err == nil && (r.Node.Dir || r.Node.Value != value) {
+			err = subnet.ErrLost
+		}
+		if err == nil {
+			n, quiet, err = s.refresh(ctx, s.leaseKey(l.Key()), value, r.Node.ModifiedIndex, seconds(ttl))
+		}
+	}
 	if _, no := apiError(err, client.ErrorCodeTestFailed, client.ErrorCodeKeyNotFound); no {
 		err = subnet.ErrLost
 	}
@@ -39,9 +55,9 @@ func (s *Store) Refresh(ctx context.Context, l subnet.Lease, ttl time.Duration) 
 }
 
 // refresh returns the node as it is in the end, and whether no watcher was woken.
-func (s *Store) refresh(ctx context.Context, key, value string, ttl time.Duration) (*client.Node, bool, error) {
+func (s *Store) refresh(ctx context.Context, key, value string, at uint64, ttl time.Duration) (*client.Node, bool, error) {
 	quiet := s.refreshes(ctx)
-	o := &client.SetOptions{PrevExist: client.PrevExist, PrevValue: value, TTL: ttl, Refresh: quiet}
+	o := &client.SetOptions{PrevExist: client.PrevExist, PrevValue: value, PrevIndex: at, TTL: ttl, Refresh: quiet}
 	sent := value
 	if quiet {
 		sent = ""

@@ -28,17 +28,28 @@ func (s *Store) Renew(ctx context.Context, l subnet.Lease, ttl time.Duration) (s
 	return s.write(ctx, "renew", l, subnet.ErrLost, &client.SetOptions{PrevIndex: uint64(l.Rev), TTL: seconds(ttl)})
 }
 
+// tries is how often a refused write is settled before it counts as refused.
+const tries = 3
+
 // write sets a lease's key on a condition. If etcd refuses, and the key does not
-// hold our value all the same, the error is refused.
+// hold our value all the same, the error is refused. If it does, the expiry is that
+// of an earlier try: it is written over, so that what is returned has all of the ttl.
 func (s *Store) write(ctx context.Context, verb string, l subnet.Lease, refused error, o *client.SetOptions) (subnet.Lease, error) {
 	value, err := wire.Encode(l)
 	if err != nil {
 		return l, err
 	}
 	n, err := s.set(ctx, s.leaseKey(l.Key()), value, o)
-	_, no := apiError(err, client.ErrorCodeNodeExist, client.ErrorCodeTestFailed, client.ErrorCodeKeyNotFound)
-	if no {
-		n, err = s.readBack(ctx, s.leaseKey(l.Key()), value, o.PrevIndex, refused)
+	for range tries {
+		if _, no := apiError(err, client.ErrorCodeNodeExist, client.ErrorCodeTestFailed, client.ErrorCodeKeyNotFound); !no {
+			break
+		}
+		if n, err = s.readBack(ctx, s.leaseKey(l.Key()), value, o.PrevIndex, refused); err == nil && n.Expiration != nil {
+			n, err = s.set(ctx, s.leaseKey(l.Key()), value, &client.SetOptions{PrevIndex: n.ModifiedIndex, TTL: o.TTL})
+		}
+	}
+	if _, no := apiError(err, client.ErrorCodeTestFailed, client.ErrorCodeKeyNotFound); no {
+		err = refused
 	}
 	if err != nil {
 		return l, fmt.Errorf("%s lease %s: %w", verb, l.Key(), err)

@@ -1,14 +1,53 @@
 package etcdproc
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"os/exec"
+	"os"
+	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
-
-	"golang.org/x/sync/errgroup"
 )
+
+// RunCluster is Run for a cluster of so many members, each with a directory of
+// its own in dir. They are started together, since none is healthy alone.
+func RunCluster(ctx context.Context, dir string, members int, args ...string) ([]*Proc, error) {
+	dirs, all := make([]string, members), make([]string, members)
+	for i := range dirs {
+		u, err := free()
+		if err != nil {
+			return nil, err
+		}
+		all[i] = fmt.Sprintf("m%d=%s", i+1, u.peers)
+		dirs[i] = filepath.Join(dir, fmt.Sprintf("m%d", i+1))
+		if err := os.MkdirAll(dirs[i], 0o700); err != nil {
+			return nil, err
+		}
+		if err := u.keep(dirs[i]); err != nil {
+			return nil, err
+		}
+	}
+	procs, errs := make([]*Proc, members), make([]error, members)
+	var started sync.WaitGroup
+	for i := range procs {
+		started.Go(func() {
+			own := append([]string{fmt.Sprintf("--name=m%d", i+1), "--initial-cluster=" + strings.Join(all, ",")}, args...)
+			procs[i], errs[i] = Run(ctx, dirs[i], own...)
+		})
+	}
+	started.Wait()
+	if err := errors.Join(errs...); err != nil {
+		for _, p := range procs {
+			if p != nil {
+				p.Stop()
+			}
+		}
+		return nil, err
+	}
+	return procs, nil
+}
 
 // StartCluster runs etcds that are members of one cluster until the test is over.
 // Their elections are quick. The test is skipped if etcd is not installed.
@@ -17,52 +56,19 @@ func StartCluster(t testing.TB, members int) []*Proc {
 	var all []*Proc
 	var err error
 	for range 3 { // a port that was free can be taken by the time etcd asks for it
-		if all, err = startCluster(t, members); err == nil {
-			return all
+		all, err = RunCluster(t.Context(), t.TempDir(), members, "--heartbeat-interval=50", "--election-timeout=500")
+		if err == nil || errors.Is(err, ErrNotInstalled) {
+			break
 		}
 	}
 	if errors.Is(err, ErrNotInstalled) {
 		t.Skip(err)
 	}
-	t.Fatal(err)
-	return nil
-}
-
-func startCluster(t testing.TB, members int) ([]*Proc, error) {
-	bin, err := exec.LookPath("etcd")
 	if err != nil {
-		return nil, ErrNotInstalled
+		t.Fatal(err)
 	}
-	at := make([]urls, members)
-	peers := make([]string, members)
-	for i := range at {
-		if at[i], err = free(); err != nil {
-			return nil, err
-		}
-		peers[i] = fmt.Sprintf("m%d=%s", i, at[i].peers)
-	}
-	all := make([]*Proc, members)
-	var g errgroup.Group // none is healthy before most are there
-	for i := range all {
-		dir := t.TempDir()
-		g.Go(func() (err error) {
-			all[i], err = run(t.Context(), bin, dir, at[i], []string{
-				fmt.Sprintf("--name=m%d", i), "--initial-cluster=" + strings.Join(peers, ","),
-				"--heartbeat-interval=50", "--election-timeout=500",
-			})
-			return err
-		})
-	}
-	err = g.Wait()
 	for _, p := range all {
-		if p != nil && err != nil {
-			p.Stop()
-		} else if p != nil {
-			t.Cleanup(p.Stop)
-		}
+		t.Cleanup(p.Stop)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("run a cluster of etcds: %w", err)
-	}
-	return all, nil
+	return all
 }

@@ -34,6 +34,7 @@ type Proc struct {
 	mute bool  // it does not tell everybody how it is
 	log  int64 // how long the log was when it was started
 	cmd  *exec.Cmd
+	args []string
 	done chan struct{} // closed when it has ended
 }
 
@@ -100,7 +101,7 @@ func run(ctx context.Context, bin, dir string, u urls, args []string) (*Proc, er
 	// It may want a certificate that we do not have; the imitation of v2 on the v3
 	// store has no /health.
 	mute := strings.HasPrefix(u.clients, "https:") || slices.ContainsFunc(args, func(a string) bool { return strings.Contains(a, "v2v3") })
-	p := &Proc{mute: mute, URL: u.clients, Dir: dir, log: before.Size(), cmd: cmd, done: make(chan struct{})}
+	p := &Proc{mute: mute, URL: u.clients, Dir: dir, log: before.Size(), cmd: cmd, args: args, done: make(chan struct{})}
 	go func() {
 		defer close(p.done)
 		_ = cmd.Wait() // how it ends is the caller's wish, or seen in its log
@@ -165,6 +166,15 @@ func (p *Proc) Kill() {
 	_ = p.cmd.Process.Kill() // it fails if etcd has ended
 	<-p.done
 }
+
+// Again starts an etcd that has ended, with its data, URLs and arguments.
+func (p *Proc) Again(ctx context.Context) (*Proc, error) { return Run(ctx, p.Dir, p.args...) }
+
+// Wipe removes the data of an etcd that has ended.
+func (p *Proc) Wipe() error { return os.RemoveAll(filepath.Join(p.Dir, "data")) }
+
+// Pid is the process's id.
+func (p *Proc) Pid() int { return p.cmd.Process.Pid }
 
 // Signal sends a signal, such as SIGSTOP to make etcd hang.
 func (p *Proc) Signal(s os.Signal) error { return p.cmd.Process.Signal(s) }

@@ -1,0 +1,157 @@
+package chaos
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+)
+
+// call is the input of an operation on one key, and got what came of it.
+type input struct {
+	kind  kind
+	value string // written, or demanded
+}
+type got struct {
+	done  outcome
+	value string // that was read; empty if the key was absent
+}
+
+// register is one key: its state is the value, empty if it is absent. A
+// condition on a revision is modelled as one that the key exists, since a state
+// has none: so nothing is called wrong that may have been right.
+var register = porcupine.NondeterministicModel{
+	Init: func() []any { return []any{""} },
+	Step: func(state, in, out any) []any {
+		s, i, g := state.(string), in.(input), out.(got)
+		as := func(may bool, next string) []any {
+			if may {
+				return []any{next}
+			}
+			return nil
+		}
+		// An operation whose outcome is unknown is done at any later time or never.
+		either := func(may bool, next string) []any {
+			if may && next != s {
+				return []any{s, next}
+			}
+			return []any{s}
+		}
+		switch i.kind {
+		case list:
+			return as(s == g.value, s)
+		case expiry:
+			return as(s != "", "")
+		}
+		var may bool
+		next := i.value
+		switch i.kind {
+		case create:
+			may = s == ""
+		case renew:
+			may = s != ""
+		case refresh:
+			may = s == i.value
+		case remove:
+			may, next = s != "", ""
+		}
+		switch g.done {
+		case ok:
+			// A delete of what is gone is done.
+			return as(may || i.kind == remove, next)
+		case taken:
+			return as(s != "", s)
+		case lost:
+			return as(i.kind != refresh || s != i.value, s)
+		}
+		return either(may, next)
+	},
+	Equal: func(a, b any) bool { return a == b },
+	DescribeOperation: func(in, out any) string {
+		return fmt.Sprintf("%+v: %+v", in, out)
+	},
+}
+
+const expiry kind = "expire"
+
+// operations turns notes and expiries into operations, by key.
+func operations(events []event, notes []note) map[string][]porcupine.Operation {
+	last := make(map[string]note) // by host and number: a call is noted twice
+	hosts := make(map[string]int)
+	keys := make(map[string]bool)
+	for _, n := range notes {
+		if n.ID == "" {
+			continue
+		}
+		if _, ok := hosts[n.Host]; !ok {
+			hosts[n.Host] = len(hosts)
+		}
+		last[n.Host+" "+n.ID] = n
+		for key := range n.All {
+			keys[key] = true
+		}
+		if n.Key != "" {
+			keys[n.Key] = true
+		}
+	}
+	ops := make(map[string][]porcupine.Operation)
+	for _, n := range last {
+		op := porcupine.Operation{ClientId: hosts[n.Host], Call: int64(n.Call), Return: int64(n.At)}
+		switch {
+		case n.Kind != list:
+			op.Input, op.Output = input{n.Kind, n.Value}, got{done: n.Done}
+			ops[n.Key] = append(ops[n.Key], op)
+		case n.Done == ok:
+			for key := range keys {
+				op.Input, op.Output = input{kind: list}, got{value: n.All[key]}
+				ops[key] = append(ops[key], op)
+			}
+		}
+	}
+	for _, e := range events {
+		if e.Action == "expire" && keys[e.lease()] {
+			begun := min(e.seen, now().of(*e.PrevNode.Expiration).add(-time.Second))
+			ops[e.lease()] = append(ops[e.lease()], porcupine.Operation{
+				ClientId: len(hosts), Call: int64(begun), Return: int64(e.seen), Input: input{kind: expiry}, Output: got{done: ok},
+			})
+		}
+	}
+	return ops
+}
+
+// linearizable checks each key's operations and returns how many there are.
+func linearizable(t testing.TB, events []event, notes []note) (count int) {
+	t.Helper()
+	ops := operations(events, notes)
+	model := register.ToModel()
+	for _, key := range slices.Sorted(maps.Keys(ops)) {
+		count += len(ops[key])
+		switch result := porcupine.CheckOperationsTimeout(model, ops[key], time.Minute); result {
+		case porcupine.Ok:
+		case porcupine.Illegal:
+			t.Errorf("%s: %d operations are not linearizable; %s", key, len(ops[key]), draw(t, model, key, ops[key]))
+		default:
+			t.Errorf("%s: %d operations cannot be checked in time", key, len(ops[key]))
+		}
+	}
+	return count
+}
+
+// draw leaves a picture of the operations and says where.
+func draw(t testing.TB, model porcupine.Model, key string, ops []porcupine.Operation) string {
+	_, info := porcupine.CheckOperationsVerbose(model, ops, time.Minute)
+	f, err := os.Create(filepath.Join(t.ArtifactDir(), key+".html"))
+	if err != nil {
+		return err.Error()
+	}
+	defer f.Close()
+	if err := porcupine.Visualize(model, info, f); err != nil {
+		return err.Error()
+	}
+	return "see " + f.Name()
+}

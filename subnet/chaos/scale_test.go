@@ -1,0 +1,205 @@
+package chaos
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"net/netip"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"flanneld/subnet"
+	"flanneld/subnet/etcd2"
+)
+
+// fleet are hosts of one network in this process, each with connections of its
+// own, as so many daemons have.
+type fleet struct {
+	t       testing.TB
+	e       *etcd
+	pool    int
+	ttl     time.Duration
+	leased  chan subnet.Lease
+	events  atomic.Int64 // that watches have yielded
+	renewed atomic.Int64
+	lists   atomic.Int64
+	follow  chan struct{} // closed when hosts follow each other
+	alive   context.Context
+	done    sync.WaitGroup
+}
+
+func newFleet(t testing.TB, e *etcd, pool int, life time.Duration) *fleet {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	f := &fleet{t: t, e: e, pool: pool, ttl: life, leased: make(chan subnet.Lease, pool), follow: make(chan struct{}), alive: ctx}
+	t.Cleanup(func() { stop(); f.done.Wait() })
+	return f
+}
+
+// start starts hosts at once, and returns when all have a lease.
+func (f *fleet) start(first, n int, within time.Duration) (leases []subnet.Lease, took time.Duration) {
+	f.t.Helper()
+	began := time.Now()
+	for i := range n {
+		f.done.Go(func() { f.host(identity{Number: first + i, Endpoints: f.e.urls, Pool: f.pool}) })
+	}
+	limit := time.After(within)
+	for range n {
+		select {
+		case l := <-f.leased:
+			leases = append(leases, l)
+		case <-limit:
+			f.t.Fatalf("%d of %d hosts have a lease after %v", len(leases), n, within)
+		}
+	}
+	return leases, time.Since(began)
+}
+
+// host takes a lease, holds it and follows those of others.
+func (f *fleet) host(id identity) {
+	store := f.store(id)
+	got, err := subnet.Acquire(f.alive, store, subnet.Request{Config: config(id.Pool), Lease: id.lease(), TTL: f.ttl}, id.log())
+	if err != nil {
+		if f.alive.Err() == nil {
+			f.t.Error(err)
+		}
+		return
+	}
+	f.leased <- got.Lease
+	view := subnet.NewView()
+	view.Reset(got.Seen)
+	var follow sync.WaitGroup
+	follow.Go(func() {
+		select {
+		case <-f.alive.Done():
+			return
+		case <-f.follow:
+		}
+		_ = subnet.Follow(f.alive, store, view, got.Seen.Rev, id.log())
+	})
+	err = subnet.Hold(f.alive, store, got.Lease, subnet.Holding{TTL: f.ttl, Sent: got.Sent, View: view, Log: id.log(),
+		Renewed: func(subnet.Standing) { f.renewed.Add(1) }})
+	if err != nil {
+		f.t.Errorf("host %d: %v", id.Number, err)
+	}
+	follow.Wait()
+}
+
+func (f *fleet) store(id identity) subnet.Store {
+	s, err := etcd2.New(etcd2.Options{Endpoints: id.Endpoints, Prefix: prefix, Timeout: 30 * time.Second, Log: id.log()})
+	if err != nil {
+		panic(err) // the options are ours
+	}
+	return counted{s, f}
+}
+
+// counted counts what a host is told.
+type counted struct {
+	subnet.Store
+	f *fleet
+}
+
+func (c counted) Watch(ctx context.Context, after subnet.Revision) iter.Seq2[subnet.Event, error] {
+	return func(yield func(subnet.Event, error) bool) {
+		for e, err := range c.Store.Watch(ctx, after) {
+			if err == nil {
+				c.f.events.Add(1)
+			}
+			if !yield(e, err) {
+				return
+			}
+		}
+	}
+}
+
+func (c counted) Leases(ctx context.Context) ([]subnet.Lease, subnet.Revision, error) {
+	c.f.lists.Add(1)
+	return c.Store.Leases(ctx)
+}
+
+// distinct fails the test if two leases share addresses.
+func distinct(t testing.TB, leases []subnet.Lease) {
+	t.Helper()
+	all := make(map[netip.Prefix]netip.Addr)
+	for _, l := range leases {
+		if other, ok := all[l.V4.Subnet]; ok {
+			t.Errorf("%s is leased to %s and to %s", l.V4.Subnet, other, l.V4.PublicIP)
+		}
+		all[l.V4.Subnet] = l.V4.PublicIP
+	}
+}
+
+func TestAHundredHostsShareAHundredSubnets(t *testing.T) {
+	f := newFleet(t, newEtcd(t, 3), 100, subnet.DefaultTTL)
+	close(f.follow)
+	leases, took := f.start(1, 100, time.Minute)
+	distinct(t, leases)
+	t.Logf("100 hosts have the 100 subnets of their network after %v", took.Round(time.Millisecond))
+}
+
+// busy reports whether more wants to run here than can.
+func busy(t testing.TB) bool {
+	t.Helper()
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var load float64
+	if _, err := fmt.Sscan(string(text), &load); err != nil {
+		t.Fatal(err)
+	}
+	return load > 2*float64(runtime.NumCPU())
+}
+
+func TestAThousandHosts(t *testing.T) {
+	e := newEtcd(t, 1)
+	const n = 1000
+	const life = 12 * time.Minute // renewed every 30 s, which a day's lease is every hour
+	f := newFleet(t, e, 1<<14, life)
+	before, cpuBefore := rss(t, e.proc(0).Pid()), e.cpu()
+	leases, took := f.start(1, n, time.Minute)
+	distinct(t, leases)
+	t.Logf("all have a lease after %v; the store has used %v of a processor", took.Round(time.Millisecond), e.cpu()-cpuBefore)
+	// The hosts share this machine with the store, and both with whatever else
+	// runs here: then the time says nothing, but the store's processor time does.
+	if used := e.cpu() - cpuBefore; used > 10*time.Second || took > 5*time.Second && !busy(t) {
+		t.Errorf("they took %v and the store %v of a processor, want 5 s and 10 s at most", took, used)
+	}
+
+	// They follow each other only now: what a thousand daemons do on a thousand
+	// hosts would be the work of one here. The events of the start are waited for.
+	used, told := -e.cpu(), func() int64 { return f.events.Load() + f.lists.Load() }
+	close(f.follow)
+	for last := int64(-1); told() != last; time.Sleep(3 * time.Second) {
+		last = told()
+	}
+	t.Logf("to follow each other took the store %v of a processor", used+e.cpu())
+	memory := rss(t, e.proc(0).Pid()) - before
+	t.Logf("the store has %d KiB per host with its lease and watch, after %d events and %d lists",
+		memory/n/1024, f.events.Load(), f.lists.Load())
+
+	f.events.Store(0)
+	f.renewed.Store(0)
+	began := time.Now()
+	used = -e.cpu()
+	time.Sleep(33 * time.Second)
+	used += e.cpu()
+	length, renewed := time.Since(began), f.renewed.Load()
+	if got := f.events.Load(); got != 0 {
+		t.Errorf("%d watches were woken", got)
+	}
+	if renewed < n {
+		t.Errorf("%d renewals in %v, want %d: the run has shown nothing", renewed, length, n)
+	}
+	// All that the store did meanwhile counts, though it also is its own clock.
+	each := used / time.Duration(renewed)
+	hourly := 100 * float64(each*n) / float64(time.Hour)
+	t.Logf("%d renewals used %v of a processor, %v each; at one per host and hour that is %.4f %% of a core", renewed, used, each, hourly)
+	if hourly >= 0.1 {
+		t.Errorf("renewals use %.4f %% of a core, want less than 0.1 %%", hourly)
+	}
+}

@@ -56,6 +56,19 @@ func TestOddAnswersAreFailures(t *testing.T) {
 	}
 }
 
+func TestRedirectsAreFew(t *testing.T) {
+	t.Parallel()
+	f := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "http://"+r.Host+r.URL.String(), http.StatusTemporaryRedirect)
+	})
+	if _, err := f.store(t).Config(t.Context()); err == nil {
+		t.Error("there is a configuration")
+	}
+	if n := f.others.Load(); n > maxRedirects+1 {
+		t.Errorf("%d requests of one call", n)
+	}
+}
+
 func TestNobodyThereIsAFailure(t *testing.T) {
 	t.Parallel()
 	const url = "http://127.0.0.1:1" // a port that nobody is given

@@ -11,6 +11,10 @@ import (
 	"go.etcd.io/etcd/client/v2"
 )
 
+// maxRedirects is more than any etcd answers with, and bounds what a server can
+// make us ask.
+const maxRedirects = 2
+
 // connect makes a client with a transport of its own. The client knows no
 // password: it has one for ever, and the transport's can change.
 func connect(o Options, times timing) (client.Client, *transport, error) {
@@ -18,7 +22,12 @@ func connect(o Options, times timing) (client.Client, *transport, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	c, err := client.New(client.Config{Endpoints: o.Endpoints, Transport: t})
+	c, err := client.New(client.Config{Endpoints: o.Endpoints, Transport: t, CheckRedirect: func(followed int) error {
+		if followed > maxRedirects {
+			return client.ErrTooManyRedirects
+		}
+		return nil
+	}})
 	if err != nil {
 		return nil, nil, fmt.Errorf("set up etcd client: %w", err)
 	}

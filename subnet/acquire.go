@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"flanneld/pkg/backoff"
@@ -25,12 +26,15 @@ type Request struct {
 	// changes; nil: not.
 	Entered func(Standing)
 
-	// Forgot: the host has lost its node id, but not the Previous subnet. A lease
-	// on that with its PublicIP is its own, whatever node it names.
+	// Forgot: the host has lost its node id. A lease with its PublicIP is its own,
+	// whatever node it names, if it is of the Previous subnet, or if the node's id
+	// begins with Machine.
 	Forgot bool
-	// Known are other node ids that the host may have had. A lease with its PublicIP
-	// and one of these is its own.
-	Known []string
+	// Machine is what all ids begin with that this machine makes; empty: nothing.
+	Machine string
+	// Stateless is the id that the host has while it cannot keep one; empty: none. A
+	// lease with its PublicIP and this is its own.
+	Stateless string
 	// TakeOver: any lease with its PublicIP is its own, as for all older releases.
 	TakeOver bool
 	// Freed are subnets whose leases have gone lately, oldest first. They are taken
@@ -340,7 +344,8 @@ func (r Request) own(leases []Lease) (fit, unfit []Lease, rival Lease) {
 				seems = append(seems, l)
 			}
 		case rivals:
-			if r.TakeOver || r.Forgot && l.Key() == r.Previous || slices.Contains(r.Known, l.Node) {
+			same := l.Key() == r.Previous || r.Machine != "" && strings.HasPrefix(l.Node, r.Machine)
+			if r.TakeOver || r.Forgot && same || r.Stateless != "" && l.Node == r.Stateless {
 				seems = append(seems, l)
 			} else {
 				rival = l

@@ -368,8 +368,16 @@ func TestDecideByNode(t *testing.T) {
 			change: func(r *Request) { r.Previous, r.Forgot = key("10.1.3.0/24"), true }},
 		{name: "the previous subnet, a lost id, another address (a copied subnet.env)", leases: []Lease{node(lease("10.1.7.0/24", other), "bbbb")},
 			change: func(r *Request) { r.Previous, r.Forgot = key("10.1.7.0/24"), true }, want: create},
-		{name: "an id that it may have had", leases: []Lease{node(lease("10.1.7.0/24", me), "bbbb")},
-			change: func(r *Request) { r.Known = []string{"bbbb"} }, want: adopt, key: key("10.1.7.0/24")},
+		{name: "the id of a start that could keep none", leases: []Lease{node(lease("10.1.7.0/24", me), "bbbb")},
+			change: func(r *Request) { r.Stateless = "bbbb" }, want: adopt, key: key("10.1.7.0/24")},
+		{name: "an id of this machine, a lost id", leases: []Lease{node(lease("10.1.7.0/24", me), "mmbb")},
+			change: func(r *Request) { r.Machine, r.Forgot = "mm", true }, want: adopt, key: key("10.1.7.0/24")},
+		{name: "an id of this machine, another address, a lost id", leases: []Lease{node(lease("10.1.7.0/24", other), "mmbb")},
+			change: func(r *Request) { r.Machine, r.Forgot = "mm", true }, want: create},
+		{name: "an id of this machine, which has one", leases: []Lease{node(lease("10.1.7.0/24", me), "mmbb")},
+			change: func(r *Request) { r.Machine = "mm" }},
+		{name: "an id of another machine, a lost id", leases: []Lease{node(lease("10.1.7.0/24", me), "nnbb")},
+			change: func(r *Request) { r.Machine, r.Forgot = "mm", true }},
 		{name: "taking over", leases: []Lease{node(lease("10.1.7.0/24", me), "bbbb")},
 			change: func(r *Request) { r.TakeOver = true }, want: adopt, key: key("10.1.7.0/24")},
 		{name: "this host has no id", leases: []Lease{node(lease("10.1.7.0/24", me), "bbbb")},
@@ -383,7 +391,7 @@ func TestDecideByNode(t *testing.T) {
 			}
 			s, err := decide(tt.leases, nil, r, nil)
 			if tt.want == 0 {
-				if !errors.Is(err, errRival) || !strings.Contains(err.Error(), "bbbb") || !strings.Contains(err.Error(), "aaaa") {
+				if !errors.Is(err, errRival) || !strings.Contains(err.Error(), "bb") || !strings.Contains(err.Error(), "aaaa") {
 					t.Errorf("decide = %d %s, %v; want an error that names both", s.do, s.lease.Key(), err)
 				}
 				return

@@ -42,8 +42,8 @@ const identityName = "node-id"
 func loadIdentity(state backend.State, kept bool, m machine, log *slog.Logger) identity {
 	i := identity{state: state, kept: kept, machine: m}
 	data, err := state.Load(identityName)
-	if ids := m.nodeIDs(); err != nil && !kept && ids != nil {
-		i.id, i.fresh = ids[0], true
+	if id := m.nodeID(); err != nil && !kept && id != "" {
+		i.id, i.fresh = id, true
 		return i
 	}
 	var f identityFile
@@ -73,7 +73,8 @@ func loadIdentity(state backend.State, kept bool, m machine, log *slog.Logger) i
 func (i identity) renewed(log *slog.Logger) identity {
 	var random [nodeIDLen / 2]byte
 	_, _ = rand.Read(random[:]) // never fails
-	i.id = hex.EncodeToString(random[:])
+	mark := i.machine.mark()
+	i.id = mark + hex.EncodeToString(random[:])[len(mark):]
 	i.save(log)
 	return i
 }
@@ -90,12 +91,23 @@ func (i identity) save(log *slog.Logger) {
 
 const nodeIDLen = 32
 
-// nodeIDs returns the id that the host has while it has no state directory.
-func (m machine) nodeIDs() []string {
+// mark is what the machine's ids begin with: half of their digits, so that a host
+// which has lost its state knows what it had written. The rest is random, since
+// containers may have one machine-id. Empty: the machine is not known.
+func (m machine) mark() string {
 	if m.ID == "" {
-		return nil
+		return ""
 	}
-	return []string{hash("node " + m.ID + m.Board)[:nodeIDLen]}
+	return hash("machine " + m.ID + m.Board)[:nodeIDLen/2]
+}
+
+// nodeID returns the id that the host has while it has no state directory; empty if
+// the machine is not known.
+func (m machine) nodeID() string {
+	if m.ID == "" {
+		return ""
+	}
+	return m.mark() + hash("node " + m.ID + m.Board)[:nodeIDLen/2]
 }
 
 var errNodeID = errors.New("it holds no node id")

@@ -55,6 +55,20 @@ func TestIdentityOutlivesADirectoryThatCannotBeWritten(t *testing.T) {
 	}
 }
 
+func TestIdentitiesOfAMachineHaveItsMark(t *testing.T) {
+	a, b := machine{ID: hash("a"), Board: hash("x")}, machine{ID: hash("a"), Board: hash("y")}
+	first, second := loadIdentity(statedir.Memory(), true, a, discard), loadIdentity(statedir.Memory(), true, a, discard)
+	without := loadIdentity(statedir.Memory(), false, a, discard)
+	for _, id := range []string{first.id, second.id, without.id} {
+		if len(a.mark()) != nodeIDLen/2 || len(id) != nodeIDLen || !strings.HasPrefix(id, a.mark()) || strings.HasPrefix(id, b.mark()) {
+			t.Errorf("id %q of the machine with the mark %q, not %q", id, a.mark(), b.mark())
+		}
+	}
+	if first.id == second.id || first.id == without.id {
+		t.Errorf("ids %q, %q and %q are not different", first.id, second.id, without.id)
+	}
+}
+
 func TestIdentityThatIsDamagedIsMadeAnew(t *testing.T) {
 	dir, err := statedir.Open(filepath.Join(t.TempDir(), "state"))
 	if err != nil {

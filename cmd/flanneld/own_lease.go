@@ -11,7 +11,7 @@ import (
 // request says what lease this host wants.
 func (d *daemon) request(previous subnetEnv) (subnet.Request, error) {
 	r := subnet.Request{Config: d.cfg, Previous: previous.key(), Avoid: d.local, TTL: d.opts.Tuning.LeaseTTL,
-		Forgot: d.identity.fresh, Known: d.identity.machine.nodeIDs(), TakeOver: d.opts.TakeOver, Entered: d.entered}
+		Forgot: d.identity.fresh, Machine: d.identity.machine.mark(), Stateless: d.identity.machine.nodeID(), TakeOver: d.opts.TakeOver, Entered: d.entered}
 	var err error
 	if r.Lease, err = d.claims(); err != nil {
 		return r, fmt.Errorf("Error registering network: %w", err)

@@ -58,12 +58,12 @@ func (p *probe) ask(ctx context.Context, err error) string {
 	switch {
 	case errors.Is(err, errNoV2), errors.Is(err, errNotEtcd):
 		look = p.version
-	case !errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return ""
-	case u.Scheme == "https":
-		look = p.plain
-	default:
+	case u.Scheme == "https" && broken(e):
+		look = p.secure
+	case u.Scheme == "http" && errors.Is(err, io.EOF):
 		look = p.tls
+	default:
+		return ""
 	}
 	ctx, cancel := context.WithTimeout(ctx, probeTime)
 	defer cancel()
@@ -122,6 +122,43 @@ func (p *probe) tls(ctx context.Context, u *url.URL) string {
 		return tlsPort
 	}
 	return ""
+}
+
+// broken reports whether a connection was closed without a word that we have read.
+// In TLS 1.3 etcd refuses a certificate after our side is done: what we then write
+// can fail before its alert is read.
+func broken(e *endpointError) bool {
+	text := e.err.Error()
+	return errors.Is(e.err, io.EOF) || strings.Contains(text, "broken pipe") || strings.Contains(text, "connection reset") ||
+		strings.Contains(text, "http2: client conn")
+}
+
+// secure looks why a port ends a connection that we want to speak TLS over.
+func (p *probe) secure(ctx context.Context, u *url.URL) string {
+	if hint := p.plain(ctx, u); hint != "" {
+		return hint
+	}
+	c, err := p.dial(ctx, u, "443")
+	if err != nil {
+		return ""
+	}
+	defer c.Close()
+	config := new(tls.Config)
+	if p.transport.tls != nil {
+		if now := p.transport.tls(); now != nil {
+			config = now.Clone()
+		}
+	}
+	config.ServerName = u.Hostname()
+	t := tls.Client(c, config)
+	if err = t.HandshakeContext(ctx); err == nil {
+		// Who takes our certificate waits for what we want.
+		_, err = t.Read(make([]byte, 1))
+	}
+	if err == nil {
+		return ""
+	}
+	return remedyTLS(err)
 }
 
 // plain looks whether a port that was spoken to in TLS speaks plain HTTP.

@@ -52,14 +52,7 @@ func remedy(err error) string {
 // ofTLS reports whether a connection was refused for a certificate, by us or by
 // etcd.
 func ofTLS(err error) bool {
-	return errors.As(err, new(*tls.CertificateVerificationError)) || refusesOurs(err.Error())
-}
-
-// refusesOurs reads an error of a connection over which etcd has said that it does
-// not take our certificate. In TLS 1.3 it says so after our side is done, and HTTP/2
-// may find the connection closed before it has read that.
-func refusesOurs(text string) bool {
-	return strings.Contains(text, "remote error: tls:") || strings.Contains(text, "http2: client conn could not be established")
+	return errors.As(err, new(*tls.CertificateVerificationError)) || strings.Contains(err.Error(), "remote error: tls:")
 }
 
 func remedyTLS(err error) string {
@@ -73,7 +66,7 @@ func remedyTLS(err error) string {
 		return "name etcd in --etcd-endpoints as its certificate does, or give it a certificate with this name or address"
 	case strings.Contains(text, "x509:"):
 		return "check --etcd-cafile and etcd's certificate"
-	case refusesOurs(text):
+	case strings.Contains(text, "remote error: tls:"):
 		return "etcd does not take this host's certificate: check that --etcd-certfile and --etcd-keyfile are given, signed by the authority in etcd's --trusted-ca-file, meant for clients and not expired"
 	case strings.Contains(text, "server gave HTTP response to HTTPS client"), strings.Contains(text, "first record does not look like a TLS handshake"):
 		return plainPort

@@ -105,7 +105,11 @@ func start(ctx context.Context, o options, h *health, tell *notifier, log *slog.
 		log.Warn("Cannot forget files of the last run", "err", err)
 	}
 	counters := h.serveCounters(be)
-	d := &daemon{opts: o, cfg: cfg, rev: rev, store: store, backend: be, scope: scope, kernel: kern, ledger: ledger,
+	guard := newGuard(o, cfg.NFTables, underlay, scope.Networks, previous, log)
+	if err := checkPrivilege(); err != nil { // alloc gets so far without it
+		guard.disable(err)
+	}
+	d := &daemon{opts: o, cfg: cfg, rev: rev, store: store, backend: guarded{be, guard}, guard: guard, scope: scope, kernel: kern, ledger: ledger,
 		underlay: underlay, local: local, external: underlayCheck{underlay: underlay, log: log},
 		view: subnet.NewView(), ready: h.setReady, counters: counters, tell: tell, log: log, moved: make(chan struct{}, 1),
 		passedOnce: make(chan struct{}), started: started}
@@ -119,6 +123,7 @@ type daemon struct {
 	rev      subnet.Revision // of the configuration
 	store    subnet.Store
 	backend  backend.Backend
+	guard    *guard
 	scope    datapath.Scope
 	kernel   *kernel.Kernel
 	ledger   *backend.Ledger // the kernel as the backend sees it
@@ -161,7 +166,7 @@ func (d *daemon) run(ctx context.Context, ahead subnet.Store, previous subnetEnv
 	d.log.Info("Running backend.")
 	g, ctx := errgroup.WithContext(ctx)
 	noticed := make(chan struct{}, 1)
-	changed := merge(ctx, g, d.view.Subscribe(), d.moved)
+	changed := merge(ctx, g, d.view.Subscribe(), d.moved, d.guard.first)
 	loop := backend.Loop{Backend: d.backend, Planes: d.planes, Changed: changed, Noticed: noticed,
 		Resync: d.opts.Resync, Done: d.passed, Ledger: d.ledger, Log: d.log}
 	g.Go(func() error { return loop.Run(ctx) })
@@ -175,6 +180,7 @@ func (d *daemon) run(ctx context.Context, ahead subnet.Store, previous subnetEnv
 		return d.kernel.Watch(ctx, d.scope, d.underlay.Name, noticed)
 	})
 	g.Go(func() error { return d.backend.Run(ctx) })
+	g.Go(func() error { return d.guard.Run(ctx) })
 	g.Go(func() error { return subnet.Follow(ctx, d.store, d.view, seen.Rev, d.log) })
 	g.Go(func() error { return d.hold(ctx, request, lease, since) })
 	g.Go(func() error { return logCounters(ctx, d.counters, d.log) })

@@ -26,12 +26,12 @@ func (d *daemon) planes() []backend.Plane {
 	return planes(d.cfg, own, leases, d.local, d.opts.BlackholeRoute, &d.complain, d.log)
 }
 
-// passed hands over to Docker once the datapath is in place. It runs in the
-// loop's goroutine.
+// passed hands over to Docker once the datapath and the firewall are in place. It
+// runs in the loop's goroutine.
 func (d *daemon) passed(p backend.Pass) error {
 	d.once.Do(func() { close(d.passedOnce) })
 	d.external.look()
-	if !p.Forwarding {
+	if !p.Forwarding || !d.guard.inPlace() {
 		return nil
 	}
 	lease := d.ownLease()

@@ -26,19 +26,23 @@ type Overlay struct {
 //   - what this host sends into the overlay gets the address it leaves with, or
 //     the answer would take another way.
 func Postrouting(o Overlay) []Rule {
-	multicast := netip.MustParsePrefix("224.0.0.0/4")
-	if o.Network.Addr().Is6() {
-		multicast = netip.MustParsePrefix("ff00::/8")
-	}
 	rules := []Rule{
 		{Mark: Mark{masqueradeMark, masqueradeMark}, Target: Return},
 		{Src: In(o.Own), Dst: In(o.Network), Target: Return},
 		{Src: In(o.Network), Dst: In(o.Own), Target: Return},
 		{Src: Outside(o.Network), Dst: In(o.Own), Target: Return},
-		{Src: In(o.Network), Dst: Outside(multicast), Target: Masquerade, Options: o.Options},
+		{Src: In(o.Network), Dst: Outside(Multicast(o.Network)), Target: Masquerade, Options: o.Options},
 		{Src: Outside(o.Network), Dst: In(o.Network), Target: Masquerade, Options: o.Options},
 	}
 	return commented(rules, o.Comment)
+}
+
+// Multicast returns all multicast addresses of a prefix's family.
+func Multicast(p netip.Prefix) netip.Prefix {
+	if p.Addr().Is6() {
+		return netip.PrefixFrom(netip.AddrFrom16([16]byte{0xff}), 8)
+	}
+	return netip.PrefixFrom(netip.AddrFrom4([4]byte{224}), 4)
 }
 
 // Forward returns what lets packets from and to the overlay pass through this

@@ -2,8 +2,11 @@ package iptables
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -44,8 +47,8 @@ func (t Tables) Read(ctx context.Context) (Ruleset, error) {
 }
 
 // Apply makes the wanted rules, removes what else is the owner's, and returns what
-// it changed. Each table changes at once or not at all. After an error it may be
-// called again.
+// it changed. Each table changes at once or not at all, whatever becomes of others.
+// After an error it may be called again.
 func (t Tables) Apply(ctx context.Context, want Want, o Owner) ([]Edit, error) {
 	have, err := t.Read(ctx)
 	if err != nil {
@@ -66,8 +69,23 @@ func (t Tables) Apply(ctx context.Context, want Want, o Owner) ([]Edit, error) {
 		defer release()
 	}
 	program := t.Flavour.program(t.Family.name(), "-restore")
-	if _, err := t.Run(ctx, script(edits), program, args...); err != nil {
-		return nil, fmt.Errorf("change %s rules, first %q: %w", t.Flavour, edits[0], err)
+	var done []Edit
+	var errs []error
+	for len(edits) > 0 {
+		n := slices.IndexFunc(edits, func(e Edit) bool { return e.Table != edits[0].Table })
+		if n < 0 {
+			n = len(edits)
+		}
+		table := edits[:n]
+		edits = edits[n:]
+		_, err := t.Run(ctx, script(table), program, args...)
+		switch {
+		case err == nil:
+			done = append(done, table...)
+		case slices.Contains(want.Optional, table[0].Table) && strings.Contains(err.Error(), "Table does not exist"):
+		default:
+			errs = append(errs, fmt.Errorf("change %s rules, first %q: %w", t.Flavour, table[0], err))
+		}
 	}
-	return edits, nil
+	return done, errors.Join(errs...)
 }

@@ -225,6 +225,30 @@ func TestApplyIsAtomic(t *testing.T) {
 	})
 }
 
+// TestApplyGoesOnWithoutATable that is optional, and with the others where one
+// fails.
+func TestApplyGoesOnWithoutATable(t *testing.T) {
+	h := newHost(t)
+	missing := func(ctx context.Context, stdin, program string, arg ...string) (string, error) {
+		if strings.HasPrefix(stdin, "*raw") {
+			return "", errors.New("iptables-restore: can't initialize iptables table `raw': Table does not exist")
+		}
+		return h.run(ctx, stdin, program, arg...)
+	}
+	tables := Tables{Run: missing, Flavour: Flavour{Infix: "-nft", NFT: true, Version: Version{1, 8, 9}}}
+	want := wanted()
+	if _, err := tables.Apply(t.Context(), want, owner); err == nil || !strings.Contains(err.Error(), "-t raw") {
+		t.Errorf("error is %v, want one about raw", err)
+	}
+	if out := h.rules(tables); !strings.Contains(out, "LAB-FWD") || !strings.Contains(out, "LAB-POST") {
+		t.Errorf("other tables are not as wanted:\n%s", out)
+	}
+	want.Optional = []string{"raw"}
+	if _, err := tables.Apply(t.Context(), want, owner); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestChooseFollowsWhoIsThere(t *testing.T) {
 	h := newHost(t)
 	first, others, err := Choose(h.Context(), h.run, "DOCKER-USER")

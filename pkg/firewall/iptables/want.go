@@ -11,6 +11,8 @@ import (
 type Want struct {
 	Chains  []Chain  // ours, with exactly these rules
 	Inserts []Insert // in chains of others
+	// Optional are tables that a kernel may be without, and others then are, too.
+	Optional []string
 }
 
 // Chain is a chain that belongs to the caller.

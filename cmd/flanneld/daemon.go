@@ -104,12 +104,13 @@ func start(ctx context.Context, o options, h *health, tell *notifier, log *slog.
 	if err := kept.Close(); err != nil { // another backend's
 		log.Warn("Cannot forget files of the last run", "err", err)
 	}
+	guard := newGuard(o, cfg.NFTables, underlay, scope.Networks, previous, local, log)
+	be = guarded{be, guard}
 	counters := h.serveCounters(be)
-	guard := newGuard(o, cfg.NFTables, underlay, scope.Networks, previous, log)
 	if err := checkPrivilege(); err != nil { // alloc gets so far without it
 		guard.disable(err)
 	}
-	d := &daemon{opts: o, cfg: cfg, rev: rev, store: store, backend: guarded{be, guard}, guard: guard, scope: scope, kernel: kern, ledger: ledger,
+	d := &daemon{opts: o, cfg: cfg, rev: rev, store: store, backend: be, guard: guard, scope: scope, kernel: kern, ledger: ledger,
 		underlay: underlay, local: local, external: underlayCheck{underlay: underlay, log: log},
 		view: subnet.NewView(), ready: h.setReady, counters: counters, tell: tell, log: log, moved: make(chan struct{}, 1),
 		passedOnce: make(chan struct{}), started: started}

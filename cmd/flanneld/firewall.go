@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -12,8 +10,8 @@ import (
 
 	"flanneld/backend"
 	"flanneld/pkg/backoff"
-	"flanneld/pkg/firewall"
 	"flanneld/pkg/firewall/iptables"
+	"flanneld/pkg/firewall/nft"
 )
 
 // guard is this host's packet filter: it keeps the rules in it as they have to be.
@@ -24,47 +22,68 @@ type guard struct {
 	previous []netip.Prefix // this host's subnets before
 	nftables bool           // the configuration's EnableNFTables
 	underlay backend.Underlay
+	local    []netip.Prefix // the underlay's own subnets
 	run      iptables.Runner
+	kernel   nft.Kernel
 	log      *slog.Logger
 
 	first chan struct{} // has a token after the first pass that put all in place
 	poked chan struct{} // facts may have changed
 
-	mu    sync.Mutex
-	facts []overlayFacts // nil: not known yet
-	done  bool           // all was in place once
-	off   bool           // no rule can be made
+	mu     sync.Mutex
+	planes []backend.Plane
+	facts  []overlayFacts // of the planes; nil: not known yet
+	done   bool           // all was in place once
+	off    bool           // no rule can be made
+
+	kernelMu sync.Mutex // one at a time applies to the kernel
+	marks    bool       // packets are marked for Docker
+
+	counting sync.Once // the first look at the counters
+	tallyMu  sync.Mutex
+	tally    tally
 
 	// Only Run's goroutine uses these.
-	tools   toolbox
-	passed  bool
-	said    string    // the last error
-	repairs int       // not logged yet
-	example string    // of them
-	told    time.Time // when some were last logged
-}
-
-// toolbox is what this host has to filter packets with.
-type toolbox struct {
-	use    *iptables.Flavour // nil: none
-	others []iptables.Flavour
-	chosen time.Time
+	tools              toolbox
+	saidMark, saidNone bool
+	refused            map[netip.Addr]time.Time // who was named when
+	passed             bool
+	said               string    // the last error
+	repairs            int       // not logged yet
+	example            string    // of them
+	told               time.Time // when some were last logged
 }
 
 const (
-	// rechoose is how often it is looked for who uses which iptables.
-	rechoose = time.Minute
 	// leastGap is the least time between two passes that others' changes make.
 	leastGap = 250 * time.Millisecond
 	// tellGap is the time between two lines about repairs.
 	tellGap = time.Minute
 )
 
-func newGuard(o options, nftables bool, underlay backend.Underlay, networks []netip.Prefix, previous subnetEnv, log *slog.Logger) *guard {
+func newGuard(o options, nftables bool, underlay backend.Underlay, networks []netip.Prefix, previous subnetEnv, local []netip.Prefix, log *slog.Logger) *guard {
 	return &guard{
 		opts: o, names: namesFor(o.EtcdPrefix), networks: networks, previous: []netip.Prefix{previous.subnet, previous.subnetV6},
-		nftables: nftables, underlay: underlay, run: iptables.Exec, log: log, poked: make(chan struct{}, 1), first: make(chan struct{}, 1),
+		nftables: nftables, underlay: underlay, local: local, refused: make(map[netip.Addr]time.Time), run: iptables.Exec, log: log, poked: make(chan struct{}, 1), first: make(chan struct{}, 1),
 	}
+}
+
+// admit tells the guard of planes and lets their peers in, before packets are sent
+// to them.
+func (g *guard) admit(planes []backend.Plane, be backend.Backend) error {
+	g.update(planes, be)
+	g.mu.Lock()
+	off := g.off
+	g.mu.Unlock()
+	if off {
+		return nil
+	}
+	g.counting.Do(g.count)
+	_, _, _, err := g.filter(nil)
+	if err != nil && g.kernel.Supported() != nil {
+		return nil // which a pass says
+	}
+	return err
 }
 
 // update tells the guard of planes, and how packets of theirs come in.
@@ -79,7 +98,7 @@ func (g *guard) update(planes []backend.Plane, be backend.Backend) {
 	}
 	g.mu.Lock()
 	changed := !slices.Equal(g.facts, facts)
-	g.facts = facts
+	g.planes, g.facts = planes, facts
 	g.mu.Unlock()
 	if changed {
 		g.poke()
@@ -96,6 +115,13 @@ func (g *guard) poke() {
 // Run makes passes until ctx is done: when there are other facts, when somebody has
 // changed rules and the kernel says so, and every --iptables-resync.
 func (g *guard) Run(ctx context.Context) error {
+	var watch sync.WaitGroup
+	defer watch.Wait()
+	watch.Go(func() {
+		if err := g.kernel.Watch(ctx, g.poked); err != nil {
+			g.log.Debug("Changes of others to the firewall are noticed at the next resync only", "err", err)
+		}
+	})
 	retry := backoff.Backoff{Min: 500 * time.Millisecond, Max: max(g.opts.FirewallResync, time.Second)}
 	for {
 		wait := g.opts.FirewallResync
@@ -161,83 +187,6 @@ func (g *guard) known() []overlayFacts {
 		return nil
 	}
 	return slices.Clone(g.facts)
-}
-
-// pass puts every rule in place, and returns what it changed.
-func (g *guard) pass(ctx context.Context, facts []overlayFacts) (changes []string, err error) {
-	if err := g.choose(ctx); err != nil {
-		return nil, err
-	}
-	if g.tools.use == nil {
-		return nil, nil
-	}
-	var errs []error
-	switches := ruleSwitches{masquerade: g.opts.IPMasq, forward: g.opts.ForwardRules, docker: g.opts.DockerFirewall}
-	if g.tools.use.RandomFully() && !g.opts.MasqPlainPorts {
-		switches.options = firewall.RandomFully
-	}
-	for _, v6 := range []bool{false, true} {
-		at := slices.IndexFunc(facts, func(f overlayFacts) bool { return f.network.Addr().Is6() == v6 })
-		var want iptables.Want
-		own := ofFamily(v6, g.previous...)
-		if at >= 0 {
-			want = facts[at].iptablesRules(g.names, switches)
-			own = append(own, facts[at].own)
-		}
-		networks := ofFamily(v6, g.networks...)
-		if len(networks) == 0 {
-			continue
-		}
-		owner := g.names.owner(networks, own, g.opts.ForwardRules)
-		tables := iptables.Tables{Run: g.run, Flavour: *g.tools.use}
-		if v6 {
-			tables.Family = iptables.IPv6
-		}
-		edits, err := tables.Apply(ctx, want, owner)
-		errs = append(errs, err)
-		for _, e := range edits {
-			changes = append(changes, e.String())
-		}
-		for _, other := range g.tools.others {
-			tables.Flavour = other
-			edits, err := tables.Apply(ctx, iptables.Want{}, owner)
-			if err != nil {
-				// Nobody may be using it, and it may not work at all.
-				g.log.Debug("Cannot look for left-over rules", "iptables", other, "err", err)
-			}
-			for _, e := range edits {
-				changes = append(changes, e.String())
-			}
-		}
-	}
-	return changes, errors.Join(errs...)
-}
-
-// choose finds out what there is to filter with, now and then.
-func (g *guard) choose(ctx context.Context) error {
-	if !g.tools.chosen.IsZero() && time.Since(g.tools.chosen) < rechoose {
-		g.tools.others = nil // looked at when they were found
-		return nil
-	}
-	use, others, err := iptables.Choose(ctx, g.run, dockerUser, "DOCKER")
-	switch {
-	case errors.Is(err, iptables.ErrNone):
-		if g.opts.IPMasq {
-			return fmt.Errorf("masquerade: %w (install iptables, or leave out --ip-masq)", err)
-		}
-		if g.tools.chosen.IsZero() {
-			g.log.Warn("No rules for the firewall are made", "err", err)
-		}
-		g.tools = toolbox{chosen: time.Now()}
-		return nil
-	case err != nil:
-		return err
-	}
-	if g.tools.use == nil || *g.tools.use != use {
-		g.log.Info("Rules are made with iptables", "flavour", use)
-	}
-	g.tools = toolbox{use: &use, others: others, chosen: time.Now()}
-	return nil
 }
 
 // report logs how a pass went.

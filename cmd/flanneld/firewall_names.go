@@ -8,6 +8,7 @@ import (
 
 	"flanneld/pkg/firewall"
 	"flanneld/pkg/firewall/iptables"
+	"flanneld/pkg/firewall/nft"
 )
 
 // firewallNames are what this daemon's rules go by. Those of a second daemon on a
@@ -40,6 +41,14 @@ func namesFor(etcdPrefix string) firewallNames {
 		docker: commentDocker + suffix, suffix: suffix,
 	}
 }
+
+// tables are those of the overlay's own rules in nftables, of IPv4 and IPv6.
+func (n firewallNames) tables() []nft.ID {
+	return []nft.ID{{Family: nft.IPv4, Name: "flannel-ipv4" + n.suffix}, {Family: nft.IPv6, Name: "flannel-ipv6" + n.suffix}}
+}
+
+// filter is the table that keeps strangers out.
+func (n firewallNames) filter() nft.ID { return nft.ID{Family: nft.Inet, Name: "flanneld" + n.suffix} }
 
 // owner says which rules are this daemon's, or were those of an older release for
 // the same networks. All of networks are of one family; previous are this host's

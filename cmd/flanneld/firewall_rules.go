@@ -6,6 +6,7 @@ import (
 	"flanneld/backend"
 	"flanneld/pkg/firewall"
 	"flanneld/pkg/firewall/iptables"
+	"flanneld/pkg/firewall/nft"
 )
 
 // overlayFacts are what one family's rules depend on. They compare with ==.
@@ -37,6 +38,8 @@ type ruleSwitches struct {
 	masquerade, forward bool
 	// docker: packets from the overlay are let past Docker's rules.
 	docker bool
+	// nftables: iptables is for Docker's rules only, if it uses iptables itself.
+	nftables bool
 	// options of MASQUERADE.
 	options string
 }
@@ -51,21 +54,43 @@ func (f overlayFacts) iptablesRules(names firewallNames, s ruleSwitches) iptable
 			Table: table, Chain: into, Rule: firewall.Rule{Comment: comment, Target: chain}, Ahead: iptables.OfAll,
 		})
 	}
-	if s.masquerade {
+	if s.masquerade && !s.nftables {
 		add("nat", names.postrouting, "POSTROUTING", commentMasq, firewall.Postrouting(f.overlay(commentMasq, s.options)))
 	}
-	if s.forward {
+	if s.forward && !s.nftables {
 		add("filter", names.forward, "FORWARD", commentForward, firewall.Forward(f.overlay(commentForward, "")))
 	}
 	if s.docker {
 		w.Optional = []string{"raw"}
+		with := ""
+		if s.nftables {
+			with = dockerUser
+		}
 		for _, r := range firewall.Inbound(f.overlay(names.docker, ""), f.ways()) {
 			w.Inserts = append(w.Inserts,
-				iptables.Insert{Table: "raw", Chain: "PREROUTING", Rule: r, Ahead: iptables.OfStrangers},
+				iptables.Insert{Table: "raw", Chain: "PREROUTING", Rule: r, Ahead: iptables.OfStrangers, With: with},
 				iptables.Insert{Table: "filter", Chain: dockerUser, Rule: r, Ahead: iptables.OfAll})
 		}
 	}
 	return w
+}
+
+// nftablesRules returns the rules of one family for nftables, a table of its own;
+// ok is false if there is to be none.
+func (f overlayFacts) nftablesRules(names firewallNames, s ruleSwitches) (t nft.Table, ok bool) {
+	t.ID = names.tables()[0]
+	if f.network.Addr().Is6() {
+		t.ID = names.tables()[1]
+	}
+	if s.forward {
+		t.Chains = append(t.Chains, nft.Chain{Name: "forward", Hook: nft.Forward, Priority: nft.Filter,
+			Rules: nft.Rules(firewall.Forward(f.overlay(commentForward, "")))})
+	}
+	if s.masquerade {
+		t.Chains = append(t.Chains, nft.Chain{Name: "postrtg", NAT: true, Hook: nft.Postrouting, Priority: nft.SrcNAT,
+			Rules: nft.Rules(firewall.Postrouting(f.overlay(commentMasq, s.options)))})
+	}
+	return t, len(t.Chains) > 0 && s.nftables
 }
 
 // dockerUser is the chain that Docker makes for rules that come before its own.

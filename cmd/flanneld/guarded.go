@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 
 	"flanneld/backend"
@@ -15,10 +16,25 @@ type guarded struct {
 
 // Set implements backend.Backend.
 func (b guarded) Set(ctx context.Context, planes []backend.Plane) error {
-	b.guard.update(planes, b.Backend)
+	admitted := b.guard.admit(planes, b.Backend)
 	err := b.Backend.Set(ctx, planes)
 	b.guard.update(planes, b.Backend) // there may be a device now
-	return err
+	if admitted == nil {
+		return err
+	}
+	return errors.Join(admitted, err)
+}
+
+// Counters implements backend.Counting. A backend that counts itself looks itself at
+// who sends.
+func (b guarded) Counters() []backend.Counter {
+	if c, ok := b.Backend.(backend.Counting); ok {
+		return c.Counters()
+	}
+	if _, ok := b.Backend.(backend.Receiving); ok {
+		return b.guard.Counters()
+	}
+	return nil
 }
 
 // Skipped implements backend.Skipper.

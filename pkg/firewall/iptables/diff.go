@@ -31,7 +31,7 @@ func Diff(want Want, have Ruleset, o Owner) []Edit {
 	}
 	var edits []Edit
 	for _, name := range slices.Sorted(maps.Keys(tables)) {
-		d := differ{name: name, have: have[name], owner: o, final: make(map[string]bool)}
+		d := differ{name: name, have: have[name], filter: have["filter"], owner: o, final: make(map[string]bool)}
 		d.diff(want)
 		edits = append(edits, d.edits...)
 	}
@@ -42,6 +42,7 @@ func Diff(want Want, have Ruleset, o Owner) []Edit {
 type differ struct {
 	name   string
 	have   Table
+	filter Table // the table of that name
 	owner  Owner
 	final  map[string]bool            // chains that no packet comes back from; filled as they are asked for
 	wanted map[string][]firewall.Rule // chains
@@ -73,6 +74,9 @@ func (d *differ) diff(want Want) {
 	}
 	inserts := make(map[string][]Insert)
 	for _, i := range want.Inserts {
+		if _, with := d.filter[i.With]; i.With != "" && !with {
+			continue
+		}
 		if _, have := d.have[i.Chain]; i.Table == d.name && (have || builtin(i.Chain)) {
 			inserts[i.Chain] = append(inserts[i.Chain], i)
 		}

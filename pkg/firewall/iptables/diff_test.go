@@ -37,10 +37,10 @@ func wanted() Want {
 			{"filter", "LAB-FWD", firewall.Forward(overlay)},
 		},
 		Inserts: []Insert{
-			{"nat", "POSTROUTING", jump("LAB-POST"), OfAll},
-			{"filter", "FORWARD", jump("LAB-FWD"), OfAll},
-			{"raw", "PREROUTING", direct, OfStrangers},
-			{"filter", "DOCKER-USER", direct, OfAll},
+			{"nat", "POSTROUTING", jump("LAB-POST"), OfAll, ""},
+			{"filter", "FORWARD", jump("LAB-FWD"), OfAll, ""},
+			{"raw", "PREROUTING", direct, OfStrangers, ""},
+			{"filter", "DOCKER-USER", direct, OfAll, ""},
 		},
 	}
 }
@@ -281,6 +281,19 @@ func FuzzDiff(f *testing.F) {
 		}
 		settle(t, want, Parse(saved))
 	})
+}
+
+// TestDiffWithAnotherChain: a rule that is wanted together with a chain comes and
+// goes with it.
+func TestDiffWithAnotherChain(t *testing.T) {
+	want := Want{Inserts: []Insert{{"raw", "PREROUTING", firewall.Rule{Comment: "lab direct", Target: "ACCEPT"}, OfAll, "DOCKER-USER"}}}
+	const there = "*raw\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -m comment --comment \"lab direct\" -j ACCEPT\nCOMMIT\n"
+	const docker = "*filter\n:DOCKER-USER - [0:0]\nCOMMIT\n"
+	for saved, edits := range map[string]int{"": 0, docker: 1, there: 1, docker + there: 0} {
+		if got := Diff(want, Parse(saved), owner); len(got) != edits {
+			t.Errorf("%q: edits are %q, want %d", saved, got, edits)
+		}
+	}
 }
 
 func TestVersion(t *testing.T) {

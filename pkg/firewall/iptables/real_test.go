@@ -130,7 +130,7 @@ func TestApplyIPv6(t *testing.T) {
 		o := firewall.Overlay{Network: prefix("fd00:5::/48"), Own: prefix("fd00:5:0:1::/64"), Comment: "lab", Options: firewall.RandomFully}
 		want := Want{
 			Chains:  []Chain{{"nat", "LAB-POST", firewall.Postrouting(o)}, {"filter", "LAB-FWD", firewall.Forward(o)}},
-			Inserts: []Insert{{"nat", "POSTROUTING", jump("LAB-POST"), OfAll}, {"filter", "FORWARD", jump("LAB-FWD"), OfAll}},
+			Inserts: []Insert{{"nat", "POSTROUTING", jump("LAB-POST"), OfAll, ""}, {"filter", "FORWARD", jump("LAB-FWD"), OfAll, ""}},
 		}
 		h.apply(tables, want)
 		if edits := h.apply(tables, want); len(edits) > 0 {

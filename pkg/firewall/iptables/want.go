@@ -27,6 +27,9 @@ type Insert struct {
 	Table, Chain string
 	Rule         firewall.Rule
 	Ahead        Ahead
+	// With is a chain of the table filter without which the rule is not wanted;
+	// empty: it always is.
+	With string
 }
 
 // Ahead says what an inserted rule must not stand behind. Where there is no such

@@ -90,6 +90,12 @@ func (k *Kernel) generation() (uint32, error) {
 	return 0, errors.New("ask for the generation of nftables: no answer")
 }
 
+// Supported returns nil if the kernel has nftables, or ErrUnsupported.
+func (k *Kernel) Supported() error {
+	_, err := k.generation()
+	return err
+}
+
 // Exists reports which of the tables there are.
 func (k *Kernel) Exists(ids ...ID) ([]bool, error) {
 	c, err := k.dial()

@@ -12,7 +12,7 @@ SOAKTIME ?= 10m
 
 # What the tests and the demo run beside flanneld itself.
 PACKAGES := etcd-server etcd-client iproute2 iputils-ping iperf3 ethtool dash procps curl busybox-static \
-            iptables nftables
+            iptables nftables docker.io
 SOURCES  := backend cmd dist pkg subnet
 
 # Reads `go test -json`. It shows each package's result and the output of what

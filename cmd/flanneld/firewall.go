@@ -57,6 +57,8 @@ type guard struct {
 const (
 	// leastGap is the least time between two passes that others' changes make.
 	leastGap = 250 * time.Millisecond
+	// mostGap bounds how long a change can wait where passes take long.
+	mostGap = time.Second
 	// tellGap is the time between two lines about repairs.
 	tellGap = time.Minute
 )
@@ -141,7 +143,7 @@ func (g *guard) Run(ctx context.Context) error {
 					g.setInPlace()
 				}
 			}
-			if backoff.Sleep(ctx, max(leastGap, 10*time.Since(start))) != nil {
+			if backoff.Sleep(ctx, min(max(leastGap, 10*time.Since(start)), mostGap)) != nil {
 				return nil
 			}
 		}

@@ -37,7 +37,7 @@ type options struct {
 	StateDir   string // directory of what must survive a restart
 
 	PeerFilter bool           // let in only what registered hosts send
-	PeerAllow  []netip.Prefix // whence peers may send beside their PublicIP; masked, IPv4
+	PeerAllow  []netip.Prefix // whence peers may send beside their PublicIP; masked
 	UDPOffload []string       // what the udp backend does without; each one of udpOffloads
 
 	RenewMargin time.Duration // time before expiry at which a lease is renewed; 1 to 1439 minutes

@@ -62,8 +62,8 @@ func TestLiveFlags(t *testing.T) {
 		"subnet-file":                  {"/s", func(o *options) { o.SubnetFile = "/s" }},
 		"state-dir":                    {"/d", func(o *options) { o.StateDir = "/d" }},
 		"peer-filter":                  {"off", func(o *options) { o.PeerFilter = false }},
-		"peer-allow": {"198.51.100.9/24, 192.0.2.1", func(o *options) {
-			o.PeerAllow = []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("192.0.2.1/32")}
+		"peer-allow": {"198.51.100.9/24, 192.0.2.1,2001:db8::9/64", func(o *options) {
+			o.PeerAllow = []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("2001:db8::/64")}
 		}},
 		"udp-offload":               {"gso, vnet,gso", func(o *options) { o.UDPOffload = []string{"gso", "vnet"} }},
 		"subnet-lease-renew-margin": {"0x10", func(o *options) { o.RenewMargin = 16 * time.Minute }},
@@ -183,8 +183,7 @@ func TestOptionErrors(t *testing.T) {
 		{"--subnet-lease-renew-margin=1440", "out of acceptable range", "1 to 1439"},
 		{"--resync=999ms", `invalid value "999ms" for --resync`, "one second"},
 		{"--peer-filter=true", `invalid value "true" for --peer-filter`, "on or off"},
-		{"--peer-allow=fd00::/8", `invalid value "fd00::/8" for --peer-allow`, "IPv4"},
-		{"--peer-allow=10.0.0.0/33", `invalid value "10.0.0.0/33" for --peer-allow`, "IPv4"},
+		{"--peer-allow=10.0.0.0/33", `invalid value "10.0.0.0/33" for --peer-allow`, "192.0.2.0/24"},
 		{"--udp-offload=gso,tso", `invalid value "tso" for --udp-offload`, "gso, gro, uso"},
 		{"--resync=60", `invalid value "60" for --resync`, "one second"},
 		{"--healthz-port=-1", "invalid value -1 for --healthz-port", "1 to 65535"},

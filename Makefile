@@ -108,8 +108,8 @@ root:
 		echo "hint: sudo env \"PATH=\$$PATH\" make $(MAKECMDGOALS)"; exit 1; }
 
 # apt runs only if something is missing. The policy keeps Debian from starting
-# the etcd service that comes with the program: a store on port 2379 of the
-# machine is nobody's wish, and tests start their own.
+# the services that come with the programs: a store on port 2379 of the machine,
+# or a Docker that changes its firewall, is nobody's wish, and tests start their own.
 .PHONY: packages
 packages:
 	@missing=; \
@@ -126,6 +126,6 @@ packages:
 	export DEBIAN_FRONTEND=noninteractive; \
 	apt-get update -q; \
 	apt-get install -q -y --no-install-recommends $$missing; \
-	case "$$missing" in *etcd-server*) \
-		if [ -d /run/systemd/system ]; then systemctl disable --quiet --now etcd || :; fi;; \
-	esac
+	[ -d /run/systemd/system ] || exit 0; \
+	case "$$missing" in *etcd-server*) systemctl disable --quiet --now etcd || :;; esac; \
+	case "$$missing" in *docker.io*) systemctl disable --quiet --now docker.socket docker containerd || :;; esac

@@ -13,7 +13,8 @@ ETCD     ?= debian
 CHAOSTIME ?= 90s
 
 # What the tests and the demo run beside flanneld itself.
-PACKAGES := etcd-server etcd-client iproute2 iptables iputils-ping iperf3 ethtool dash procps curl busybox-static
+PACKAGES := etcd-server etcd-client iproute2 iputils-ping iperf3 ethtool dash procps curl busybox-static \
+            iptables nftables docker.io
 SOURCES  := backend cmd dist pkg subnet
 
 # Reads `go test -json`. It shows each package's result and the output of what
@@ -135,8 +136,8 @@ root:
 		echo "hint: sudo env \"PATH=\$$PATH\" make $(MAKECMDGOALS)"; exit 1; }
 
 # apt runs only if something is missing. The policy keeps Debian from starting
-# the etcd service that comes with the program: a store on port 2379 of the
-# machine is nobody's wish, and tests start their own.
+# the services that come with the programs: a store on port 2379 of the machine,
+# or a Docker that changes its firewall, is nobody's wish, and tests start their own.
 .PHONY: packages
 packages:
 	@missing=; \
@@ -153,6 +154,6 @@ packages:
 	export DEBIAN_FRONTEND=noninteractive; \
 	apt-get update -q; \
 	apt-get install -q -y --no-install-recommends $$missing; \
-	case "$$missing" in *etcd-server*) \
-		if [ -d /run/systemd/system ]; then systemctl disable --quiet --now etcd || :; fi;; \
-	esac
+	[ -d /run/systemd/system ] || exit 0; \
+	case "$$missing" in *etcd-server*) systemctl disable --quiet --now etcd || :;; esac; \
+	case "$$missing" in *docker.io*) systemctl disable --quiet --now docker.socket docker containerd || :;; esac

@@ -68,6 +68,9 @@ func (b *Backend) Run(ctx context.Context) error {
 	return nil
 }
 
+// Entrance implements backend.Receiving.
+func (b *Backend) Entrance(bool) backend.Entrance { return backend.Entrance{Direct: true} }
+
 // plan returns the wanted state: a route per peer.
 func plan(link string, protocol uint8, planes []backend.Plane) datapath.State {
 	s := datapath.State{Routes: backend.Blackholes(planes, protocol)}

@@ -223,6 +223,14 @@ func (b *Backend) forward() error {
 	return err
 }
 
+// Entrance implements backend.Receiving. Before the first Set there is no device.
+func (b *Backend) Entrance(v6 bool) backend.Entrance {
+	if v6 {
+		return backend.Entrance{}
+	}
+	return backend.Entrance{Device: b.device}
+}
+
 // Run implements backend.Backend: it runs forwarders, one after the other.
 func (b *Backend) Run(ctx context.Context) error {
 	defer b.shut()

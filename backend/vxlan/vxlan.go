@@ -184,6 +184,12 @@ func (b *Backend) Run(ctx context.Context) error {
 	return nil
 }
 
+// Entrance implements backend.Receiving. Whoever has DirectRouting sends packets as
+// they are, and it is likely that all hosts have it.
+func (b *Backend) Entrance(v6 bool) backend.Entrance {
+	return backend.Entrance{Device: b.device(v6), Direct: b.opts.DirectRouting, Port: b.opts.Port, VNI: b.opts.VNI}
+}
+
 // device names the VXLAN device of a family (CONTRACT 5.1).
 func (b *Backend) device(v6 bool) string {
 	if v6 {

@@ -95,11 +95,19 @@ func start(ctx context.Context, o options, h *health, tell *notifier, log *slog.
 		}
 	}
 	ledger := &backend.Ledger{Kernel: kern}
+	guard := newGuard(o, cfg.NFTables, underlay, scope.Networks, previous, local, log)
+	if err := checkPrivilege(); err != nil { // alloc gets so far without it
+		guard.disable(err)
+	}
 	backendOver := func(u backend.Underlay, kept backend.Descriptors) (backend.Backend, error) {
-		return newBackend(backend.Params{
+		be, err := newBackend(backend.Params{
 			Config: cfg.Backend, Underlay: u, Scope: scope, Kernel: ledger, State: state, Log: log,
 			Filter: backend.Filter{Off: !o.PeerFilter, Allow: o.PeerAllow}, Without: o.UDPOffload, Descriptors: kept,
 		})
+		if err != nil {
+			return nil, err
+		}
+		return guarded{be, guard}, nil
 	}
 	be, err := backendOver(underlay, descriptors)
 	if err != nil {
@@ -110,7 +118,7 @@ func start(ctx context.Context, o options, h *health, tell *notifier, log *slog.
 	}
 	counters := h.serveCounters(be)
 	d := &daemon{opts: o, cfg: cfg, basis: basis, memory: memory, kept: kept, store: store, backend: be, newBackend: backendOver,
-		descriptors: fresh{descriptors}, scope: scope, kernel: kern, ledger: ledger,
+		guard: guard, descriptors: fresh{descriptors}, scope: scope, kernel: kern, ledger: ledger,
 		underlay: underlay, local: local, external: underlayCheck{underlay: underlay, log: log},
 		view: subnet.NewView(), identity: id, ready: h.setReady, health: h, counters: counters, tell: tell, log: log, moved: make(chan struct{}, 1),
 		claimsChanged: make(chan subnet.Lease, 1), stood: make(chan struct{}, 1), passedOnce: make(chan struct{}), began: began, started: started}
@@ -126,6 +134,7 @@ type daemon struct {
 	kept     bool // the state directory can be written
 	store    subnet.Store
 	backend  backend.Backend // of forward's goroutine, once that runs
+	guard    *guard
 	scope    datapath.Scope
 	kernel   *kernel.Kernel
 	ledger   *backend.Ledger // the kernel as the backend sees it
@@ -177,8 +186,9 @@ func (d *daemon) run(ctx context.Context, ahead *subnet.Ahead, previous subnetEn
 
 	d.log.Info("Running backend.")
 	g, ctx := errgroup.WithContext(ctx)
-	changed := merge(ctx, g, d.view.Subscribe(), d.moved)
+	changed := merge(ctx, g, d.view.Subscribe(), d.moved, d.guard.first)
 	g.Go(func() error { return d.forward(ctx, changed) })
+	g.Go(func() error { return d.guard.Run(ctx) })
 	g.Go(func() error { return subnet.Follow(ctx, followed, d.view, got.Seen.Rev, d.log) })
 	g.Go(func() error { return d.hold(ctx, request, got) })
 	g.Go(func() error { return logCounters(ctx, d.counters, d.log) })

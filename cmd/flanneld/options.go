@@ -30,14 +30,19 @@ type options struct {
 	PublicIP      netip.Addr // IPv4 address to publish; zero: the interface's
 	PublicIPv6    netip.Addr // IPv6 address to publish; zero: the interface's
 
-	IPMasq         bool // accepted, without effect in this release
+	IPMasq         bool          // hide containers behind this host's address outside the overlay
+	MasqPlainPorts bool          // ports of IPMasq are not picked fully at random
+	ForwardRules   bool          // accept the overlay's packets in the FORWARD chain
+	FirewallResync time.Duration // how often the firewall's rules are checked unasked; at least one second
+	DockerFirewall bool          // let the overlay's packets past Docker's own rules
+
 	BlackholeRoute bool // keep a blackhole route for the own subnet
 
 	SubnetFile string // path of the environment file for Docker
 	StateDir   string // directory of what must survive a restart
 
 	PeerFilter bool           // let in only what registered hosts send
-	PeerAllow  []netip.Prefix // whence peers may send beside their PublicIP; masked, IPv4
+	PeerAllow  []netip.Prefix // whence peers may send beside their PublicIP; masked
 	UDPOffload []string       // what the udp backend does without; each one of udpOffloads
 
 	LeaseLost   string        // what to do when the lease is gone: leaseLostReacquire or leaseLostExit
@@ -110,6 +115,10 @@ func (o options) String() string {
 	add("publicIP", addr(o.PublicIP))
 	add("publicIPv6", addr(o.PublicIPv6))
 	add("ipMasq", o.IPMasq)
+	add("ipMasqFullyRandomDisable", o.MasqPlainPorts)
+	add("iptablesForwardRules", o.ForwardRules)
+	add("iptablesResync", o.FirewallResync)
+	add("dockerFirewall", o.DockerFirewall)
 	add("blackholeRoute", o.BlackholeRoute)
 	add("subnetFile", o.SubnetFile)
 	add("stateDir", o.StateDir)

@@ -22,6 +22,8 @@ func (v flagValues) options(env map[string]string) (o options, warnings []string
 		Iface:          v.list("iface"),
 		IfaceRegex:     v.list("iface-regex"),
 		IPMasq:         v.bool("ip-masq"),
+		MasqPlainPorts: v.bool("ip-masq-fully-random-disable"),
+		ForwardRules:   v.bool("iptables-forward-rules"),
 		BlackholeRoute: v.bool("ip-blackhole-route"),
 		SubnetFile:     v.text("subnet-file"),
 		StateDir:       v.text("state-dir"),
@@ -36,13 +38,10 @@ func (v flagValues) options(env map[string]string) (o options, warnings []string
 	if _, given := v.source["state-dir"]; !given {
 		o.StateDir = stateDir(env)
 	}
-	for _, check := range []func(*options) error{v.checkStore, v.checkAddrs, v.checkPeers, v.checkTimes, v.checkRest} {
+	for _, check := range []func(*options) error{v.checkStore, v.checkAddrs, v.checkFirewall, v.checkPeers, v.checkTimes, v.checkRest} {
 		if err := check(&o); err != nil {
 			return options{}, nil, err
 		}
-	}
-	if o.IPMasq {
-		warnings = append(warnings, v.from("ip-masq")+" has no effect: masquerading is not part of this release, so FLANNEL_IPMASQ is written false and Docker keeps masquerading")
 	}
 	warnings = append(warnings, v.checkPassword(&o, env)...)
 	tls := o.EtcdCertFile != "" || o.EtcdCAFile != ""

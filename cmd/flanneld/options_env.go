@@ -8,6 +8,7 @@ import (
 const (
 	envPrefix       = "FLANNELD_"
 	defaultStateDir = "/var/lib/flannel"
+	defaultPrefix   = "/coreos.com/network"
 )
 
 // envName returns the variable that stands for a flag, CONTRACT.md 1.3.

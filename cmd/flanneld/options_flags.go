@@ -24,9 +24,6 @@ type flagSpec struct {
 	// legacy says why a flag kept from older releases does nothing here; it
 	// completes the sentence "--name …". Empty: the flag works.
 	legacy string
-	// loud warns even about the default value, for flags whose default named
-	// something that older releases did.
-	loud bool
 	// quiet never warns: every value describes what happens anyway.
 	quiet bool
 	// refuse ends the start if the flag is set and not at its default: going
@@ -35,13 +32,14 @@ type flagSpec struct {
 }
 
 const (
-	groupStore  = "Store"
-	groupIface  = "Interface and addresses"
-	groupHost   = "This host"
-	groupPeers  = "Peers"
-	groupLease  = "Lease and timing"
-	groupHealth = "Health and logs"
-	groupOther  = "Other"
+	groupStore    = "Store"
+	groupIface    = "Interface and addresses"
+	groupHost     = "This host"
+	groupFirewall = "Firewall"
+	groupPeers    = "Peers"
+	groupLease    = "Lease and timing"
+	groupHealth   = "Health and logs"
+	groupOther    = "Other"
 
 	onlyKube  = "is for the Kubernetes store, which this daemon does not have"
 	onlyMulti = "belongs to multi-network mode, which this daemon does not have"
@@ -62,7 +60,7 @@ func flagTable() []flagSpec {
 func liveFlags() []flagSpec {
 	return []flagSpec{
 		{name: "etcd-endpoints", def: "http://127.0.0.1:4001,http://127.0.0.1:2379", arg: "URLS", group: groupStore, help: "etcd client URLs, separated by commas"},
-		{name: "etcd-prefix", def: "/coreos.com/network", arg: "KEY", group: groupStore, help: "key below which configuration and leases lie"},
+		{name: "etcd-prefix", def: defaultPrefix, arg: "KEY", group: groupStore, help: "key below which configuration and leases lie"},
 		{name: "etcd-keyfile", arg: "FILE", group: groupStore, help: "client key for etcd, PEM; needs --etcd-certfile"},
 		{name: "etcd-certfile", arg: "FILE", group: groupStore, help: "client certificate for etcd, PEM; needs --etcd-keyfile"},
 		{name: "etcd-cafile", arg: "FILE", group: groupStore, help: "certificate authorities that sign etcd's certificates, PEM"},
@@ -76,13 +74,18 @@ func liveFlags() []flagSpec {
 		{name: "public-ip", arg: "IP", group: groupIface, help: "IPv4 address other hosts send to; without it, the interface's"},
 		{name: "public-ipv6", arg: "IP", group: groupIface, help: "IPv6 address other hosts send to; without it, the interface's"},
 
-		{name: "ip-masq", kind: boolean, group: groupHost, help: "accepted without effect: masquerading is left to Docker in this release"},
 		{name: "ip-blackhole-route", kind: boolean, group: groupHost, help: "keep a blackhole route for this host's own subnet"},
 		{name: "subnet-file", def: "/run/flannel/subnet.env", arg: "FILE", group: groupHost, help: "where to write the environment file for Docker"},
 		{name: "state-dir", def: defaultStateDir, arg: "DIR", group: groupHost, help: "directory for what must survive a restart; without the flag, the first directory in STATE_DIRECTORY, which systemd sets"},
 
-		{name: "peer-filter", def: "on", arg: "on|off", group: groupPeers, help: "let in only what comes from a registered host and from its own subnet to ours; off lets in anything (udp)"},
-		{name: "peer-allow", kind: list, arg: "CIDR", group: groupPeers, help: "addresses from which peers send that are behind NAT or have several; may be repeated (udp)"},
+		{name: "ip-masq", kind: boolean, group: groupFirewall, help: "let packets of containers leave the overlay with this host's address"},
+		{name: "ip-masq-fully-random-disable", kind: boolean, group: groupFirewall, help: "pick ports for --ip-masq as the kernel does by default, and not fully at random"},
+		{name: "iptables-forward-rules", kind: boolean, def: "true", group: groupFirewall, help: "accept packets from and to the overlay in the FORWARD chain"},
+		{name: "iptables-resync", kind: number, def: "5", arg: "SECONDS", group: groupFirewall, help: "how often to check the firewall's rules unasked, at least 1"},
+		{name: "docker-firewall", def: "auto", arg: "auto|off", group: groupFirewall, help: "let packets from the overlay reach containers past the rules of Docker 28 and later; off leaves Docker's rules as they are"},
+
+		{name: "peer-filter", def: "on", arg: "on|off", group: groupPeers, help: "let in only what comes from a registered host; off lets in anything"},
+		{name: "peer-allow", kind: list, arg: "CIDR", group: groupPeers, help: "addresses from which peers send that are behind NAT or have several; may be repeated (udp, vxlan)"},
 		{name: "udp-offload", def: "", arg: "LIST", group: groupPeers, help: "what of the kernel's help the udp backend does without, separated by commas: gso, gro, uso, vnet, multiqueue; for kernels and devices that do it wrong"},
 
 		{name: "subnet-lease-renew-margin", kind: number, def: "60", arg: "MINUTES", group: groupLease, help: "how long before expiry to renew the lease at the latest, 1 to 1439; it is renewed hourly"},
@@ -105,10 +108,6 @@ func liveFlags() []flagSpec {
 // accepted because a unit file that worked must not stop working over them.
 func legacyFlags() []flagSpec {
 	return []flagSpec{
-		{name: "ip-masq-fully-random-disable", kind: boolean, legacy: "is ignored: this release does not masquerade", loud: true},
-		{name: "iptables-forward-rules", kind: boolean, def: "true", legacy: "is ignored: this release installs no iptables rules", loud: true},
-		{name: "iptables-resync", kind: number, def: "5", legacy: "is ignored: this release installs no iptables rules", loud: true},
-
 		{name: "subnet-dir", def: "/run/flannel/networks", legacy: onlyMulti},
 		{name: "networks", legacy: onlyMulti, refuse: severalDaemons},
 		{name: "watch-networks", kind: boolean, legacy: onlyMulti},

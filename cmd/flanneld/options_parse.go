@@ -165,7 +165,7 @@ func (v flagValues) checkLegacy(table []flagSpec) ([]string, error) {
 	for _, s := range table {
 		from, given := v.source[s.name]
 		f := v.fs.Lookup(s.name)
-		if s.legacy == "" || !given || s.quiet || f.Value.String() == f.DefValue && !s.loud {
+		if s.legacy == "" || !given || s.quiet || f.Value.String() == f.DefValue {
 			continue
 		}
 		if s.kind == text && f.Value.String() == "" {

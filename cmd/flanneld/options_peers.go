@@ -23,10 +23,10 @@ func (v flagValues) checkPeers(o *options) error {
 			continue
 		}
 		p, err := parsePrefix(s)
-		if err != nil || !p.Addr().Is4() {
+		if err != nil {
 			return usageError{
 				Msg:  fmt.Sprintf("invalid value %q for %s", s, v.from("peer-allow")),
-				Hint: "give an IPv4 network such as 192.0.2.0/24, or an address; repeat the flag for more",
+				Hint: "give a network such as 192.0.2.0/24, or an address; repeat the flag for more",
 			}
 		}
 		o.PeerAllow = append(o.PeerAllow, p.Masked())

@@ -21,15 +21,11 @@ func TestLegacyFlags(t *testing.T) {
 		if s.quiet {
 			want = 0
 		}
-		wantDef := 0
-		if s.loud {
-			wantDef = 1
-		}
 		for _, in := range []struct {
 			value string
 			want  int
 			ok    bool
-		}{{other, want, s.refuse == ""}, {def, wantDef, true}} {
+		}{{other, want, s.refuse == ""}, {def, 0, true}} {
 			for from, call := range map[string][2][]string{
 				"--" + s.name:   {{"-" + s.name + "=" + in.value}, nil},
 				envName(s.name): {nil, {envName(s.name) + "=" + in.value}},
@@ -62,9 +58,7 @@ func TestWarnings(t *testing.T) {
 		args, env []string
 		want      []string // one part of each warning
 	}{
-		{"masquerading", []string{"--ip-masq"}, nil, []string{"--ip-masq has no effect: masquerading is not part of this release"}},
-		{"masquerading from env", nil, []string{"FLANNELD_IP_MASQ=true"}, []string{"FLANNELD_IP_MASQ has no effect"}},
-		{"no masquerading", []string{"--ip-masq=false"}, nil, nil},
+		{"flags of the firewall", []string{"--ip-masq", "--iptables-forward-rules=true", "--iptables-resync=5"}, []string{"FLANNELD_IP_MASQ_FULLY_RANDOM_DISABLE=true"}, nil},
 		{"a legacy flag twice", []string{"--vmodule=a=1", "--vmodule=b=1"}, []string{"FLANNELD_VMODULE=c=1"}, []string{"--vmodule is ignored"}},
 		{"unknown variables, sorted", nil, []string{"FLANNELD_ZZZZZZ=1", "FLANNELD_ETCD_ENDPOINT=http://a", "FLANNEL_X=1"},
 			[]string{"FLANNELD_ETCD_ENDPOINT is unknown and ignored; did you mean FLANNELD_ETCD_ENDPOINTS?", "FLANNELD_ZZZZZZ is unknown and ignored"}},

@@ -31,14 +31,14 @@ func (d *daemon) planes() []backend.Plane {
 	return all
 }
 
-// passed hands over to Docker once the datapath is in place. It runs in the
-// loop's goroutine.
+// passed hands over to Docker once the datapath and the firewall are in place. It
+// runs in the loop's goroutine.
 func (d *daemon) passed(p backend.Pass) error {
 	d.once.Do(func() { close(d.passedOnce) })
 	if err := d.followUnderlay(); err != nil {
 		return err
 	}
-	if !p.Forwarding {
+	if !p.Forwarding || !d.guard.inPlace() {
 		return nil
 	}
 	lease, _ := d.own()

@@ -50,7 +50,7 @@ func (e subnetEnv) subnetOrNone() string {
 
 // writeSubnetEnv tells Docker which subnet is this host's (CONTRACT 3).
 func (d *daemon) writeSubnetEnv(l subnet.Lease, mtu int) error {
-	written, err := envfile.WriteIfChanged(d.opts.SubnetFile, subnetEnvText(d.cfg, l, mtu))
+	written, err := envfile.WriteIfChanged(d.opts.SubnetFile, subnetEnvText(d.cfg, l, mtu, d.opts.IPMasq))
 	if err != nil {
 		return fmt.Errorf("Failed to write subnet file: %w (give another one with --subnet-file)", err)
 	}
@@ -63,8 +63,8 @@ func (d *daemon) writeSubnetEnv(l subnet.Lease, mtu int) error {
 }
 
 // subnetEnvText returns the file's content. FLANNEL_IPMASQ tells Docker not to
-// masquerade because we do; we do not yet.
-func subnetEnvText(cfg subnet.Config, l subnet.Lease, mtu int) []byte {
+// masquerade because we do.
+func subnetEnvText(cfg subnet.Config, l subnet.Lease, mtu int, masquerade bool) []byte {
 	var b strings.Builder
 	line := func(family string, network, subnet netip.Prefix) {
 		first := netip.PrefixFrom(subnet.Addr().Next(), subnet.Bits())
@@ -74,7 +74,7 @@ func subnetEnvText(cfg subnet.Config, l subnet.Lease, mtu int) []byte {
 	if cfg.V6.Enabled() {
 		line("IPV6_", cfg.V6.Network, l.V6.Subnet)
 	}
-	fmt.Fprintf(&b, "FLANNEL_MTU=%d\nFLANNEL_IPMASQ=false\n", mtu)
+	fmt.Fprintf(&b, "FLANNEL_MTU=%d\nFLANNEL_IPMASQ=%t\n", mtu, masquerade)
 	return []byte(b.String())
 }
 

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"flanneld/backend"
+	"flanneld/pkg/firewall/nft"
+	"flanneld/subnet"
+)
+
+func TestFirewallNames(t *testing.T) {
+	if got := namesFor(defaultPrefix); got.postrouting != "FLANNEL-POSTRTG" || got.forward != "FLANNEL-FWD" || got.suffix != "" {
+		t.Errorf("names of the first daemon are %+v", got)
+	}
+	a, b := namesFor("/a"), namesFor("/b")
+	if a == b || a.filter() == b.filter() {
+		t.Errorf("two daemons have the same names: %+v", a)
+	}
+	const most = 28 // of a chain's name, with iptables
+	if len(a.postrouting) > most {
+		t.Errorf("%s has %d bytes, most are %d", a.postrouting, len(a.postrouting), most)
+	}
+}
+
+func TestTallyOnlyGrows(t *testing.T) {
+	var got []uint64
+	var c tally
+	for _, now := range []uint64{5, 5, 9, 2, 3} { // made anew after 9
+		c.add(map[string]uint64{"x": now})
+		got = append(got, c.sum["x"])
+	}
+	if d := cmp.Diff([]uint64{5, 5, 9, 11, 12}, got); d != "" {
+		t.Errorf("sums (-want +got):\n%s", d)
+	}
+}
+
+// TestFilterTable names the chains and sets; what rules do is tested with packets.
+func TestFilterTable(t *testing.T) {
+	v4, v6 := netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("fd00:1::/48")
+	plane := backend.Plane{Network: v4, Peers: []subnet.Claim{{Subnet: netip.MustParsePrefix("10.1.2.0/24"), PublicIP: netip.MustParseAddr("192.0.2.2")}}}
+	plane6 := backend.Plane{Network: v6, Peers: []subnet.Claim{{Subnet: netip.MustParsePrefix("fd00:1:0:2::/64"), PublicIP: netip.MustParseAddr("2001:db8::2")}}}
+	tunnel := backend.Entrance{Device: "flannel.1", Port: 8472, VNI: 1}
+	for _, row := range []struct {
+		name         string
+		entrance     backend.Entrance
+		off, mark    bool
+		chains, sets []string
+	}{
+		{"udp", backend.Entrance{Device: "flannel0"}, false, false, nil, nil},
+		{"udp, with Docker's nftables", backend.Entrance{Device: "flannel0"}, false, true, []string{"mark"}, nil},
+		{"vxlan", tunnel, false, false, []string{"input"}, []string{"hosts4", "allowed4", "refused4", "hosts6", "allowed6", "refused6"}},
+		{"vxlan, off", tunnel, true, false, nil, nil},
+		{"vxlan, off, with Docker's nftables", tunnel, true, true, []string{"mark"}, nil},
+		{"host-gw", backend.Entrance{Direct: true}, false, false, []string{"prerouting"}, []string{"subnets4", "spoofed4", "subnets6", "spoofed6"}},
+	} {
+		f := filterFacts{planes: []backend.Plane{plane, plane6}, off: row.off, mark: row.mark,
+			facts: []overlayFacts{{network: v4, entrance: row.entrance, underlay: "eth0"}, {network: v6, entrance: row.entrance, underlay: "eth0"}}}
+		table, ok := filterTable(nft.ID{Family: nft.Inet, Name: "x"}, f)
+		if ok != (row.chains != nil) {
+			t.Errorf("%s: there is a table: %t", row.name, ok)
+		}
+		var chains, sets []string
+		for _, c := range table.Chains {
+			chains = append(chains, c.Name)
+		}
+		for _, s := range table.Sets {
+			sets = append(sets, s.Name)
+		}
+		if d := cmp.Diff([][]string{row.chains, row.sets}, [][]string{chains, sets}); d != "" {
+			t.Errorf("%s: chains and sets (-want +got):\n%s", row.name, d)
+		}
+	}
+}

@@ -1,0 +1,91 @@
+package iptables
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Family is an address family.
+type Family int
+
+// The families.
+const (
+	IPv4 Family = iota
+	IPv6
+)
+
+func (f Family) name() string {
+	if f == IPv6 {
+		return "ip6tables"
+	}
+	return "iptables"
+}
+
+// lockTime is how long the lock that all users of the legacy flavour share is
+// waited for.
+const lockTime = 5 * time.Second
+
+// Tables changes one family's rules in one flavour.
+type Tables struct {
+	Run     Runner
+	Flavour Flavour
+	Family  Family
+}
+
+// Read returns all rules. No table is made by reading it.
+func (t Tables) Read(ctx context.Context) (Ruleset, error) {
+	saved, err := t.Run(ctx, "", t.Flavour.program(t.Family.name(), "-save"))
+	if err != nil {
+		return nil, fmt.Errorf("read %s rules: %w", t.Flavour, err)
+	}
+	return Parse(saved), nil
+}
+
+// Apply makes the wanted rules, removes what else is the owner's, and returns what
+// it changed. Each table changes at once or not at all, whatever becomes of others.
+// After an error it may be called again.
+func (t Tables) Apply(ctx context.Context, want Want, o Owner) ([]Edit, error) {
+	have, err := t.Read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	edits := Diff(want, have, o)
+	if len(edits) == 0 {
+		return nil, nil
+	}
+	args := []string{"--noflush"}
+	if t.Flavour.waits() {
+		args = append(args, "--wait="+strconv.Itoa(int(lockTime.Seconds())))
+	} else {
+		release, err := lock(ctx, lockFile, lockTime)
+		if err != nil {
+			return nil, err
+		}
+		defer release()
+	}
+	program := t.Flavour.program(t.Family.name(), "-restore")
+	var done []Edit
+	var errs []error
+	for len(edits) > 0 {
+		n := slices.IndexFunc(edits, func(e Edit) bool { return e.Table != edits[0].Table })
+		if n < 0 {
+			n = len(edits)
+		}
+		table := edits[:n]
+		edits = edits[n:]
+		_, err := t.Run(ctx, script(table), program, args...)
+		switch {
+		case err == nil:
+			done = append(done, table...)
+		case slices.Contains(want.Optional, table[0].Table) && strings.Contains(err.Error(), "Table does not exist"):
+		default:
+			errs = append(errs, fmt.Errorf("change %s rules, first %q: %w", t.Flavour, table[0], err))
+		}
+	}
+	return done, errors.Join(errs...)
+}

@@ -1,0 +1,199 @@
+package iptables
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"flanneld/pkg/firewall"
+)
+
+// Edit is one line for iptables-restore(8).
+type Edit struct{ Table, Line string }
+
+// String returns the line and its table, as one would tell iptables(8).
+func (e Edit) String() string { return "-t " + e.Table + " " + e.Line }
+
+// Diff returns what makes the wanted rules of those that are there, and removes
+// what else is the caller's. Edits of a table are next to each other. There are
+// none if nothing differs.
+func Diff(want Want, have Ruleset, o Owner) []Edit {
+	tables := make(map[string]bool)
+	for name := range have {
+		tables[name] = true
+	}
+	for _, c := range want.Chains {
+		tables[c.Table] = true
+	}
+	for _, i := range want.Inserts {
+		tables[i.Table] = true
+	}
+	var edits []Edit
+	for _, name := range slices.Sorted(maps.Keys(tables)) {
+		d := differ{name: name, have: have[name], filter: have["filter"], owner: o, final: make(map[string]bool)}
+		d.diff(want)
+		edits = append(edits, d.edits...)
+	}
+	return edits
+}
+
+// differ compares one table.
+type differ struct {
+	name   string
+	have   Table
+	filter Table // the table of that name
+	owner  Owner
+	final  map[string]bool            // chains that no packet comes back from; filled as they are asked for
+	wanted map[string][]firewall.Rule // chains
+	edits  []Edit
+}
+
+func (d *differ) edit(format string, args ...any) {
+	d.edits = append(d.edits, Edit{d.name, fmt.Sprintf(format, args...)})
+}
+
+func (d *differ) diff(want Want) {
+	wanted := make(map[string][]firewall.Rule)
+	d.wanted = wanted
+	for _, c := range want.Chains {
+		if c.Table == d.name {
+			wanted[c.Name] = c.Rules
+		}
+	}
+	// Chains before what jumps to them.
+	for _, name := range slices.Sorted(maps.Keys(wanted)) {
+		entries, have := d.have[name]
+		if have && slices.EqualFunc(entries, wanted[name], func(e Entry, r firewall.Rule) bool { return e.Rule == r }) {
+			continue
+		}
+		d.edit(":%s - [0:0]", name) // makes it, or empties it
+		for _, r := range wanted[name] {
+			d.edit("-A %s %s", name, r)
+		}
+	}
+	inserts := make(map[string][]Insert)
+	for _, i := range want.Inserts {
+		if _, with := d.filter[i.With]; i.With != "" && !with {
+			continue
+		}
+		if _, have := d.have[i.Chain]; i.Table == d.name && (have || builtin(i.Chain)) {
+			inserts[i.Chain] = append(inserts[i.Chain], i)
+		}
+	}
+	var stale []string
+	chains := make(map[string]bool)
+	for name := range d.have {
+		chains[name] = true
+	}
+	for name := range inserts {
+		chains[name] = true
+	}
+	for _, name := range slices.Sorted(maps.Keys(chains)) {
+		_, keep := wanted[name]
+		switch {
+		case keep:
+		case d.owner.chain(d.have, name):
+			stale = append(stale, name)
+		default:
+			d.others(name, inserts[name])
+		}
+	}
+	for _, name := range stale {
+		d.edit("-F %s", name)
+	}
+	for _, name := range stale {
+		d.edit("-X %s", name)
+	}
+}
+
+// others puts the inserts into a chain of others, and removes what else is the
+// caller's.
+func (d *differ) others(chain string, inserts []Insert) {
+	var left []Entry
+	group := d.owner.inGroup(d.name, chain, d.have[chain])
+	all := d.have[chain]
+	for i, e := range all {
+		wanted := slices.ContainsFunc(inserts, func(in Insert) bool { return in.Rule == e.Rule })
+		// Of several, -D takes the first.
+		again := wanted && slices.ContainsFunc(all[i+1:], func(later Entry) bool { return later.Rule == e.Rule })
+		if !wanted && (group[i] || d.owner.rule(d.have, e.Rule, d.wanted)) || again {
+			d.edit("-D %s %s", chain, e.Text)
+			continue
+		}
+		left = append(left, e)
+	}
+	for _, in := range inserts {
+		at := slices.IndexFunc(left, func(e Entry) bool { return e.Rule == in.Rule })
+		if at >= 0 && !slices.ContainsFunc(left[:at], func(e Entry) bool { return d.blocks(e.Rule, in) }) {
+			continue
+		}
+		if at >= 0 {
+			d.edit("-D %s %s", chain, left[at].Text)
+			left = slices.Delete(left, at, at+1)
+		}
+		e := Entry{in.Rule, in.Rule.String()}
+		if at = slices.IndexFunc(left, func(e Entry) bool { return d.blocks(e.Rule, in) }); at < 0 {
+			d.edit("-A %s %s", chain, e.Text)
+			left = append(left, e)
+			continue
+		}
+		d.edit("-I %s %d %s", chain, at+1, e.Text)
+		left = slices.Insert(left, at, e)
+	}
+}
+
+// blocks reports whether the insert must stand ahead of the rule.
+func (d *differ) blocks(r firewall.Rule, in Insert) bool {
+	if r.Always() && (r.Target == firewall.Return || d.ends(r)) {
+		return true
+	}
+	return in.Ahead == OfStrangers && r.Target == firewall.Drop && r.In.Not && !r.Dst.Not && r.Dst.Prefix.IsValid() &&
+		within(in.Rule.Dst.Prefix, r.Dst.Prefix)
+}
+
+// ends reports whether the rule lets no packet past that matches it.
+func (d *differ) ends(r firewall.Rule) bool {
+	switch r.Target {
+	case firewall.Accept, firewall.Drop, firewall.Reject:
+		return true
+	}
+	final, known := d.final[r.Target]
+	if known {
+		return final
+	}
+	d.final[r.Target] = false // while it is looked at: the kernel has no loops, a file may
+	for _, e := range d.have[r.Target] {
+		if !e.Rule.Always() {
+			continue
+		}
+		if e.Rule.Target == firewall.Return {
+			break
+		}
+		if d.ends(e.Rule) {
+			d.final[r.Target] = true
+			break
+		}
+	}
+	return d.final[r.Target]
+}
+
+// script returns the edits of one table as iptables-restore reads them.
+func script(edits []Edit) string {
+	var b strings.Builder
+	table := ""
+	for _, e := range edits {
+		if e.Table != table {
+			if table != "" {
+				b.WriteString("COMMIT\n")
+			}
+			table = e.Table
+			b.WriteString("*" + table + "\n")
+		}
+		b.WriteString(e.Line + "\n")
+	}
+	if table != "" {
+		b.WriteString("COMMIT\n")
+	}
+	return b.String()
+}

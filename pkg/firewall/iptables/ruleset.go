@@ -1,0 +1,62 @@
+// Package iptables keeps rules of one's own in tables that others use as well,
+// through the programs of iptables(8), whichever of its two flavours the host
+// uses. It reads all rules at once, compares them with those that are wanted, and
+// writes the difference in one step for each table, or nothing. It never touches
+// what it cannot tell to be the caller's.
+package iptables
+
+import (
+	"strings"
+
+	"flanneld/pkg/firewall"
+)
+
+// Ruleset is what iptables-save(8) prints of all tables, by name.
+type Ruleset map[string]Table
+
+// Table is the chains of a table, by name.
+type Table map[string][]Entry
+
+// Entry is a rule, and how iptables-save prints it.
+type Entry struct {
+	Rule firewall.Rule
+	Text string
+}
+
+// Parse reads what iptables-save prints. Lines that it does not know are passed
+// over.
+func Parse(saved string) Ruleset {
+	set := make(Ruleset)
+	var table Table
+	for line := range strings.Lines(saved) {
+		line = strings.TrimRight(line, "\r\n")
+		switch {
+		case strings.HasPrefix(line, "*"):
+			table = make(Table)
+			set[line[1:]] = table
+		case table == nil:
+		case strings.HasPrefix(line, ":"):
+			name, _, _ := strings.Cut(line[1:], " ")
+			if _, have := table[name]; !have && name != "" {
+				table[name] = nil
+			}
+		case strings.HasPrefix(line, "-A "):
+			name, text, _ := strings.Cut(line[len("-A "):], " ")
+			if name != "" {
+				table[name] = append(table[name], Entry{firewall.ParseRule(text), text})
+			}
+		case line == "COMMIT":
+			table = nil
+		}
+	}
+	return set
+}
+
+// builtin reports whether the chain is there even if the table was never used.
+func builtin(chain string) bool {
+	switch chain {
+	case "PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING":
+		return true
+	}
+	return false
+}

@@ -1,0 +1,152 @@
+package iptables
+
+import (
+	"net/netip"
+	"slices"
+
+	"flanneld/pkg/firewall"
+)
+
+// Want is what there is to be.
+type Want struct {
+	Chains  []Chain  // ours, with exactly these rules
+	Inserts []Insert // in chains of others
+	// Optional are tables that a kernel may be without, and others then are, too.
+	Optional []string
+}
+
+// Chain is a chain that belongs to the caller.
+type Chain struct {
+	Table, Name string
+	Rules       []firewall.Rule
+}
+
+// Insert is a rule in a chain that belongs to others. Where it stands is checked
+// as well as that it is there.
+type Insert struct {
+	Table, Chain string
+	Rule         firewall.Rule
+	Ahead        Ahead
+	// With is a chain of the table filter without which the rule is not wanted;
+	// empty: it always is.
+	With string
+}
+
+// Ahead says what an inserted rule must not stand behind. Where there is no such
+// rule it is appended, so that what others want first stays first.
+type Ahead int
+
+const (
+	// OfAll that ends every packet's way through the chain.
+	OfAll Ahead = iota
+	// OfStrangers is ahead of rules that drop what comes to addresses within
+	// the rule's Dst by any interface but one, besides OfAll.
+	OfStrangers
+)
+
+// Owner says what the caller may remove.
+type Owner struct {
+	// Chains are the caller's by name, in any table, and so are rules that jump
+	// to them if they have one of the comments or the chain is to go.
+	Chains []string
+	// Former are chains that are the caller's if they have rules, and these are
+	// about nothing but Networks.
+	Former []string
+	// Comments are the caller's alone: so is every rule that has one.
+	Comments []string
+	// Shared are comments of rules that are the caller's if they are about
+	// nothing but Networks.
+	Shared []string
+	// Networks are those of the caller, in use now or once.
+	Networks []netip.Prefix
+	// Groups are rules without a mark that are the caller's if all of a group
+	// are there, since it is unlikely that somebody else wrote them all.
+	Groups []Group
+}
+
+// Group is rules of one chain.
+type Group struct {
+	Table, Chain string
+	Rules        []firewall.Rule
+}
+
+// chain reports whether a chain of the table is the caller's.
+func (o Owner) chain(t Table, name string) bool {
+	if slices.Contains(o.Chains, name) {
+		return true
+	}
+	if !slices.Contains(o.Former, name) {
+		return false
+	}
+	named := false
+	for _, e := range t[name] {
+		about, ours := o.about(e.Rule)
+		if !ours {
+			return false
+		}
+		named = named || about
+	}
+	return named
+}
+
+// about reports whether a rule names one of the networks, and whether it names no
+// other.
+func (o Owner) about(r firewall.Rule) (named, ours bool) {
+	if r.Other != "" || r.In != (firewall.Iface{}) || r.Out != (firewall.Iface{}) {
+		return false, false
+	}
+	for _, n := range []firewall.Net{r.Src, r.Dst} {
+		switch {
+		case !n.Prefix.IsValid() || n.Prefix.Addr().IsMulticast():
+		case slices.ContainsFunc(o.Networks, func(p netip.Prefix) bool { return within(p, n.Prefix) }):
+			named = true
+		default:
+			return false, false
+		}
+	}
+	return named, true
+}
+
+func within(outer, inner netip.Prefix) bool {
+	return outer.IsValid() && outer.Bits() <= inner.Bits() && outer.Contains(inner.Addr())
+}
+
+// rule reports whether a rule in a chain of others is the caller's. Kept are the
+// chains that are wanted.
+func (o Owner) rule(t Table, r firewall.Rule, kept map[string][]firewall.Rule) bool {
+	shared := r.Comment != "" && slices.Contains(o.Shared, r.Comment)
+	switch {
+	case r.Comment != "" && slices.Contains(o.Comments, r.Comment):
+		return true
+	case r.Target != "" && o.chain(t, r.Target):
+		_, keep := kept[r.Target]
+		return shared || !keep
+	case shared:
+		named, ours := o.about(r)
+		return named && ours
+	}
+	return false
+}
+
+// inGroup returns the positions in a chain of the groups that are there whole.
+func (o Owner) inGroup(table, chain string, entries []Entry) map[int]bool {
+	all := make(map[int]bool)
+	for _, g := range o.Groups {
+		if g.Table != table || g.Chain != chain {
+			continue
+		}
+		var at []int
+		for _, r := range g.Rules {
+			i := slices.IndexFunc(entries, func(e Entry) bool { return e.Rule == r })
+			if i < 0 {
+				at = nil
+				break
+			}
+			at = append(at, i)
+		}
+		for _, i := range at {
+			all[i] = true
+		}
+	}
+	return all
+}

@@ -1,0 +1,248 @@
+package nft
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// ErrUnsupported: the kernel has no nftables.
+var ErrUnsupported = errors.New("the kernel has no nftables")
+
+// Kernel is the nftables of a network namespace. The zero value is that of the
+// calling thread. It is not safe for concurrent use.
+type Kernel struct {
+	NetNS int // descriptor of the namespace; 0: the calling thread's
+
+	same map[ID]stamp // tables as they were when they last were as wanted
+}
+
+// stamp says when a table was compared last.
+type stamp struct {
+	generation uint32 // of all rules in the namespace, which every change raises
+	want       encoded
+}
+
+const (
+	// answerTime is how long the kernel may take to answer.
+	answerTime = 10 * time.Second
+	// sendBuffer holds the largest transaction: some 100,000 addresses.
+	sendBuffer = 8 << 20 // bytes
+	// chunk is how many elements go into one message, whose attributes have a
+	// length of 16 bits.
+	chunk = 500
+	// rereads is how often rules are read again that changed meanwhile.
+	rereads = 5
+)
+
+func (k *Kernel) dial() (*nftables.Conn, error) {
+	return nftables.New(nftables.WithNetNSFd(k.NetNS), nftables.WithSockOptions(func(c *netlink.Conn) error {
+		// A transaction that fails may leave messages without an answer.
+		if err := c.SetDeadline(time.Now().Add(answerTime)); err != nil {
+			return err
+		}
+		return c.SetWriteBuffer(sendBuffer)
+	}))
+}
+
+// generation returns the number of the last change of any rule in the namespace.
+func (k *Kernel) generation() (uint32, error) {
+	c, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{NetNS: k.NetNS})
+	if err != nil {
+		return 0, fmt.Errorf("open nftables: %w", err)
+	}
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(answerTime)); err != nil {
+		return 0, err
+	}
+	answers, err := c.Execute(netlink.Message{
+		Header: netlink.Header{Type: unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_GETGEN, Flags: netlink.Request},
+		Data:   []byte{unix.AF_UNSPEC, unix.NFNETLINK_V0, 0, 0},
+	})
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) {
+		return 0, ErrUnsupported
+	}
+	if err != nil {
+		return 0, fmt.Errorf("ask for the generation of nftables: %w", err)
+	}
+	for _, a := range answers {
+		if len(a.Data) < 4 {
+			continue
+		}
+		d, err := netlink.NewAttributeDecoder(a.Data[4:])
+		if err != nil {
+			return 0, err
+		}
+		for d.Next() {
+			if d.Type() == unix.NFTA_GEN_ID && len(d.Bytes()) == 4 {
+				b := d.Bytes()
+				return uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3]), nil
+			}
+		}
+	}
+	return 0, errors.New("ask for the generation of nftables: no answer")
+}
+
+// Supported returns nil if the kernel has nftables, or ErrUnsupported.
+func (k *Kernel) Supported() error {
+	_, err := k.generation()
+	return err
+}
+
+// Exists reports which of the tables there are.
+func (k *Kernel) Exists(ids ...ID) ([]bool, error) {
+	c, err := k.dial()
+	if err != nil {
+		return nil, fmt.Errorf("open nftables: %w", err)
+	}
+	tables, err := c.ListTables()
+	if err != nil {
+		return nil, fmt.Errorf("list tables: %w", err)
+	}
+	there := make([]bool, len(ids))
+	for _, t := range tables {
+		for i, id := range ids {
+			there[i] = there[i] || id == ID{Family(t.Family), t.Name}
+		}
+	}
+	return there, nil
+}
+
+// read returns a table as the kernel has it; nil if there is none.
+func (k *Kernel) read(c *nftables.Conn, id ID) (*encoded, error) {
+	there, err := k.Exists(id)
+	if err != nil || !there[0] {
+		return nil, err
+	}
+	t := &nftables.Table{Family: nftables.TableFamily(id.Family), Name: id.Name}
+	e := &encoded{chains: make(map[string]chainBody), sets: make(map[string]setBody), counters: make(map[string]bool)}
+	chains, err := c.ListChainsOfTableFamily(t.Family)
+	if err != nil {
+		return nil, fmt.Errorf("list chains: %w", err)
+	}
+	for _, ch := range chains {
+		if ch.Table.Name != id.Name {
+			continue
+		}
+		body := chainBody{kind: describe(ch)}
+		rules, err := c.GetRules(t, ch)
+		if err != nil {
+			return nil, fmt.Errorf("list rules of %s: %w", ch.Name, err)
+		}
+		for _, r := range rules {
+			text, err := flatten(id.Family, r.Exprs, r.UserData)
+			if err != nil {
+				return nil, err
+			}
+			body.rules = append(body.rules, text)
+		}
+		e.chains[ch.Name] = body
+	}
+	sets, err := c.GetSets(t)
+	if err != nil {
+		return nil, fmt.Errorf("list sets: %w", err)
+	}
+	for _, s := range sets {
+		body := setBody{kind: kindOf(s)}
+		if !s.Dynamic {
+			if body.elements, err = elementsOf(c, s); err != nil {
+				return nil, err
+			}
+		}
+		e.sets[s.Name] = body
+	}
+	counters, err := countersOf(c, t)
+	if err != nil {
+		return nil, err
+	}
+	for name := range counters {
+		e.counters[name] = true
+	}
+	return e, nil
+}
+
+func elementsOf(c *nftables.Conn, s *nftables.Set) ([]element, error) {
+	raw, err := c.GetSetElements(s)
+	if err != nil {
+		return nil, fmt.Errorf("list elements of %s: %w", s.Name, err)
+	}
+	all := make([]element, 0, len(raw))
+	for _, r := range raw {
+		a, ok := netip.AddrFromSlice(r.Key)
+		if !ok {
+			return nil, fmt.Errorf("list elements of %s: %x is no address", s.Name, r.Key)
+		}
+		all = append(all, element{a, r.IntervalEnd})
+	}
+	slices.SortFunc(all, func(a, b element) int { return a.addr.Compare(b.addr) })
+	return all, nil
+}
+
+func countersOf(c *nftables.Conn, t *nftables.Table) (map[string]uint64, error) {
+	objects, err := c.GetObjects(t)
+	if err != nil {
+		return nil, fmt.Errorf("list counters: %w", err)
+	}
+	all := make(map[string]uint64)
+	for _, o := range objects {
+		if counter, ok := o.(*nftables.CounterObj); ok {
+			all[counter.Name] = counter.Packets
+		}
+	}
+	return all, nil
+}
+
+// Counters returns how many packets the table's counters have counted; none if
+// there is no such table.
+func (k *Kernel) Counters(id ID) (map[string]uint64, error) {
+	there, err := k.Exists(id)
+	if err != nil || !there[0] {
+		return nil, err
+	}
+	c, err := k.dial()
+	if err != nil {
+		return nil, fmt.Errorf("open nftables: %w", err)
+	}
+	return countersOf(c, &nftables.Table{Family: nftables.TableFamily(id.Family), Name: id.Name})
+}
+
+// Remembered returns the addresses that rules have put into a set.
+func (k *Kernel) Remembered(id ID, set string) ([]netip.Addr, error) {
+	c, err := k.dial()
+	if err != nil {
+		return nil, fmt.Errorf("open nftables: %w", err)
+	}
+	s, err := c.GetSetByName(&nftables.Table{Family: nftables.TableFamily(id.Family), Name: id.Name}, set)
+	if err != nil {
+		return nil, fmt.Errorf("look for set %s: %w", set, err)
+	}
+	elements, err := elementsOf(c, s)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]netip.Addr, len(elements))
+	for i, e := range elements {
+		all[i] = e.addr
+	}
+	return all, nil
+}
+
+// flatten returns a rule's expressions as the bytes that they are on the wire.
+func flatten(f Family, exprs []expr.Any, comment []byte) (string, error) {
+	var all []byte
+	for _, e := range exprs {
+		b, err := expr.Marshal(byte(f), e)
+		if err != nil {
+			return "", fmt.Errorf("encode a rule: %w", err)
+		}
+		all = append(all, b...)
+	}
+	return string(all) + "\x00" + string(comment), nil
+}

@@ -1,0 +1,101 @@
+// Package nft keeps tables of one's own in nftables, by netlink: no program has to
+// be installed for it, and a kernel since 4.3 will do. A table is a value; it is
+// compared with what the kernel has, and what differs is replaced in one
+// transaction. What others have in nftables is not looked at.
+package nft
+
+import (
+	"net/netip"
+
+	"flanneld/pkg/firewall"
+)
+
+// Family is the family of a table.
+type Family byte
+
+// The families, numbered as in linux/netfilter.h.
+const (
+	Inet Family = 1 // both
+	IPv4 Family = 2
+	IPv6 Family = 10
+)
+
+// ID names a table.
+type ID struct {
+	Family Family
+	Name   string
+}
+
+// Table is a table whose every part is wanted as it is here.
+type Table struct {
+	ID
+	Chains   []Chain
+	Sets     []Set
+	Counters []string // names; rules count there, and they keep their value
+}
+
+// Chain is a chain that packets come to by themselves.
+type Chain struct {
+	Name     string
+	NAT      bool // translates addresses; false: filters
+	Hook     Hook
+	Priority int32 // lower is earlier
+	Rules    []Rule
+}
+
+// Hook is where in the kernel a chain gets packets.
+type Hook uint32
+
+// The hooks, numbered as in linux/netfilter.h.
+const (
+	Prerouting  Hook = 0
+	Input       Hook = 1
+	Forward     Hook = 2
+	Postrouting Hook = 4
+)
+
+// Priorities that others use.
+const (
+	Raw    = -300
+	Filter = 0
+	SrcNAT = 100
+)
+
+// Rule is a rule of such a chain. Of the firewall.Rule, Other is not used. All that
+// is set must match.
+type Rule struct {
+	firewall.Rule
+
+	V6     bool   // about IPv6; in tables of both families
+	Port   uint16 // UDP, of destination
+	VXLAN  bool   // with Port: the packet is one of the network VNI (RFC 7348)
+	VNI    uint32
+	Split  bool   // a fragment, of IPv6
+	SrcIn  string // the source is in the set
+	Absent string // the source is not in the set
+
+	Count    string        // counter that counts the packet
+	Remember string        // set that the source is put into
+	SetMark  firewall.Mark // that the packet gets
+}
+
+// Set is addresses of one family.
+type Set struct {
+	Name     string
+	V6       bool
+	Ranges   bool           // Elements are networks; false: single addresses
+	Elements []netip.Prefix // in any order; networks may overlap
+	// Remembers is how many addresses rules may put in, each for Seconds. Zero:
+	// it has Elements, and rules only look.
+	Remembers uint32
+	Seconds   uint32
+}
+
+// Rules returns rules that need nothing of what is nftables' alone.
+func Rules(all []firewall.Rule) []Rule {
+	rules := make([]Rule, len(all))
+	for i, r := range all {
+		rules[i].Rule = r
+	}
+	return rules
+}

@@ -1,0 +1,63 @@
+package firewall_test
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"flanneld/pkg/firewall"
+)
+
+func text(rules []firewall.Rule) string {
+	var b strings.Builder
+	for _, r := range rules {
+		b.WriteString(r.String() + "\n")
+	}
+	return b.String()
+}
+
+func TestOverlayRules(t *testing.T) {
+	v4 := firewall.Overlay{
+		Network: netip.MustParsePrefix("10.5.0.0/16"), Own: netip.MustParsePrefix("10.5.1.0/24"),
+		Comment: "some overlay", Options: firewall.RandomFully,
+	}
+	v6 := firewall.Overlay{Network: netip.MustParsePrefix("fd00:5::/48"), Own: netip.MustParsePrefix("fd00:5:0:1::/64")}
+	for _, row := range []struct {
+		name string
+		got  []firewall.Rule
+		want string
+	}{
+		{"postrouting", firewall.Postrouting(v4), `-m mark --mark 0x4000/0x4000 -m comment --comment "some overlay" -j RETURN
+-s 10.5.1.0/24 -d 10.5.0.0/16 -m comment --comment "some overlay" -j RETURN
+-s 10.5.0.0/16 -d 10.5.1.0/24 -m comment --comment "some overlay" -j RETURN
+! -s 10.5.0.0/16 -d 10.5.1.0/24 -m comment --comment "some overlay" -j RETURN
+-s 10.5.0.0/16 ! -d 224.0.0.0/4 -m comment --comment "some overlay" -j MASQUERADE --random-fully
+! -s 10.5.0.0/16 -d 10.5.0.0/16 -m comment --comment "some overlay" -j MASQUERADE --random-fully
+`},
+		{"postrouting, IPv6", firewall.Postrouting(v6), `-m mark --mark 0x4000/0x4000 -j RETURN
+-s fd00:5:0:1::/64 -d fd00:5::/48 -j RETURN
+-s fd00:5::/48 -d fd00:5:0:1::/64 -j RETURN
+! -s fd00:5::/48 -d fd00:5:0:1::/64 -j RETURN
+-s fd00:5::/48 ! -d ff00::/8 -j MASQUERADE
+! -s fd00:5::/48 -d fd00:5::/48 -j MASQUERADE
+`},
+		{"forward", firewall.Forward(v4), `-s 10.5.0.0/16 -m comment --comment "some overlay" -j ACCEPT
+-d 10.5.0.0/16 -m comment --comment "some overlay" -j ACCEPT
+`},
+		{"inbound", firewall.Inbound(v4, []firewall.Way{{In: "tun0"}, {In: "eth0", Source: v4.Network}}),
+			`-d 10.5.1.0/24 -i tun0 -m comment --comment "some overlay" -j ACCEPT
+-s 10.5.0.0/16 -d 10.5.1.0/24 -i eth0 -m comment --comment "some overlay" -j ACCEPT
+`},
+	} {
+		if d := cmp.Diff(row.want, text(row.got)); d != "" {
+			t.Errorf("%s (-want +got):\n%s", row.name, d)
+		}
+		for _, r := range row.got {
+			if parsed := firewall.ParseRule(r.String()); parsed != r {
+				t.Errorf("%s: %s is read as %s", row.name, r, parsed)
+			}
+		}
+	}
+}

@@ -11,7 +11,8 @@ FUZZTIME ?= 10s
 SOAKTIME ?= 10m
 
 # What the tests and the demo run beside flanneld itself.
-PACKAGES := etcd-server etcd-client iproute2 iputils-ping iperf3 ethtool dash procps curl busybox-static
+PACKAGES := etcd-server etcd-client iproute2 iputils-ping iperf3 ethtool dash procps curl busybox-static \
+	debootstrap systemd systemd-container dbus
 SOURCES  := backend cmd dist pkg subnet
 
 # Reads `go test -json`. It shows each package's result and the output of what

@@ -29,9 +29,9 @@ func base() []string {
 		"procps", "ethtool", "curl", "ca-certificates"}
 }
 
-// cgroups makes the control groups writable: systemd-nspawn mounts those of
+// writable makes the control groups writable: systemd-nspawn mounts those of
 // version 1 read-only, and Docker makes some.
-const cgroups = `[Unit]
+const writable = `[Unit]
 Description=Make control groups writable
 DefaultDependencies=no
 Before=basic.target
@@ -92,7 +92,7 @@ func (r Recipe) Build(ctx context.Context, cache string) (string, error) {
 // key is a name for all that the root is made of, but for what Debian changes
 // within a release.
 func (r Recipe) key(a archive) string {
-	text, err := json.Marshal([]any{"1", r, base(), cgroups, a.codename})
+	text, err := json.Marshal([]any{"1", r, base(), writable, a.codename})
 	if err != nil {
 		panic(err) // strings only
 	}
@@ -135,7 +135,7 @@ func (r Recipe) make(ctx context.Context, a archive, root string) error {
 	if err := command("chroot", root, "apt-get", "clean"); err != nil {
 		return err
 	}
-	units := map[string]string{"writable-cgroups.service": cgroups}
+	units := map[string]string{"writable-cgroups.service": writable}
 	for name, text := range r.Units {
 		units[name] = text
 	}

@@ -137,19 +137,23 @@ func (m *Machine) PowerOff(ctx context.Context) error {
 	_ = m.Run(ctx, "systemctl", "--no-block", "poweroff")
 	select {
 	case <-m.on.done:
+		on := m.on
 		m.on = nil
-		return nil
+		return on.ended()
 	case <-ctx.Done():
 		return fmt.Errorf("power off %s: %w", m.Name(), ctx.Err())
 	}
 }
 
 // Kill ends every process of the machine at once, as a loss of power does.
-func (m *Machine) Kill() {
-	if m.on != nil {
-		m.on.kill()
-		m.on = nil
+// An error says what is left of it. A machine that is off stays so.
+func (m *Machine) Kill() error {
+	if m.on == nil {
+		return nil
 	}
+	on := m.on
+	m.on = nil
+	return on.kill()
 }
 
 // Renew makes the network of a machine that is off as it was before the first

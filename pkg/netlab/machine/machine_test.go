@@ -9,7 +9,7 @@ import (
 	"flanneld/pkg/netlab"
 )
 
-// hosts is what the tests boot: with Docker, as the tests of the project's units
+// root is what the tests boot: with Docker, as the tests of the project's units
 // do, so that both use one root.
 func root(t *testing.T) string {
 	t.Helper()
@@ -42,7 +42,11 @@ func TestMachineKeepsItsDiskAndLosesItsNetwork(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(m.Kill)
+	t.Cleanup(func() {
+		if err := m.Kill(); err != nil {
+			t.Error(err)
+		}
+	})
 	t.Cleanup(func() {
 		if t.Failed() {
 			text, _ := os.ReadFile(m.Console())
@@ -66,7 +70,9 @@ func TestMachineKeepsItsDiskAndLosesItsNetwork(t *testing.T) {
 	for name, again := range map[string]func() error{
 		"reboot": func() error { return m.Reboot(ctx) },
 		"power loss": func() error {
-			m.Kill()
+			if err := m.Kill(); err != nil {
+				return err
+			}
 			if err := m.Renew(); err != nil {
 				return err
 			}
@@ -88,6 +94,9 @@ func TestMachineKeepsItsDiskAndLosesItsNetwork(t *testing.T) {
 	}
 	if err := m.PowerOff(ctx); err != nil {
 		t.Error(err)
+	}
+	if left, _ := filepath.Glob("/sys/fs/cgroup/*/" + host.Namespace.Namespace()); left != nil {
+		t.Errorf("left behind: %v", left)
 	}
 	if err := m.Run(ctx, "true"); err == nil {
 		t.Error("a command runs in a machine that is off")

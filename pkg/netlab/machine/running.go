@@ -17,12 +17,18 @@ import (
 // running is a machine that is on.
 type running struct {
 	nspawn *os.Process
-	init   int           // the machine's first process, as numbered here
+	init   int // the machine's first process, as numbered here
+	groups cgroups
 	done   chan struct{} // closed when nothing of it is left
 }
 
-// mountAndRun mounts the disk, in a namespace of its own, and becomes the program.
-const mountAndRun = `mount -t overlay overlay -o "lowerdir=$1,upperdir=$2,workdir=$3" "$4"; shift 4; exec "$@"`
+// mountAndRun enters control groups and mounts the disk, in a namespace of its own,
+// and becomes the program.
+const mountAndRun = `
+for group in $1; do echo $$ >"$group/cgroup.procs"; done
+mount -t overlay overlay -o "lowerdir=$2,upperdir=$3,workdir=$4" "$5"
+shift 5
+exec "$@"`
 
 func (m *Machine) start(ctx context.Context) (*running, error) {
 	console, err := os.OpenFile(m.Console(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
@@ -30,8 +36,13 @@ func (m *Machine) start(ctx context.Context) (*running, error) {
 		return nil, err
 	}
 	defer console.Close()
+	// The namespace's name is nobody else's.
+	groups, err := makeCgroups(m.Host.Namespace.Namespace())
+	if err != nil {
+		return nil, err
+	}
 	in := func(name string) string { return filepath.Join(m.dir, name) }
-	cmd := exec.Command("unshare", "--mount", "--propagation", "slave", "sh", "-euc", mountAndRun, "sh",
+	cmd := exec.Command("unshare", "--mount", "--propagation", "slave", "sh", "-euc", mountAndRun, "sh", strings.Join(groups, " "),
 		m.root, in("disk"), in("work"), in("root"),
 		"systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--directory="+in("root"), "--machine="+m.Name(),
 		"--network-namespace-path=/run/netns/"+m.Host.Namespace.Namespace(),
@@ -45,13 +56,12 @@ func (m *Machine) start(ctx context.Context) (*running, error) {
 	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err != nil {
 		cmd.Env = append(cmd.Env, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=0")
 	}
-	r := &running{done: make(chan struct{})}
+	r := &running{done: make(chan struct{}), groups: groups}
 	if err := r.run(cmd); err != nil {
-		return nil, err
+		return nil, errors.Join(err, groups.remove())
 	}
 	if err := r.await(ctx); err != nil {
-		r.kill()
-		return nil, err
+		return nil, errors.Join(err, r.kill())
 	}
 	return r, nil
 }
@@ -131,11 +141,17 @@ func (r *running) child() int {
 }
 
 // kill ends the machine's first process, with which the kernel ends all others.
-func (r *running) kill() {
+func (r *running) kill() error {
 	if r.init != 0 {
 		_ = syscall.Kill(r.init, syscall.SIGKILL) // it fails if it has ended
 	} else {
 		_ = r.nspawn.Kill()
 	}
+	return r.ended()
+}
+
+// ended waits for the machine to have ended, and removes what is left of it.
+func (r *running) ended() error {
 	<-r.done
+	return r.groups.remove()
 }

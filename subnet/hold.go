@@ -17,7 +17,8 @@ type Holding struct {
 	Since   time.Time     // when the lease was sent to the store, or earlier; zero: now
 	View    *View         // of all leases, followed by somebody else
 	Log     *slog.Logger
-	Renewed func(Lease) // called after each write of ours; may be nil
+	Renewed func(Lease)   // called after each write of ours; may be nil
+	Asked   <-chan func() // called by Hold, which shows that it runs; may be nil
 }
 
 const (
@@ -59,6 +60,8 @@ func Hold(ctx context.Context, store Store, l Lease, h Holding) error {
 		select {
 		case <-ctx.Done():
 		case <-changed:
+		case answer := <-h.Asked:
+			answer()
 		case <-due:
 			if err := k.act(ctx); err != nil {
 				return err

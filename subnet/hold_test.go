@@ -18,12 +18,13 @@ type holder struct {
 	err     error // of Hold, once ended is closed
 	ended   chan struct{}
 	renewed []Lease
+	asked   chan func()
 }
 
 // holding acquires a lease from the store and holds it until the test ends.
 func holding(t *testing.T, store *fakeStore) *holder {
 	t.Helper()
-	h := &holder{logs: &logs{}, store: store, view: NewView(), ended: make(chan struct{})}
+	h := &holder{logs: &logs{}, store: store, view: NewView(), ended: make(chan struct{}), asked: make(chan func())}
 	own, seen, err := Acquire(t.Context(), store, request("10.1.7.0/24"), h.logger())
 	if err != nil {
 		t.Fatal(err)
@@ -35,7 +36,7 @@ func holding(t *testing.T, store *fakeStore) *holder {
 	go func() { defer close(followed); _ = Follow(ctx, store, h.view, seen.Rev, h.logger()) }()
 	go func() {
 		defer close(h.ended)
-		h.err = Hold(ctx, store, own, Holding{View: h.view, Log: h.logger(), Renewed: func(l Lease) { h.renewed = append(h.renewed, l) }})
+		h.err = Hold(ctx, store, own, Holding{View: h.view, Log: h.logger(), Asked: h.asked, Renewed: func(l Lease) { h.renewed = append(h.renewed, l) }})
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -128,6 +129,22 @@ func TestHoldRenewsMarginBeforeTheExpiryAndNeverLater(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestHoldAnswersAndHoldsOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := holding(t, newFakeStore())
+		for range 3 {
+			time.Sleep(time.Hour)
+			answered := false
+			h.asked <- func() { answered = true }
+			synctest.Wait()
+			if !answered {
+				t.Error("no answer")
+			}
+			h.holds(t)
+		}
+	})
 }
 
 func TestHoldOutlastsAnOutageLongerThanTheTTL(t *testing.T) {

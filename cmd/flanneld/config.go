@@ -79,13 +79,7 @@ func watchConfig(ctx context.Context, store subnet.Store, running subnet.Config,
 			_ = pause.Wait(ctx) // whoever follows the leases logs that etcd is away
 			continue
 		default:
-			cfg, _, err := subnet.ParseConfig(doc.Raw)
-			if err == nil {
-				_, err = chooseBackend(cfg)
-			}
-			if text = subnet.Diff(running, cfg); err != nil {
-				text = err.Error()
-			}
+			text = differs(running, doc)
 		}
 		pause.Reset()
 		if doc.Rev <= rev && pause.Wait(ctx) != nil { // returned early, without a change

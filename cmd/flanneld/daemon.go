@@ -5,10 +5,14 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
+	"os/signal"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"flanneld/backend"
 	"flanneld/pkg/datapath"
@@ -26,6 +30,10 @@ const routeProtocol = 102
 // done or it fails.
 func serve(ctx context.Context, o options, log *slog.Logger) error {
 	tell := &notifier{log: log}
+	// From now on: until then the signal ends the process, as it does any.
+	reload := make(chan os.Signal, 1)
+	signal.Notify(reload, unix.SIGHUP)
+	defer signal.Stop(reload)
 	h, err := listenHealth(o, log)
 	if err != nil {
 		tell.stopping()
@@ -39,7 +47,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) error {
 		<-ctx.Done()
 		tell.stopping() // at once, however long the rest takes
 	})
-	err = start(ctx, o, h, tell, log)
+	err = start(ctx, o, h, tell, reload, log)
 	cancel()
 	g.Wait()
 	return err
@@ -47,7 +55,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) error {
 
 // start first does what only reads, then what changes the machine, and runs until
 // ctx is done.
-func start(ctx context.Context, o options, h *health, tell *notifier, log *slog.Logger) error {
+func start(ctx context.Context, o options, h *health, tell *notifier, reload <-chan os.Signal, log *slog.Logger) error {
 	started := easeStart()
 	kept := fdstore.Open()
 	store, err := newStore(o, log)
@@ -108,8 +116,9 @@ func start(ctx context.Context, o options, h *health, tell *notifier, log *slog.
 	d := &daemon{opts: o, cfg: cfg, rev: rev, store: store, backend: be, scope: scope, kernel: kern, ledger: ledger,
 		underlay: underlay, local: local, external: underlayCheck{underlay: underlay, log: log},
 		view: subnet.NewView(), ready: h.setReady, counters: counters, tell: tell, log: log, moved: make(chan struct{}, 1),
-		passedOnce: make(chan struct{}), started: started}
-	return d.run(ctx, ahead, previous)
+		passedOnce: make(chan struct{}), started: started,
+		passes: newLifeline("keeps the datapath in step"), holding: newLifeline("holds the lease")}
+	return d.run(ctx, ahead, previous, reload)
 }
 
 // daemon is a host with a backend, on its way to a lease or holding one.
@@ -127,6 +136,8 @@ type daemon struct {
 	view     *subnet.View
 	ready    func(bool)
 	counters func() []backend.Counter // nil: the backend has none
+	passes   *lifeline
+	holding  *lifeline
 	tell     *notifier
 	log      *slog.Logger
 	moved    chan struct{} // the own lease has changed
@@ -139,13 +150,15 @@ type daemon struct {
 	handedOver handover // what subnet.env says
 	external   underlayCheck
 
+	handed     atomic.Bool   // subnet.env is there, and systemd knows
+	reload     atomic.Bool   // the next pass is to look at subnet.env, too
 	passedOnce chan struct{} // closed after the first pass
 	started    func()        // called when the host is ready
 	once       sync.Once
 }
 
 // run takes a lease, for which ahead is asked first, and holds it.
-func (d *daemon) run(ctx context.Context, ahead subnet.Store, previous subnetEnv) error {
+func (d *daemon) run(ctx context.Context, ahead subnet.Store, previous subnetEnv, reload <-chan os.Signal) error {
 	request, err := d.request(previous)
 	if err != nil {
 		return err
@@ -163,7 +176,7 @@ func (d *daemon) run(ctx context.Context, ahead subnet.Store, previous subnetEnv
 	noticed := make(chan struct{}, 1)
 	changed := merge(ctx, g, d.view.Subscribe(), d.moved)
 	loop := backend.Loop{Backend: d.backend, Planes: d.planes, Changed: changed, Noticed: noticed,
-		Resync: d.opts.Resync, Done: d.passed, Ledger: d.ledger, Log: d.log}
+		Resync: d.opts.Resync, Done: d.passed, Ledger: d.ledger, Asked: d.passes.ask, Log: d.log}
 	g.Go(func() error { return loop.Run(ctx) })
 	g.Go(func() error {
 		// The first pass makes thousands of changes: nobody needs to hear of them.
@@ -179,6 +192,10 @@ func (d *daemon) run(ctx context.Context, ahead subnet.Store, previous subnetEnv
 	g.Go(func() error { return d.hold(ctx, request, lease, since) })
 	g.Go(func() error { return logCounters(ctx, d.counters, d.log) })
 	g.Go(func() error { return watchConfig(ctx, d.store, d.cfg, d.rev, d.log) })
+	g.Go(func() error { return d.reloads(ctx, reload) })
+	g.Go(func() error {
+		return feedWatchdog(ctx, watchdogTime(d.log), d.lifelines(), d.tell.alive, d.log)
+	})
 	return g.Wait()
 }
 
@@ -193,10 +210,7 @@ func merge(ctx context.Context, g *errgroup.Group, from ...<-chan struct{}) <-ch
 					return nil
 				case <-c:
 				}
-				select {
-				case into <- struct{}{}:
-				default:
-				}
+				wake(into)
 			}
 		})
 	}

@@ -33,8 +33,9 @@ func (d *daemon) request(previous subnetEnv) (subnet.Request, error) {
 func (d *daemon) hold(ctx context.Context, request subnet.Request, lease subnet.Lease, since time.Time) error {
 	for {
 		err := subnet.Hold(ctx, d.store, lease, subnet.Holding{
-			TTL: request.TTL, Margin: d.opts.RenewMargin, Since: since, View: d.view, Log: d.log,
+			TTL: request.TTL, Margin: d.opts.RenewMargin, Since: since, View: d.view, Log: d.log, Asked: d.holding.ask,
 		})
+		d.holding.away.Store(true) // to take a lease may take as long as etcd is away
 		if !errors.Is(err, subnet.ErrLost) {
 			return err
 		}
@@ -46,6 +47,7 @@ func (d *daemon) hold(ctx context.Context, request subnet.Request, lease subnet.
 			return err
 		}
 		d.setLease(lease)
+		d.holding.away.Store(false)
 	}
 }
 
@@ -74,8 +76,13 @@ func (d *daemon) setLease(l subnet.Lease) {
 	d.mu.Lock()
 	d.lease, d.lost = l, false
 	d.mu.Unlock()
+	wake(d.moved)
+}
+
+// wake puts a token into a channel of capacity one.
+func wake(c chan<- struct{}) {
 	select {
-	case d.moved <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }

@@ -31,11 +31,12 @@ func (d *daemon) planes() []backend.Plane {
 func (d *daemon) passed(p backend.Pass) error {
 	d.once.Do(func() { close(d.passedOnce) })
 	d.external.look()
+	defer d.reloaded()
 	if !p.Forwarding {
 		return nil
 	}
 	lease := d.ownLease()
-	if now := (handover{lease.Key(), d.backend.MTU()}); now != d.handedOver {
+	if now := (handover{lease.Key(), d.backend.MTU()}); now != d.handedOver || d.reload.Load() {
 		before := d.handedOver
 		if err := d.writeSubnetEnv(lease, now.mtu); err != nil {
 			return err
@@ -46,6 +47,7 @@ func (d *daemon) passed(p backend.Pass) error {
 				"mtu", now.mtu, "before", before.mtu)
 		}
 		if before == (handover{}) {
+			d.handed.Store(true)
 			d.tell.ready()
 			d.log.Info("flannel is ready")
 			d.started()

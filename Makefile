@@ -63,7 +63,7 @@ build: ## Build bin/flanneld, static
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/flanneld ./cmd/flanneld
 
 .PHONY: test
-test: root packages ## Vet, check formatting, run all tests (root; installs missing Debian packages)
+test: root tools ## Vet, check formatting, run all tests (root; installs missing Debian packages)
 	go vet -tags soak ./...
 	@unformatted=$$(gofmt -l $(SOURCES)); \
 	if [ -n "$$unformatted" ]; then echo "error: not formatted by gofmt:" $$unformatted; exit 1; fi
@@ -76,11 +76,11 @@ lint: ## Run golangci-lint with .golangci.yml
 	$(LINT) run
 
 .PHONY: bench
-bench: root packages ## Run the benchmarks (root)
+bench: root tools ## Run the benchmarks (root)
 	go test -run '^$$' -bench . ./...
 
 .PHONY: demo
-demo: root packages build ## Show three hosts with containers behind each (root; BACKEND=udp,vxlan,host-gw)
+demo: root tools build ## Show three hosts with containers behind each (root; BACKEND=udp,vxlan,host-gw)
 	go build -o bin/flannel-demo ./cmd/flannel-demo
 	bin/flannel-demo --flanneld=bin/flanneld --backend=$(BACKEND)
 
@@ -94,13 +94,39 @@ fuzz: ## Run every fuzz target for FUZZTIME=10s
 	done
 
 .PHONY: soak
-soak: root packages ## Run the udp engine under load for SOAKTIME=10m (root)
+soak: root tools ## Run the udp engine under load for SOAKTIME=10m (root)
 	SOAKTIME=$(SOAKTIME) go test -tags soak -count=1 -timeout 0 -run '^TestSoak$$' -v ./backend/udp/engine | \
 		grep -v '^ *\(===\|---\|  *lab_test\)'
 
 .PHONY: clean
 clean: ## Remove what build made
-	rm -rf bin
+	rm -rf bin packages
+
+# A package has the commit's time and version, so that it is the same each time.
+ARCHES      ?= amd64 arm64 arm riscv64 ppc64le s390x
+OUT         ?= packages
+COMMIT_TIME := $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+BUILT       := $(shell date -u -d @$(COMMIT_TIME) +%Y-%m-%dT%H:%M:%SZ)
+PKG_VERSION ?= $(shell echo '$(VERSION)' | sed -E 's/^v([0-9])/\1/; t dots; s/^/0~git'$$(date -u -d @$(COMMIT_TIME) +%Y%m%d%H%M%S)'./; :dots; s/-/./g')
+
+.PHONY: packages
+packages: ## Build .deb and .rpm with everything a host needs (ARCHES="amd64 arm64 …", OUT=packages)
+	@mkdir -p $(OUT); \
+	out=$$(realpath $(OUT)); work=$$(mktemp -d); trap "rm -rf $$work" EXIT; \
+	go build -o $$work/sbom ./dist/sbom; \
+	(cd dist/package && go build -o $$work/nfpm github.com/goreleaser/nfpm/v2/cmd/nfpm); \
+	for page in flanneld.8 subnet.env.5; do gzip -9nc dist/man/$$page >$$work/$$page.gz; done; \
+	for arch in $(ARCHES); do \
+		CGO_ENABLED=0 GOOS=linux GOARCH=$$arch GOARM=7 go build -trimpath -buildvcs=false \
+			-ldflags "-s -w -X main.version=$(VERSION)" -o $$work/flanneld ./cmd/flanneld; \
+		$$work/sbom $$work/flanneld $(PKG_VERSION) $(BUILT) >$$work/sbom.spdx.json; \
+		for kind in deb rpm; do \
+			sed "s|@OUT@|$$work|; s|@ARCH@|$${arch/%arm/arm7}|; s|@VERSION@|$(PKG_VERSION)|; s|@MTIME@|$(BUILT)|" \
+				dist/package/nfpm.yaml >$$work/nfpm.yaml; \
+			(cd dist/package && SOURCE_DATE_EPOCH=$(COMMIT_TIME) $$work/nfpm package --config $$work/nfpm.yaml \
+				--packager $$kind --target $$out/ >$$work/log) || { cat $$work/log; exit 1; }; \
+		done; \
+	done
 
 .PHONY: root
 root:
@@ -110,8 +136,8 @@ root:
 # apt runs only if something is missing. The policy keeps Debian from starting
 # the etcd service that comes with the program: a store on port 2379 of the
 # machine is nobody's wish, and tests start their own.
-.PHONY: packages
-packages:
+.PHONY: tools
+tools:
 	@missing=; \
 	for package in $(PACKAGES); do \
 		[ "$$(dpkg-query -W -f '$${db:Status-Status}' $$package 2>/dev/null)" = installed ] || missing="$$missing $$package"; \

@@ -28,28 +28,6 @@ var files = map[string]string{
 	"flanneld.service.d/unprivileged.conf.example": "/usr/share/doc/flanneld/unprivileged.conf.example",
 }
 
-// install puts all files below a directory.
-func install(t testing.TB, root string) {
-	t.Helper()
-	for from, to := range files {
-		text, err := os.ReadFile(from)
-		if err != nil {
-			t.Fatal(err)
-		}
-		mode := os.FileMode(0o644)
-		if strings.HasSuffix(from, ".sh") {
-			mode = 0o755
-		}
-		to = filepath.Join(root, to)
-		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(to, text, mode); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
 func analyze(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	if _, err := exec.LookPath("systemd-analyze"); err != nil {

@@ -16,7 +16,9 @@ const repeatAfter = 30 * time.Second
 
 // awaitConfig waits until there is a configuration that this daemon can run
 // with. Its revision is returned, from which later changes can be followed.
-func awaitConfig(ctx context.Context, store subnet.Store, log *slog.Logger) (subnet.Config, subnet.Revision, error) {
+//
+// Waits is called before each time that it says why it waits.
+func awaitConfig(ctx context.Context, store subnet.Store, waits func(), log *slog.Logger) (subnet.Config, subnet.Revision, error) {
 	var pause backoff.Backoff
 	say := repeated{log: log}
 	doc, err := store.Config(ctx)
@@ -37,6 +39,7 @@ func awaitConfig(ctx context.Context, store subnet.Store, log *slog.Logger) (sub
 		if ctx.Err() != nil {
 			return subnet.Config{}, 0, ctx.Err()
 		}
+		waits()
 		say.error("Couldn't fetch network config: "+err.Error(), doc.Rev)
 		answered := doc.Rev > 0 && (len(doc.Raw) > 0 || errors.Is(err, subnet.ErrNoConfig))
 		if !answered && pause.Wait(ctx) != nil {

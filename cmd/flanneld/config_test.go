@@ -37,7 +37,7 @@ func TestAwaitConfigRepeatsItsReasonEvery30Seconds(t *testing.T) {
 		var log bytes.Buffer
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Second)
 		defer cancel()
-		_, _, err := awaitConfig(ctx, memstore.New(), slog.New(glog.New(&log, nil)))
+		_, _, err := awaitConfig(ctx, memstore.New(), func() {}, slog.New(glog.New(&log, nil)))
 		if err == nil || strings.Count(log.String(), "Couldn't fetch network config") != 4 {
 			t.Errorf("%v; log is %s, want lines at 0, 30, 60 and 90 seconds", err, &log)
 		}

@@ -66,7 +66,7 @@ func start(ctx context.Context, o options, h *health, tell *notifier, reload <-c
 	previous := readSubnetEnv(o.SubnetFile, log)
 	log.Info("Created subnet manager: Etcd Local Manager with Previous Subnet: " + previous.subnetOrNone())
 	tell.status("waiting for the network configuration")
-	cfg, rev, err := awaitConfig(ctx, store, log)
+	cfg, rev, err := awaitConfig(ctx, store, sync.OnceFunc(func() { sayUnderlay(o, log) }), log)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,189 @@
+package dist_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+)
+
+// TestRecipe is docs/recipe.md, on four hosts.
+func TestRecipe(t *testing.T) {
+	f := newFarm(t, "192.168.1.11/24", "192.168.1.12/24", "192.168.2.11/24", "192.168.2.12/24")
+	docker1, docker2, docker3, docker4 := f.hosts[0], f.hosts[1], f.hosts[2], f.hosts[3]
+
+	// One host runs the daemon without root, throughout.
+	docker4.sh(`mkdir -p /etc/systemd/system/flanneld.service.d &&
+		cp /usr/share/doc/flanneld/unprivileged.conf.example /etc/systemd/system/flanneld.service.d/unprivileged.conf && systemctl daemon-reload`)
+
+	f.step("units are well-formed", func() {
+		docker1.sh("systemd-analyze verify --man=no flanneld.service docker.service flanneld-docker.path flanneld-docker.service")
+		docker1.want("systemctl show -p After docker.service", "flanneld.service")
+		docker1.want("systemctl show -p Wants -p Requires docker.service", "(?m)^Wants=.*flanneld.service")
+	})
+
+	f.step("without a configuration all hosts wait, and no boot fails", func() {
+		docker1.sh("systemctl enable --now etcd")
+		f.all("systemctl enable --quiet flanneld docker && systemctl --no-block start flanneld docker")
+		f.each(func(h *host) error {
+			return errors.Join(
+				h.until(20*time.Second, "journalctl -u flanneld", "Couldn't fetch network config: .*Key not found"),
+				h.until(20*time.Second, "journalctl -u flanneld", `Using interface with name eth0 and address 192\.168\.`),
+				h.until(time.Second, "systemctl show -p ActiveState,StatusText flanneld", "(?s)waiting for the network configuration.*activating|activating.*waiting for"),
+				h.until(time.Second, "systemctl show -p ActiveState docker", "inactive|activating"),
+			)
+		})
+	})
+
+	f.step("udp", func() {
+		f.etcdctl(`mk /coreos.com/network/config '{"Network":"10.100.0.0/16"}'`)
+		f.each(func(h *host) error {
+			return h.until(time.Minute, "systemctl is-active flanneld docker", "^active\nactive$")
+		})
+		f.kept()
+		f.containers()
+		f.reach(10 * time.Second)
+		docker1.want("ip -o link show docker0", " mtu 1472 ")
+		docker4.want("ps -o user= -C flanneld", "^flanneld$")
+	})
+
+	f.step("udp: a restart loses nothing", func() {
+		s := f.ping(docker1, docker3)
+		docker3.sh("systemctl restart flanneld")
+		docker1.sh("systemctl restart flanneld")
+		docker1.sh("systemctl kill -s KILL flanneld")
+		if err := docker1.until(20*time.Second, "systemctl is-active flanneld", "^active$"); err != nil {
+			t.Fatal(err)
+		}
+		s.lossless()
+		docker1.want("journalctl -u flanneld", "queues of the last run are in use again")
+	})
+
+	f.step("vxlan", func() {
+		f.etcdctl(`set /coreos.com/network/config '{"Network":"10.100.0.0/16","Backend":{"Type":"vxlan","VNI":1,"Port":8472}}'`)
+		f.all("systemctl restart flanneld")
+		f.reach(10 * time.Second)
+		f.all(`ip -o link show flannel.1 | grep -q ' mtu 1450 ' && ethtool -i flannel.1 | grep -qx 'driver: vxlan' && ! ip link show flannel0 2>/dev/null`)
+		f.all("systemctl restart docker")
+		f.kept()
+		f.addresses()
+		f.reach(10 * time.Second)
+		docker1.want("ip -o link show docker0", " mtu 1450 ")
+	})
+
+	f.step("vxlan: neither a restart nor a kill by the watchdog loses anything", func() { hitless(f, docker1, docker3) })
+
+	f.step("another VNI", func() {
+		f.etcdctl(`set /coreos.com/network/config '{"Network":"10.100.0.0/16","Backend":{"Type":"vxlan","VNI":2,"Port":8472}}'`)
+		f.all("systemctl restart flanneld")
+		f.all("ip link show flannel.2 && ! ip link show flannel.1 2>/dev/null")
+		f.reach(10 * time.Second)
+	})
+
+	f.step("a reload", func() {
+		docker2.sh("rm /run/flannel/subnet.env && systemctl reload flanneld && test -s /run/flannel/subnet.env && systemctl is-active flanneld")
+	})
+
+	f.step("etcd is wiped", func() {
+		docker1.sh("systemctl stop etcd && rm -rf /var/lib/etcd/* && systemctl start etcd")
+		f.all(`systemctl stop flanneld && ip link delete flannel.2 && journalctl --rotate -q && journalctl -q --vacuum-time=1s && systemctl --no-block start flanneld`)
+		f.each(func(h *host) error {
+			return errors.Join(
+				h.until(20*time.Second, "journalctl -u flanneld", `Using interface with name eth0 and address 192\.168\.`),
+				h.until(20*time.Second, "journalctl -u flanneld", "Couldn't fetch network config: .*Key not found"))
+		})
+	})
+
+	f.step("host-gw, with all hosts on one subnet", func() {
+		for h, address := range map[*host]string{docker3: "192.168.1.13/24", docker4: "192.168.1.14/24"} {
+			if err := h.Host.Move(address); err != nil {
+				t.Fatal(err)
+			}
+		}
+		f.etcdctl(`mk /coreos.com/network/config '{"Network":"10.100.0.0/16","Backend":{"Type":"host-gw"}}'`)
+		f.reach(30 * time.Second)
+		f.kept()
+		f.all("systemctl restart docker")
+		f.kept()
+		f.addresses()
+		f.reach(10 * time.Second)
+		docker1.want("ip -o link show docker0", " mtu 1500 ")
+	})
+
+	f.step("host-gw: neither a restart nor a kill by the watchdog loses anything", func() { hitless(f, docker1, docker3) })
+
+	f.step("docker restart", func() {
+		docker2.sh("docker restart -t1 web")
+		f.addresses()
+		f.reach(10 * time.Second)
+	})
+
+	back := func() {
+		t.Helper()
+		f.each(func(h *host) error {
+			return h.until(time.Minute, "systemctl is-active flanneld docker", "^active\nactive$")
+		})
+		f.each(settled)
+		f.kept()
+		f.addresses()
+		f.reach(20 * time.Second)
+	}
+	f.step("one host reboots", func() {
+		if err := docker2.Reboot(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		back()
+	})
+	f.step("one host loses power", func() {
+		if err := errors.Join(docker3.Kill(), docker3.Renew(), docker3.Boot(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+		back()
+	})
+	f.step("all hosts reboot", func() {
+		f.each(func(h *host) error { return h.Reboot(t.Context()) })
+		back()
+	})
+	f.step("a host boots while etcd is down", func() {
+		docker1.sh("systemctl stop etcd")
+		if err := docker2.Reboot(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		// As long as there is no lease without etcd: it waits, and nothing has failed.
+		if err := docker2.until(20*time.Second, "systemctl is-active flanneld || :", "^(activating|active)$"); err != nil {
+			t.Fatal(err)
+		}
+		docker2.want("systemctl --failed --no-legend --plain", "^$")
+		docker1.sh("systemctl start etcd")
+		back()
+	})
+}
+
+// hitless restarts the daemon and has the watchdog kill it, on both ends of a
+// stream of packets.
+func hitless(f *farm, from, to *host) {
+	f.Helper()
+	s := f.ping(from, to)
+	for _, h := range []*host{from, to} {
+		h.sh("systemctl restart flanneld")
+	}
+	before := to.sh("systemctl show -p MainPID --value flanneld")
+	to.sh("dpkg -i /root/flanneld.deb") // an upgrade
+	if after := to.sh("systemctl is-active --quiet flanneld && systemctl show -p MainPID --value flanneld"); after == before {
+		f.Fatal("an upgrade of the package has not restarted the daemon")
+	}
+	to.sh(`mkdir -p /run/systemd/system/flanneld.service.d &&
+		printf '[Service]\nWatchdogSec=2s\nTimeoutAbortSec=1s\n' >/run/systemd/system/flanneld.service.d/soon.conf &&
+		systemctl daemon-reload && systemctl restart flanneld`)
+	before = to.sh("systemctl show -p MainPID --value flanneld")
+	time.Sleep(3 * time.Second) // it is fed
+	to.want("systemctl show -p MainPID --value flanneld", "^"+before+"$")
+	to.sh("kill -STOP " + before)
+	if err := to.until(20*time.Second, "journalctl -u flanneld", "(?i)watchdog timeout"); err != nil {
+		f.Fatal(err)
+	}
+	if err := to.until(20*time.Second, "systemctl is-active flanneld && systemctl show -p MainPID --value flanneld | grep -vx "+before, "^active\n"); err != nil {
+		f.Fatal(err)
+	}
+	s.lossless()
+	to.sh("rm /run/systemd/system/flanneld.service.d/soon.conf && systemctl daemon-reload && systemctl restart flanneld")
+}

@@ -208,7 +208,7 @@ func (h *host) report() {
 	defer cancel()
 	out, err := h.Output(ctx, "sh", "-c", `
 		systemctl --failed --no-legend --plain; systemctl list-jobs --no-legend --plain
-		ip -br addr; ip route; cat /run/flannel/*
+		ip -br addr; ip route; ip neigh; bridge fdb show; ip -s link show type vxlan; cat /run/flannel/*
 		journalctl -q --no-pager -o short-precise -n 60 -u flanneld -u docker -u etcd; docker ps -a`)
 	h.t.Logf("%s:\n%s (%v)", h.Name(), out, err)
 }

@@ -41,7 +41,7 @@ func TestRecipe(t *testing.T) {
 		})
 		f.kept()
 		f.containers()
-		f.reach(10 * time.Second)
+		f.reach(reachTime)
 		docker1.want("ip -o link show docker0", " mtu 1472 ")
 		docker4.want("ps -o user= -C flanneld", "^flanneld$")
 	})
@@ -61,12 +61,13 @@ func TestRecipe(t *testing.T) {
 	f.step("vxlan", func() {
 		f.etcdctl(`set /coreos.com/network/config '{"Network":"10.100.0.0/16","Backend":{"Type":"vxlan","VNI":1,"Port":8472}}'`)
 		f.all("systemctl restart flanneld")
-		f.reach(10 * time.Second)
+		f.reach(reachTime)
 		f.all(`ip -o link show flannel.1 | grep -q ' mtu 1450 ' && ethtool -i flannel.1 | grep -qx 'driver: vxlan' && ! ip link show flannel0 2>/dev/null`)
 		f.all("systemctl restart docker")
 		f.kept()
 		f.addresses()
-		f.reach(10 * time.Second)
+		f.reach(reachTime)
+		f.all(`. /run/flannel/subnet.env && grep -qx 'DOCKER_NETWORK_OPTIONS=" --bip='$FLANNEL_SUBNET' --ip-masq=true --mtu=1450"' /run/flannel/docker`)
 		docker1.want("ip -o link show docker0", " mtu 1450 ")
 	})
 
@@ -76,7 +77,7 @@ func TestRecipe(t *testing.T) {
 		f.etcdctl(`set /coreos.com/network/config '{"Network":"10.100.0.0/16","Backend":{"Type":"vxlan","VNI":2,"Port":8472}}'`)
 		f.all("systemctl restart flanneld")
 		f.all("ip link show flannel.2 && ! ip link show flannel.1 2>/dev/null")
-		f.reach(10 * time.Second)
+		f.reach(reachTime)
 	})
 
 	f.step("a reload", func() {
@@ -100,12 +101,12 @@ func TestRecipe(t *testing.T) {
 			}
 		}
 		f.etcdctl(`mk /coreos.com/network/config '{"Network":"10.100.0.0/16","Backend":{"Type":"host-gw"}}'`)
-		f.reach(30 * time.Second)
+		f.reach(reachTime)
 		f.kept()
 		f.all("systemctl restart docker")
 		f.kept()
 		f.addresses()
-		f.reach(10 * time.Second)
+		f.reach(reachTime)
 		docker1.want("ip -o link show docker0", " mtu 1500 ")
 	})
 
@@ -114,7 +115,7 @@ func TestRecipe(t *testing.T) {
 	f.step("docker restart", func() {
 		docker2.sh("docker restart -t1 web")
 		f.addresses()
-		f.reach(10 * time.Second)
+		f.reach(reachTime)
 	})
 
 	back := func() {
@@ -125,7 +126,7 @@ func TestRecipe(t *testing.T) {
 		f.each(settled)
 		f.kept()
 		f.addresses()
-		f.reach(20 * time.Second)
+		f.reach(reachTime)
 	}
 	f.step("one host reboots", func() {
 		if err := docker2.Reboot(t.Context()); err != nil {

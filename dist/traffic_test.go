@@ -40,6 +40,10 @@ func (f *farm) addresses() {
 	})
 }
 
+// reachTime is long, since a machine that also compiles may need seconds for one
+// request; that packets flow at once the tests of the daemon show.
+const reachTime = 45 * time.Second
+
 // reach has every container fetch from every other host's container.
 func (f *farm) reach(within time.Duration) {
 	f.Helper()
@@ -48,7 +52,7 @@ func (f *farm) reach(within time.Duration) {
 			if to == h {
 				continue
 			}
-			if err := h.until(within, fmt.Sprintf("timeout 3 docker exec web wget -q -O- http://%s/", to.address), "^hello from "+to.Name()+"$"); err != nil {
+			if err := h.until(within, fmt.Sprintf("timeout 10 docker exec web wget -q -O- http://%s/", to.address), "^hello from "+to.Name()+"$"); err != nil {
 				return err
 			}
 		}

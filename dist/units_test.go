@@ -23,6 +23,7 @@ var files = map[string]string{
 	"sysusers.conf":                                "/usr/lib/sysusers.d/flannel.conf",
 	"tmpfiles.conf":                                "/usr/lib/tmpfiles.d/flannel.conf",
 	"mk-docker-opts.sh":                            "/usr/libexec/flannel/mk-docker-opts.sh",
+	"docker-network.sh":                            "/usr/libexec/flannel/docker-network.sh",
 	"restart-docker.sh":                            "/usr/libexec/flannel/restart-docker.sh",
 	"flanneld.default":                             "/etc/default/flanneld",
 	"flanneld.service.d/unprivileged.conf.example": "/usr/share/doc/flanneld/unprivileged.conf.example",

@@ -73,6 +73,12 @@ func TestRecipe(t *testing.T) {
 
 	f.step("vxlan: neither a restart nor a kill by the watchdog loses anything", func() { hitless(f, docker1, docker3) })
 
+	f.step("network managers leave the device alone", func() { unmanaged(docker2) })
+
+	f.step("what an older release left is taken over", func() { upgrade(f, docker3, docker1) })
+
+	f.step("iptables, of both kinds, with and without root", func() { iptables(docker4) })
+
 	f.step("another VNI", func() {
 		f.etcdctl(`set /coreos.com/network/config '{"Network":"10.100.0.0/16","Backend":{"Type":"vxlan","VNI":2,"Port":8472}}'`)
 		f.all("systemctl restart flanneld")
@@ -111,6 +117,13 @@ func TestRecipe(t *testing.T) {
 	})
 
 	f.step("host-gw: neither a restart nor a kill by the watchdog loses anything", func() { hitless(f, docker1, docker3) })
+
+	f.step("docker is restarted for another subnet, and for nothing else", func() { follow(docker2) })
+
+	f.step("a network of Docker's own", func() {
+		dockerNetwork(f, docker3, docker1)
+		f.addresses()
+	})
 
 	f.step("docker restart", func() {
 		docker2.sh("docker restart -t1 web")
@@ -157,34 +170,4 @@ func TestRecipe(t *testing.T) {
 		docker1.sh("systemctl start etcd")
 		back()
 	})
-}
-
-// hitless restarts the daemon and has the watchdog kill it, on both ends of a
-// stream of packets.
-func hitless(f *farm, from, to *host) {
-	f.Helper()
-	s := f.ping(from, to)
-	for _, h := range []*host{from, to} {
-		h.sh("systemctl restart flanneld")
-	}
-	before := to.sh("systemctl show -p MainPID --value flanneld")
-	to.sh("dpkg -i /root/flanneld.deb") // an upgrade
-	if after := to.sh("systemctl is-active --quiet flanneld && systemctl show -p MainPID --value flanneld"); after == before {
-		f.Fatal("an upgrade of the package has not restarted the daemon")
-	}
-	to.sh(`mkdir -p /run/systemd/system/flanneld.service.d &&
-		printf '[Service]\nWatchdogSec=2s\nTimeoutAbortSec=1s\n' >/run/systemd/system/flanneld.service.d/soon.conf &&
-		systemctl daemon-reload && systemctl restart flanneld`)
-	before = to.sh("systemctl show -p MainPID --value flanneld")
-	time.Sleep(3 * time.Second) // it is fed
-	to.want("systemctl show -p MainPID --value flanneld", "^"+before+"$")
-	to.sh("kill -STOP " + before)
-	if err := to.until(20*time.Second, "journalctl -u flanneld", "(?i)watchdog timeout"); err != nil {
-		f.Fatal(err)
-	}
-	if err := to.until(20*time.Second, "systemctl is-active flanneld && systemctl show -p MainPID --value flanneld | grep -vx "+before, "^active\n"); err != nil {
-		f.Fatal(err)
-	}
-	s.lossless()
-	to.sh("rm /run/systemd/system/flanneld.service.d/soon.conf && systemctl daemon-reload && systemctl restart flanneld")
 }

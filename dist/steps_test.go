@@ -46,11 +46,13 @@ func hitless(f *farm, from, to *host) {
 func unmanaged(h *host) {
 	h.t.Helper()
 	h.write("/etc/systemd/network/99-all.network", "[Match]\nName=f*\n\n[Network]\nLinkLocalAddressing=no\n")
-	h.sh("systemctl start systemd-networkd")
+	// It waits for udevd, which does not run here, as long as /sys can be written.
+	h.write("/run/systemd/system/systemd-networkd.service.d/lab.conf", "[Service]\nReadOnlyPaths=/sys\n")
+	h.sh("systemctl daemon-reload && systemctl start systemd-networkd")
 	if err := h.until(10*time.Second, "networkctl --no-legend --no-pager list", `flannel\.1 .* unmanaged`); err != nil {
 		h.t.Fatal(err)
 	}
-	h.sh("systemctl stop systemd-networkd.socket systemd-networkd && rm /etc/systemd/network/99-all.network")
+	h.sh("systemctl stop systemd-networkd.socket systemd-networkd && rm -r /etc/systemd/network/99-all.network /run/systemd/system/systemd-networkd.service.d && systemctl daemon-reload")
 	// A /sys of this network namespace.
 	h.want("unshare --mount sh -c 'mount -t sysfs sysfs /sys && udevadm test-builtin net_setup_link /sys/class/net/flannel.1' 2>&1",
 		"ID_NET_LINK_FILE=/usr/lib/systemd/network/50-flannel.link")
@@ -140,6 +142,7 @@ func dockerNetwork(f *farm, h, from *host) {
 	f.Helper()
 	const own = "/etc/systemd/system/docker.service.d/flanneld.conf"
 	h.write(own, "[Unit]\nWants=flanneld.service\nAfter=flanneld.service\n")
+	h.write("/etc/docker/daemon.json", `{"bip": "172.17.0.1/16"}`)
 	h.sh("systemctl daemon-reload && systemctl restart docker")
 	h.want("ip -br addr show docker0", ` 172\.17\.`)
 	h.sh("$(/usr/libexec/flannel/docker-network.sh web) && docker run -d --stop-timeout 1 --network web --name other web:1 httpd -f -p 80 -h /www")
@@ -151,5 +154,5 @@ func dockerNetwork(f *farm, h, from *host) {
 	if err := from.until(reachTime, "timeout 10 docker exec web wget -q -O- http://"+address+"/", "^hello from "+h.Name()+"$"); err != nil {
 		f.Fatal(err)
 	}
-	h.sh("docker rm -f other && docker network rm web && rm " + own + " && systemctl daemon-reload && systemctl restart docker")
+	h.sh("docker rm -f other && docker network rm web && rm /etc/docker/daemon.json " + own + " && systemctl daemon-reload && systemctl restart docker")
 }

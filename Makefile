@@ -14,7 +14,7 @@ CHAOSTIME ?= 90s
 
 # What the tests and the demo run beside flanneld itself.
 PACKAGES := etcd-server etcd-client iproute2 iputils-ping iperf3 ethtool dash procps curl busybox-static \
-            iptables nftables docker.io
+            iptables nftables docker.io debootstrap systemd systemd-container dbus
 SOURCES  := backend cmd dist pkg subnet
 
 # Reads `go test -json`. It shows each package's result and the output of what
@@ -74,7 +74,7 @@ etcd: ## Build bin/flannel-etcd, static (the first time takes minutes)
 
 # go vet comes before, and once: go test would have it analyse all of etcd again.
 .PHONY: test
-test: root packages etcd ## Vet, check formatting, run all tests (root; installs missing Debian packages)
+test: root tools etcd ## Vet, check formatting, run all tests (root; installs missing Debian packages)
 	go vet -tags soak ./...
 	cd subnet/chaos && go vet ./...
 	$(NESTED) go vet ./...
@@ -94,11 +94,11 @@ lint: ## Run golangci-lint with .golangci.yml
 	cd cmd/flannel-etcd && $(LINT) run
 
 .PHONY: bench
-bench: root packages ## Run the benchmarks (root)
+bench: root tools ## Run the benchmarks (root)
 	go test -run '^$$' -bench . ./...
 
 .PHONY: demo
-demo: root packages build $(filter-out debian,$(ETCD:flannel-etcd=etcd)) ## Show three hosts with containers behind each (root; BACKEND=udp,vxlan,host-gw ETCD=debian|flannel-etcd)
+demo: root tools build $(filter-out debian,$(ETCD:flannel-etcd=etcd)) ## Show three hosts with containers behind each (root; BACKEND=udp,vxlan,host-gw ETCD=debian|flannel-etcd)
 	go build -o bin/flannel-demo ./cmd/flannel-demo
 	bin/flannel-demo --flanneld=bin/flanneld --etcd=$(if $(filter debian,$(ETCD)),etcd,bin/$(ETCD)) --backend=$(BACKEND)
 
@@ -116,19 +116,45 @@ fuzz: ## Run every fuzz target for FUZZTIME=10s
 	done
 
 .PHONY: soak
-soak: root packages ## Run the udp engine under load for SOAKTIME=10m (root)
+soak: root tools ## Run the udp engine under load for SOAKTIME=10m (root)
 	SOAKTIME=$(SOAKTIME) go test -tags soak -count=1 -timeout 0 -run '^TestSoak$$' -v ./backend/udp/engine | \
 		grep -v '^ *\(===\|---\|  *lab_test\)'
 
 # What a run that fails leaves to look at is in subnet/chaos/_artifacts.
 .PHONY: chaos
-chaos: packages ## Look for two owners of one subnet for CHAOSTIME=90s, in a full network and in an empty one
+chaos: tools ## Look for two owners of one subnet for CHAOSTIME=90s, in a full network and in an empty one
 	cd subnet/chaos; CHAOSTIME=$(CHAOSTIME) go test -count=1 -timeout 0 -artifacts -run '^(TestNoSubnetHasTwoOwners|TestOldRulesAreFoundGuilty)$$' -v . | \
 		grep -v '^ *=== '
 
 .PHONY: clean
 clean: ## Remove what build made
-	rm -rf bin
+	rm -rf bin packages
+
+# A package has the commit's time and version, so that it is the same each time.
+ARCHES      ?= amd64 arm64 arm riscv64 ppc64le s390x
+OUT         ?= packages
+COMMIT_TIME := $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+BUILT       := $(shell date -u -d @$(COMMIT_TIME) +%Y-%m-%dT%H:%M:%SZ)
+PKG_VERSION ?= $(shell echo '$(VERSION)' | sed -E 's/^v([0-9])/\1/; t dots; s/^/0~git'$$(date -u -d @$(COMMIT_TIME) +%Y%m%d%H%M%S)'./; :dots; s/-/./g')
+
+.PHONY: packages
+packages: ## Build .deb and .rpm with everything a host needs (ARCHES="amd64 arm64 …", OUT=packages)
+	@mkdir -p $(OUT); \
+	out=$$(realpath $(OUT)); work=$$(mktemp -d); trap "rm -rf $$work" EXIT; \
+	go build -o $$work/sbom ./dist/sbom; \
+	(cd dist/package && go build -o $$work/nfpm github.com/goreleaser/nfpm/v2/cmd/nfpm); \
+	for page in flanneld.8 subnet.env.5; do gzip -9nc dist/man/$$page >$$work/$$page.gz; done; \
+	for arch in $(ARCHES); do \
+		CGO_ENABLED=0 GOOS=linux GOARCH=$$arch GOARM=7 go build -trimpath -buildvcs=false \
+			-ldflags "-s -w -X main.version=$(VERSION)" -o $$work/flanneld ./cmd/flanneld; \
+		$$work/sbom $$work/flanneld $(PKG_VERSION) $(BUILT) >$$work/sbom.spdx.json; \
+		for kind in deb rpm; do \
+			sed "s|@OUT@|$$work|; s|@ARCH@|$${arch/%arm/arm7}|; s|@VERSION@|$(PKG_VERSION)|; s|@MTIME@|$(BUILT)|" \
+				dist/package/nfpm.yaml >$$work/nfpm.yaml; \
+			(cd dist/package && SOURCE_DATE_EPOCH=$(COMMIT_TIME) $$work/nfpm package --config $$work/nfpm.yaml \
+				--packager $$kind --target $$out/ >$$work/log) || { cat $$work/log; exit 1; }; \
+		done; \
+	done
 
 .PHONY: root
 root:
@@ -138,8 +164,8 @@ root:
 # apt runs only if something is missing. The policy keeps Debian from starting
 # the services that come with the programs: a store on port 2379 of the machine,
 # or a Docker that changes its firewall, is nobody's wish, and tests start their own.
-.PHONY: packages
-packages:
+.PHONY: tools
+tools:
 	@missing=; \
 	for package in $(PACKAGES); do \
 		[ "$$(dpkg-query -W -f '$${db:Status-Status}' $$package 2>/dev/null)" = installed ] || missing="$$missing $$package"; \

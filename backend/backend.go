@@ -110,6 +110,13 @@ type Counter struct {
 // returns the same names in the same order each time.
 type Counting interface{ Counters() []Counter }
 
+// Living is a Backend whose Run moves packets itself.
+type Living interface {
+	// Alive returns nil once what moves packets has shown that it runs, and an
+	// error that says what does not when ctx is done. It may be called at any time.
+	Alive(ctx context.Context) error
+}
+
 // Kernel is this host's network as backends see and change it.
 type Kernel interface {
 	datapath.Kernel

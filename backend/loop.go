@@ -22,6 +22,7 @@ type Loop struct {
 	Resync  time.Duration      // how often it is looked at unasked; zero: a minute
 	Done    func(p Pass) error // called after every pass; an error ends Run; may be nil
 	Ledger  *Ledger            // the backend's Kernel; nil: nothing is said of repairs
+	Asked   <-chan func()      // called by the loop between two passes, which shows that it runs; may be nil
 	Log     *slog.Logger
 }
 
@@ -142,12 +143,18 @@ func same(a, b []Plane) bool {
 func (l *Loop) wait(ctx context.Context, most time.Duration) bool {
 	timer := time.NewTimer(most)
 	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-l.Changed:
-	case <-l.Noticed:
-	case <-timer.C:
+	for asked := true; asked; {
+		asked = false
+		select {
+		case <-ctx.Done():
+			return false
+		case answer := <-l.Asked:
+			answer()
+			asked = true
+		case <-l.Changed:
+		case <-l.Noticed:
+		case <-timer.C:
+		}
 	}
 	// One look serves all reasons that there are by now.
 	for _, reason := range []<-chan struct{}{l.Changed, l.Noticed} {

@@ -248,3 +248,19 @@ func TestLoopStartsRetriesAgainAfterASuccess(t *testing.T) {
 		b.began(0, 250*time.Millisecond, 750*time.Millisecond, 1750*time.Millisecond, 3*time.Second, 3250*time.Millisecond)
 	})
 }
+
+func TestLoopAnswersBetweenPassesAndNotWithinOne(t *testing.T) {
+	var asked chan func()
+	run(t, func(b *bench) {
+		asked = make(chan func())
+		b.loop.Asked, b.backend.takes = asked, time.Minute
+	}, func(b *bench) {
+		answer := make(chan time.Duration, 1)
+		start := time.Now()
+		go func() { asked <- func() { answer <- time.Since(start) } }()
+		if at := <-answer; at < time.Minute {
+			b.Errorf("answered %s after the start, during a pass", at)
+		}
+		b.began(0) // an answer is no reason for a pass
+	})
+}

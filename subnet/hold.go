@@ -32,6 +32,7 @@ type Holding struct {
 	Changes <-chan Lease   // what the lease is to say from now on; its subnets, Node, Rev and Expires are passed over
 	Entered func(Standing) // called when the State changes, and at once; may be nil
 	Renewed func(Standing) // called after each write of ours; may be nil
+	Asked   <-chan func()  // called by Hold, which shows that it runs; may be nil
 }
 
 const defaultMargin = time.Hour
@@ -78,6 +79,8 @@ func Hold(ctx context.Context, store Store, l Lease, h Holding) error {
 			k.hurry()
 		case l := <-h.Changes:
 			k.publish(l)
+		case answer := <-h.Asked:
+			answer()
 		case <-time.After(k.idle()):
 		}
 	}

@@ -23,6 +23,7 @@ type holder struct {
 	renewed []Standing
 	entered []Standing
 	changes chan Lease
+	asked   chan func()
 	clock   *fakeClock
 }
 
@@ -64,7 +65,7 @@ func holding(t *testing.T, store *fakeStore, options ...func(*Holding)) *holder 
 func holdingAs(t *testing.T, store *fakeStore, node string, options ...func(*Holding)) *holder {
 	t.Helper()
 	h := &holder{logs: &logs{}, store: store, view: NewView(), ended: make(chan struct{}),
-		changes: make(chan Lease), clock: &fakeClock{start: time.Now()}}
+		changes: make(chan Lease), asked: make(chan func()), clock: &fakeClock{start: time.Now()}}
 	r := request("10.1.7.0/24")
 	r.Lease.Node = node
 	own, seen, err := acquire(t.Context(), store, r, h.logger())
@@ -76,7 +77,7 @@ func holdingAs(t *testing.T, store *fakeStore, node string, options ...func(*Hol
 	ctx, cancel := context.WithCancel(t.Context())
 	followed := make(chan struct{})
 	go func() { defer close(followed); _ = Follow(ctx, store, h.view, seen.Rev, h.logger()) }()
-	holding := Holding{View: h.view, Log: h.logger(), Clock: h.clock.now, Changes: h.changes,
+	holding := Holding{View: h.view, Log: h.logger(), Clock: h.clock.now, Changes: h.changes, Asked: h.asked,
 		Renewed: func(s Standing) { h.renewed = append(h.renewed, s) },
 		Entered: func(s Standing) { h.entered = append(h.entered, s) }}
 	for _, o := range options {
@@ -207,6 +208,22 @@ func TestHoldRenewsNeverLaterThanTheMarginAsks(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestHoldAnswersAndHoldsOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := holding(t, newFakeStore())
+		for range 3 {
+			time.Sleep(time.Hour)
+			answered := false
+			h.asked <- func() { answered = true }
+			synctest.Wait()
+			if !answered {
+				t.Error("no answer")
+			}
+			h.holds(t)
+		}
+	})
 }
 
 func TestHoldOutlastsAnOutageLongerThanTheTTL(t *testing.T) {

@@ -26,7 +26,7 @@ import (
 // Type is the backend's type in the configuration. Leases have none.
 const Type = "udp"
 
-// Backend implements backend.Backend and backend.Counting.
+// Backend implements backend.Backend, backend.Counting and backend.Living.
 type Backend struct {
 	opts     Options
 	underlay backend.Underlay
@@ -67,6 +67,8 @@ type forwarder interface {
 	Set(engine.State) error
 	Run(context.Context) error // once; engine.ErrDeviceGone if it was deleted
 	Counters() engine.Counters
+	// Alive returns nil once Run has shown that it runs.
+	Alive(context.Context) error
 	// On reports whether it still is on the device of that name.
 	On(device string) bool
 	// Close is called when Run has returned, or was not called.
@@ -304,6 +306,18 @@ func (b *Backend) shut() {
 	if err := b.machine.close(); err != nil {
 		b.log.Debug("Cannot close the sockets", "err", err)
 	}
+}
+
+// Alive implements backend.Living. A forwarder that is about to be attached is not
+// waited for: its absence has been logged.
+func (b *Backend) Alive(ctx context.Context) error {
+	b.mu.Lock()
+	f := b.current
+	b.mu.Unlock()
+	if f == nil {
+		return nil
+	}
+	return f.Alive(ctx)
 }
 
 // Counters implements backend.Counting.

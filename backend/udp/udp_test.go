@@ -72,9 +72,17 @@ type fakeForwarder struct {
 	ran    chan struct{} // closed when Run is called
 	count  engine.Counters
 	closed int
+	stuck  bool // Run does not run
 }
 
-func (f *fakeForwarder) Set(s engine.State) error  { f.state = s; return nil }
+func (f *fakeForwarder) Set(s engine.State) error { f.state = s; return nil }
+func (f *fakeForwarder) Alive(ctx context.Context) error {
+	if !f.stuck {
+		return nil
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}
 func (f *fakeForwarder) Counters() engine.Counters { return f.count }
 func (f *fakeForwarder) Close() error              { f.closed++; return nil }
 
@@ -113,10 +121,11 @@ func (steadyMachine) attach(string) (forwarder, error) { return steady{}, nil }
 
 type steady struct{}
 
-func (steady) On(string) bool            { return true }
-func (steady) Set(engine.State) error    { return nil }
-func (steady) Counters() engine.Counters { return engine.Counters{} }
-func (steady) Close() error              { return nil }
+func (steady) On(string) bool              { return true }
+func (steady) Set(engine.State) error      { return nil }
+func (steady) Counters() engine.Counters   { return engine.Counters{} }
+func (steady) Alive(context.Context) error { return nil }
+func (steady) Close() error                { return nil }
 
 func (steady) Run(ctx context.Context) error {
 	<-ctx.Done()
@@ -417,5 +426,23 @@ func TestCountersKeepTheirNames(t *testing.T) {
 		if !seen[name] {
 			t.Errorf("no counter %s", name)
 		}
+	}
+}
+
+func TestBackendIsAsAliveAsItsForwarder(t *testing.T) {
+	b := &Backend{}
+	bound, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	if err := b.Alive(bound); err != nil {
+		t.Errorf("without a forwarder: %v", err)
+	}
+	f := &fakeForwarder{}
+	b.current = f
+	if err := b.Alive(bound); err != nil {
+		t.Errorf("with one that runs: %v", err)
+	}
+	f.stuck = true
+	if err := b.Alive(bound); err == nil {
+		t.Error("alive with a forwarder that is stuck")
 	}
 }

@@ -28,7 +28,7 @@ type basis struct {
 
 // begin finds out what to start from: the configuration in the store or, if the
 // store does not answer soon, what this host last knew. Without either it waits.
-func begin(ctx context.Context, store subnet.Store, m *memory) (basis, error) {
+func begin(ctx context.Context, store subnet.Store, m *memory, waits func()) (basis, error) {
 	ask, cancel := context.WithCancel(ctx)
 	asked := make(chan answer, 1)
 	go func() {
@@ -52,7 +52,7 @@ func begin(ctx context.Context, store subnet.Store, m *memory) (basis, error) {
 	if !here {
 		first = <-asked // it ends with ctx, or at its own deadline
 	}
-	cfg, doc, err := awaitConfig(ctx, store, first, m.log)
+	cfg, doc, err := awaitConfig(ctx, store, first, waits, m.log)
 	return basis{cfg: cfg, doc: doc}, err
 }
 
@@ -71,8 +71,9 @@ func (b basis) rev() subnet.Revision {
 
 // orient finds out what to start from, and with which interface.
 func orient(ctx context.Context, o options, store subnet.Store, m *memory) (basis, backend.Underlay, error) {
+	waits := sync.OnceFunc(func() { sayUnderlay(o, m.log) })
 	for {
-		b, err := begin(ctx, store, m)
+		b, err := begin(ctx, store, m, waits)
 		if err != nil {
 			return b, backend.Underlay{}, err
 		}

@@ -16,8 +16,9 @@ const repeatAfter = 30 * time.Second
 
 // awaitConfig waits until there is a configuration that this daemon can run
 // with. It is returned as written, too, with its revision, from which later changes
-// can be followed. First is the answer to a first call of the store's Config.
-func awaitConfig(ctx context.Context, store subnet.Store, first answer, log *slog.Logger) (subnet.Config, subnet.Document, error) {
+// can be followed. First is the answer to a first call of the store's Config. Waits
+// is called before each time that it says why it waits.
+func awaitConfig(ctx context.Context, store subnet.Store, first answer, waits func(), log *slog.Logger) (subnet.Config, subnet.Document, error) {
 	var pause backoff.Backoff
 	say := repeated{log: log}
 	doc, err := first.doc, first.err
@@ -31,6 +32,7 @@ func awaitConfig(ctx context.Context, store subnet.Store, first answer, log *slo
 		if ctx.Err() != nil {
 			return subnet.Config{}, subnet.Document{}, ctx.Err()
 		}
+		waits()
 		say.error("Couldn't fetch network config: "+err.Error(), doc.Rev)
 		answered := doc.Rev > 0 && (len(doc.Raw) > 0 || errors.Is(err, subnet.ErrNoConfig))
 		if !answered && pause.Wait(ctx) != nil {
@@ -103,13 +105,7 @@ func watchConfig(ctx context.Context, store subnet.Store, running subnet.Config,
 			_ = pause.Wait(ctx) // whoever follows the leases logs that etcd is away
 			continue
 		default:
-			cfg, _, err := subnet.ParseConfig(doc.Raw)
-			if err == nil {
-				_, err = chooseBackend(cfg)
-			}
-			if text = subnet.Diff(running, cfg); err != nil {
-				text = err.Error()
-			}
+			text = changes(running, doc)
 		}
 		pause.Reset()
 		if doc.Rev <= rev && pause.Wait(ctx) != nil { // returned early, without a change

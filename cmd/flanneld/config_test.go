@@ -39,7 +39,7 @@ func TestAwaitConfigRepeatsItsReasonEvery30Seconds(t *testing.T) {
 		defer cancel()
 		store := memstore.New()
 		doc, err := store.Config(ctx)
-		_, _, err = awaitConfig(ctx, store, answer{doc, err}, slog.New(glog.New(&log, nil)))
+		_, _, err = awaitConfig(ctx, store, answer{doc, err}, func() {}, slog.New(glog.New(&log, nil)))
 		if err == nil || strings.Count(log.String(), "Couldn't fetch network config") != 4 {
 			t.Errorf("%v; log is %s, want lines at 0, 30, 60 and 90 seconds", err, &log)
 		}

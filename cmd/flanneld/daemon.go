@@ -5,10 +5,14 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
+	"os/signal"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"flanneld/backend"
 	"flanneld/pkg/datapath"
@@ -27,6 +31,10 @@ const routeProtocol = 102
 // done or it fails.
 func serve(ctx context.Context, o options, log *slog.Logger) error {
 	tell := &notifier{log: log}
+	// From now on: until then the signal ends the process, as it does any.
+	reload := make(chan os.Signal, 1)
+	signal.Notify(reload, unix.SIGHUP)
+	defer signal.Stop(reload)
 	h, err := listenHealth(o, log)
 	if err != nil {
 		tell.stopping()
@@ -40,7 +48,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) error {
 		<-ctx.Done()
 		tell.stopping() // at once, however long the rest takes
 	})
-	err = start(ctx, o, h, tell, log)
+	err = start(ctx, o, h, tell, reload, log)
 	cancel()
 	g.Wait()
 	return err
@@ -48,7 +56,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) error {
 
 // start first does what only reads, then what changes the machine, and runs until
 // ctx is done.
-func start(ctx context.Context, o options, h *health, tell *notifier, log *slog.Logger) error {
+func start(ctx context.Context, o options, h *health, tell *notifier, reload <-chan os.Signal, log *slog.Logger) error {
 	began := time.Now()
 	started := easeStart()
 	descriptors := fdstore.Open()
@@ -121,8 +129,9 @@ func start(ctx context.Context, o options, h *health, tell *notifier, log *slog.
 		guard: guard, descriptors: fresh{descriptors}, scope: scope, kernel: kern, ledger: ledger,
 		underlay: underlay, local: local, external: underlayCheck{underlay: underlay, log: log},
 		view: subnet.NewView(), identity: id, ready: h.setReady, health: h, counters: counters, tell: tell, log: log, moved: make(chan struct{}, 1),
-		claimsChanged: make(chan subnet.Lease, 1), stood: make(chan struct{}, 1), passedOnce: make(chan struct{}), began: began, started: started}
-	return d.run(ctx, ahead, previous)
+		claimsChanged: make(chan subnet.Lease, 1), stood: make(chan struct{}, 1), passedOnce: make(chan struct{}), began: began, started: started,
+		passes: newLifeline("keeps the datapath in step"), holding: newLifeline("holds the lease")}
+	return d.run(ctx, ahead, previous, reload)
 }
 
 // daemon is a host with a backend, on its way to a lease or holding one.
@@ -145,6 +154,9 @@ type daemon struct {
 	ready    func(bool)
 	health   *health
 	counters func() []backend.Counter // nil: the backend has none
+	passes   *lifeline
+	holding  *lifeline
+	running  running
 	tell     *notifier
 	log      *slog.Logger
 	moved    chan struct{} // the own lease has changed
@@ -164,6 +176,8 @@ type daemon struct {
 	handedOver handover // what subnet.env says
 	external   underlayCheck
 
+	handed     atomic.Bool   // subnet.env is there, and systemd knows
+	reload     atomic.Bool   // the next pass is to look at subnet.env, too
 	passedOnce chan struct{} // closed after the first pass
 	began      time.Time     // the start
 	started    func()        // called when the host is ready
@@ -172,7 +186,7 @@ type daemon struct {
 
 // run takes a lease, for which ahead is asked first, or goes on with the one that
 // is known from the last run, and holds it.
-func (d *daemon) run(ctx context.Context, ahead *subnet.Ahead, previous subnetEnv) error {
+func (d *daemon) run(ctx context.Context, ahead *subnet.Ahead, previous subnetEnv, reload <-chan os.Signal) error {
 	request, err := d.request(previous)
 	if err != nil {
 		return err
@@ -194,6 +208,10 @@ func (d *daemon) run(ctx context.Context, ahead *subnet.Ahead, previous subnetEn
 	g.Go(func() error { return logCounters(ctx, d.counters, d.log) })
 	g.Go(func() error { return watchConfig(ctx, d.store, d.cfg, d.basis.rev(), d.log) })
 	g.Go(func() error { return d.keep(ctx) })
+	g.Go(func() error { return d.reloads(ctx, reload) })
+	g.Go(func() error {
+		return feedWatchdog(ctx, watchdogTime(d.log), d.lifelines(), d.tell.alive, d.log)
+	})
 	return g.Wait()
 }
 
@@ -208,10 +226,7 @@ func merge(ctx context.Context, g *errgroup.Group, from ...<-chan struct{}) <-ch
 					return nil
 				case <-c:
 				}
-				select {
-				case into <- struct{}{}:
-				default:
-				}
+				poke(into)
 			}
 		})
 	}

@@ -28,10 +28,12 @@ func (d *daemon) forward(ctx context.Context, changed <-chan struct{}) error {
 
 // forwardOver runs one backend.
 func (d *daemon) forwardOver(ctx context.Context, changed <-chan struct{}) error {
+	d.running.set(d.backend)
+	defer d.running.set(nil)
 	g, ctx := errgroup.WithContext(ctx)
 	noticed := make(chan struct{}, 1)
 	loop := backend.Loop{Backend: d.backend, Planes: d.planes, Changed: changed, Noticed: noticed,
-		Resync: d.opts.Resync, Done: d.passed, Ledger: d.ledger, Log: d.log}
+		Resync: d.opts.Resync, Done: d.passed, Ledger: d.ledger, Asked: d.passes.ask, Log: d.log}
 	g.Go(func() error { return loop.Run(ctx) })
 	g.Go(func() error {
 		// The first pass makes thousands of changes: nobody needs to hear of them.

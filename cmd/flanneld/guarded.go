@@ -37,6 +37,14 @@ func (b guarded) Counters() []backend.Counter {
 	return nil
 }
 
+// Alive implements backend.Living.
+func (b guarded) Alive(ctx context.Context) error {
+	if l, ok := b.Backend.(backend.Living); ok {
+		return l.Alive(ctx)
+	}
+	return nil
+}
+
 // Skipped implements backend.Skipper.
 func (b guarded) Skipped() []netip.Prefix {
 	if s, ok := b.Backend.(backend.Skipper); ok {

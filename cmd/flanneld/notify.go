@@ -34,6 +34,20 @@ func (n *notifier) ready() {
 	n.send("READY=1")
 }
 
+// alive feeds the watchdog.
+func (n *notifier) alive() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.send("WATCHDOG=1")
+}
+
+// reloading says that the daemon looks at everything again, until it is ready.
+func (n *notifier) reloading() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.send("RELOADING=1\n" + systemd.SdNotifyMonotonicUsec())
+}
+
 // stopping may be called more than once.
 func (n *notifier) stopping() {
 	n.mu.Lock()

@@ -11,6 +11,30 @@ const (
 	defaultPrefix   = "/coreos.com/network"
 )
 
+// packagedNames are variables of /etc/sysconfig/flanneld that units of some
+// distributions turned into flags, the older names last. They count where neither
+// the flag nor its own variable is given.
+func packagedNames(flag string) []string {
+	switch flag {
+	case "etcd-endpoints":
+		return []string{"FLANNEL_ETCD_ENDPOINTS", "FLANNEL_ETCD"}
+	case "etcd-prefix":
+		return []string{"FLANNEL_ETCD_PREFIX", "FLANNEL_ETCD_KEY"}
+	}
+	return nil
+}
+
+// fromEnv returns a flag's value in the environment, and the variable's name;
+// empty if there is none.
+func fromEnv(env map[string]string, flag string) (name, value string) {
+	for _, name := range append([]string{envName(flag)}, packagedNames(flag)...) {
+		if value, ok := env[name]; ok {
+			return name, value
+		}
+	}
+	return "", ""
+}
+
 // envName returns the variable that stands for a flag, CONTRACT.md 1.3.
 func envName(flag string) string {
 	return envPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))

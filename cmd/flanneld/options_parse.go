@@ -80,17 +80,17 @@ func newFlagSet(table []flagSpec) *pflag.FlagSet {
 // help and version were handled before the environment, so those have none.
 func (v flagValues) applyEnv(env map[string]string, table []flagSpec) error {
 	for _, s := range table {
-		value, ok := env[envName(s.name)]
-		if _, given := v.source[s.name]; !ok || given || s.name == "help" || s.name == "version" {
+		name, value := fromEnv(env, s.name)
+		if _, given := v.source[s.name]; name == "" || given || s.name == "help" || s.name == "version" {
 			continue
 		}
 		if err := v.fs.Set(s.name, value); err != nil {
 			return usageError{
-				Msg:  fmt.Sprintf("invalid value %q for %s", value, envName(s.name)),
+				Msg:  fmt.Sprintf("invalid value %q for %s", value, name),
 				Hint: wanted(s.kind),
 			}
 		}
-		v.source[s.name] = envName(s.name)
+		v.source[s.name] = name
 	}
 	return nil
 }

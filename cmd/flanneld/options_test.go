@@ -153,6 +153,33 @@ func TestStateDirectory(t *testing.T) {
 	}
 }
 
+func TestVariablesOfOtherPackages(t *testing.T) {
+	for _, row := range []struct {
+		env               []string
+		args              []string
+		endpoints, prefix string
+	}{
+		{[]string{"FLANNEL_ETCD_ENDPOINTS=http://a:1", "FLANNEL_ETCD_PREFIX=/p"}, nil, "http://a:1", "/p"},
+		{[]string{"FLANNEL_ETCD=http://b:1", "FLANNEL_ETCD_KEY=/k"}, nil, "http://b:1", "/k"},
+		{[]string{"FLANNEL_ETCD=http://b:1", "FLANNEL_ETCD_ENDPOINTS=http://a:1", "FLANNEL_ETCD_PREFIX=/p"}, nil, "http://a:1", "/p"},
+		{[]string{"FLANNEL_ETCD_ENDPOINTS=http://a:1", "FLANNELD_ETCD_ENDPOINTS=http://c:1", "FLANNEL_ETCD_PREFIX=/p"}, nil, "http://c:1", "/p"},
+		{[]string{"FLANNEL_ETCD_ENDPOINTS=http://a:1", "FLANNEL_ETCD_PREFIX=/p"}, []string{"--etcd-endpoints=http://d:1"}, "http://d:1", "/p"},
+		{[]string{"FLANNEL_ETCD_ENDPOINTS=", "FLANNEL_ETCD_PREFIX=/p"}, []string{"--etcd-endpoints=http://d:1"}, "http://d:1", "/p"},
+	} {
+		o, warnings, err := parseOptions(row.args, row.env)
+		if err != nil || len(warnings) > 0 {
+			t.Errorf("%v %v: %v, %v", row.env, row.args, warnings, err)
+			continue
+		}
+		if got := strings.Join(o.EtcdEndpoints, ","); got != row.endpoints || o.EtcdPrefix != row.prefix {
+			t.Errorf("%v %v: endpoints %s, prefix %s; want %s, %s", row.env, row.args, got, o.EtcdPrefix, row.endpoints, row.prefix)
+		}
+	}
+	if _, _, err := parseOptions(nil, []string{"FLANNEL_ETCD=a:1"}); err == nil || !strings.Contains(err.Error(), "FLANNEL_ETCD") {
+		t.Errorf("a bad value: %v", err)
+	}
+}
+
 func TestRepeatedFlags(t *testing.T) {
 	o, _, err := parseOptions([]string{"--iface=a", "-iface", "b", "--iface=", "-v=1", "-v=2"}, []string{"FLANNELD_IFACE=c"})
 	if err != nil || !cmp.Equal(o.Iface, []string{"a", "b"}) || o.Verbosity != 2 {

@@ -54,8 +54,9 @@ func (d *daemon) hold(ctx context.Context, request subnet.Request, got subnet.Ac
 			TTL: request.TTL, Margin: d.opts.RenewMargin, Sent: got.Sent, Rebound: rebound,
 			Unverified: d.basis.known != nil && !rebound,
 			Surrender:  d.opts.LeaseLost == leaseLostExit,
-			View:       d.view, Log: d.log, Entered: d.entered, Renewed: d.renewed, Changes: d.claimsChanged,
+			View:       d.view, Log: d.log, Entered: d.entered, Renewed: d.renewed, Changes: d.claimsChanged, Asked: d.holding.ask,
 		})
+		d.holding.away.Store(true) // to take a lease may take as long as etcd is away
 		if !errors.Is(err, subnet.ErrLost) {
 			return err
 		}
@@ -76,6 +77,7 @@ func (d *daemon) hold(ctx context.Context, request subnet.Request, got subnet.Ac
 			return err
 		}
 		d.setLease(got.Lease)
+		d.holding.away.Store(false)
 	}
 }
 

@@ -38,11 +38,12 @@ func (d *daemon) passed(p backend.Pass) error {
 	if err := d.followUnderlay(); err != nil {
 		return err
 	}
+	defer d.reloaded()
 	if !p.Forwarding || !d.guard.inPlace() {
 		return nil
 	}
 	lease, _ := d.own()
-	if now := (handover{lease.Key(), d.backend.MTU()}); now != d.handedOver {
+	if now := (handover{lease.Key(), d.backend.MTU()}); now != d.handedOver || d.reload.Load() {
 		before := d.handedOver
 		if err := d.writeSubnetEnv(lease, now.mtu); err != nil {
 			return err
@@ -53,6 +54,7 @@ func (d *daemon) passed(p backend.Pass) error {
 				"mtu", now.mtu, "before", before.mtu)
 		}
 		if before == (handover{}) {
+			d.handed.Store(true)
 			d.tell.ready()
 			d.log.Info("flannel is ready")
 			d.started()

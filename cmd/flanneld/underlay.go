@@ -42,6 +42,17 @@ func findUnderlay(o options, cfg subnet.Config, log *slog.Logger) (backend.Under
 	return u, nil
 }
 
+// sayUnderlay says which interface would be the external one, to whoever looks why
+// a daemon waits. It is chosen when the configuration is there, which can say that
+// it needs an IPv6 address, and when the host may have another address.
+func sayUnderlay(o options, log *slog.Logger) {
+	if _, err := netif.Find(netif.Query{
+		Names: o.Iface, Regexps: o.IfaceRegex, CanReach: o.IfaceCanReach, PublicIP: o.PublicIP, Exclude: isOverlay,
+	}, log); err != nil {
+		log.Warn("There is no external interface yet", "err", err)
+	}
+}
+
 func published(asked, own netip.Addr, log *slog.Logger) netip.Addr {
 	if asked.IsValid() {
 		log.Info(fmt.Sprintf("Using %s as external address", asked))

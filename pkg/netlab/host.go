@@ -52,17 +52,85 @@ func (l *Lab) Host(name, addr string) (*Host, error) {
 	}
 	h := &Host{Namespace: ns, lab: l, label: name, addr: a, containers: make(map[string]*Container)}
 	l.hosts[name] = h
-	err = plug(l.sw.Namespace, "to-"+name, bridge, ns, 0)
-	if err == nil {
-		err = h.ipAll(
-			[]string{"addr", "add", a.String(), "dev", Uplink},
-			[]string{"route", "add", "default", "via", h.Gateway().String()},
-		)
-	}
-	if err != nil {
+	if err := h.join(bridge); err != nil {
 		return nil, fmt.Errorf("add host %s: %w", name, err)
 	}
 	return h, nil
+}
+
+// port is the name of the switch's end of the host's cable.
+func (h *Host) port() string { return "to-" + h.label }
+
+// join joins the host to one of the switch's bridges.
+func (h *Host) join(bridge string) error {
+	if err := plug(h.lab.sw.Namespace, h.port(), bridge, h.Namespace, 0); err != nil {
+		return err
+	}
+	return h.ipAll(
+		[]string{"addr", "add", h.addr.String(), "dev", Uplink},
+		[]string{"route", "add", "default", "via", h.Gateway().String()},
+	)
+}
+
+// Renew gives the host another namespace, of the same name, with an uplink and
+// nothing else: all that the kernel knew of it is gone, firewall rules and
+// settings included, as after a reboot of the machine. It has no containers then.
+// The caller ends the host's processes first.
+func (h *Host) Renew() error {
+	if h == h.lab.sw {
+		return errors.New("renew the switch: it is no host")
+	}
+	bridge, err := h.lab.bridge(h.addr.Masked())
+	if err != nil {
+		return fmt.Errorf("renew %s: %w", h.label, err)
+	}
+	var errs []error
+	for name, c := range h.containers {
+		errs = append(errs, h.lab.remove(c.name))
+		delete(h.containers, name)
+	}
+	h.bridge = netip.Prefix{}
+	errs = append(errs,
+		// The kernel deletes what was in a namespace some time after it.
+		h.lab.sw.ip("link", "delete", h.port()),
+		h.lab.remove(h.name))
+	if _, err := h.lab.namespace(h.label); err != nil {
+		return fmt.Errorf("renew %s: %w", h.label, errors.Join(append(errs, err)...))
+	}
+	errs = append(errs, h.join(bridge))
+	if h.addr6.IsValid() {
+		errs = append(errs, h.addIPv6(h.addr6))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("renew %s: %w", h.label, err)
+	}
+	return nil
+}
+
+// Move puts the host's uplink into another underlay subnet, with a new address
+// and a default route there. Its other devices and their routes stay, but for
+// what went by way of the old address.
+func (h *Host) Move(addr string) error {
+	a, err := netip.ParsePrefix(addr)
+	if err != nil {
+		return fmt.Errorf("move %s: %w", h.label, err)
+	}
+	bridge, err := h.lab.bridge(a.Masked())
+	if err != nil {
+		return fmt.Errorf("move %s: %w", h.label, err)
+	}
+	old := h.addr
+	h.addr = a
+	if err := errors.Join(
+		h.lab.sw.ip("link", "set", h.port(), "master", bridge),
+		h.ipAll(
+			[]string{"addr", "delete", old.String(), "dev", Uplink},
+			[]string{"addr", "add", a.String(), "dev", Uplink},
+			[]string{"route", "replace", "default", "via", h.Gateway().String()},
+		)); err != nil {
+		return fmt.Errorf("move %s to %s: %w", h.label, a, err)
+	}
+	return nil
 }
 
 // Name returns the name that the host was added with; empty for the switch.

@@ -276,3 +276,40 @@ func TestIPv6BesideIPv4(t *testing.T) {
 		t.Errorf("from the host to its container: %v", err)
 	}
 }
+
+func TestRenewAndMove(t *testing.T) {
+	l := newLab(t)
+	h, err := l.Host("h", "192.168.1.11/24")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Host("other", "192.168.2.11/24"); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := h.Run("ip", "link", "add", "name", "br9", "type", "bridge"); err != nil {
+			t.Fatal(err)
+		}
+		if err := h.Renew(); err != nil {
+			t.Fatal(err)
+		}
+		if err := h.Run("ip", "link", "show", "br9"); err == nil {
+			t.Error("a device is still there after the namespace was made anew")
+		}
+		if err := h.Run("ping", "-c1", "-W2", "192.168.2.11"); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := h.Move("192.168.2.12/24"); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Run("ping", "-c1", "-W2", "192.168.2.11"); err != nil {
+		t.Error(err)
+	}
+	if route, err := h.Output("ip", "route", "get", "192.168.2.11"); err != nil || strings.Contains(route, "via") {
+		t.Errorf("route to a host on the same subnet is %q, %v", route, err)
+	}
+	if err := l.Switch().Renew(); err == nil {
+		t.Error("the switch was renewed")
+	}
+}

@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"runtime"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
@@ -53,6 +54,9 @@ type Engine struct {
 	answers    *answers
 	reports    chan report
 	stop       int // eventfd, readable when it is time
+
+	mu     sync.Mutex
+	closed bool
 }
 
 // report is that packets of a peer came from an address that is not its own.
@@ -91,7 +95,12 @@ func New(c Config) (*Engine, error) {
 			e.Close()
 			return nil, fmt.Errorf("make udp engine: %w", err)
 		}
-		e.queues = append(e.queues, newQueue(e, q, c.Sockets[i], hold))
+		ask, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
+		if err != nil {
+			e.Close()
+			return nil, fmt.Errorf("make udp engine: %w", err)
+		}
+		e.queues = append(e.queues, newQueue(e, q, c.Sockets[i], ask, hold))
 	}
 	return e, nil
 }
@@ -159,6 +168,12 @@ func (e *Engine) report(r report) {
 
 // Close frees what New made. Run has returned, or was not called.
 func (e *Engine) Close() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.closed = true
+	for _, q := range e.queues {
+		_ = unix.Close(q.ask)
+	}
 	e.answers.close()
 	if e.stop >= 0 {
 		_ = unix.Close(e.stop)

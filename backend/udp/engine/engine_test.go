@@ -390,6 +390,26 @@ func TestIdleEngineSleeps(t *testing.T) {
 	}
 }
 
+func TestEngineIsAliveWhileItRuns(t *testing.T) {
+	a, b := newPair(t)
+	connect(t, a, b, rung{}, rung{})
+	ask := func(within time.Duration) error {
+		ctx, cancel := context.WithTimeout(t.Context(), within)
+		defer cancel()
+		return a.Alive(ctx)
+	}
+	time.Sleep(2 * idleAfter) // asleep
+	for range 3 {
+		if err := ask(10 * time.Second); err != nil {
+			t.Error(err)
+		}
+	}
+	a.stop()
+	if err := ask(50 * time.Millisecond); err == nil {
+		t.Error("an engine that was closed is alive")
+	}
+}
+
 func TestThreadsEnd(t *testing.T) {
 	a, b := newPair(t)
 	before := runtime.NumGoroutine()

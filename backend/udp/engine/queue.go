@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -39,7 +40,9 @@ type queue struct {
 	engine   *Engine
 	tun      *tun.Queue
 	conn     *udpbatch.Conn
-	header   bool // the device has one before each packet
+	header   bool          // the device has one before each packet
+	ask      int           // eventfd that ends a wait
+	rounds   atomic.Uint64 // of run
 	counters counters
 	waiter   *waiter
 	reports  limiter
@@ -59,7 +62,8 @@ type queue struct {
 	admitted  admission
 }
 
-func newQueue(e *Engine, device *tun.Queue, conn *udpbatch.Conn, hold bool) *queue {
+// newQueue makes a queue, to which the eventfd ask belongs from then on.
+func newQueue(e *Engine, device *tun.Queue, conn *udpbatch.Conn, ask int, hold bool) *queue {
 	size := datagramSize
 	if conn.Features().GRO {
 		size = trainSize
@@ -69,8 +73,9 @@ func newQueue(e *Engine, device *tun.Queue, conn *udpbatch.Conn, hold bool) *que
 		engine:  e,
 		tun:     device,
 		conn:    conn,
+		ask:     ask,
 		header:  features.Header,
-		waiter:  newWaiter(device.FD(), conn.FD(), e.stop, hold),
+		waiter:  newWaiter(device.FD(), conn.FD(), e.stop, ask, hold),
 		reports: limiter{perSecond: 1},
 		arena:   make([]byte, arenaSize),
 		out:     newOutbox(conn.Features().Segment),
@@ -90,6 +95,7 @@ func newQueue(e *Engine, device *tun.Queue, conn *udpbatch.Conn, hold bool) *que
 // run moves packets until it is told to stop, which is no error.
 func (q *queue) run() error {
 	for {
+		q.rounds.Add(1)
 		f := q.engine.forwarding.Load()
 		sent := q.transmit(f)
 		received := q.receive(f)

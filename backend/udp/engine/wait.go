@@ -18,7 +18,7 @@ const (
 
 // waiter waits for a queue's descriptors.
 type waiter struct {
-	fds     [3]unix.PollFd // device, socket, stop
+	fds     [4]unix.PollFd // device, socket, stop, ask
 	hold    bool           // short waits are allowed
 	idle    bool           // the last thing was a wait
 	since   time.Time      // that it is
@@ -29,13 +29,15 @@ const (
 	waitDevice = iota
 	waitSocket
 	waitStop
+	waitAsk
 )
 
-func newWaiter(device, socket, stop int, hold bool) *waiter {
+func newWaiter(device, socket, stop, ask int, hold bool) *waiter {
 	w := &waiter{hold: hold}
 	w.fds[waitDevice] = unix.PollFd{Fd: int32(device), Events: unix.POLLIN}
 	w.fds[waitSocket] = unix.PollFd{Fd: int32(socket), Events: unix.POLLIN}
 	w.fds[waitStop] = unix.PollFd{Fd: int32(stop), Events: unix.POLLIN}
+	w.fds[waitAsk] = unix.PollFd{Fd: int32(ask), Events: unix.POLLIN}
 	return w
 }
 
@@ -62,6 +64,10 @@ func (w *waiter) wait(full bool) (stop bool) {
 	} else {
 		// The only errors are a signal and no memory: a wait of no time.
 		_, _ = unix.Ppoll(w.fds[:], nil, nil)
+	}
+	if w.fds[waitAsk].Revents != 0 {
+		var count [8]byte
+		_, _ = unix.Read(int(w.fds[waitAsk].Fd), count[:]) // or the next wait would be of no time
 	}
 	return w.fds[waitStop].Revents != 0
 }

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"time"
+
+	"flanneld/subnet"
+)
+
+// reloadTime bounds what a reload asks etcd for.
+const reloadTime = 8 * time.Second
+
+// reloads looks at everything again upon each signal, until ctx is done: the
+// configuration, of which it says whether a restart would change something; the
+// kernel; and the subnet file. Flags and variables are those of the start.
+func (d *daemon) reloads(ctx context.Context, signals <-chan os.Signal) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-signals:
+		}
+		if !d.handed.Load() {
+			d.log.Info("Asked to reload before the host is ready: there is nothing yet to look at again")
+			continue
+		}
+		d.log.Info("Reloading: looking at the configuration, the kernel and the subnet file again")
+		d.tell.reloading()
+		d.sayConfig(ctx)
+		d.reload.Store(true)
+		poke(d.moved)
+	}
+}
+
+// sayConfig says how the configuration differs from the one that is used.
+func (d *daemon) sayConfig(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, reloadTime)
+	defer cancel()
+	doc, err := d.store.Config(ctx)
+	if err != nil {
+		d.log.Error("Couldn't fetch network config: " + err.Error())
+		return
+	}
+	sayDiffers(changes(d.cfg, doc), d.log)
+}
+
+// reloaded follows the pass that a reload has caused.
+func (d *daemon) reloaded() {
+	if d.reload.CompareAndSwap(true, false) {
+		d.log.Info("Reloaded")
+		d.tell.ready()
+	}
+}
+
+// changes says what another start would make different; empty: nothing.
+func changes(running subnet.Config, doc subnet.Document) string {
+	cfg, _, err := subnet.ParseConfig(doc.Raw)
+	if err == nil {
+		_, err = chooseBackend(cfg)
+	}
+	if err != nil {
+		return err.Error()
+	}
+	return subnet.Diff(running, cfg)
+}
+
+func sayDiffers(text string, log *slog.Logger) {
+	if text == "" {
+		log.Info("The network configuration in etcd is as this daemon runs with it")
+		return
+	}
+	log.Warn("The network configuration in etcd has changed; restart to apply", "differs", text)
+}

@@ -1,0 +1,38 @@
+# Completion of flanneld's flags for bash.
+_flanneld() {
+	local word=$2 flag=
+	COMPREPLY=()
+	# "=" is a word of its own for most.
+	if [[ $word == = ]]; then
+		flag=$3 word=
+	elif [[ $3 == = && $COMP_CWORD -ge 2 ]]; then
+		flag=${COMP_WORDS[COMP_CWORD - 2]}
+	fi
+	case $flag in
+	'') ;;
+	--etcd-keyfile | --etcd-certfile | --etcd-cafile | --subnet-file)
+		COMPREPLY=($(compgen -f -- "$word"))
+		return
+		;;
+	--state-dir)
+		COMPREPLY=($(compgen -d -- "$word"))
+		return
+		;;
+	--iface)
+		COMPREPLY=($(compgen -W "$(cd /sys/class/net && echo *)" -- "$word"))
+		return
+		;;
+	--peer-filter)
+		COMPREPLY=($(compgen -W 'on off' -- "$word"))
+		return
+		;;
+	--log-format)
+		COMPREPLY=($(compgen -W 'glog json' -- "$word"))
+		return
+		;;
+	*) return ;;
+	esac
+	COMPREPLY=($(compgen -W '--etcd-endpoints= --etcd-prefix= --etcd-keyfile= --etcd-certfile= --etcd-cafile= --etcd-username= --etcd-password= --iface= --iface-regex= --iface-can-reach= --public-ip= --public-ipv6= --ip-masq --ip-blackhole-route --subnet-file= --state-dir= --peer-filter= --peer-allow= --udp-offload= --subnet-lease-renew-margin= --resync= --healthz-ip= --healthz-port= --log-format= --v= --version --help' -- "$word"))
+	[[ ${COMPREPLY-} != *= ]] || compopt -o nospace
+}
+complete -F _flanneld flanneld

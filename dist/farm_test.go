@@ -1,0 +1,214 @@
+package dist_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"flanneld/pkg/netlab"
+	"flanneld/pkg/netlab/machine"
+)
+
+// farm is hosts with a real systemd and a real Docker, and flanneld installed. The
+// first one has etcd, too.
+type farm struct {
+	*testing.T
+	hosts []*host
+}
+
+type host struct {
+	*machine.Machine
+	t       *testing.T
+	subnet  string // that it is to keep; empty: not known yet
+	address string // of its container
+}
+
+// settings make etcd speak the v2 API and listen to the other hosts.
+const settings = `ETCD_ENABLE_V2=true
+ETCD_LISTEN_CLIENT_URLS=http://0.0.0.0:2379
+ETCD_ADVERTISE_CLIENT_URLS=http://192.168.1.11:2379
+`
+
+// newFarm installs hosts docker1, docker2 … with these addresses and boots them.
+func newFarm(t *testing.T, addresses ...string) *farm {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("takes minutes")
+	}
+	if err := machine.Supported(); err != nil {
+		t.Skip(err)
+	}
+	root, err := machine.DockerHost().Build(t.Context(), machine.CacheDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	lab, err := netlab.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := lab.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	deb, _ := makePackages(t)
+	f := &farm{T: t}
+	for i, address := range addresses {
+		net, err := lab.Host(fmt.Sprintf("docker%d", i+1), address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := machine.New(net, root, t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := &host{Machine: m, t: t}
+		t.Cleanup(func() {
+			if t.Failed() {
+				h.report()
+			}
+			if err := m.Kill(); err != nil {
+				t.Error(err)
+			}
+		})
+		f.hosts = append(f.hosts, h)
+		h.copy(deb, "/root/flanneld.deb")
+		if i == 0 {
+			h.write("/etc/default/etcd", settings)
+		}
+	}
+	f.each(func(h *host) error { return h.Boot(h.t.Context()) })
+	f.each(settled)
+	f.all("dpkg -i /root/flanneld.deb && ! systemctl is-enabled flanneld && ! systemctl is-active flanneld")
+	for _, h := range f.hosts {
+		h.write("/etc/default/flanneld", "FLANNELD_ETCD_ENDPOINTS=http://192.168.1.11:2379\n")
+	}
+	return f
+}
+
+// each does something on all hosts at once, and ends the test if it fails on one.
+func (f *farm) each(do func(*host) error) {
+	f.Helper()
+	var g sync.WaitGroup
+	errs := make([]error, len(f.hosts))
+	for i, h := range f.hosts {
+		g.Go(func() { errs[i] = do(h) })
+	}
+	g.Wait()
+	for i, err := range errs {
+		if err != nil {
+			f.Errorf("%s: %v", f.hosts[i].Name(), err)
+		}
+	}
+	if f.Failed() {
+		f.FailNow()
+	}
+}
+
+// all runs a shell script on all hosts at once.
+func (f *farm) all(script string) {
+	f.Helper()
+	f.each(func(h *host) error { _, err := h.try(script); return err })
+}
+
+// step runs part of a story, which ends with the first part that fails.
+func (f *farm) step(what string, do func()) {
+	f.Helper()
+	start := time.Now()
+	do()
+	f.Logf("%5.1fs %s", time.Since(start).Seconds(), what)
+}
+
+// etcdctl runs it on the first host, with the v2 API.
+func (f *farm) etcdctl(args string) {
+	f.Helper()
+	f.hosts[0].sh("ETCDCTL_API=2 etcdctl " + args)
+}
+
+// try runs a shell script.
+func (h *host) try(script string) (string, error) {
+	ctx, cancel := context.WithTimeout(h.t.Context(), 2*time.Minute)
+	defer cancel()
+	out, err := h.Output(ctx, "sh", "-euc", script)
+	return strings.TrimSpace(out), err
+}
+
+// sh is a script that must succeed.
+func (h *host) sh(script string) string {
+	h.t.Helper()
+	out, err := h.try(script)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return out
+}
+
+// want is a script that must succeed and whose output must match.
+func (h *host) want(script, pattern string) {
+	h.t.Helper()
+	if out := h.sh(script); !regexp.MustCompile(pattern).MatchString(out) {
+		h.t.Fatalf("%s# %s\n%s\ndoes not match %s", h.Name(), script, out, pattern)
+	}
+}
+
+// until repeats a script until it succeeds and its output matches.
+func (h *host) until(within time.Duration, script, pattern string) error {
+	match := regexp.MustCompile(pattern)
+	for end := time.Now().Add(within); ; {
+		out, err := h.try(script)
+		if err == nil && match.MatchString(out) {
+			return nil
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("%s# %s\n%s (%v)\ndoes not match %s within %s", h.Name(), script, out, err, pattern, within)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+func (h *host) write(path, text string) {
+	h.t.Helper()
+	path = h.Disk(path)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		h.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func (h *host) copy(from, to string) {
+	h.t.Helper()
+	data, err := os.ReadFile(from)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.write(to, string(data))
+}
+
+// settled fails if a unit of the host has.
+func settled(h *host) error {
+	state, err := h.Settle(h.t.Context())
+	if err == nil && state != "running" {
+		failed, _ := h.try("systemctl --failed --no-legend --plain")
+		err = fmt.Errorf("is %s: %s", state, failed)
+	}
+	return err
+}
+
+// report shows what a failed test is about.
+func (h *host) report() {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(h.t.Context()), 20*time.Second)
+	defer cancel()
+	out, err := h.Output(ctx, "sh", "-c", `
+		systemctl --failed --no-legend --plain; systemctl list-jobs --no-legend --plain
+		ip -br addr; ip route; ip neigh; bridge fdb show; ip -s link show type vxlan; cat /run/flannel/*
+		journalctl -q --no-pager -o short-precise -n 60 -u flanneld -u docker -u etcd; docker ps -a`)
+	h.t.Logf("%s:\n%s (%v)", h.Name(), out, err)
+}

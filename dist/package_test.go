@@ -1,0 +1,114 @@
+package dist_test
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// makePackages makes those of this machine's architecture.
+func makePackages(t *testing.T) (deb, rpm string) {
+	t.Helper()
+	dir := t.TempDir()
+	cmd := exec.Command("make", "--no-print-directory", "-C", "..", "packages", "ARCHES="+runtime.GOARCH, "OUT="+dir)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("make packages: %v\n%s", err, out)
+	}
+	one := func(pattern string) string {
+		t.Helper()
+		found, _ := filepath.Glob(filepath.Join(dir, pattern))
+		if len(found) != 1 {
+			t.Fatalf("there are %v, want one %s", found, pattern)
+		}
+		return found[0]
+	}
+	return one("*.deb"), one("*.rpm")
+}
+
+func output(t *testing.T, program string, args ...string) string {
+	t.Helper()
+	if _, err := exec.LookPath(program); err != nil {
+		t.Skip(program, "is not installed")
+	}
+	out, err := exec.Command(program, args...).Output()
+	if err != nil {
+		t.Fatalf("%s %v: %v", program, args, err)
+	}
+	return string(out)
+}
+
+func TestPackagesAreTheSameTwice(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds packages")
+	}
+	firstDeb, firstRPM := makePackages(t)
+	deb, rpm := makePackages(t)
+	for first, second := range map[string]string{firstDeb: deb, firstRPM: rpm} {
+		a, err := os.ReadFile(first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := os.ReadFile(second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(a, b) || filepath.Base(first) != filepath.Base(second) {
+			t.Errorf("%s is another one the second time", filepath.Base(first))
+		}
+	}
+	for field, want := range map[string]string{"Package": "flanneld", "Conflicts": "flannel", "Replaces": "flannel", "Architecture": runtime.GOARCH} {
+		if got := strings.TrimSpace(output(t, "dpkg-deb", "-f", deb, field)); got != want {
+			t.Errorf("%s is %q, want %q", field, got, want)
+		}
+	}
+	if got := output(t, "dpkg-deb", "-I", deb, "conffiles"); strings.TrimSpace(got) != "/etc/default/flanneld" {
+		t.Errorf("configuration files are %q", got)
+	}
+
+	// All that a copy of the files installs is in the package, and as here.
+	root := t.TempDir()
+	output(t, "dpkg-deb", "-x", deb, root)
+	for from, to := range files {
+		want, err := os.ReadFile(from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(filepath.Join(root, to)); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s is not in the package as it is here: %v", to, err)
+		}
+	}
+	for _, more := range []string{"/usr/share/man/man8/flanneld.8.gz", "/usr/share/man/man5/subnet.env.5.gz",
+		"/usr/share/bash-completion/completions/flanneld", "/usr/share/doc/flanneld/sbom.spdx.json", "/usr/share/doc/flanneld/copyright"} {
+		if info, err := os.Stat(filepath.Join(root, more)); err != nil || info.Size() == 0 {
+			t.Errorf("%s: %v", more, err)
+		}
+	}
+	if out, err := exec.Command(filepath.Join(root, "usr/bin/flanneld"), "--version").CombinedOutput(); err != nil || len(out) == 0 {
+		t.Errorf("the program in it says %q, %v", out, err)
+	}
+}
+
+// TestPackageListsEveryFile keeps the package and the list of what is here equal.
+func TestPackageListsEveryFile(t *testing.T) {
+	text, err := os.ReadFile("package/nfpm.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var listed []string
+	for line := range strings.Lines(string(text)) {
+		if _, rest, ok := strings.Cut(line, "{src: ../"); ok {
+			from, _, _ := strings.Cut(rest, ",")
+			listed = append(listed, from)
+		}
+	}
+	for from := range files {
+		if !slices.Contains(listed, from) {
+			t.Errorf("%s is not in package/nfpm.yaml", from)
+		}
+	}
+}

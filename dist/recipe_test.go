@@ -1,0 +1,173 @@
+package dist_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+)
+
+// TestRecipe is docs/recipe.md, on four hosts.
+func TestRecipe(t *testing.T) {
+	f := newFarm(t, "192.168.1.11/24", "192.168.1.12/24", "192.168.2.11/24", "192.168.2.12/24")
+	docker1, docker2, docker3, docker4 := f.hosts[0], f.hosts[1], f.hosts[2], f.hosts[3]
+
+	// One host runs the daemon without root, throughout.
+	docker4.sh(`mkdir -p /etc/systemd/system/flanneld.service.d &&
+		cp /usr/share/doc/flanneld/unprivileged.conf.example /etc/systemd/system/flanneld.service.d/unprivileged.conf && systemctl daemon-reload`)
+
+	f.step("units are well-formed", func() {
+		docker1.sh("systemd-analyze verify --man=no flanneld.service docker.service flanneld-docker.path flanneld-docker.service")
+		docker1.want("systemctl show -p After docker.service", "flanneld.service")
+		docker1.want("systemctl show -p Wants -p Requires docker.service", "(?m)^Wants=.*flanneld.service")
+	})
+
+	f.step("without a configuration all hosts wait, and no boot fails", func() {
+		docker1.sh("systemctl enable --now etcd")
+		f.all("systemctl enable --quiet flanneld docker && systemctl --no-block start flanneld docker")
+		f.each(func(h *host) error {
+			return errors.Join(
+				h.until(20*time.Second, "journalctl -u flanneld", "Couldn't fetch network config: .*Key not found"),
+				h.until(20*time.Second, "journalctl -u flanneld", `Using interface with name eth0 and address 192\.168\.`),
+				h.until(time.Second, "systemctl show -p ActiveState,StatusText flanneld", "(?s)waiting for the network configuration.*activating|activating.*waiting for"),
+				h.until(time.Second, "systemctl show -p ActiveState docker", "inactive|activating"),
+			)
+		})
+	})
+
+	f.step("udp", func() {
+		f.etcdctl(`mk /coreos.com/network/config '{"Network":"10.100.0.0/16"}'`)
+		f.each(func(h *host) error {
+			return h.until(time.Minute, "systemctl is-active flanneld docker", "^active\nactive$")
+		})
+		f.kept()
+		f.containers()
+		f.reach(reachTime)
+		docker1.want("ip -o link show docker0", " mtu 1472 ")
+		docker4.want("ps -o user= -C flanneld", "^flanneld$")
+	})
+
+	f.step("udp: a restart loses nothing", func() {
+		s := f.ping(docker1, docker3)
+		docker3.sh("systemctl restart flanneld")
+		docker1.sh("systemctl restart flanneld")
+		docker1.sh("systemctl kill -s KILL flanneld")
+		if err := docker1.until(20*time.Second, "systemctl is-active flanneld", "^active$"); err != nil {
+			t.Fatal(err)
+		}
+		s.lossless()
+		docker1.want("journalctl -u flanneld", "queues of the last run are in use again")
+	})
+
+	f.step("vxlan", func() {
+		f.etcdctl(`set /coreos.com/network/config '{"Network":"10.100.0.0/16","Backend":{"Type":"vxlan","VNI":1,"Port":8472}}'`)
+		f.all("systemctl restart flanneld")
+		f.reach(reachTime)
+		f.all(`ip -o link show flannel.1 | grep -q ' mtu 1450 ' && ethtool -i flannel.1 | grep -qx 'driver: vxlan' && ! ip link show flannel0 2>/dev/null`)
+		f.all("systemctl restart docker")
+		f.kept()
+		f.addresses()
+		f.reach(reachTime)
+		f.all(`. /run/flannel/subnet.env && grep -qx 'DOCKER_NETWORK_OPTIONS=" --bip='$FLANNEL_SUBNET' --ip-masq=true --mtu=1450"' /run/flannel/docker`)
+		docker1.want("ip -o link show docker0", " mtu 1450 ")
+	})
+
+	f.step("vxlan: neither a restart nor a kill by the watchdog loses anything", func() { hitless(f, docker1, docker3) })
+
+	f.step("network managers leave the device alone", func() { unmanaged(docker2) })
+
+	f.step("what an older release left is taken over", func() { upgrade(f, docker3, docker1) })
+
+	f.step("iptables, of both kinds, with and without root", func() { iptables(docker4) })
+
+	f.step("another VNI", func() {
+		f.etcdctl(`set /coreos.com/network/config '{"Network":"10.100.0.0/16","Backend":{"Type":"vxlan","VNI":2,"Port":8472}}'`)
+		f.all("systemctl restart flanneld")
+		f.all("ip link show flannel.2 && ! ip link show flannel.1 2>/dev/null")
+		f.reach(reachTime)
+	})
+
+	f.step("a reload", func() {
+		docker2.sh("rm /run/flannel/subnet.env && systemctl reload flanneld && test -s /run/flannel/subnet.env && systemctl is-active flanneld")
+	})
+
+	f.step("etcd is wiped", func() {
+		docker1.sh("systemctl stop etcd && rm -rf /var/lib/etcd/* && systemctl start etcd")
+		f.all(`systemctl stop flanneld && ip link delete flannel.2 && journalctl --rotate -q && journalctl -q --vacuum-time=1s && systemctl --no-block start flanneld`)
+		f.each(func(h *host) error {
+			return errors.Join(
+				h.until(20*time.Second, "journalctl -u flanneld", `Using interface with name eth0 and address 192\.168\.`),
+				h.until(20*time.Second, "journalctl -u flanneld", "Couldn't fetch network config: .*Key not found"))
+		})
+	})
+
+	f.step("host-gw, with all hosts on one subnet", func() {
+		for h, address := range map[*host]string{docker3: "192.168.1.13/24", docker4: "192.168.1.14/24"} {
+			if err := h.Host.Move(address); err != nil {
+				t.Fatal(err)
+			}
+		}
+		f.etcdctl(`mk /coreos.com/network/config '{"Network":"10.100.0.0/16","Backend":{"Type":"host-gw"}}'`)
+		f.reach(reachTime)
+		f.kept()
+		f.all("systemctl restart docker")
+		f.kept()
+		f.addresses()
+		f.reach(reachTime)
+		docker1.want("ip -o link show docker0", " mtu 1500 ")
+	})
+
+	f.step("host-gw: neither a restart nor a kill by the watchdog loses anything", func() { hitless(f, docker1, docker3) })
+
+	f.step("docker is restarted for another subnet, and for nothing else", func() { follow(docker2) })
+
+	f.step("a network of Docker's own", func() {
+		dockerNetwork(f, docker3, docker1)
+		f.addresses()
+	})
+
+	f.step("docker restart", func() {
+		docker2.sh("docker restart -t1 web")
+		f.addresses()
+		f.reach(reachTime)
+	})
+
+	back := func() {
+		t.Helper()
+		f.each(func(h *host) error {
+			return h.until(time.Minute, "systemctl is-active flanneld docker", "^active\nactive$")
+		})
+		f.each(settled)
+		f.kept()
+		f.addresses()
+		f.reach(reachTime)
+	}
+	f.step("one host reboots", func() {
+		if err := docker2.Reboot(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		back()
+	})
+	f.step("one host loses power", func() {
+		if err := errors.Join(docker3.Kill(), docker3.Renew(), docker3.Boot(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+		back()
+	})
+	f.step("all hosts reboot", func() {
+		f.each(func(h *host) error { return h.Reboot(t.Context()) })
+		back()
+	})
+	f.step("a host boots while etcd is down", func() {
+		docker1.sh("systemctl stop etcd")
+		if err := docker2.Reboot(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		// As long as there is no lease without etcd: it waits, and nothing has failed.
+		if err := docker2.until(20*time.Second, "systemctl is-active flanneld || :", "^(activating|active)$"); err != nil {
+			t.Fatal(err)
+		}
+		docker2.want("systemctl --failed --no-legend --plain", "^$")
+		docker1.sh("systemctl start etcd")
+		back()
+	})
+}

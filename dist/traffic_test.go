@@ -1,0 +1,125 @@
+package dist_test
+
+import (
+	"bytes"
+	"fmt"
+	"os/exec"
+	"regexp"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// image makes one out of nothing but busybox, since no registry can be reached.
+const image = `
+d=$(mktemp -d); mkdir -p $d/bin $d/www
+cp /bin/busybox $d/bin/
+for p in sh httpd wget ping sleep; do ln -s busybox $d/bin/$p; done
+echo "hello from $(hostname)" >$d/www/index.html
+tar -C $d -c . | docker import - web:1 >/dev/null
+rm -r $d
+docker run -d --stop-timeout 1 --restart=always --name web web:1 httpd -f -p 80 -h /www >/dev/null`
+
+// containers starts one web server on each host.
+func (f *farm) containers() {
+	f.Helper()
+	f.all(image)
+	f.addresses()
+}
+
+// addresses learns those of the containers, which Docker chooses anew at its start.
+func (f *farm) addresses() {
+	f.Helper()
+	f.each(func(h *host) error {
+		if err := h.until(time.Minute, "docker inspect -f '{{.State.Running}}' web", "^true$"); err != nil {
+			return err
+		}
+		var err error
+		h.address, err = h.try("docker inspect -f '{{.NetworkSettings.IPAddress}}' web")
+		return err
+	})
+}
+
+// reachTime is long, since a machine that also compiles may need seconds for one
+// request; that packets flow at once the tests of the daemon show.
+const reachTime = 45 * time.Second
+
+// reach has every container fetch from every other host's container.
+func (f *farm) reach(within time.Duration) {
+	f.Helper()
+	f.each(func(h *host) error {
+		for _, to := range f.hosts {
+			if to == h {
+				continue
+			}
+			if err := h.until(within, fmt.Sprintf("timeout 10 docker exec web wget -q -O- http://%s/", to.address), "^hello from "+to.Name()+"$"); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// kept fails if a host's subnet is another than it was when this was first called,
+// or if its Docker has another.
+func (f *farm) kept() {
+	f.Helper()
+	f.each(func(h *host) error {
+		subnet, err := h.try(". /run/flannel/subnet.env && echo $FLANNEL_SUBNET")
+		if err != nil {
+			return err
+		}
+		if h.subnet == "" {
+			h.subnet = subnet
+		}
+		if subnet != h.subnet {
+			return fmt.Errorf("subnet is %s, and was %s", subnet, h.subnet)
+		}
+		return h.until(30*time.Second, "ip -br addr show docker0", " "+regexp.QuoteMeta(subnet)+"( |$)")
+	})
+}
+
+// stream is packets on their way from one host's container to another's, a hundred
+// in a second.
+type stream struct {
+	cmd *exec.Cmd
+	out bytes.Buffer
+	f   *farm
+}
+
+func (f *farm) ping(from, to *host) *stream {
+	f.Helper()
+	s := &stream{f: f}
+	pid := from.sh("docker inspect -f '{{.State.Pid}}' web")
+	s.cmd = from.Command(f.Context(), "nsenter", "-t", pid, "-n", "ping", "-q", "-i0.01", "-W5", to.address)
+	s.cmd.Stdout, s.cmd.Stderr = &s.out, &s.out
+	if err := s.cmd.Start(); err != nil {
+		f.Fatal(err)
+	}
+	time.Sleep(300 * time.Millisecond)
+	return s
+}
+
+var counts = regexp.MustCompile(`(\d+) packets transmitted, (\d+) received`)
+
+// lossless ends the stream. The last packet may be on its way.
+func (s *stream) lossless() {
+	s.f.Helper()
+	time.Sleep(300 * time.Millisecond)
+	// Of the group, not only to nsenter, which waits for ping.
+	_ = syscall.Kill(-s.cmd.Process.Pid, syscall.SIGINT)
+	_ = s.cmd.Wait()
+	m := counts.FindStringSubmatch(s.out.String())
+	if m == nil {
+		s.f.Fatalf("ping printed %s", &s.out)
+	}
+	var sent, received int
+	_, _ = fmt.Sscan(m[1]+" "+m[2], &sent, &received)
+	if sent < 50 || sent-received > 1 {
+		s.f.Fatalf("%d packets were lost of %d", sent-received, sent)
+	}
+	if strings.Contains(s.out.String(), "duplicates") {
+		s.f.Fatalf("packets came twice: %s", &s.out)
+	}
+	s.f.Logf("       %d packets sent, %d received", sent, received)
+}

@@ -1,0 +1,83 @@
+package machine
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// archive is where this machine's apt gets Debian from.
+type archive struct {
+	codename string // of the release, such as "bookworm"
+	mirror   string // URI of the release itself, without its updates
+}
+
+// findArchive asks apt, whose sources have more than one format.
+func findArchive(ctx context.Context) (archive, error) {
+	release, err := os.Open("/etc/os-release")
+	if err != nil {
+		return archive{}, err
+	}
+	defer release.Close()
+	id, codename := readRelease(release)
+	if id != "debian" {
+		return archive{}, fmt.Errorf("the machines are Debian, and this one is %q", id)
+	}
+	out, err := exec.CommandContext(ctx, "apt-get", "indextargets", "--no-release-info",
+		"--format", "$(RELEASE) $(COMPONENT) $(REPO_URI)", "Created-By: Packages").Output()
+	if err != nil {
+		return archive{}, fmt.Errorf("list sources of apt: %w", err)
+	}
+	a, ok := pickArchive(string(out), codename)
+	if !ok {
+		return archive{}, fmt.Errorf("no source of apt has %s main", codename)
+	}
+	return a, nil
+}
+
+// readRelease reads os-release(5).
+func readRelease(r io.Reader) (id, codename string) {
+	for lines := bufio.NewScanner(r); lines.Scan(); {
+		name, value, _ := strings.Cut(lines.Text(), "=")
+		switch value = strings.Trim(value, `"'`); name {
+		case "ID":
+			id = value
+		case "VERSION_CODENAME":
+			codename = value
+		}
+	}
+	return id, codename
+}
+
+// pickArchive picks the first of apt's index targets that is the release itself.
+func pickArchive(targets, codename string) (archive, bool) {
+	for line := range strings.Lines(targets) {
+		if f := strings.Fields(line); len(f) == 3 && f[0] == codename && f[1] == "main" {
+			return archive{codename: codename, mirror: f[2]}, true
+		}
+	}
+	return archive{}, false
+}
+
+// install gives a root this machine's way to the archive.
+func (archive) install(root string) error {
+	var errs []error
+	for _, path := range []string{"/etc/apt/sources.list", "/etc/apt/sources.list.d", "/etc/apt/apt.conf.d",
+		"/etc/apt/auth.conf.d", "/etc/apt/trusted.gpg.d", "/etc/apt/keyrings", "/etc/resolv.conf", "/etc/hosts"} {
+		if _, err := os.Stat(path); err != nil {
+			continue
+		}
+		to := filepath.Join(root, path)
+		errs = append(errs, os.RemoveAll(to))
+		if out, err := exec.Command("cp", "-rLT", path, to).CombinedOutput(); err != nil {
+			errs = append(errs, fmt.Errorf("copy %s: %w: %s", path, err, out))
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,169 @@
+package machine
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// Recipe says what a root has beside the smallest Debian with systemd.
+type Recipe struct {
+	Packages []string          // Debian's names
+	Units    map[string]string // files below /etc/systemd/system
+	Enable   []string          // units to enable
+	Disable  []string          // units not to start at boot
+}
+
+// base is what every root has.
+func base() []string {
+	return []string{"systemd", "systemd-sysv", "dbus", "udev", "kmod", "iproute2", "iptables", "iputils-ping",
+		"procps", "ethtool", "curl", "ca-certificates"}
+}
+
+// writable makes the control groups writable: systemd-nspawn mounts those of
+// version 1 read-only, and Docker makes some.
+const writable = `[Unit]
+Description=Make control groups writable
+DefaultDependencies=no
+Before=basic.target
+
+[Service]
+Type=oneshot
+ExecStart=/bin/sh -c 'for c in /sys/fs/cgroup/*/; do mount -o remount,bind,rw "$$c" || :; done'
+
+[Install]
+WantedBy=sysinit.target
+`
+
+// CacheDir returns where roots are kept: below the user's cache directory, or
+// /var/cache if there is none.
+func CacheDir() string {
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		dir = "/var/cache"
+	}
+	return filepath.Join(dir, "netlab")
+}
+
+// Build returns the directory of the recipe's root, to be only read. It is made
+// when it is asked for first, which takes a minute or two and needs Debian's
+// archive, as the machine's own apt knows it; after that it is found below the
+// cache directory by what it is made of. Roots of other recipes are left there.
+func (r Recipe) Build(ctx context.Context, cache string) (string, error) {
+	a, err := findArchive(ctx)
+	if err != nil {
+		return "", fmt.Errorf("build root: %w", err)
+	}
+	root := filepath.Join(cache, "root-"+r.key(a))
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		return "", fmt.Errorf("build root: %w", err)
+	}
+	// Several processes may want it at once.
+	lock, err := os.OpenFile(root+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return "", fmt.Errorf("build root: %w", err)
+	}
+	defer lock.Close()
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return "", fmt.Errorf("build root: lock %s: %w", lock.Name(), err)
+	}
+	if _, err := os.Stat(root); err == nil {
+		return root, nil
+	}
+	part := root + ".part" // of a build that was interrupted, or nothing
+	if err := os.RemoveAll(part); err != nil {
+		return "", fmt.Errorf("build root: %w", err)
+	}
+	if err := r.make(ctx, a, part); err != nil {
+		return "", fmt.Errorf("build root: %w", errors.Join(err, os.RemoveAll(part)))
+	}
+	return root, os.Rename(part, root)
+}
+
+// key is a name for all that the root is made of, but for what Debian changes
+// within a release.
+func (r Recipe) key(a archive) string {
+	text, err := json.Marshal([]any{"1", r, base(), writable, a.codename})
+	if err != nil {
+		panic(err) // strings only
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:8])
+}
+
+func (r Recipe) make(ctx context.Context, a archive, root string) error {
+	// In namespaces of its own: what debootstrap and apt mount or leave running
+	// goes with the command.
+	command := func(program string, arg ...string) error {
+		cmd := exec.CommandContext(ctx, "unshare", append([]string{"--mount", "--pid", "--fork", "--kill-child", "--", program}, arg...)...)
+		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8")
+		var out bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &out, &out
+		if err := cmd.Run(); err != nil {
+			return fmt.Errorf("run %s: %w: %s", program, err, tail(out.Bytes(), 2000))
+		}
+		return nil
+	}
+	arg := []string{"--variant=minbase", "--include=" + strings.Join(base(), ",")}
+	if err := command("debootstrap", append(arg, a.codename, root, a.mirror)...); err != nil {
+		return err
+	}
+	if err := a.install(root); err != nil {
+		return err
+	}
+	// No service is started in a root that nobody has booted.
+	if err := os.WriteFile(filepath.Join(root, "usr/sbin/policy-rc.d"), []byte("#!/bin/sh\nexit 101\n"), 0o755); err != nil {
+		return err
+	}
+	if len(r.Packages) > 0 {
+		if err := command("chroot", root, "apt-get", "update", "-q"); err != nil {
+			return err
+		}
+		if err := command("chroot", append([]string{root, "apt-get", "install", "-q", "-y", "--no-install-recommends"}, r.Packages...)...); err != nil {
+			return err
+		}
+	}
+	if err := command("chroot", root, "apt-get", "clean"); err != nil {
+		return err
+	}
+	units := map[string]string{"writable-cgroups.service": writable}
+	for name, text := range r.Units {
+		units[name] = text
+	}
+	for name, text := range units {
+		path := filepath.Join(root, "etc/systemd/system", name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	enable := append([]string{"--quiet", "--root=" + root, "enable", "writable-cgroups.service"}, r.Enable...)
+	// Time synchronisation and timers have nothing to do in a container.
+	mask := []string{"--quiet", "--root=" + root, "mask", "apt-daily.timer", "apt-daily-upgrade.timer",
+		"e2scrub_all.timer", "fstrim.timer", "dpkg-db-backup.timer", "console-getty.service"}
+	if err := command("systemctl", enable...); err != nil {
+		return err
+	}
+	if len(r.Disable) > 0 {
+		if err := command("systemctl", append([]string{"--quiet", "--root=" + root, "disable"}, r.Disable...)...); err != nil {
+			return err
+		}
+	}
+	if err := command("systemctl", mask...); err != nil {
+		return err
+	}
+	return errors.Join(os.Remove(filepath.Join(root, "usr/sbin/policy-rc.d")), os.RemoveAll(filepath.Join(root, "var/lib/apt/lists")))
+}
+
+func tail(b []byte, most int) []byte { return bytes.TrimSpace(b[max(0, len(b)-most):]) }

@@ -86,23 +86,29 @@ func BenchmarkPeerFilter(b *testing.B) {
 func throughput(b *testing.B, from, to *node) float64 {
 	b.Helper()
 	server := to.c.start(to.container.Namespace, nil, "iperf3", "-s", "-1")
-	var out string
-	if err := eventually(10*time.Second, func() (err error) {
-		out, err = from.container.Output("iperf3", "-J", "-t2", "-O0.3", "-c", to.addrs()[0].String())
-		return err
-	}); err != nil {
-		b.Fatal(err)
-	}
-	<-server.done
 	var result struct {
-		End struct {
+		Error string
+		End   struct {
 			Received struct {
 				Rate float64 `json:"bits_per_second"`
 			} `json:"sum_received"`
 		}
 	}
-	if err := json.Unmarshal([]byte(out), &result); err != nil || result.End.Received.Rate == 0 {
-		b.Fatalf("iperf3 says %v, %s", err, out)
+	// With -J an error, such as that nobody listens yet, may come with status 0.
+	if err := eventually(20*time.Second, func() error {
+		out, err := from.container.Output("iperf3", "-J", "-t2", "-c", to.addrs()[0].String())
+		if err == nil {
+			err = json.Unmarshal([]byte(out), &result)
+		}
+		if err == nil && result.End.Received.Rate == 0 {
+			err = fmt.Errorf("iperf3 says %q", result.Error)
+		}
+		return err
+	}); err != nil {
+		b.Fatal(err)
+	}
+	if _, err := server.exited(20 * time.Second); err != nil {
+		b.Fatal(err)
 	}
 	return result.End.Received.Rate
 }

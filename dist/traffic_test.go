@@ -85,11 +85,12 @@ type stream struct {
 	cmd *exec.Cmd
 	out bytes.Buffer
 	f   *farm
+	end time.Time // not before it, so that there are enough packets to tell
 }
 
 func (f *farm) ping(from, to *host) *stream {
 	f.Helper()
-	s := &stream{f: f}
+	s := &stream{f: f, end: time.Now().Add(time.Second)}
 	pid := from.sh("docker inspect -f '{{.State.Pid}}' web")
 	s.cmd = from.Command(f.Context(), "nsenter", "-t", pid, "-n", "ping", "-q", "-i0.01", "-W5", to.address)
 	s.cmd.Stdout, s.cmd.Stderr = &s.out, &s.out
@@ -105,7 +106,7 @@ var counts = regexp.MustCompile(`(\d+) packets transmitted, (\d+) received`)
 // lossless ends the stream. The last packet may be on its way.
 func (s *stream) lossless() {
 	s.f.Helper()
-	time.Sleep(300 * time.Millisecond)
+	time.Sleep(max(300*time.Millisecond, time.Until(s.end)))
 	// Of the group, not only to nsenter, which waits for ping.
 	_ = syscall.Kill(-s.cmd.Process.Pid, syscall.SIGINT)
 	_ = s.cmd.Wait()

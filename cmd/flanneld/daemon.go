@@ -175,9 +175,10 @@ type daemon struct {
 	// Only the loop's goroutine uses these.
 	handedOver handover // what subnet.env says
 	external   underlayCheck
+	reloading  bool // this pass looks at subnet.env, too
 
 	handed     atomic.Bool   // subnet.env is there, and systemd knows
-	reload     atomic.Bool   // the next pass is to look at subnet.env, too
+	reload     atomic.Bool   // the next pass that begins is to look at subnet.env, too
 	passedOnce chan struct{} // closed after the first pass
 	began      time.Time     // the start
 	started    func()        // called when the host is ready

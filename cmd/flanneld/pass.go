@@ -13,7 +13,9 @@ type handover struct {
 	mtu int // bytes
 }
 
+// planes begins a pass.
 func (d *daemon) planes() []backend.Plane {
+	d.reloading = d.reload.Swap(false) || d.reloading
 	own, state := d.own()
 	leases := d.view.Leases()
 	if state == subnet.Conflict { // the one that is being taken may be there already
@@ -43,7 +45,7 @@ func (d *daemon) passed(p backend.Pass) error {
 		return nil
 	}
 	lease, _ := d.own()
-	if now := (handover{lease.Key(), d.backend.MTU()}); now != d.handedOver || d.reload.Load() {
+	if now := (handover{lease.Key(), d.backend.MTU()}); now != d.handedOver || d.reloading {
 		before := d.handedOver
 		if err := d.writeSubnetEnv(lease, now.mtu); err != nil {
 			return err

@@ -46,9 +46,11 @@ func (d *daemon) sayConfig(ctx context.Context) {
 	sayDiffers(changes(d.cfg, doc), d.log)
 }
 
-// reloaded follows the pass that a reload has caused.
+// reloaded follows each pass, and says so if that began after a reload was asked for:
+// one that was under way then may have looked before.
 func (d *daemon) reloaded() {
-	if d.reload.CompareAndSwap(true, false) {
+	if d.reloading {
+		d.reloading = false
 		d.log.Info("Reloaded")
 		d.tell.ready()
 	}

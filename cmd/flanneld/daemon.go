@@ -148,6 +148,7 @@ type daemon struct {
 	complain complaints
 	// Only the loop's goroutine uses these.
 	handedOver handover // what subnet.env says
+	reloading  bool     // this pass was asked for by a reload
 	external   underlayCheck
 
 	handed     atomic.Bool   // subnet.env is there, and systemd knows

@@ -13,7 +13,10 @@ type handover struct {
 	mtu int // bytes
 }
 
+// planes begins a pass. It runs in the loop's goroutine.
 func (d *daemon) planes() []backend.Plane {
+	// A reload is done by the first pass that begins after it.
+	d.reloading = d.reload.Swap(false)
 	d.mu.Lock()
 	own, lost := d.lease, d.lost
 	d.mu.Unlock()
@@ -36,7 +39,7 @@ func (d *daemon) passed(p backend.Pass) error {
 		return nil
 	}
 	lease := d.ownLease()
-	if now := (handover{lease.Key(), d.backend.MTU()}); now != d.handedOver || d.reload.Load() {
+	if now := (handover{lease.Key(), d.backend.MTU()}); now != d.handedOver || d.reloading {
 		before := d.handedOver
 		if err := d.writeSubnetEnv(lease, now.mtu); err != nil {
 			return err

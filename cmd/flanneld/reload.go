@@ -48,7 +48,7 @@ func (d *daemon) sayConfig(ctx context.Context) {
 
 // reloaded follows the pass that a reload has caused.
 func (d *daemon) reloaded() {
-	if d.reload.CompareAndSwap(true, false) {
+	if d.reloading {
 		d.log.Info("Reloaded")
 		d.tell.ready()
 	}

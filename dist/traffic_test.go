@@ -90,7 +90,7 @@ type stream struct {
 
 func (f *farm) ping(from, to *host) *stream {
 	f.Helper()
-	s := &stream{f: f, end: time.Now().Add(time.Second)}
+	s := &stream{f: f, end: time.Now().Add(2 * time.Second)}
 	pid := from.sh("docker inspect -f '{{.State.Pid}}' web")
 	s.cmd = from.Command(f.Context(), "nsenter", "-t", pid, "-n", "ping", "-q", "-i0.01", "-W5", to.address)
 	s.cmd.Stdout, s.cmd.Stderr = &s.out, &s.out

@@ -174,8 +174,8 @@ type daemon struct {
 	complain complaints
 	// Only the loop's goroutine uses these.
 	handedOver handover // what subnet.env says
+	reloading  bool     // this pass was asked for by a reload
 	external   underlayCheck
-	reloading  bool // this pass looks at subnet.env, too
 
 	handed     atomic.Bool   // subnet.env is there, and systemd knows
 	reload     atomic.Bool   // the next pass that begins is to look at subnet.env, too

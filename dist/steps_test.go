@@ -83,7 +83,7 @@ func upgrade(f *farm, h, from *host) {
 	if err := h.until(5*time.Second, "ip -o -4 addr show flannel.1; ip route show proto 102", `(?s)^[^\n]*/32 [^\n]*\n10\.100\.`); err != nil {
 		f.Fatal(err)
 	}
-	h.sh(`iptables -t nat -F FLANNEL; iptables -t nat -X FLANNEL
+	h.sh(`if iptables -t nat -S FLANNEL 2>/dev/null; then echo the chain of an older release is still there; exit 1; fi
 		rm /etc/sysconfig/flanneld && mv /root/flanneld /etc/default/ && systemctl restart flanneld`)
 }
 

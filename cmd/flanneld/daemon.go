@@ -170,7 +170,9 @@ type daemon struct {
 	lease    subnet.Lease // the own one
 	claimed  subnet.Lease // what it says, without its subnets and its node
 	standing subnet.Standing
-	away     bool // the store has not answered since the start
+	away     bool     // the store has not answered since the start
+	told     handover // what Docker was told last
+	bridge   string   // what is wrong with Docker's bridge; empty: nothing
 	complain complaints
 	// Only the loop's goroutine uses these.
 	handedOver handover // what subnet.env says
@@ -209,6 +211,7 @@ func (d *daemon) run(ctx context.Context, ahead *subnet.Ahead, previous subnetEn
 	g.Go(func() error { return logCounters(ctx, d.counters, d.log) })
 	g.Go(func() error { return watchConfig(ctx, d.store, d.cfg, d.basis.rev(), d.log) })
 	g.Go(func() error { return d.keep(ctx) })
+	g.Go(func() error { return d.watchBridge(ctx) })
 	g.Go(func() error { return d.reloads(ctx, reload) })
 	g.Go(func() error {
 		return feedWatchdog(ctx, watchdogTime(d.log), d.lifelines(), d.tell.alive, d.log)

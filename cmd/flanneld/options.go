@@ -41,6 +41,8 @@ type options struct {
 	SubnetFile string // path of the environment file for Docker
 	StateDir   string // directory of what must survive a restart
 
+	DockerBridge string // name of the bridge that is looked at; empty: none
+
 	PeerFilter bool           // let in only what registered hosts send
 	PeerAllow  []netip.Prefix // whence peers may send beside their PublicIP; masked
 	UDPOffload []string       // what the udp backend does without; each one of udpOffloads
@@ -122,6 +124,7 @@ func (o options) String() string {
 	add("blackholeRoute", o.BlackholeRoute)
 	add("subnetFile", o.SubnetFile)
 	add("stateDir", o.StateDir)
+	add("dockerBridge", o.DockerBridge)
 	add("peerFilter", o.PeerFilter)
 	add("peerAllow", o.PeerAllow)
 	add("udpOffload", o.UDPOffload)

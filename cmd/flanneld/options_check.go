@@ -27,6 +27,7 @@ func (v flagValues) options(env map[string]string) (o options, warnings []string
 		BlackholeRoute: v.bool("ip-blackhole-route"),
 		SubnetFile:     v.text("subnet-file"),
 		StateDir:       v.text("state-dir"),
+		DockerBridge:   v.text("docker-bridge"),
 		HealthzIP:      strings.TrimSpace(v.text("healthz-ip")),
 		HealthzPort:    v.int("healthz-port"),
 		Verbosity:      v.int("v"),
@@ -164,6 +165,9 @@ func (v flagValues) checkRest(o *options) error {
 	}
 	if o.SubnetFile == "" {
 		return usageError{Msg: v.from("subnet-file") + " is empty", Hint: "give a path, or leave the flag out"}
+	}
+	if name := o.DockerBridge; len(name) > 15 || strings.ContainsAny(name, "/: \t") || name == "." || name == ".." {
+		return usageError{Msg: fmt.Sprintf("invalid value %q for %s", name, v.from("docker-bridge")), Hint: "give the name of an interface, such as docker0"}
 	}
 	if o.StateDir == "" {
 		return usageError{Msg: v.from("state-dir") + " is empty", Hint: "give a path, or leave the flag out"}

@@ -77,6 +77,7 @@ func liveFlags() []flagSpec {
 		{name: "ip-blackhole-route", kind: boolean, group: groupHost, help: "keep a blackhole route for this host's own subnet"},
 		{name: "subnet-file", def: "/run/flannel/subnet.env", arg: "FILE", group: groupHost, help: "where to write the environment file for Docker"},
 		{name: "state-dir", def: defaultStateDir, arg: "DIR", group: groupHost, help: "directory for what must survive a restart; without the flag, the first directory in STATE_DIRECTORY, which systemd sets"},
+		{name: "docker-bridge", def: "docker0", arg: "NAME", group: groupHost, help: "bridge of Docker, about which the log says if it is not in this host's subnet or its containers have a larger MTU; empty: none is looked at"},
 
 		{name: "ip-masq", kind: boolean, group: groupFirewall, help: "let packets of containers leave the overlay with this host's address"},
 		{name: "ip-masq-fully-random-disable", kind: boolean, group: groupFirewall, help: "pick ports for --ip-masq as the kernel does by default, and not fully at random"},

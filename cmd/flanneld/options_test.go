@@ -25,6 +25,7 @@ func defaults() options {
 		EtcdPrefix:     "/coreos.com/network",
 		SubnetFile:     "/run/flannel/subnet.env",
 		StateDir:       "/var/lib/flannel",
+		DockerBridge:   "docker0",
 		RenewMargin:    time.Hour,
 		Resync:         time.Minute,
 		ForwardRules:   true,
@@ -62,6 +63,7 @@ func TestLiveFlags(t *testing.T) {
 		"docker-firewall":              {"off", func(o *options) { o.DockerFirewall = false }},
 		"ip-blackhole-route":           {"1", func(o *options) { o.BlackholeRoute = true }},
 		"subnet-file":                  {"/s", func(o *options) { o.SubnetFile = "/s" }},
+		"docker-bridge":                {"br-flannel", func(o *options) { o.DockerBridge = "br-flannel" }},
 		"state-dir":                    {"/d", func(o *options) { o.StateDir = "/d" }},
 		"peer-filter":                  {"off", func(o *options) { o.PeerFilter = false }},
 		"peer-allow": {"198.51.100.9/24, 192.0.2.1,2001:db8::9/64", func(o *options) {
@@ -211,6 +213,7 @@ func TestOptionErrors(t *testing.T) {
 		{"--ip-masq=maybe", `invalid value "maybe" for --ip-masq`, "true or false"},
 		{"--subnet-file=", "--subnet-file is empty", "path"},
 		{"--state-dir=", "--state-dir is empty", "path"},
+		{"--docker-bridge=../x", `invalid value "../x" for --docker-bridge`, "name of an interface"},
 		{"--subnet-lease-renew-margin=0", "invalid subnet-lease-renew-margin option, out of acceptable range", "1 to 1439"},
 		{"--subnet-lease-renew-margin=1440", "out of acceptable range", "1 to 1439"},
 		{"--resync=999ms", `invalid value "999ms" for --resync`, "one second"},

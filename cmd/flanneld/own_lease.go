@@ -142,6 +142,9 @@ func (d *daemon) setReady(l subnet.Lease, peers int) {
 	if d.away {
 		text += "; etcd is away, and this is what was known before"
 	}
+	if d.bridge != "" {
+		text += "; " + d.bridge
+	}
 	d.tell.status(text)
 }
 

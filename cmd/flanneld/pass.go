@@ -51,6 +51,9 @@ func (d *daemon) passed(p backend.Pass) error {
 			return err
 		}
 		d.handedOver = now
+		d.mu.Lock()
+		d.told = now
+		d.mu.Unlock()
 		if before.mtu != 0 && before.mtu != now.mtu {
 			d.log.Warn("The MTU of the overlay has changed. Restart Docker to use it; containers keep the old one until then",
 				"mtu", now.mtu, "before", before.mtu)

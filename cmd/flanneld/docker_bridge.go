@@ -1,0 +1,131 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"flanneld/pkg/backoff"
+)
+
+// bridgeLook is how often Docker's bridge is looked at. Docker makes it long after
+// us, and changes it when it is restarted.
+const bridgeLook = 5 * time.Second
+
+// bridge is what there is of Docker's bridge.
+type bridge struct {
+	name  string
+	addrs []netip.Prefix // with the lengths of their subnets
+	ports map[string]int // MTU, in bytes, by name
+}
+
+// wrong says why containers on the bridge cannot be reached, or not with large
+// packets, and what to do; empty if they can. A bridge without an address is not
+// there yet. Its own MTU means nothing: it follows its ports'.
+func (b bridge) wrong(subnet netip.Prefix, mtu int) (what, remedy string) {
+	v4 := slices.DeleteFunc(slices.Clone(b.addrs), func(p netip.Prefix) bool { return !p.Addr().Is4() })
+	if len(v4) == 0 {
+		return "", ""
+	}
+	first := netip.PrefixFrom(subnet.Addr().Next(), subnet.Bits())
+	if !slices.ContainsFunc(v4, func(p netip.Prefix) bool { return p.Masked() == subnet }) {
+		return fmt.Sprintf("%s has %s, which is not this host's subnet %s", b.name, v4[0], subnet),
+			fmt.Sprintf("restart Docker with what the subnet file says (--bip=%s --mtu=%d), or name the bridge that has it with --docker-bridge", first, mtu)
+	}
+	var large []string
+	for name, has := range b.ports {
+		if has > mtu {
+			large = append(large, fmt.Sprintf("%s %d", name, has))
+		}
+	}
+	if len(large) == 0 {
+		return "", ""
+	}
+	slices.Sort(large)
+	return fmt.Sprintf("%d of the containers on %s have an MTU above the overlay's %d (%s)", len(large), b.name, mtu, large[0]),
+		fmt.Sprintf("restart Docker with --mtu=%d, and make the containers anew", mtu)
+}
+
+// lookAtBridge reads the bridge of that name. It is not an error if there is none.
+func lookAtBridge(name string) (bridge, error) {
+	b := bridge{name: name, ports: make(map[string]int)}
+	const devices = "/sys/class/net"
+	ports, err := os.ReadDir(filepath.Join(devices, name, "brif"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return b, nil
+	}
+	if err != nil {
+		return b, fmt.Errorf("list ports of %s: %w", name, err)
+	}
+	for _, p := range ports {
+		text, err := os.ReadFile(filepath.Join(devices, p.Name(), "mtu"))
+		if err != nil {
+			continue // it has just gone
+		}
+		if b.ports[p.Name()], err = strconv.Atoi(strings.TrimSpace(string(text))); err != nil {
+			return b, fmt.Errorf("read MTU of %s: %w", p.Name(), err)
+		}
+	}
+	b.addrs, err = prefixesOf(name)
+	return b, err
+}
+
+// bridgeCheck says once what is wrong with Docker's bridge, and when it is right.
+type bridgeCheck struct {
+	name string
+	log  *slog.Logger
+	said string
+}
+
+// look returns what is wrong; empty: nothing.
+func (c *bridgeCheck) look(subnet netip.Prefix, mtu int) string {
+	b, err := lookAtBridge(c.name)
+	if err != nil {
+		return c.said // it is being made, or removed
+	}
+	what, remedy := b.wrong(subnet, mtu)
+	switch {
+	case what == c.said:
+	case what != "":
+		c.log.Warn("Docker does not use this host's subnet as it should: "+what, "hint", remedy)
+	default:
+		c.log.Info("Docker's bridge is as it should be", "bridge", c.name)
+	}
+	c.said = what
+	return what
+}
+
+// watchBridge looks at Docker's bridge once the subnet file is there, until ctx is
+// done.
+func (d *daemon) watchBridge(ctx context.Context) error {
+	if d.opts.DockerBridge == "" {
+		return nil
+	}
+	check := bridgeCheck{name: d.opts.DockerBridge, log: d.log}
+	for backoff.Sleep(ctx, bridgeLook) == nil {
+		d.mu.Lock()
+		told, before := d.told, d.bridge
+		d.mu.Unlock()
+		if told == (handover{}) {
+			continue
+		}
+		now := check.look(told.key.V4, told.mtu)
+		if now == before {
+			continue
+		}
+		d.mu.Lock()
+		d.bridge = now
+		d.mu.Unlock()
+		d.poke() // for the status
+	}
+	return nil
+}

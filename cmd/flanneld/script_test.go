@@ -74,6 +74,7 @@ type script struct {
 	dir                    string // $WORK
 	nodes                  map[string]*node
 	pings                  []*process
+	pinging                time.Time // when the last of them was started
 }
 
 type scriptKey struct{}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -128,6 +129,7 @@ func (s *script) ping(args []string) (string, error) {
 	}
 	from, to := pairs[0][0], pairs[0][1]
 	for _, a := range to.addrs() {
+		s.pinging = time.Now()
 		s.pings = append(s.pings, s.start(from.container.Namespace, nil, "ping", "-i0.01", "-q", a.String()))
 	}
 	return "", nil
@@ -140,6 +142,8 @@ func (s *script) lost([]string) (string, error) {
 	if len(s.pings) == 0 {
 		return "", mistake("there was no ping")
 	}
+	// A few packets would show nothing.
+	time.Sleep(time.Until(s.pinging.Add(time.Second)))
 	var lost int
 	for _, p := range s.pings {
 		_ = p.Process.Signal(unix.SIGINT)

@@ -2,11 +2,8 @@ package chaos
 
 import (
 	"context"
-	"fmt"
 	"iter"
 	"net/netip"
-	"os"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -141,20 +138,6 @@ func TestAHundredHostsShareAHundredSubnets(t *testing.T) {
 	t.Logf("100 hosts have the 100 subnets of their network after %v", took.Round(time.Millisecond))
 }
 
-// busy reports whether more wants to run here than can.
-func busy(t testing.TB) bool {
-	t.Helper()
-	text, err := os.ReadFile("/proc/loadavg")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var load float64
-	if _, err := fmt.Sscan(string(text), &load); err != nil {
-		t.Fatal(err)
-	}
-	return load > 2*float64(runtime.NumCPU())
-}
-
 func TestAThousandHosts(t *testing.T) {
 	e := newEtcd(t, 1)
 	const n = 1000
@@ -164,10 +147,10 @@ func TestAThousandHosts(t *testing.T) {
 	leases, took := f.start(1, n, time.Minute)
 	distinct(t, leases)
 	t.Logf("all have a lease after %v; the store has used %v of a processor", took.Round(time.Millisecond), e.cpu()-cpuBefore)
-	// The hosts share this machine with the store, and both with whatever else
-	// runs here: then the time says nothing, but the store's processor time does.
-	if used := e.cpu() - cpuBefore; used > 10*time.Second || took > 5*time.Second && !busy(t) {
-		t.Errorf("they took %v and the store %v of a processor, want 5 s and 10 s at most", took, used)
+	// The hosts share this machine with the store, and both with whatever else runs
+	// here: the time says little, but the store's processor time does.
+	if used := e.cpu() - cpuBefore; used > 10*time.Second {
+		t.Errorf("the store used %v of a processor, want 10 s at most", used)
 	}
 
 	// They follow each other only now: what a thousand daemons do on a thousand
@@ -186,7 +169,9 @@ func TestAThousandHosts(t *testing.T) {
 	f.renewed.Store(0)
 	began := time.Now()
 	used = -e.cpu()
-	time.Sleep(33 * time.Second)
+	for f.renewed.Load() < n && time.Since(began) < 3*time.Minute {
+		time.Sleep(time.Second)
+	}
 	used += e.cpu()
 	length, renewed := time.Since(began), f.renewed.Load()
 	if got := f.events.Load(); got != 0 {

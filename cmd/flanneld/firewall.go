@@ -107,12 +107,7 @@ func (g *guard) update(planes []backend.Plane, be backend.Backend) {
 	}
 }
 
-func (g *guard) poke() {
-	select {
-	case g.poked <- struct{}{}:
-	default:
-	}
-}
+func (g *guard) poke() { poke(g.poked) }
 
 // Run makes passes until ctx is done: when there are other facts, when somebody has
 // changed rules and the kernel says so, and every --iptables-resync.

@@ -82,6 +82,9 @@ func (c *Coalescer) Flush() {
 	c.Emit(h, c.pieces[:n])
 }
 
+// Waiting returns how many packets wait for a continuation.
+func (c *Coalescer) Waiting() int { return c.run.count }
+
 // limit is the most segments of the open run.
 func (c *Coalescer) limit() int {
 	most := maxRunTCP

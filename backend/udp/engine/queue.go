@@ -55,7 +55,9 @@ type queue struct {
 	resend   *udpbatch.SendBatch // the packets of a train
 	single   *udpbatch.SendBatch // a datagram
 
-	in        *udpbatch.ReceiveBatch
+	in        *udpbatch.ReceiveBatch // the one that is received into
+	last      *udpbatch.ReceiveBatch // the one before, which the open run may still use
+	emitted   int                    // packets that the coalescer let go
 	coalescer offload.Coalescer
 	encoded   [offload.HeaderLen]byte
 	pieces    []unix.Iovec
@@ -82,6 +84,7 @@ func newQueue(e *Engine, device *tun.Queue, conn *udpbatch.Conn, ask int, hold b
 		resend:  udpbatch.NewSendBatch(udpbatch.MaxSegments),
 		single:  udpbatch.NewSendBatch(1),
 		in:      udpbatch.NewReceiveBatch(receiveMessages, size),
+		last:    udpbatch.NewReceiveBatch(receiveMessages, size),
 		pieces:  make([]unix.Iovec, 0, 256),
 	}
 	q.coalescer.Emit = q.write

@@ -17,22 +17,33 @@ type admission struct {
 	src, dst uint32
 }
 
+// enough bytes received at once say that more are on their way.
+const enough = 32 << 10
+
 // receive writes what the socket has to the device. It reports whether it did
 // anything.
+//
+// A run of packets that one call ends in the middle of goes on with the next one,
+// if that is due at once: a network card that hands on single datagrams would
+// otherwise get two short packets out of each 64 where one does.
 func (q *queue) receive(f *forwarding) bool {
+	q.in, q.last = q.last, q.in
 	switch errno := q.conn.Receive(q.in); errno {
 	case 0:
 	case unix.EAGAIN:
+		q.coalescer.Flush()
 		return false
 	case unix.EBADF, unix.ENOTSOCK:
 		q.err = fmt.Errorf("receive: %w", errno)
 		return false
 	default:
 		// An error that an earlier datagram met on its way; it is told once.
+		q.coalescer.Flush()
 		q.counters.rx.drop(reasonOf(errno), 1)
 		q.failures++
 		return false
 	}
+	carried, emitted := q.coalescer.Waiting() > 0, q.emitted
 	var packets, bytes int
 	for i := range q.in.Len() {
 		m := q.in.Message(i)
@@ -57,7 +68,9 @@ func (q *queue) receive(f *forwarding) bool {
 			}
 		}
 	}
-	if q.header {
+	// A run that was carried here and is still open has packets of the last batch,
+	// which is the next to be received into.
+	if bytes < enough || carried && q.emitted == emitted {
 		q.coalescer.Flush()
 	}
 	rx := &q.counters.rx
@@ -107,6 +120,7 @@ func (q *queue) accept(f *forwarding, from uint32, datagram []byte) bool {
 
 // write writes one packet, which may be made of many, with its header.
 func (q *queue) write(h offload.Header, pieces [][]byte) {
+	q.emitted++
 	h.Encode(q.encoded[:])
 	q.pieces = appendPiece(q.pieces[:0], q.encoded[:])
 	for _, b := range pieces {

@@ -120,7 +120,7 @@ func (r Rule) expressions(f Family) ([]expr.Any, error) {
 		return nil, fmt.Errorf("a rule has %q, which has no form in nftables", r.Other)
 	}
 	addresses := r.Src.Prefix.IsValid() || r.Dst.Prefix.IsValid() || r.SrcIn != "" || r.Absent != "" || r.Remember != "" || r.Split ||
-		r.NetIn != "" || r.PairAbsent != "" || r.RememberPair != ""
+		r.NetIn != "" || r.PairIn != "" || r.RememberPair != ""
 	if f == Inet && addresses {
 		e.meta(expr.MetaKeyNFPROTO)
 		family := byte(unix.NFPROTO_IPV4)
@@ -180,10 +180,10 @@ func (e *encoder) frame(r Rule) {
 			e.lookup(set, set == r.StationAbsent)
 		}
 	}
-	if r.PairAbsent != "" {
+	if r.PairIn != "" {
 		e.station()
 		e.network(regAfterMAC, r.Bits)
-		e.lookup(r.PairAbsent, true)
+		e.lookup(r.PairIn, false)
 	}
 }
 

@@ -31,10 +31,10 @@ var labTable = Table{
 			{SetMark: firewall.Mark{Value: 0x1000000, Mask: 0x1000000}, Rule: firewall.Rule{
 				In: firewall.Iface{Name: "tun0"}, Dst: firewall.In(netip.MustParsePrefix("10.5.1.0/24")),
 			}},
-			{Ethernet: true, Bits: 24, NetIn: "homes", StationIn: "cards", PairAbsent: "pairs", RememberPair: "strayed", Count: "spoofed", Rule: firewall.Rule{
+			{Ethernet: true, Bits: 24, NetIn: "homes", StationIn: "cards", PairIn: "pairs", RememberPair: "strayed", Count: "spoofed", Rule: firewall.Rule{
 				In: firewall.Iface{Name: "eth0"}, Src: firewall.In(netip.MustParsePrefix("10.5.0.0/16")), Target: firewall.Drop,
 			}},
-			{V6: true, Ethernet: true, Bits: 64, NetIn: "homes6", StationAbsent: "cards", PairAbsent: "pairs6", RememberPair: "strayed6"},
+			{V6: true, Ethernet: true, Bits: 64, NetIn: "homes6", StationAbsent: "cards", PairIn: "pairs6", RememberPair: "strayed6"},
 			{Absent: "nets", Count: "spoofed", Rule: firewall.Rule{In: firewall.Iface{Name: "eth0"}, Src: firewall.In(netip.MustParsePrefix("10.5.0.0/16")), Target: firewall.Drop}},
 		}},
 	},
@@ -131,7 +131,7 @@ func TestApply(t *testing.T) {
 		`iifname "tun0" ip daddr 10.5.1.0/24 meta mark set meta mark | 0x01000000`,
 		`iifname "eth0" ip saddr 10.5.0.0/16 ip saddr != @nets counter name "spoofed" drop`,
 		"elements = { 10.5.3.0-10.5.4.255, 10.5.9.0/24 }",
-		`iifname "eth0" ip saddr 10.5.0.0/16 ip saddr & 255.255.255.0 == @homes ether saddr @cards ether saddr . ip saddr & 255.255.255.0 != @pairs counter name "spoofed" update @strayed { ether saddr . ip saddr } drop`,
+		`iifname "eth0" ip saddr 10.5.0.0/16 ip saddr & 255.255.255.0 == @homes ether saddr @cards ether saddr . ip saddr & 255.255.255.0 @pairs counter name "spoofed" update @strayed { ether saddr . ip saddr } drop`,
 		"type ether_addr . ipv4_addr",
 		"02:00:00:00:00:04 . 10.5.4.0",
 	} {

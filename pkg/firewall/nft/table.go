@@ -76,11 +76,11 @@ type Rule struct {
 
 	// Ethernet: the packet came in a frame of Ethernet, as the fields below need.
 	Ethernet      bool
-	Bits          int    // length of the source's network, in NetIn and PairAbsent
+	Bits          int    // length of the source's network, for NetIn and PairIn
 	NetIn         string // the source's network is in the set
 	StationIn     string // the frame's source is in the set
 	StationAbsent string // the frame's source is not in the set
-	PairAbsent    string // the frame's source and the source's network are not in the set
+	PairIn        string // the frame's source and the source's network are in the set
 
 	Count    string // counter that counts the packet
 	Remember string // set that the source is put into

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"flanneld/backend"
 	"flanneld/pkg/backoff"
 	"flanneld/pkg/datapath"
 	"flanneld/pkg/firewall/nft"
@@ -138,24 +139,36 @@ func (g *guard) tellStrayed(f filterFacts, table nft.ID, set string) {
 		return
 	}
 	for _, s := range seen {
-		var answers []string // for which it is found
+		var answers []netip.Addr // for which it is found
 		for _, n := range f.stations {
 			if n.MAC == s.MAC {
-				answers = append(answers, n.IP.String())
+				answers = append(answers, n.IP)
 			}
 		}
 		owner, found := holder(f, s.Addr)
-		if !found || slices.Contains(answers, owner.PublicIP.String()) || !g.mayName(datapath.MAC(s.MAC).String()+" "+owner.PublicIP.String()) {
+		if !found || slices.Contains(answers, owner.PublicIP) || !g.mayName(datapath.MAC(s.MAC).String()+" "+owner.PublicIP.String()) {
 			continue
 		}
-		remedy := "start flanneld here with --peer-filter=on"
-		if len(answers) > 0 {
-			remedy = "start flanneld here with --peer-allow=" + answers[0]
-		}
 		g.log.Warn("Packets were dropped that came from the underlay with a source in a host's subnet, but were sent by another "+
-			"station than that host. If it is the same host by another card or address, or sends on its behalf, "+remedy,
-			"source", s.Addr, "host", owner.PublicIP, "station", datapath.MAC(s.MAC), "addresses", strings.Join(answers, ","))
+			"station than that host. If it is the same host by another card or address, or sends on its behalf, start flanneld here with "+
+			remedy(f, answers),
+			"source", s.Addr, "host", owner.PublicIP, "station", datapath.MAC(s.MAC), "addresses", answers)
 	}
+}
+
+// remedy returns the flag that lets a station in which answers for the addresses.
+func remedy(f filterFacts, answers []netip.Addr) string {
+	for _, a := range answers {
+		// It may also ask for ours under an address of its containers, which
+		// says nothing of it for long.
+		if !slices.ContainsFunc(f.planes, func(p backend.Plane) bool { return p.Network.Contains(a) }) {
+			return "--peer-allow=" + a.String()
+		}
+	}
+	if f.strict {
+		return "--peer-filter=on"
+	}
+	return "--peer-filter=off"
 }
 
 // holder returns the peer in whose subnet the address is.

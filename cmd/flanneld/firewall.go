@@ -10,6 +10,7 @@ import (
 
 	"flanneld/backend"
 	"flanneld/pkg/backoff"
+	"flanneld/pkg/datapath"
 	"flanneld/pkg/firewall/iptables"
 	"flanneld/pkg/firewall/nft"
 )
@@ -25,6 +26,7 @@ type guard struct {
 	local    []netip.Prefix // the underlay's own subnets
 	run      iptables.Runner
 	kernel   nft.Kernel
+	network  neighbourhood
 	log      *slog.Logger
 
 	first chan struct{} // has a token after the first pass that put all in place
@@ -33,8 +35,10 @@ type guard struct {
 	mu     sync.Mutex
 	planes []backend.Plane
 	facts  []overlayFacts // of the planes; nil: not known yet
-	done   bool           // all was in place once
-	off    bool           // no rule can be made
+
+	stations []datapath.Neigh // on the underlay's interface, sorted; nil: not looked for
+	done     bool             // all was in place once
+	off      bool             // no rule can be made
 
 	kernelMu sync.Mutex // one at a time applies to the kernel
 	marks    bool       // packets are marked for Docker
@@ -46,7 +50,7 @@ type guard struct {
 	// Only Run's goroutine uses these.
 	tools              toolbox
 	saidMark, saidNone bool
-	refused            map[netip.Addr]time.Time // who was named when
+	refused            map[string]time.Time // who was named when
 	passed             bool
 	said               string    // the last error
 	repairs            int       // not logged yet
@@ -63,10 +67,11 @@ const (
 	tellGap = time.Minute
 )
 
-func newGuard(o options, nftables bool, underlay backend.Underlay, networks []netip.Prefix, previous subnetEnv, local []netip.Prefix, log *slog.Logger) *guard {
+func newGuard(o options, nftables bool, underlay backend.Underlay, networks []netip.Prefix, previous subnetEnv, local []netip.Prefix, network neighbourhood, log *slog.Logger) *guard {
 	return &guard{
 		opts: o, names: namesFor(o.EtcdPrefix), networks: networks, previous: []netip.Prefix{previous.subnet, previous.subnetV6},
-		nftables: nftables, underlay: underlay, local: local, refused: make(map[netip.Addr]time.Time), run: iptables.Exec, log: log, poked: make(chan struct{}, 1), first: make(chan struct{}, 1),
+		nftables: nftables, underlay: underlay, local: local, network: network, refused: make(map[string]time.Time),
+		run: iptables.Exec, log: log, poked: make(chan struct{}, 1), first: make(chan struct{}, 1),
 	}
 }
 
@@ -119,6 +124,7 @@ func (g *guard) Run(ctx context.Context) error {
 			g.log.Debug("Changes of others to the firewall are noticed at the next resync only", "err", err)
 		}
 	})
+	watch.Go(func() { g.followStations(ctx) })
 	retry := backoff.Backoff{Min: 500 * time.Millisecond, Max: max(g.opts.FirewallResync, time.Second)}
 	for {
 		wait := g.opts.FirewallResync

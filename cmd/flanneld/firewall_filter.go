@@ -4,19 +4,25 @@ import (
 	"net/netip"
 
 	"flanneld/backend"
+	"flanneld/pkg/datapath"
 	"flanneld/pkg/firewall"
 	"flanneld/pkg/firewall/nft"
+	"flanneld/subnet"
 )
 
-// dockerMark is the bit that packets from the overlay get where Docker uses
-// nftables, whose own drops no rule of another table can undo. Docker has to be
-// told: --bridge-accept-fwmark=0x1000000/0x1000000.
+// dockerMark is the bit that packets get which Docker is not to drop and of which a
+// rule among Docker's cannot tell so itself: what a peer's host sends by the underlay
+// under its own address; and all of the overlay's where Docker uses nftables, whose
+// drops no rule of another table can undo. That Docker has to be told:
+// --bridge-accept-fwmark=0x1000000/0x1000000.
 const dockerMark = 0x1000000
 
 // Names in the table that keeps strangers out.
 const (
 	counterRefused = "refused" // datagrams to the tunnel's port
 	counterSpoofed = "spoofed" // packets with a source in the overlay
+	setSpoofed     = "spoofed" // sources that no host has; of a family
+	setStrayed     = "strayed" // sources, and stations that are not their host's
 )
 
 // filterFacts are what the table depends on.
@@ -27,6 +33,10 @@ type filterFacts struct {
 	local  []netip.Prefix // the underlay's own subnets
 	off    bool           // strangers are let in
 	mark   bool           // for Docker's nftables
+	docker bool           // packets are let past Docker's rules
+
+	stations []datapath.Neigh // on the underlay's interface
+	strict   bool             // a station that is not known is a stranger
 }
 
 // filterTable returns the table; ok is false if there is to be none.
@@ -41,26 +51,27 @@ func filterTable(id nft.ID, f filterFacts) (t nft.Table, ok bool) {
 		if v6 {
 			family = "6"
 		}
-		if o.entrance.Port != 0 && !f.off {
-			hosts := nft.Set{Name: "hosts" + family, V6: v6}
-			for _, p := range f.planes[i].Peers {
+		peers := f.planes[i].Peers
+		tunnel, unpacked := o.entrance.Port != 0 && !f.off, o.entrance.Direct && !f.off
+		hosts := nft.Set{Name: "hosts" + family, V6: v6}
+		if fromHosts := o.entrance.Direct && f.docker; tunnel || fromHosts {
+			for _, p := range peers {
 				hosts.Elements = append(hosts.Elements, netip.PrefixFrom(p.PublicIP, p.PublicIP.BitLen()))
 			}
+			t.Sets = append(t.Sets, hosts)
+			if fromHosts {
+				mark.Rules = append(mark.Rules, nft.Rule{V6: v6, SrcIn: hosts.Name, SetMark: firewall.Mark{Value: dockerMark, Mask: dockerMark},
+					Rule: firewall.Rule{In: firewall.Iface{Name: o.underlay}, Dst: firewall.In(o.own)}})
+			}
+		}
+		if tunnel {
 			allowed := nft.Set{Name: "allowed" + family, V6: v6, Ranges: true, Elements: ofFamily(v6, f.allow...)}
-			t.Sets = append(t.Sets, hosts, allowed, remembering("refused"+family, v6))
+			t.Sets = append(t.Sets, allowed, remembering("refused"+family, v6))
 			input.Rules = append(input.Rules, tunnelRules(o, v6, family, ofFamily(v6, f.local...))...)
 		}
-		if o.entrance.Direct && !f.off {
-			subnets := nft.Set{Name: "subnets" + family, V6: v6, Ranges: true}
-			for _, p := range f.planes[i].Peers {
-				subnets.Elements = append(subnets.Elements, p.Subnet)
-			}
-			t.Sets = append(t.Sets, subnets, remembering("spoofed"+family, v6))
-			r := nft.Rule{V6: v6, Absent: subnets.Name, Remember: "spoofed" + family,
-				Rule: firewall.Rule{In: firewall.Iface{Name: o.underlay}, Src: firewall.In(o.network)}}
-			direct.Rules = append(direct.Rules, r)
-			r.Remember, r.Count, r.Target = "", counterSpoofed, firewall.Drop
-			direct.Rules = append(direct.Rules, r)
+		if unpacked {
+			sets, rules := directRules(o, family, peers, tieOf(peers, f.stations, f.allow, f.strict), f.strict)
+			t.Sets, direct.Rules = append(t.Sets, sets...), append(direct.Rules, rules...)
 		}
 		if f.mark {
 			for _, r := range firewall.Inbound(o.overlay("", ""), o.ways()) {
@@ -106,6 +117,53 @@ func tunnelRules(o overlayFacts, v6 bool, family string, local []netip.Prefix) (
 		rules = append(rules, r)
 	}
 	return rules
+}
+
+// directRules returns what lets packets with a source in the overlay in by the
+// underlay's interface only if a peer has this source, and as far as it is known
+// which station that peer is, only if it is this one that sends. Of packets that are
+// in order one look-up decides.
+func directRules(o overlayFacts, family string, peers []subnet.Claim, t tie, strict bool) (sets []nft.Set, rules []nft.Rule) {
+	v6 := o.network.Addr().Is6()
+	subnets := nft.Set{Name: "subnets" + family, V6: v6, Ranges: true}
+	for _, p := range peers {
+		subnets.Elements = append(subnets.Elements, p.Subnet)
+	}
+	homes := nft.Set{Name: "homes" + family, V6: v6, Elements: t.homes}
+	pairs := nft.Set{Name: "pairs" + family, Kind: nft.Pairs, V6: v6, Stations: t.pairs}
+	cards := nft.Set{Name: "stations" + family, Kind: nft.MACs, Stations: t.stations}
+	spoofed, strayed := remembering(setSpoofed+family, v6), remembering(setStrayed+family, v6)
+	strayed.Kind = nft.Pairs
+	sets = []nft.Set{subnets, homes, pairs, cards, spoofed, strayed}
+
+	base := nft.Rule{V6: v6, Rule: firewall.Rule{In: firewall.Iface{Name: o.underlay}, Src: firewall.In(o.network)}}
+	lengths := t.lengths()
+	for _, bits := range lengths {
+		r := base
+		r.Ethernet, r.Bits, r.PairIn, r.Target = true, bits, pairs.Name, firewall.Return
+		rules = append(rules, r)
+	}
+	// A set that is full ends the rule: what remembers does not drop.
+	r := base
+	r.Absent, r.Remember = subnets.Name, spoofed.Name
+	rules = append(rules, r, dropping(r))
+	for _, bits := range lengths {
+		r := base
+		r.Ethernet, r.Bits, r.NetIn, r.RememberPair = true, bits, homes.Name, strayed.Name
+		if strict {
+			r.StationAbsent = cards.Name
+		} else {
+			r.StationIn = cards.Name
+		}
+		rules = append(rules, r, dropping(r))
+	}
+	return sets, rules
+}
+
+// dropping returns the rule that drops what the rule remembers.
+func dropping(r nft.Rule) nft.Rule {
+	r.Remember, r.RememberPair, r.Count, r.Target = "", "", counterSpoofed, firewall.Drop
+	return r
 }
 
 // remembering returns a set of the sources that were refused lately. That it is

@@ -29,7 +29,7 @@ func (g *guard) pass(ctx context.Context, facts []overlayFacts) (changes []strin
 		return nil, err
 	}
 	s := ruleSwitches{masquerade: g.opts.IPMasq, forward: g.opts.ForwardRules, docker: g.opts.DockerFirewall,
-		nftables: g.nftables || g.tools.iptables == nil}
+		marks: g.tools.nftables, nftables: g.nftables || g.tools.iptables == nil}
 	if !g.opts.MasqPlainPorts && (s.nftables || g.tools.iptables.RandomFully()) {
 		s.options = firewall.RandomFully
 	}
@@ -112,7 +112,7 @@ func (g *guard) apply(t nft.Table) ([]string, error) {
 }
 
 // passFilter keeps strangers out, and says who they were.
-func (g *guard) passFilter(_ context.Context, _ []overlayFacts, s ruleSwitches) ([]string, error) {
+func (g *guard) passFilter(ctx context.Context, _ []overlayFacts, s ruleSwitches) ([]string, error) {
 	if !g.tools.nftables {
 		return nil, nil
 	}
@@ -125,6 +125,7 @@ func (g *guard) passFilter(_ context.Context, _ []overlayFacts, s ruleSwitches) 
 		g.saidMark = true
 		g.log.Warn(fmt.Sprintf("Docker uses nftables: start it with --bridge-accept-fwmark=%#x/%#[1]x, or it drops what comes to containers from the overlay", dockerMark))
 	}
+	g.lookAround(ctx)
 	f, table, changes, err := g.filter(&marks)
 	if err == nil {
 		g.tellRefused(f, table)
@@ -141,7 +142,8 @@ func (g *guard) filter(marks *bool) (filterFacts, nft.Table, []string, error) {
 		g.marks = *marks
 	}
 	g.mu.Lock()
-	f := filterFacts{planes: g.planes, facts: g.facts, allow: g.opts.PeerAllow, local: g.local, off: !g.opts.PeerFilter, mark: g.marks}
+	f := filterFacts{planes: g.planes, facts: g.facts, allow: g.opts.PeerAllow, local: g.local, off: !g.opts.PeerFilter, mark: g.marks,
+		docker: g.opts.DockerFirewall, stations: g.stations, strict: g.opts.PeerStrict}
 	g.mu.Unlock()
 	t, ok := filterTable(g.names.filter(), f)
 	if !ok {

@@ -3,6 +3,7 @@ package main
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"flanneld/backend"
@@ -70,7 +71,11 @@ func (g *guard) tellRefused(f filterFacts, t nft.Table) {
 		}
 	}
 	for _, s := range t.Sets {
-		if s.Remembers == 0 {
+		switch {
+		case s.Remembers == 0:
+			continue
+		case s.Kind == nft.Pairs:
+			g.tellStrayed(f, t.ID, s.Name)
 			continue
 		}
 		addrs, err := g.kernel.Remembered(t.ID, s.Name)
@@ -79,11 +84,10 @@ func (g *guard) tellRefused(f filterFacts, t nft.Table) {
 			continue
 		}
 		for _, a := range addrs {
-			if _, told := g.refused[a]; told || registered(f.planes, a) || len(g.refused) >= mostRefused {
+			if registered(f.planes, a) || !g.mayName(a.String()) {
 				continue
 			}
-			g.refused[a] = time.Now()
-			if s.Name == "spoofed4" || s.Name == "spoofed6" {
+			if strings.HasPrefix(s.Name, setSpoofed) {
 				g.log.Warn("Packets were dropped that came from the underlay with a source in the overlay that no other host has. "+
 					"--peer-filter=off lets them in", "source", a)
 				continue
@@ -92,6 +96,16 @@ func (g *guard) tellRefused(f filterFacts, t nft.Table) {
 				"network that is behind NAT or has several addresses, start flanneld here with --peer-allow="+a.String(), "source", a)
 		}
 	}
+}
+
+// mayName reports whether one that was refused is to be named now, and takes it for
+// named then.
+func (g *guard) mayName(who string) bool {
+	if _, told := g.refused[who]; told || len(g.refused) >= mostRefused {
+		return false
+	}
+	g.refused[who] = time.Now()
+	return true
 }
 
 // registered reports whether packets from a are let in by now.

@@ -28,6 +28,16 @@ func (f overlayFacts) ways() []firewall.Way {
 	return ways
 }
 
+// waysIn are the ways, and with marks also that of what peers' hosts send under
+// their own addresses.
+func (f overlayFacts) waysIn(marks bool) []firewall.Way {
+	ways := f.ways()
+	if marks && f.entrance.Direct {
+		ways = append(ways, firewall.Way{In: f.underlay, Mark: firewall.Mark{Value: dockerMark, Mask: dockerMark}})
+	}
+	return ways
+}
+
 // overlay returns what the overlay's own rules are about.
 func (f overlayFacts) overlay(comment, options string) firewall.Overlay {
 	return firewall.Overlay{Network: f.network, Own: f.own, Comment: comment, Options: options}
@@ -38,6 +48,8 @@ type ruleSwitches struct {
 	masquerade, forward bool
 	// docker: packets from the overlay are let past Docker's rules.
 	docker bool
+	// marks: packets of peers' hosts have the mark.
+	marks bool
 	// nftables: iptables is for Docker's rules only, if it uses iptables itself.
 	nftables bool
 	// options of MASQUERADE.
@@ -66,7 +78,7 @@ func (f overlayFacts) iptablesRules(names firewallNames, s ruleSwitches) iptable
 		if s.nftables {
 			with = dockerUser
 		}
-		for _, r := range firewall.Inbound(f.overlay(names.docker, ""), f.ways()) {
+		for _, r := range firewall.Inbound(f.overlay(names.docker, ""), f.waysIn(s.marks)) {
 			w.Inserts = append(w.Inserts,
 				iptables.Insert{Table: "raw", Chain: "PREROUTING", Rule: r, Ahead: iptables.OfStrangers, With: with},
 				iptables.Insert{Table: "filter", Chain: dockerUser, Rule: r, Ahead: iptables.OfAll})

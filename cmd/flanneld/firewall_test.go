@@ -1,13 +1,20 @@
 package main
 
 import (
+	"context"
+	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/vishvananda/netns"
 
 	"flanneld/backend"
 	"flanneld/pkg/firewall/nft"
+	"flanneld/pkg/netlab"
 	"flanneld/subnet"
 )
 
@@ -54,7 +61,9 @@ func TestFilterTable(t *testing.T) {
 		{"vxlan", tunnel, false, false, []string{"input"}, []string{"hosts4", "allowed4", "refused4", "hosts6", "allowed6", "refused6"}},
 		{"vxlan, off", tunnel, true, false, nil, nil},
 		{"vxlan, off, with Docker's nftables", tunnel, true, true, []string{"mark"}, nil},
-		{"host-gw", backend.Entrance{Direct: true}, false, false, []string{"prerouting"}, []string{"subnets4", "spoofed4", "subnets6", "spoofed6"}},
+		{"host-gw", backend.Entrance{Direct: true}, false, false, []string{"prerouting"}, []string{
+			"subnets4", "homes4", "pairs4", "stations4", "spoofed4", "strayed4", "subnets6", "homes6", "pairs6", "stations6", "spoofed6", "strayed6",
+		}},
 	} {
 		f := filterFacts{planes: []backend.Plane{plane, plane6}, off: row.off, mark: row.mark,
 			facts: []overlayFacts{{network: v4, entrance: row.entrance, underlay: "eth0"}, {network: v6, entrance: row.entrance, underlay: "eth0"}}}
@@ -73,4 +82,82 @@ func TestFilterTable(t *testing.T) {
 			t.Errorf("%s: chains and sets (-want +got):\n%s", row.name, d)
 		}
 	}
+}
+
+// looking is a backend that looks at the filter when it is told of peers.
+type looking struct {
+	backend.Backend
+	look func() string
+	saw  string
+}
+
+func (l *looking) Entrance(bool) backend.Entrance {
+	return backend.Entrance{Device: "flannel.1", Port: 8472, VNI: 1}
+}
+
+func (l *looking) Set(context.Context, []backend.Plane) error {
+	l.saw = l.look()
+	return nil
+}
+
+func TestPeersAreLetInBeforeThereIsARoute(t *testing.T) {
+	if err := netlab.Supported(); err != nil {
+		t.Skip(err)
+	}
+	lab, err := netlab.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := lab.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	ns, err := netns.GetFromName(lab.Switch().Namespace.Namespace())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ns.Close() })
+	g := newGuard(options{EtcdPrefix: defaultPrefix, PeerFilter: true}, false, backend.Underlay{Name: "eth0"}, nil, subnetEnv{}, nil, nil, discard)
+	g.kernel.NetNS = int(ns)
+	be := &looking{look: func() string {
+		out, err := lab.Switch().Output("nft", "list", "set", "inet", "flanneld", "hosts4")
+		if err != nil {
+			t.Error(err)
+		}
+		return out
+	}}
+	plane := backend.Plane{Network: netip.MustParsePrefix("10.1.0.0/16"), Subnet: netip.MustParsePrefix("10.1.1.0/24")}
+	for _, ip := range []string{"192.0.2.2", "192.0.2.3"} {
+		plane.Peers = append(plane.Peers, subnet.Claim{Subnet: netip.MustParsePrefix("10.1.2.0/24"), PublicIP: netip.MustParseAddr(ip)})
+		if err := (guarded{be, g}).Set(t.Context(), []backend.Plane{plane}); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(be.saw, ip) {
+			t.Errorf("%s is not let in when the backend hears of it:\n%s", ip, be.saw)
+		}
+	}
+}
+
+func TestRefusedAreNamedNowAndThen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGuard(options{}, false, backend.Underlay{}, nil, subnetEnv{}, nil, nil, discard)
+		named := 0
+		for i := range 2 * mostRefused {
+			if g.mayName(fmt.Sprint(i)) {
+				named++
+			}
+			if g.mayName(fmt.Sprint(i)) {
+				t.Errorf("%d is named twice", i)
+			}
+		}
+		if named != mostRefused {
+			t.Errorf("%d are named, want %d", named, mostRefused)
+		}
+		time.Sleep(refusedGap + time.Second)
+		g.tellRefused(filterFacts{}, nft.Table{})
+		if !g.mayName("0") {
+			t.Errorf("nobody is named after %s", refusedGap)
+		}
+	})
 }

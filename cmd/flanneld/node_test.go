@@ -16,6 +16,7 @@ import (
 	"flanneld/pkg/envfile"
 	"flanneld/pkg/fdstore/fake"
 	"flanneld/pkg/netlab"
+	debian "flanneld/pkg/netlab/machine"
 )
 
 // readyTime is how long a daemon may take to become ready.
@@ -34,6 +35,8 @@ type node struct {
 	launched  time.Time    // the daemon
 	container *netlab.Container
 	web       *process // the server in the container
+	dockerd   *debian.Service
+	dockerDir string // its files
 }
 
 func (c *cluster) node(name, addr string) *node {

@@ -12,10 +12,10 @@ func udpOffloads() []string { return []string{"gso", "gro", "uso", "vnet", "mult
 
 func (v flagValues) checkPeers(o *options) error {
 	switch filter := v.text("peer-filter"); filter {
-	case "on", "off":
-		o.PeerFilter = filter == "on"
+	case "on", "strict", "off":
+		o.PeerFilter, o.PeerStrict = filter != "off", filter == "strict"
 	default:
-		return usageError{Msg: fmt.Sprintf("invalid value %q for %s", filter, v.from("peer-filter")), Hint: "give on or off"}
+		return usageError{Msg: fmt.Sprintf("invalid value %q for %s", filter, v.from("peer-filter")), Hint: "give on, strict or off"}
 	}
 	// Commas too, since a variable cannot be repeated.
 	for s := range strings.SplitSeq(strings.Join(v.list("peer-allow"), ","), ",") {

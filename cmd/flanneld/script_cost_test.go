@@ -14,8 +14,8 @@ func costCommands() map[string]command {
 	}
 }
 
-// idle fails if a host's daemon uses more than so many percent of one processor
-// within the time.
+// idle fails if a host's daemon and the programs that it runs use more than so many
+// percent of one processor within the time.
 func (s *script) idle(args []string) (string, error) {
 	n, err := s.running(args[0])
 	if err != nil {
@@ -37,16 +37,20 @@ func (s *script) idle(args []string) (string, error) {
 	return fmt.Sprintf("%.2f\n", percent), nil
 }
 
-// processorTime is what a process has used until when; zero if there is none.
+// processorTime is what a process, and those that it started and that have ended, have
+// used until when; zero if there is none.
 func processorTime(pid int) (time.Duration, time.Time) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, time.Now()
 	}
-	// proc_pid_stat(5): the name in brackets can hold anything; utime and stime
-	// are fields 14 and 15, in hundredths of a second.
+	// proc_pid_stat(5): the name in brackets can hold anything; utime, stime and those
+	// of children are fields 14 to 17, in hundredths of a second.
 	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
-	user, _ := strconv.Atoi(fields[11])
-	system, _ := strconv.Atoi(fields[12])
-	return time.Duration(user+system) * 10 * time.Millisecond, time.Now()
+	var sum int
+	for _, field := range fields[11:15] {
+		n, _ := strconv.Atoi(field)
+		sum += n
+	}
+	return time.Duration(sum) * 10 * time.Millisecond, time.Now()
 }

@@ -177,6 +177,9 @@ func (s *script) containerCommand(args []string) (string, error) {
 			return "", err
 		}
 		s.Setenv(name+"_WEB", n.container.Addr().Addr().String())
+		if a := n.container.Addr6(); a.IsValid() {
+			s.Setenv(name+"_WEB6", a.Addr().String())
+		}
 		n.web = s.start(n.container.Namespace, nil, "busybox", "httpd", "-f", "-p", "80", "-h", www)
 	}
 	return "", nil

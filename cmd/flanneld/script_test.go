@@ -137,7 +137,7 @@ func (c command) do(s *script, args []string) (string, error) {
 
 func allCommands() map[string]command {
 	all := make(map[string]command)
-	for _, commands := range []map[string]command{etcdCommands(), costCommands(), hostCommands(), trafficCommands(), {
+	for _, commands := range []map[string]command{etcdCommands(), costCommands(), hostCommands(), trafficCommands(), dockerCommands(), {
 		"within": {"within <time> [!] <command> [argument...] [~|!~ regexp]", (*script).within},
 		"sleep":  {"sleep <time>", (*script).sleep},
 	}} {

@@ -19,10 +19,11 @@ const fileSize = 200_000
 
 func trafficCommands() map[string]command {
 	return map[string]command{
-		"reach": {"reach <all | from to>", (*script).reach},
-		"fetch": {"fetch <all | from to>", (*script).fetch},
-		"ping":  {"ping <from> <to>", (*script).ping},
-		"lost":  {"lost", (*script).lost},
+		"reach":     {"reach <all | from to>", (*script).reach},
+		"fetch":     {"fetch <all | from to>", (*script).fetch},
+		"ping":      {"ping <from> <to>", (*script).ping},
+		"lost":      {"lost", (*script).lost},
+		"fragments": {"fragments <from> <to> <bytes of the first>", (*script).fragments},
 	}
 }
 

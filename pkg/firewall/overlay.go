@@ -58,6 +58,7 @@ func Forward(o Overlay) []Rule {
 type Way struct {
 	In     string       // interface
 	Source netip.Prefix // of the packets; zero: any, since the interface is the overlay's own
+	Mark   Mark         // that they have; zero: any
 }
 
 // Inbound returns what accepts packets that come in by the ways to this host's
@@ -65,7 +66,7 @@ type Way struct {
 func Inbound(o Overlay, ways []Way) []Rule {
 	rules := make([]Rule, 0, len(ways))
 	for _, w := range ways {
-		r := Rule{In: Iface{Name: w.In}, Dst: In(o.Own), Target: Accept}
+		r := Rule{In: Iface{Name: w.In}, Dst: In(o.Own), Mark: w.Mark, Target: Accept}
 		if w.Source.IsValid() {
 			r.Src = In(w.Source)
 		}

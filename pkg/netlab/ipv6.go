@@ -24,6 +24,9 @@ func (h *Host) AddIPv6(addr string) error {
 	return nil
 }
 
+// Addr6 returns the host's IPv6 address and prefix length; zero if it has none.
+func (h *Host) Addr6() netip.Prefix { return h.addr6 }
+
 func (h *Host) checkIPv6(a netip.Prefix) error {
 	switch {
 	case h == h.lab.sw:

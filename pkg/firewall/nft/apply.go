@@ -153,9 +153,9 @@ func (k *Kernel) change(c *nftables.Conn, t Table, want encoded, have *encoded) 
 func differing(want, have []element) (add, remove []element) {
 	for len(want) > 0 || len(have) > 0 {
 		switch {
-		case len(have) == 0 || len(want) > 0 && want[0].addr.Compare(have[0].addr) < 0:
+		case len(have) == 0 || len(want) > 0 && want[0].key < have[0].key:
 			add, want = append(add, want[0]), want[1:]
-		case len(want) == 0 || have[0].addr.Compare(want[0].addr) < 0:
+		case len(want) == 0 || have[0].key < want[0].key:
 			remove, have = append(remove, have[0]), have[1:]
 		case want[0] != have[0]:
 			add, remove = append(add, want[0]), append(remove, have[0])
@@ -171,7 +171,7 @@ func sendElements(send func(*nftables.Set, []nftables.SetElement) error, s *nfta
 	for part := range slices.Chunk(all, chunk) {
 		elements := make([]nftables.SetElement, len(part))
 		for i, e := range part {
-			elements[i] = nftables.SetElement{Key: e.addr.AsSlice(), IntervalEnd: e.end}
+			elements[i] = nftables.SetElement{Key: []byte(e.key), IntervalEnd: e.end}
 		}
 		if err := send(s, elements); err != nil {
 			panic("elements of a set that is not anonymous cannot be changed: " + err.Error())

@@ -3,17 +3,59 @@ package nft
 import (
 	"net/netip"
 	"slices"
+	"strings"
 )
 
-// element is one that the kernel has in a set: an address, or a bound of a range.
+// element is one that the kernel has in a set: a key, or a bound of a range.
 type element struct {
-	addr netip.Addr
-	end  bool // the range ends before it
+	key string // bytes as the kernel compares them
+	end bool   // the range ends before it
+}
+
+func keyOf(a netip.Addr) string { return string(a.AsSlice()) }
+
+// key is the station as an element. The kernel fills up each part of a key to four
+// bytes.
+func (s Station) key(k Kind) string {
+	if k == MACs {
+		return string(s.MAC[:])
+	}
+	return string(s.MAC[:]) + "\x00\x00" + keyOf(s.Addr)
+}
+
+// stationOf reads the key of one of Pairs.
+func stationOf(key string) (s Station, ok bool) {
+	const before = 8 // bytes: the MAC, filled up
+	if len(key) < before {
+		return s, false
+	}
+	copy(s.MAC[:], key)
+	s.Addr, ok = netip.AddrFromSlice([]byte(key[before:]))
+	return s, ok
 }
 
 // elements returns what the kernel is to have for the set, sorted.
 func (s Set) elements() []element {
-	prefixes := slices.Clone(s.Elements)
+	var all []element
+	switch {
+	case s.Kind != Addresses:
+		for _, station := range s.Stations {
+			all = append(all, element{key: station.key(s.Kind)})
+		}
+	case s.Ranges:
+		return ranges(s.Elements)
+	default:
+		for _, p := range s.Elements {
+			all = append(all, element{key: keyOf(p.Masked().Addr())})
+		}
+	}
+	slices.SortFunc(all, func(a, b element) int { return strings.Compare(a.key, b.key) })
+	return slices.Compact(all)
+}
+
+// ranges returns the bounds of networks; those that join are one range.
+func ranges(networks []netip.Prefix) []element {
+	prefixes := slices.Clone(networks)
 	slices.SortFunc(prefixes, func(a, b netip.Prefix) int {
 		if c := a.Masked().Addr().Compare(b.Masked().Addr()); c != 0 {
 			return c
@@ -23,25 +65,19 @@ func (s Set) elements() []element {
 	all := make([]element, 0, 2*len(prefixes))
 	for _, p := range prefixes {
 		start := p.Masked().Addr()
-		if !s.Ranges {
-			if n := len(all); n == 0 || all[n-1].addr != start {
-				all = append(all, element{addr: start})
-			}
-			continue
-		}
 		next := last(p).Next() // invalid after the highest address
 		switch n := len(all); {
 		case n > 0 && !all[n-1].end: // the one before has no end
-		case n > 0 && start.Compare(all[n-1].addr) <= 0: // joins the one before
+		case n > 0 && keyOf(start) <= all[n-1].key: // joins the one before
 			if !next.IsValid() {
 				all = all[:n-1]
-			} else if next.Compare(all[n-1].addr) > 0 {
-				all[n-1].addr = next
+			} else if keyOf(next) > all[n-1].key {
+				all[n-1].key = keyOf(next)
 			}
 		default:
-			all = append(all, element{addr: start})
+			all = append(all, element{key: keyOf(start)})
 			if next.IsValid() {
-				all = append(all, element{next, true})
+				all = append(all, element{keyOf(next), true})
 			}
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/nftables"
@@ -175,13 +176,9 @@ func elementsOf(c *nftables.Conn, s *nftables.Set) ([]element, error) {
 	}
 	all := make([]element, 0, len(raw))
 	for _, r := range raw {
-		a, ok := netip.AddrFromSlice(r.Key)
-		if !ok {
-			return nil, fmt.Errorf("list elements of %s: %x is no address", s.Name, r.Key)
-		}
-		all = append(all, element{a, r.IntervalEnd})
+		all = append(all, element{string(r.Key), r.IntervalEnd})
 	}
-	slices.SortFunc(all, func(a, b element) int { return a.addr.Compare(b.addr) })
+	slices.SortFunc(all, func(a, b element) int { return strings.Compare(a.key, b.key) })
 	return all, nil
 }
 
@@ -213,8 +210,39 @@ func (k *Kernel) Counters(id ID) (map[string]uint64, error) {
 	return countersOf(c, &nftables.Table{Family: nftables.TableFamily(id.Family), Name: id.Name})
 }
 
-// Remembered returns the addresses that rules have put into a set.
+// Remembered returns the addresses that rules have put into a set of Addresses.
 func (k *Kernel) Remembered(id ID, set string) ([]netip.Addr, error) {
+	elements, err := k.elements(id, set)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]netip.Addr, len(elements))
+	for i, e := range elements {
+		var ok bool
+		if all[i], ok = netip.AddrFromSlice([]byte(e.key)); !ok {
+			return nil, fmt.Errorf("list elements of %s: %x is no address", set, e.key)
+		}
+	}
+	return all, nil
+}
+
+// RememberedPairs returns what rules have put into a set of Pairs.
+func (k *Kernel) RememberedPairs(id ID, set string) ([]Station, error) {
+	elements, err := k.elements(id, set)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]Station, len(elements))
+	for i, e := range elements {
+		var ok bool
+		if all[i], ok = stationOf(e.key); !ok {
+			return nil, fmt.Errorf("list elements of %s: %x is no pair of addresses", set, e.key)
+		}
+	}
+	return all, nil
+}
+
+func (k *Kernel) elements(id ID, set string) ([]element, error) {
 	c, err := k.dial()
 	if err != nil {
 		return nil, fmt.Errorf("open nftables: %w", err)
@@ -223,15 +251,7 @@ func (k *Kernel) Remembered(id ID, set string) ([]netip.Addr, error) {
 	if err != nil {
 		return nil, fmt.Errorf("look for set %s: %w", set, err)
 	}
-	elements, err := elementsOf(c, s)
-	if err != nil {
-		return nil, err
-	}
-	all := make([]netip.Addr, len(elements))
-	for i, e := range elements {
-		all[i] = e.addr
-	}
-	return all, nil
+	return elementsOf(c, s)
 }
 
 // flatten returns a rule's expressions as the bytes that they are on the wire.

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -63,6 +65,27 @@ func pickArchive(targets, codename string) (archive, bool) {
 		}
 	}
 	return archive{}, false
+}
+
+// reach returns nil if the archive has the release.
+func (a archive) reach(ctx context.Context) error {
+	index, err := url.JoinPath(a.mirror, "dists", a.codename, "Release")
+	if err != nil {
+		return err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodHead, index, nil)
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUnreachable, err)
+	}
+	response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("%w: %s: %s", ErrUnreachable, index, response.Status)
+	}
+	return nil
 }
 
 // install gives a root this machine's way to the archive.

@@ -8,3 +8,9 @@ func DockerHost() Recipe {
 		Disable:  []string{"docker.service", "docker.socket", "containerd.service", "etcd.service"},
 	}
 }
+
+// Docker28 is the recipe of a root with a Docker of release 28 or later, which no
+// release of Debian has yet, to run as a Service.
+func Docker28() Recipe {
+	return Recipe{Release: "forky", Bare: true, Packages: []string{"docker.io", "iptables"}}
+}

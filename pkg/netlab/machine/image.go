@@ -21,7 +21,17 @@ type Recipe struct {
 	Units    map[string]string // files below /etc/systemd/system
 	Enable   []string          // units to enable
 	Disable  []string          // units not to start at boot
+
+	// Release is the codename of Debian's; empty: that of this machine.
+	Release string `json:",omitempty"`
+	// Bare: there is no systemd. Programs run in it as a Service, and nothing else
+	// of the recipe counts than Packages and Release.
+	Bare bool `json:",omitempty"`
 }
+
+// ErrUnreachable: the archive has not what the root is to be made of, or does not
+// answer.
+var ErrUnreachable = errors.New("the archive cannot be reached")
 
 // base is what every root has.
 func base() []string {
@@ -62,6 +72,9 @@ func (r Recipe) Build(ctx context.Context, cache string) (string, error) {
 	a, err := findArchive(ctx)
 	if err != nil {
 		return "", fmt.Errorf("build root: %w", err)
+	}
+	if r.Release != "" {
+		a.codename = r.Release
 	}
 	root := filepath.Join(cache, "root-"+r.key(a))
 	if err := os.MkdirAll(cache, 0o755); err != nil {
@@ -113,9 +126,20 @@ func (r Recipe) make(ctx context.Context, a archive, root string) error {
 		}
 		return nil
 	}
-	arg := []string{"--variant=minbase", "--include=" + strings.Join(base(), ",")}
-	if err := command("debootstrap", append(arg, a.codename, root, a.mirror)...); err != nil {
-		return err
+	include := base()
+	if r.Bare {
+		include = r.Packages
+	}
+	arg := []string{"--variant=minbase", "--include=" + strings.Join(include, ","), a.codename, root, a.mirror}
+	if r.Release != "" {
+		// A release that is younger than this machine's debootstrap has no script.
+		arg = append(arg, "/usr/share/debootstrap/scripts/sid")
+	}
+	if err := command("debootstrap", arg...); err != nil {
+		return errors.Join(err, a.reach(ctx))
+	}
+	if r.Bare {
+		return command("chroot", root, "apt-get", "clean")
 	}
 	if err := a.install(root); err != nil {
 		return err

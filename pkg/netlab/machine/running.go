@@ -16,10 +16,10 @@ import (
 
 // running is a machine that is on.
 type running struct {
-	nspawn *os.Process
-	init   int // the machine's first process, as numbered here
-	groups cgroups
-	done   chan struct{} // closed when nothing of it is left
+	process *os.Process // of systemd-nspawn, or what a service runs by
+	init    int         // the machine's first process, as numbered here
+	groups  cgroups
+	done    chan struct{} // closed when nothing of it is left
 }
 
 // mountAndRun enters control groups and mounts the disk, in a namespace of its own,
@@ -77,7 +77,7 @@ func (r *running) run(cmd *exec.Cmd) error {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		err := cmd.Start()
-		r.nspawn = cmd.Process
+		r.process = cmd.Process
 		started <- err
 		if err == nil {
 			_ = cmd.Wait() // how it ends is the caller's wish, or seen on the console
@@ -115,7 +115,7 @@ func (r *running) await(ctx context.Context) error {
 // child returns the process that systemd-nspawn runs as the machine's first, once
 // it is in its namespaces; zero if there is none yet.
 func (r *running) child() int {
-	pid := r.nspawn.Pid
+	pid := r.process.Pid
 	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
 	if err != nil {
 		return 0
@@ -145,7 +145,7 @@ func (r *running) kill() error {
 	if r.init != 0 {
 		_ = syscall.Kill(r.init, syscall.SIGKILL) // it fails if it has ended
 	} else {
-		_ = r.nspawn.Kill()
+		_ = r.process.Kill()
 	}
 	return r.ended()
 }

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"flanneld/pkg/datapath"
+	"flanneld/pkg/firewall/nft"
+	"flanneld/subnet"
+)
+
+func TestTieOf(t *testing.T) {
+	mac := func(last byte) datapath.MAC { return datapath.MAC{2, 5: last} }
+	neigh := func(ip string, last byte) datapath.Neigh {
+		return datapath.Neigh{Link: "eth0", IP: netip.MustParseAddr(ip), MAC: mac(last)}
+	}
+	peer := func(network, ip string) subnet.Claim {
+		return subnet.Claim{Subnet: netip.MustParsePrefix(network), PublicIP: netip.MustParseAddr(ip)}
+	}
+	pair := func(last byte, network string) nft.Station {
+		return nft.Station{MAC: mac(last), Addr: netip.MustParseAddr(network)}
+	}
+	peers := []subnet.Claim{peer("10.1.2.0/24", "192.0.2.2"), peer("10.1.3.0/24", "192.0.2.3"), peer("10.1.4.0/22", "192.0.2.4")}
+	for _, row := range []struct {
+		name       string
+		neighbours []datapath.Neigh
+		allow      string
+		strict     bool
+		pairs      []nft.Station
+		stations   []byte
+		lengths    []int
+	}{
+		{"nobody is known", nil, "", false, nil, nil, nil},
+		{"nobody is known, strict", nil, "", true, nil, nil, nil},
+		{"a peer and a stranger", []datapath.Neigh{neigh("192.0.2.3", 3), neigh("192.0.2.66", 66)}, "", false,
+			[]nft.Station{pair(3, "10.1.3.0")}, []byte{3, 66}, []int{24}},
+		{"subnets of two lengths, behind one station", []datapath.Neigh{neigh("192.0.2.3", 9), neigh("192.0.2.4", 9)}, "", false,
+			[]nft.Station{pair(9, "10.1.3.0"), pair(9, "10.1.4.0")}, []byte{9, 9}, []int{22, 24}},
+		{"another address of the peer is allowed", []datapath.Neigh{neigh("192.0.2.3", 3), neigh("192.0.2.33", 33), neigh("10.1.3.1", 33), neigh("192.0.2.66", 66)},
+			"192.0.2.33/32", false, []nft.Station{pair(3, "10.1.3.0")}, []byte{3, 66}, []int{24}},
+		{"the same, strict", []datapath.Neigh{neigh("192.0.2.3", 3), neigh("192.0.2.33", 33), neigh("192.0.2.66", 66)},
+			"192.0.2.33/32", true, []nft.Station{pair(3, "10.1.3.0")}, []byte{33}, []int{24}},
+	} {
+		var allow []netip.Prefix
+		if row.allow != "" {
+			allow = append(allow, netip.MustParsePrefix(row.allow))
+		}
+		got := tieOf(peers, row.neighbours, allow, row.strict)
+		var stations []byte
+		for _, s := range got.stations {
+			stations = append(stations, s.MAC[5])
+		}
+		for _, d := range []string{
+			cmp.Diff(row.pairs, got.pairs, cmpAddr), cmp.Diff(row.stations, stations), cmp.Diff(row.lengths, got.lengths()),
+		} {
+			if d != "" {
+				t.Errorf("%s (-want +got):\n%s", row.name, d)
+			}
+		}
+	}
+}

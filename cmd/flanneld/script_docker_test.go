@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	debian "flanneld/pkg/netlab/machine"
+)
+
+func dockerCommands() map[string]command {
+	return map[string]command{
+		"dockerd":     {"dockerd <host> [flag...]", (*script).dockerd},
+		"docker":      {"docker <host> <command> [argument...]", (*script).docker},
+		"stop-docker": {"stop-docker <host>", (*script).stopDocker},
+	}
+}
+
+// dockerTime bounds Docker's start and its end, for which it gives containers 10 s.
+const dockerTime = time.Minute
+
+// dockerd starts a Docker of release 28 or later on a host, with the images and
+// containers that it had there before, and makes an image "box", which is busybox.
+// The script is skipped if Debian's archive cannot be reached to get it.
+func (s *script) dockerd(args []string) (string, error) {
+	n, err := s.find(args[0])
+	if err != nil {
+		return "", err
+	}
+	if err := debian.CanStart(); err != nil {
+		s.t.Skip(err)
+	}
+	if _, err := exec.LookPath("docker"); err != nil {
+		s.t.Skip("docker is not installed (Debian: docker.io)")
+	}
+	root, err := debian.Docker28().Build(s.ctx, debian.CacheDir())
+	if errors.Is(err, debian.ErrUnreachable) {
+		s.t.Skip(err)
+	}
+	if err != nil {
+		return "", errScript{err}
+	}
+	n.dockerDir = filepath.Join(n.dir, "docker")
+	if err := os.MkdirAll(n.dockerDir, 0o755); err != nil {
+		return "", err
+	}
+	in := func(name string) string { return filepath.Join(debian.Shared, name) }
+	service, err := debian.Start(n.Host, root, n.dockerDir, "dockerd", append([]string{
+		"--data-root=" + in("data"), "--exec-root=" + in("exec"), "--pidfile=" + in("pid"), "--host=unix://" + in("socket"),
+		"--storage-driver=vfs"}, args[1:]...)...)
+	if err != nil {
+		return "", errScript{err}
+	}
+	n.dockerd = service
+	s.cluster.t.Cleanup(func() {
+		if err := service.Kill(); err != nil {
+			s.cluster.t.Error(err)
+		}
+		if s.cluster.t.Failed() {
+			s.cluster.t.Logf("log of dockerd on %s:\n%s", n.Name(), service.Log())
+		}
+	})
+	if err := eventually(dockerTime, func() error {
+		_, err := s.docker([]string{n.Name(), "version"})
+		return err
+	}); err != nil {
+		return service.Log(), err
+	}
+	return s.boxImage(n)
+}
+
+// boxImage makes the image, unless it is there.
+func (s *script) boxImage(n *node) (string, error) {
+	if _, err := s.docker([]string{n.Name(), "image", "inspect", "box"}); err == nil {
+		return "", nil
+	}
+	const pack = `mkdir -p $0/bin && cp $(command -v busybox) $0/bin/ &&
+for name in sh httpd ping sleep wget; do ln -sf busybox $0/bin/$name; done
+tar -C $0 -c . | docker -H $1 import - box`
+	return s.output(exec.CommandContext(s.ctx, "sh", "-ec", pack, filepath.Join(n.dir, "box"), n.dockerHost()))
+}
+
+func (n *node) dockerHost() string { return "unix://" + filepath.Join(n.dockerDir, "socket") }
+
+// docker runs Docker's client, and sets <host>_<container> to the address of a
+// container that has a name.
+func (s *script) docker(args []string) (string, error) {
+	n, err := s.find(args[0])
+	if err != nil {
+		return "", err
+	}
+	if n.dockerd == nil {
+		return "", mistake("dockerd was never started on %s", n.Name())
+	}
+	client := func(arg ...string) (string, error) {
+		return s.output(exec.CommandContext(s.ctx, "docker", append([]string{"-H", n.dockerHost()}, arg...)...))
+	}
+	out, err := client(args[1:]...)
+	if err != nil || args[1] != "run" && args[1] != "start" {
+		return out, err
+	}
+	names, err := client("ps", "--format", "{{.Names}}")
+	for _, name := range strings.Fields(names) {
+		address, err := client("inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", name)
+		if err != nil {
+			return out, err
+		}
+		s.Setenv(n.Name()+"_"+name, strings.TrimSpace(address))
+	}
+	return out, err
+}
+
+// stopDocker ends Docker and its containers as systemd does.
+func (s *script) stopDocker(args []string) (string, error) {
+	n, err := s.find(args[0])
+	if err != nil {
+		return "", err
+	}
+	if n.dockerd == nil {
+		return "", mistake("dockerd was never started on %s", n.Name())
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, dockerTime)
+	defer cancel()
+	if err := n.dockerd.Stop(ctx); err != nil {
+		return "", fmt.Errorf("%w:\n%s", err, n.dockerd.Log())
+	}
+	return n.dockerd.Log(), nil
+}

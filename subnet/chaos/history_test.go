@@ -19,7 +19,7 @@ import (
 type event struct {
 	Action         string
 	Node, PrevNode *node
-	seen           moment // when the first watch had it: later than it happened
+	Seen           moment // when the first watch had it: later than it happened
 }
 
 type node struct {
@@ -125,7 +125,7 @@ func ask(ctx context.Context, url string) (*event, uint64, error) {
 		return nil, 0, errors.New(resp.Status)
 	}
 	err = json.NewDecoder(resp.Body).Decode(&e)
-	e.seen = now()
+	e.Seen = now()
 	switch {
 	case ctx.Err() != nil:
 		return nil, at, nil
@@ -166,7 +166,7 @@ func (h *history) saw(from, to uint64, e *event) {
 	if e == nil {
 		return
 	}
-	if old, ok := h.events[to]; !ok || e.seen < old.seen {
+	if old, ok := h.events[to]; !ok || e.Seen < old.Seen {
 		h.events[to] = *e
 	}
 	if e.Node.Key == endKey {

@@ -28,8 +28,8 @@ func TestNoSubnetHasTwoOwners(t *testing.T) {
 		pool  int
 		usual time.Duration
 	}{
-		{20, 40 * time.Second}, // nearly full: what expires is taken at once
-		{256, 15 * time.Second},
+		{20, 90 * time.Second}, // nearly full: what expires is taken at once
+		{256, 90 * time.Second},
 	} {
 		t.Run(fmt.Sprintf("pool of %d", tt.pool), func(t *testing.T) {
 			t.Parallel()

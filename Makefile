@@ -73,6 +73,7 @@ etcd: ## Build bin/flannel-etcd, static (the first time takes minutes)
 	$(NESTED) go build -ldflags "-s -w -X main.version=$(VERSION)" -o ../../bin/flannel-etcd .
 
 # go vet comes before, and once: go test would have it analyse all of etcd again.
+# The search for two owners waits most of its time, and has company.
 .PHONY: test
 test: root tools etcd ## Vet, check formatting, run all tests (root; installs missing Debian packages)
 	go vet -tags soak ./...
@@ -80,10 +81,12 @@ test: root tools etcd ## Vet, check formatting, run all tests (root; installs mi
 	$(NESTED) go vet ./...
 	@unformatted=$$(gofmt -l $(SOURCES)); \
 	if [ -n "$$unformatted" ]; then echo "error: not formatted by gofmt:" $$unformatted; exit 1; fi
-	@{ status=0; \
+	@{ status=0; chaos=$$(mktemp); trap "rm -f $$chaos" EXIT; \
 	go test -count=1 -json ./... || status=1; \
-	(cd subnet/chaos && go test -count=1 -json ./...) || status=1; \
+	(cd subnet/chaos && exec go test -count=1 -json ./...) >$$chaos & \
 	($(NESTED) go test -vet=off -count=1 -json ./...) || status=1; \
+	wait $$! || status=1; \
+	cat $$chaos; \
 	exit $$status; } | awk "$$SUMMARY"
 
 .PHONY: lint
@@ -120,10 +123,13 @@ soak: root tools ## Run the udp engine under load for SOAKTIME=10m (root)
 	SOAKTIME=$(SOAKTIME) go test -tags soak -count=1 -timeout 0 -run '^TestSoak$$' -v ./backend/udp/engine | \
 		grep -v '^ *\(===\|---\|  *lab_test\)'
 
-# What a run that fails leaves to look at is in subnet/chaos/_artifacts.
+# What a run that fails leaves to look at is in CHAOSDIR.
+CHAOSDIR ?= $(CURDIR)/subnet/chaos/_artifacts
+export CHAOSDIR
+
 .PHONY: chaos
 chaos: tools ## Look for two owners of one subnet for CHAOSTIME=90s, in a full network and in an empty one
-	cd subnet/chaos; CHAOSTIME=$(CHAOSTIME) go test -count=1 -timeout 0 -artifacts -run '^(TestNoSubnetHasTwoOwners|TestOldRulesAreFoundGuilty)$$' -v . | \
+	cd subnet/chaos; CHAOSTIME=$(CHAOSTIME) go test -count=1 -timeout 0 -run '^(TestNoSubnetHasTwoOwners|TestOldRulesAreFoundGuilty)$$' -v . | \
 		grep -v '^ *=== '
 
 .PHONY: clean

@@ -141,7 +141,7 @@ type daemon struct {
 	basis    basis
 	memory   *memory
 	kept     bool // the state directory can be written
-	store    subnet.Store
+	store    remote
 	backend  backend.Backend // of forward's goroutine, once that runs
 	guard    *guard
 	scope    datapath.Scope

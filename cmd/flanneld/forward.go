@@ -83,6 +83,7 @@ func (d *daemon) move(to movedError) error {
 		"was", d.underlay.V4, "now", to.underlay.V4, "PublicIP", to.underlay.PublicV4)
 	d.backend, d.underlay = to.next, to.underlay
 	d.external = underlayCheck{underlay: to.underlay, log: d.log}
+	d.store.Moved()
 	d.health.serveCounters(to.next)
 	claims, err := d.claims()
 	if err != nil {

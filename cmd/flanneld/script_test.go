@@ -73,6 +73,7 @@ type script struct {
 	ctx                    context.Context
 	dir                    string // $WORK
 	nodes                  map[string]*node
+	members                map[string]*member // by the host
 	pings                  []*process
 	pinging                time.Time // when the last of them was started
 }
@@ -137,7 +138,7 @@ func (c command) do(s *script, args []string) (string, error) {
 
 func allCommands() map[string]command {
 	all := make(map[string]command)
-	for _, commands := range []map[string]command{etcdCommands(), costCommands(), hostCommands(), trafficCommands(), dockerCommands(), {
+	for _, commands := range []map[string]command{etcdCommands(), memberCommands(), costCommands(), hostCommands(), trafficCommands(), dockerCommands(), {
 		"within": {"within <time> [!] <command> [argument...] [~|!~ regexp]", (*script).within},
 		"sleep":  {"sleep <time>", (*script).sleep},
 	}} {

@@ -197,8 +197,12 @@ func TestCallsEndWithTheirContext(t *testing.T) {
 			for name, call := range methods(s) {
 				ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 				start := time.Now()
-				if err := call(ctx); !errors.Is(err, context.DeadlineExceeded) {
+				err := call(ctx)
+				if !errors.Is(err, context.DeadlineExceeded) {
 					t.Errorf("%s: %v, want context.DeadlineExceeded", name, err)
+				}
+				if waits := name == "Watch" || name == "AwaitConfig"; !waits && (!strings.Contains(err.Error(), f.URL) || !strings.Contains(err.Error(), "check that")) {
+					t.Errorf("%s: %v, want the endpoint and a remedy", name, err)
 				}
 				cancel()
 				if d := time.Since(start); d >= hasty().call {

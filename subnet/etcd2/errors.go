@@ -37,13 +37,18 @@ func (f *failure) Unwrap() []error { return f.err }
 
 // explain makes the client's errors readable and lets errors.Is see into them:
 // a ClusterError hides one error per endpoint and spans lines. What the end of
-// the caller's context brings about is that context's error.
+// the caller's context brings about is that context's error; if it was a deadline, it
+// also says who did not answer, and the cause that the caller has given to it.
 func (s *Store) explain(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
 	if ctx.Err() != nil {
-		if context.Cause(ctx) != errNoAnswer { //nolint:errorlint // a caller may wrap ours in its own cause
+		switch cause := context.Cause(ctx); {
+		case cause == errNoAnswer: //nolint:errorlint // a caller may wrap ours in its own cause
+		case errors.Is(ctx.Err(), context.DeadlineExceeded):
+			return s.late(cause)
+		default:
 			return ctx.Err()
 		}
 		err = fmt.Errorf("%w (%v)", errNoAnswer, s.times.call)
@@ -73,6 +78,18 @@ func (s *Store) explain(ctx context.Context, err error) error {
 		text += " (" + strings.Join(hints, "; ") + ")"
 	}
 	return &failure{text, causes}
+}
+
+// late is the error of a caller's own deadline.
+func (s *Store) late(cause error) error {
+	text := cause.Error()
+	if errors.Is(cause, context.DeadlineExceeded) { // the caller has nothing to say about it
+		text = errNoAnswer.Error()
+	}
+	return &failure{
+		fmt.Sprintf("etcd at %s: %s (%s)", strings.Join(s.opts.Endpoints, ","), text, remedy(errNoAnswer)),
+		[]error{context.DeadlineExceeded, cause},
+	}
 }
 
 // guard turns a panic of the client, which some answers make, into an error.

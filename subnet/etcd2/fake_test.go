@@ -24,7 +24,7 @@ import (
 func hasty() timing {
 	return timing{
 		call: 800 * time.Millisecond, dial: 300 * time.Millisecond, header: 300 * time.Millisecond,
-		poll: 400 * time.Millisecond, pause: 50 * time.Millisecond, soon: 200 * time.Millisecond,
+		poll: 400 * time.Millisecond, pause: 50 * time.Millisecond, soon: 200 * time.Millisecond, confirm: 300 * time.Millisecond,
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"time"
 
 	"go.etcd.io/etcd/client/v2"
@@ -30,6 +31,7 @@ type poll struct {
 	key       string
 	recursive bool
 	cursor    uint64 // the last index that is dealt with
+	claimed   uint64 // how far the store was in a wait from the cursor that came to nothing
 }
 
 // poll makes wait requests over connections of its own, so that they do not
@@ -40,7 +42,7 @@ func (s *Store) poll(key string, recursive bool, after subnet.Revision) (*poll, 
 		return nil, err
 	}
 	t.cluster = s.cluster.Load().(string)
-	return &poll{s, client.NewKeysAPI(c), client.NewMembersAPI(c), t, key, recursive, uint64(after)}, nil
+	return &poll{s, client.NewKeysAPI(c), client.NewMembersAPI(c), t, key, recursive, uint64(after), 0}, nil
 }
 
 func (p *poll) close() { p.transport.CloseIdleConnections() }
@@ -53,7 +55,7 @@ func (p *poll) next(ctx context.Context) (*client.Response, error) {
 		start := time.Now()
 		r, err := p.ask(ctx)
 		if err == nil {
-			p.cursor = r.Node.ModifiedIndex
+			p.cursor, p.claimed = r.Node.ModifiedIndex, 0
 			return r, nil
 		}
 		err = p.judge(ctx, err, time.Since(start))
@@ -79,7 +81,11 @@ func (p *poll) ask(ctx context.Context) (r *client.Response, err error) {
 	}
 	defer guard(&err)
 	length := p.store.times.poll
-	ctx, cancel := context.WithTimeoutCause(ctx, length+rand.N(length/2), errQuiet)
+	length += rand.N(length / 2)
+	if p.claimed > p.cursor {
+		length = p.store.times.confirm
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, length, errQuiet)
 	defer cancel()
 	p.transport.after, p.transport.at = p.cursor, 0
 	// To the client, zero is now. The first index is the cluster's own, of its
@@ -106,6 +112,9 @@ func (p *poll) judge(ctx context.Context, err error, lasted time.Duration) error
 		// What a server or a proxy ends after a while, it has had enough of.
 		quiet = errors.Is(err, errEmpty) && lasted >= p.store.times.soon
 	}
+	if errors.Is(err, net.ErrClosed) { // the host has moved: ask again from where it is now
+		return errQuiet
+	}
 	_, cleared := apiError(err, client.ErrorCodeEventIndexCleared, client.ErrorCodeWatcherCleared)
 	switch {
 	case cleared, errors.Is(err, errFuture):
@@ -120,10 +129,22 @@ func (p *poll) judge(ctx context.Context, err error, lasted time.Duration) error
 			return err
 		}
 	}
-	// All that the store had when it answered is known to be quiet, so a busy
-	// store's short history does not run away from a quiet key.
-	p.cursor = max(p.cursor, p.transport.at)
+	p.quiet()
 	return errQuiet
+}
+
+// quiet moves the cursor past what is known to be quiet, so that a busy store's short
+// history does not run away from a quiet key. One wait that comes to nothing does not
+// show that: its answer's header says how far the store is, and the event may be held
+// up behind it, by a member that hangs or a network that breaks between the two. A
+// second one from the same place, with time to tell of what there is, does.
+func (p *poll) quiet() {
+	switch at := p.transport.at; {
+	case p.claimed <= p.cursor:
+		p.claimed = at
+	case at != 0 && time.Since(p.transport.answered) >= p.store.times.soon:
+		p.cursor, p.claimed = p.claimed, 0
+	}
 }
 
 // led reports whether a member says that it has a leader, which costs the cluster

@@ -176,7 +176,7 @@ func TestAQuietWatchOfABusyStoreIsNotCompacted(t *testing.T) {
 	t.Parallel()
 	p := etcdproc.StartProc(t)
 	times := brisk()
-	times.poll = 200 * time.Millisecond
+	times.poll, times.confirm, times.soon = 200*time.Millisecond, 200*time.Millisecond, 50*time.Millisecond
 	s := newTestStore(t, Options{Endpoints: []string{p.URL}, Prefix: "/net"}, times)
 	h := harness(t, s)
 	_, rev, err := s.Leases(t.Context())

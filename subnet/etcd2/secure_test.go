@@ -66,7 +66,6 @@ func TestErrorsOfRealEtcdsSayWhatToDo(t *testing.T) {
 	}{
 		{"http to a TLS port", Options{Endpoints: []string{strings.Replace(tlsEtcd.URL, "https", "http", 1)}}, tlsPort},
 		{"https to a plain port", withTLS(strings.Replace(plain, "http", "https", 1), all), plainPort},
-		{"the v2 API is off", Options{Endpoints: []string{etcdproc.StartProc(t, "--enable-v2=false").URL}}, `this etcd \d+\.\d+\.\d+ has the v2 API switched off: start it with --enable-v2=true`},
 		{"v2 on the v3 store", Options{Endpoints: []string{etcdproc.StartProc(t, "--experimental-enable-v2v3=/v2").URL}}, `TTLs are unsupported.*without --experimental-enable-v2v3`},
 		{"unknown authority", withTLS(tlsEtcd.URL, tlsfile.Files{Cert: good.Cert, Key: good.Key, CA: foreign.File}), `signed by unknown authority.*--etcd-cafile`},
 		{"the system's authorities", withTLS(tlsEtcd.URL, tlsfile.Files{Cert: good.Cert, Key: good.Key}), `--etcd-cafile`},
@@ -91,6 +90,22 @@ func TestErrorsOfRealEtcdsSayWhatToDo(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Which sentence it is depends on the etcd that the tests are given.
+func TestAnEtcdWithoutTheV2APISaysWhatToDo(t *testing.T) {
+	t.Parallel()
+	url := etcdproc.StartProc(t, "--enable-v2=false").URL
+	s := newTestStore(t, Options{Endpoints: []string{url}, Prefix: "/net"}, defaults(0))
+	want := regexp.MustCompile(`this etcd \d+\.\d+\.\d+ has the v2 API switched off: start it with --enable-v2=true|` +
+		`etcd (3\.[6-9]|3\.\d\d|[4-9])\S* has no v2 API any more: use etcd 3\.4 or 3\.5`)
+	together(methods(s), func(name string, call func(context.Context) error) {
+		err := call(t.Context())
+		wantFailure(t, name, err, url, "")
+		if err != nil && !want.MatchString(err.Error()) {
+			t.Errorf("%s: %v\nwant %s", name, err, want)
+		}
+	})
 }
 
 func TestEtcdsOfOtherVersionsAreNamed(t *testing.T) {

@@ -10,6 +10,8 @@ type timing struct {
 	poll   time.Duration // a wait request; up to half of it is added at random
 	pause  time.Duration // between the starts of two wait requests if the first came to nothing
 	soon   time.Duration // a wait that ends without an event before this is a failure
+
+	confirm time.Duration // a wait that is to show that there was nothing
 }
 
 // defaults: a member that hangs (header) or is not there (dial) leaves the call
@@ -23,6 +25,6 @@ func defaults(call time.Duration) timing {
 	}
 	return timing{
 		call: call, dial: 3 * time.Second, header: 3 * time.Second,
-		poll: 40 * time.Second, pause: 50 * time.Millisecond, soon: time.Second,
+		poll: 40 * time.Second, pause: 50 * time.Millisecond, soon: time.Second, confirm: 2 * time.Second,
 	}
 }

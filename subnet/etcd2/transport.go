@@ -38,6 +38,8 @@ type transport struct {
 	after   uint64 // a wait to a store that is not as far fails with errFuture
 	cluster string // likewise one of another cluster; empty: unknown
 	at      uint64 // how far the store was when it answered a wait; zero: it did not
+
+	answered time.Time // when it did
 }
 
 // CancelRequest is what the client's transport interface asks for; requests end
@@ -134,7 +136,7 @@ func (t *transport) look(r *http.Request, resp *http.Response, wait bool) error 
 	if err == nil && at < t.after || t.cluster != "" && cluster != "" && cluster != t.cluster {
 		return errFuture
 	}
-	t.at = at
+	t.at, t.answered = at, time.Now()
 	return nil
 }
 

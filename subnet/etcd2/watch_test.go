@@ -107,12 +107,12 @@ func TestWatchAsksBehindWhatItKnows(t *testing.T) {
 	}{
 		{"from a revision and on from an event", 5, func(w http.ResponseWriter, _ *http.Request) { reply(w, 5, 200, event9) }, []string{"6", "10"}},
 		{"from the beginning", 0, func(w http.ResponseWriter, _ *http.Request) { reply(w, 0, 200, event9) }, []string{"2", "10"}},
-		{"on from where a quiet store is", 5, quiet(50), []string{"6", "51"}},
+		{"on from where a quiet store was, when that is shown", 5, quiet(50), []string{"6", "6", "51"}},
 		{"on from where the store was when a quiet wait ended early", 5, func(w http.ResponseWriter, _ *http.Request) {
 			reply(w, 50, 200, "")
 			w.(http.Flusher).Flush()
 			time.Sleep(hasty().soon + 50*time.Millisecond)
-		}, []string{"6", "51"}},
+		}, []string{"6", "6", "51"}},
 		{"from the beginning of an empty store, again", 0, quiet(0), []string{"2", "2"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -130,7 +130,7 @@ func TestWatchAsksBehindWhatItKnows(t *testing.T) {
 					quiet(50)(w, r)
 				}
 			})
-			ctx, cancel := context.WithTimeout(t.Context(), 3*hasty().poll)
+			ctx, cancel := context.WithTimeout(t.Context(), 5*hasty().poll)
 			defer cancel()
 			go watch(ctx, f.store(t), tt.after, 100)
 			var got []string
@@ -145,6 +145,26 @@ func TestWatchAsksBehindWhatItKnows(t *testing.T) {
 				t.Errorf("waits from %v, want %v", got, tt.asked)
 			}
 		})
+	}
+}
+
+// A member can be stopped, or cut off, when it has said how far it is and not yet what
+// has happened.
+func TestAnEventThatIsHeldUpBehindItsHeaderIsNotLost(t *testing.T) {
+	t.Parallel()
+	var n atomic.Int32
+	f := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case !isWait(r):
+			reply(w, 50, 200, someNode)
+		case n.Add(1) == 1 || r.URL.Query().Get("waitIndex") != "6":
+			quiet(50)(w, r)
+		default:
+			reply(w, 50, 200, event9)
+		}
+	})
+	if e, err := watch(t.Context(), f.store(t), 5, 1); err != nil || len(e) != 1 {
+		t.Errorf("Watch yields %v, %v; want the event", e, err)
 	}
 }
 

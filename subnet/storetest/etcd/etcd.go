@@ -54,7 +54,7 @@ func (program Program) Run(ctx context.Context, dir string, args ...string) (*Pr
 	}
 	u, err := earlier(dir)
 	if err == nil {
-		p, err := run(ctx, bin, dir, u, args)
+		p, err := program.run(ctx, bin, dir, u, args)
 		if err != nil {
 			return nil, fmt.Errorf("run etcd again: %w", err)
 		}
@@ -66,7 +66,7 @@ func (program Program) Run(ctx context.Context, dir string, args ...string) (*Pr
 			if slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, "--cert-file=") }) {
 				u.clients = strings.Replace(u.clients, "http://", "https://", 1)
 			}
-			p, err = run(ctx, bin, dir, u, args)
+			p, err = program.run(ctx, bin, dir, u, args)
 		}
 		if err == nil {
 			if err = u.keep(dir); err == nil {
@@ -82,7 +82,7 @@ func (program Program) Run(ctx context.Context, dir string, args ...string) (*Pr
 	return nil, fmt.Errorf("run etcd: %w", err)
 }
 
-func run(ctx context.Context, bin, dir string, u urls, args []string) (*Proc, error) {
+func (program Program) run(ctx context.Context, bin, dir string, u urls, args []string) (*Proc, error) {
 	out, err := os.OpenFile(filepath.Join(dir, "etcd.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
@@ -93,7 +93,7 @@ func run(ctx context.Context, bin, dir string, u urls, args []string) (*Proc, er
 		return nil, err
 	}
 	m := Member{Dir: filepath.Join(dir, "data"), Clients: u.clients, Peers: u.peers}
-	cmd := exec.Command(bin, append(m.Args(), args...)...)
+	cmd := exec.Command(bin, program.knows(bin, append(m.Args(), args...))...)
 	cmd.Stdout, cmd.Stderr, cmd.Dir, cmd.Env = out, out, dir, environ()
 	if err := cmd.Start(); err != nil {
 		return nil, err

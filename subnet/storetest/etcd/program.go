@@ -2,7 +2,10 @@ package etcdproc
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 )
 
@@ -20,6 +23,19 @@ func Chosen() Program {
 		return Program(p)
 	}
 	return Debian
+}
+
+// knows returns the arguments that a program knows: etcd 3.6 and later do not have the
+// v2 API, and no flag for it. Nobody chooses one but to see what is said of that.
+func (program Program) knows(bin string, args []string) []string {
+	if program == Debian || program != Chosen() {
+		return args
+	}
+	out, err := exec.Command(bin, "--help").CombinedOutput()
+	if err != nil || strings.Contains(string(out), "enable-v2") {
+		return args
+	}
+	return slices.DeleteFunc(args, func(a string) bool { return strings.HasPrefix(a, "--enable-v2=") })
 }
 
 // FlannelEtcd returns the one that `make etcd` has built in this tree. The test

@@ -127,10 +127,11 @@ func start(ctx context.Context, o options, h *health, tell *notifier, reload <-c
 	counters := h.serveCounters(be)
 	d := &daemon{opts: o, cfg: cfg, basis: basis, memory: memory, kept: kept, store: store, backend: be, newBackend: backendOver,
 		guard: guard, descriptors: fresh{descriptors}, scope: scope, kernel: kern, ledger: ledger,
-		underlay: underlay, local: local, external: underlayCheck{underlay: underlay, log: log},
+		underlay: underlay, local: local,
 		view: subnet.NewView(), identity: id, ready: h.setReady, health: h, counters: counters, tell: tell, log: log, moved: make(chan struct{}, 1),
 		claimsChanged: make(chan subnet.Lease, 1), stood: make(chan struct{}, 1), passedOnce: make(chan struct{}), began: began, started: started,
 		passes: newLifeline("keeps the datapath in step"), holding: newLifeline("holds the lease")}
+	d.external = d.externalCheck()
 	return d.run(ctx, ahead, previous, reload)
 }
 
@@ -172,10 +173,11 @@ type daemon struct {
 	standing subnet.Standing
 	away     bool     // the store has not answered since the start
 	told     handover // what Docker was told last
-	bridge   string   // what is wrong with Docker's bridge; empty: nothing
+	trouble  string   // what is wrong with Docker's bridge or the kernel; empty: nothing
 	complain complaints
 	// Only the loop's goroutine uses these.
 	handedOver handover // what subnet.env says
+	noFile     string   // why it cannot be written; empty: it can
 	reloading  bool     // this pass was asked for by a reload
 	external   underlayCheck
 
@@ -211,7 +213,7 @@ func (d *daemon) run(ctx context.Context, ahead *subnet.Ahead, previous subnetEn
 	g.Go(func() error { return logCounters(ctx, d.counters, d.log) })
 	g.Go(func() error { return watchConfig(ctx, d.store, d.cfg, d.basis.rev(), d.log) })
 	g.Go(func() error { return d.keep(ctx) })
-	g.Go(func() error { return d.watchBridge(ctx) })
+	g.Go(func() error { return d.watchHost(ctx) })
 	g.Go(func() error { return d.reloads(ctx, reload) })
 	g.Go(func() error {
 		return feedWatchdog(ctx, watchdogTime(d.log), d.lifelines(), d.tell.alive, d.log)

@@ -75,6 +75,8 @@ type script struct {
 	nodes                  map[string]*node
 	pings                  []*process
 	pinging                time.Time // when the last of them was started
+	streams                []*process
+	brisk                  func() // ends that etcd is slow; nil: it was not
 }
 
 type scriptKey struct{}

@@ -19,10 +19,12 @@ const fileSize = 200_000
 
 func trafficCommands() map[string]command {
 	return map[string]command{
-		"reach": {"reach <all | from to>", (*script).reach},
-		"fetch": {"fetch <all | from to>", (*script).fetch},
-		"ping":  {"ping <from> <to>", (*script).ping},
-		"lost":  {"lost", (*script).lost},
+		"reach":  {"reach <all | from to>", (*script).reach},
+		"fetch":  {"fetch <all | from to>", (*script).fetch},
+		"ping":   {"ping <from> <to>", (*script).ping},
+		"lost":   {"lost", (*script).lost},
+		"stream": {"stream <from> <to>", (*script).stream},
+		"flows":  {"flows", (*script).flows},
 	}
 }
 

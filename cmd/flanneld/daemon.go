@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -73,6 +74,14 @@ func start(ctx context.Context, o options, h *health, tell *notifier, reload <-c
 	if !kept {
 		log.Warn("The state directory cannot be written; a reboot will change the device's MAC, and has to wait for etcd. "+
 			"Give a writable one with --state-dir", "dir", o.StateDir, "err", err)
+	}
+	release, err := state.Lock()
+	if errors.Is(err, statedir.ErrLocked) {
+		// Two with one lease would undo what the other does, each with its own flags.
+		return fmt.Errorf("another flanneld runs on this host: %w (stop it, or give each its own --state-dir, --subnet-file and --etcd-prefix)", err)
+	}
+	if err == nil {
+		defer release()
 	}
 	id := loadIdentity(state, kept, thisMachine(o.Tuning.MachineID), log)
 	memory := &memory{dir: state, path: o.StateDir, host: cache.Host{Node: id.id, Prefix: o.EtcdPrefix}, boot: bootID(), log: log}

@@ -13,6 +13,12 @@ func (k *keeper) check() error {
 	switch {
 	case !ok && !k.seen && rev < k.lease.Rev:
 		return nil // our own write is still on its way
+	case !ok && k.next == renewing && rev < k.lease.Rev:
+		// That the key went is older than our last write, and a View which is that far
+		// behind has yet to hear of it; or the store was wiped and counts anew.
+		k.seen = false
+		k.next, k.due = settling, k.up()
+		return nil
 	case !ok && k.next == renewing:
 		return k.gone()
 	case !ok || stale && k.whose(now) == ours:

@@ -313,6 +313,33 @@ func TestHoldTakesAGoneKeyBackAtOnce(t *testing.T) {
 	})
 }
 
+// A host that was stopped, or is busy, hears late that its key had gone, when it has
+// long taken it back.
+func TestHoldDoesNotTakeBackWhatItHolds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := holding(t, newFakeStore())
+		other := h.store.force(lease("10.1.9.0/24", "192.0.2.9"), DefaultTTL)
+		time.Sleep(2 * time.Hour)
+		now := h.holds(t)
+		if now.Rev <= other.Rev {
+			t.Fatalf("the lease was not refreshed: revision %d", now.Rev)
+		}
+		creates, lists := h.store.count("create"), h.store.count("list")
+		gone := Event{Deleted: true}
+		gone.Lease.V4.Subnet, gone.Lease.Rev = h.own.V4.Subnet, other.Rev
+		h.view.Apply(gone)
+		time.Sleep(time.Minute)
+		h.holds(t)
+		if n := h.store.count("create"); n != creates {
+			t.Errorf("it is created %d times", n-creates)
+		}
+		if n := h.store.count("list") - lists; n != 1 {
+			t.Errorf("the store is asked %d times who has the key, want once", n)
+		}
+		h.want(t, "Lease has gone", 0)
+	})
+}
+
 func TestHoldTakesItsKeyBackFromAWipedStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := holding(t, newFakeStore(lease("10.1.5.0/24", "192.0.2.9")))

@@ -188,6 +188,8 @@ func (s listStore) Leases(ctx context.Context) ([]subnet.Lease, subnet.Revision,
 	}
 }
 
+func (listStore) Moved() {}
+
 // A store that answers with the configuration and then no more is away as well.
 func TestTakeGoesOnWithoutAListing(t *testing.T) {
 	for name, row := range map[string]struct {

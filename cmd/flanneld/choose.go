@@ -57,9 +57,15 @@ func noBackend(cfg subnet.Config) error {
 	return subnet.OptionError(cfg.Backend, "Type", "unknown backend type: "+cfg.Type, `there are "udp", "vxlan", "host-gw" and "alloc"`)
 }
 
+// remote is a store somewhere in the network.
+type remote interface {
+	subnet.Store
+	Moved() // the host has lost an address
+}
+
 // newStore makes the store that the flags name.
-func newStore(o options, log *slog.Logger) (subnet.Store, error) {
-	fail := func(err error) (subnet.Store, error) {
+func newStore(o options, log *slog.Logger) (remote, error) {
+	fail := func(err error) (remote, error) {
 		return nil, fmt.Errorf("Failed to create SubnetManager: %w", err)
 	}
 	a, err := openAccess(o, log)

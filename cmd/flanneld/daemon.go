@@ -19,6 +19,7 @@ import (
 	"flanneld/pkg/datapath"
 	"flanneld/pkg/datapath/kernel"
 	"flanneld/pkg/fdstore"
+	"flanneld/pkg/netif"
 	"flanneld/pkg/statedir"
 	"flanneld/subnet"
 	"flanneld/subnet/cache"
@@ -65,6 +66,16 @@ func start(ctx context.Context, o options, h *health, tell *notifier, reload <-c
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	var watch sync.WaitGroup
+	defer watch.Wait()
+	defer cancel()
+	watch.Go(func() {
+		// Also while the daemon waits, for a configuration or for a lease.
+		if err := netif.WatchLost(ctx, store.Moved); err != nil {
+			log.Debug("Connections from an address that the host loses are given up at their deadline only", "err", err)
+		}
+	})
 	ahead := subnet.ListAhead(ctx, store)
 	previous := readSubnetEnv(o.SubnetFile, log)
 	log.Info("Created subnet manager: Etcd Local Manager with Previous Subnet: " + previous.subnetOrNone())
@@ -151,7 +162,7 @@ type daemon struct {
 	basis    basis
 	memory   *memory
 	kept     bool // the state directory can be written
-	store    subnet.Store
+	store    remote
 	backend  backend.Backend // of forward's goroutine, once that runs
 	guard    *guard
 	scope    datapath.Scope

@@ -90,6 +90,7 @@ func (d *daemon) move(to movedError) error {
 	}
 	d.backend, d.underlay, d.guard.underlay = to.next, to.underlay, to.underlay
 	d.external = d.externalCheck()
+	d.store.Moved()
 	d.health.serveCounters(to.next)
 	claims, err := d.claims()
 	if err != nil {

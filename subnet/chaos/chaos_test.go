@@ -35,17 +35,7 @@ func TestNoSubnetHasTwoOwners(t *testing.T) {
 			t.Parallel()
 			r := &run{pool: tt.pool, length: length(t, tt.usual), live: live, frozen: 3}
 			events, notes := r.do(t)
-			v := judge(events, notes)
-			ops := linearizable(t, events, notes)
-			t.Logf("%d events, %d operations, %d beliefs", len(events), ops, len(beliefs(notes, now())))
-			for _, list := range [][]string{v.twice, v.superseded, v.overwrites} {
-				for _, line := range list {
-					t.Error(line)
-				}
-			}
-			if t.Failed() {
-				journal(t, events, notes)
-			}
+			evidence{events, notes}.judge(t, "")
 			if held := len(beliefs(notes, now())); held < hosts {
 				t.Errorf("%d beliefs: the run has shown nothing", held)
 			}
@@ -67,9 +57,34 @@ func TestOldRulesAreFoundGuilty(t *testing.T) {
 	}
 }
 
+// judge fails the test by what is wrong with a run, and leaves in dir what shows it;
+// empty: where the test leaves it.
+func (e evidence) judge(t testing.TB, dir string) {
+	t.Helper()
+	v := judge(e.Events, e.Notes)
+	count, bad := linearizable(t, e.Events, e.Notes)
+	t.Logf("%d events, %d operations, %d beliefs", len(e.Events), count, len(beliefs(e.Notes, now())))
+	for _, list := range [][]string{v.twice, v.superseded, v.overwrites} {
+		for _, line := range list {
+			t.Error(line)
+		}
+	}
+	if !t.Failed() {
+		return
+	}
+	if dir == "" {
+		dir = leave(t)
+		e.save(t, dir)
+	}
+	journal(t, dir, e.Events, e.Notes)
+	for key, ops := range bad {
+		draw(t, dir, key, ops)
+	}
+	t.Logf("see %s", dir)
+}
+
 // journal writes down what has happened, a line each, in the order of the clock.
-// With -artifacts it stays.
-func journal(t testing.TB, events []event, notes []note) {
+func journal(t testing.TB, dir string, events []event, notes []note) {
 	t.Helper()
 	type line struct {
 		at   moment
@@ -84,7 +99,7 @@ func journal(t testing.TB, events []event, notes []note) {
 				before += " until " + e.PrevNode.Expiration.Format(time.TimeOnly+".000")
 			}
 		}
-		lines = append(lines, line{e.seen, fmt.Sprintf("%s %s of %s over %s, revision %d", e.lease(), e.Action, owner(e.Node.Value), before, e.index())})
+		lines = append(lines, line{e.Seen, fmt.Sprintf("%s %s of %s over %s, revision %d", e.lease(), e.Action, owner(e.Node.Value), before, e.index())})
 	}
 	for _, n := range notes {
 		at := n.At
@@ -104,8 +119,7 @@ func journal(t testing.TB, events []event, notes []note) {
 		lines = append(lines, line{at, text})
 	}
 	slices.SortStableFunc(lines, func(a, b line) int { return int(a.at.sub(b.at)) })
-	name := filepath.Join(t.ArtifactDir(), "journal")
-	f, err := os.Create(name)
+	f, err := os.Create(filepath.Join(dir, "journal"))
 	if err != nil {
 		t.Error(err)
 		return
@@ -115,5 +129,4 @@ func journal(t testing.TB, events []event, notes []note) {
 	for _, l := range lines {
 		fmt.Fprintf(f, "%s %s\n", zero.Add(time.Duration(l.at)).Format(time.TimeOnly+".000"), l.text)
 	}
-	t.Logf("see %s", name)
 }

@@ -83,9 +83,9 @@ func judge(events []event, notes []note) verdict {
 		}
 		for _, b := range keys[e.lease()] {
 			away := e.Action == "expire" || !e.removes() && owner(e.Node.Value) != b.host
-			if away && e.index() > b.rev && b.from < b.to && e.seen < b.to {
+			if away && e.index() > b.rev && b.from < b.to && e.Seen < b.to {
 				v.superseded = append(v.superseded, fmt.Sprintf("%s: %s believed in revision %d for %v after %s of revision %d by %s",
-					b.key, b.host, b.rev, b.to.sub(e.seen), e.Action, e.index(), owner(e.Node.Value)))
+					b.key, b.host, b.rev, b.to.sub(e.Seen), e.Action, e.index(), owner(e.Node.Value)))
 			}
 		}
 		if e.PrevNode == nil || e.Action == "expire" {
@@ -105,6 +105,6 @@ func judge(events []event, notes []note) verdict {
 // asked reports whether the host had wanted to delete its key before the event.
 func asked(notes []note, host string, e event) bool {
 	return slices.ContainsFunc(notes, func(n note) bool {
-		return n.Kind == remove && n.Host == host && n.Key == e.lease() && n.Call < e.seen
+		return n.Kind == remove && n.Host == host && n.Key == e.lease() && n.Call < e.Seen
 	})
 }

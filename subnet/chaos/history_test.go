@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/url"
 	"path"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -19,7 +21,7 @@ import (
 type event struct {
 	Action         string
 	Node, PrevNode *node
-	seen           moment // when the first watch had it: later than it happened
+	Seen           moment // when the first watch had it: later than it happened
 }
 
 type node struct {
@@ -46,12 +48,17 @@ func owner(value string) string {
 	return v.PublicIP + " " + v.NodeID
 }
 
-// history is what happened to all keys below the prefix, put together from a
-// watch at each member. Refreshes are no events.
+// history is what happened to the leases, put together from a watch at each
+// member. Refreshes are no events.
+//
+// Only an event shows what was before it: that there was none since the one that
+// was asked behind. That a wait brings nothing shows nothing, however far the store
+// is by the answer's header: the event may be on its way after that. So there are
+// ticks, which are events of our own.
 type history struct {
 	mu     sync.Mutex
-	events map[uint64]event
-	seen   []span // of indexes in which no event was missed
+	events map[uint64]event // without the ticks
+	seen   []span           // of indexes in which no event was missed
 	start  uint64
 	end    chan struct{} // closed when the last event has been seen
 	stop   context.CancelFunc
@@ -61,7 +68,14 @@ type history struct {
 // span is of indexes, from excluded, to included.
 type span struct{ from, to uint64 }
 
-const endKey = prefix + "/end"
+const (
+	endKey  = prefix + "/end"
+	tickKey = prefix + "/tick/" // and the number of the member
+)
+
+// tick is how often each member is asked to write one. Between two, the store must
+// write less than the 1000 events that it remembers.
+const tick = 100 * time.Millisecond
 
 // record begins a history. It must be ended.
 func record(t testing.TB, e *etcd) *history {
@@ -80,22 +94,28 @@ func record(t testing.TB, e *etcd) *history {
 		}
 	}
 	h.start = at
-	for _, u := range e.urls {
+	for i, u := range e.urls {
 		h.done.Go(func() { h.watch(ctx, u, at) })
+		h.done.Go(func() {
+			for ctx.Err() == nil {
+				// One that fails is one less: the others' go on.
+				_ = put(ctx, http.DefaultClient, u, tickKey+strconv.Itoa(i), url.Values{"value": {"x"}})
+				pause(ctx, tick)
+			}
+		})
 	}
 	return h
 }
 
-// look is how long one request lasts. In a wait that comes to nothing, all that
-// the store had at first is seen; what it writes meanwhile must be less than the
-// 1000 events that it remembers.
-const look = 150 * time.Millisecond
+// look is how long one wait lasts. A member that has fallen far behind forgets who
+// waits.
+const look = time.Second
 
 // errCleared: the member does not remember as much.
 var errCleared = errors.New("history cleared")
 
-// ask returns the event and how far the store was at first. A wait that comes to
-// nothing is no error.
+// ask returns the event that a wait brings. It also returns how far the store was
+// if that has forgotten what was asked for, or if it was no wait.
 func ask(ctx context.Context, url string) (*event, uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, look)
 	defer cancel()
@@ -124,16 +144,13 @@ func ask(ctx context.Context, url string) (*event, uint64, error) {
 	case resp.StatusCode != http.StatusOK:
 		return nil, 0, errors.New(resp.Status)
 	}
-	err = json.NewDecoder(resp.Body).Decode(&e)
-	e.seen = now()
-	switch {
-	case ctx.Err() != nil:
-		return nil, at, nil
-	case err != nil:
-		return nil, 0, err
-	case e.Node == nil:
-		return nil, 0, errors.New("no node")
+	if err = json.NewDecoder(resp.Body).Decode(&e); err == nil && e.Node == nil {
+		err = errors.New("no node")
 	}
+	if err != nil {
+		return nil, 0, err
+	}
+	e.Seen = now()
 	return &e, at, nil
 }
 
@@ -145,29 +162,25 @@ func (h *history) watch(ctx context.Context, url string, after uint64) {
 		case errors.Is(err, errCleared):
 			after = max(after, at) // what is between has been seen by another watch, or the run is void
 		case err != nil:
-			select {
-			case <-ctx.Done():
-			case <-time.After(20 * time.Millisecond):
-			}
-		case e == nil:
-			h.saw(after, max(after, at), nil)
-			after = max(after, at)
+			pause(ctx, 20*time.Millisecond)
 		default:
-			h.saw(after, e.index(), e)
+			h.saw(after, *e)
 			after = e.index()
 		}
 	}
 }
 
-func (h *history) saw(from, to uint64, e *event) {
+// saw notes the first event after an index.
+func (h *history) saw(from uint64, e event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	to := e.index()
 	h.seen = append(h.seen, span{from, to})
-	if e == nil {
+	if strings.HasPrefix(e.Node.Key, tickKey) {
 		return
 	}
-	if old, ok := h.events[to]; !ok || e.seen < old.seen {
-		h.events[to] = *e
+	if old, ok := h.events[to]; !ok || e.Seen < old.Seen {
+		h.events[to] = e
 	}
 	if e.Node.Key == endKey {
 		select {

@@ -44,7 +44,7 @@ func newTransport(o Options, times timing) (*transport, error) {
 		tls:    o.TLS,
 		make: func(c *tls.Config, header time.Duration) *http.Transport {
 			return &http.Transport{
-				Proxy: http.ProxyFromEnvironment, DialContext: dialer.DialContext,
+				Proxy: http.ProxyFromEnvironment, DialContext: o.connections.over(dialer.DialContext),
 				TLSClientConfig: c, TLSHandshakeTimeout: times.dial,
 				ResponseHeaderTimeout: header, ForceAttemptHTTP2: true,
 				IdleConnTimeout: 90 * time.Second,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"time"
 
 	"go.etcd.io/etcd/client/v2"
@@ -105,6 +106,9 @@ func (p *poll) judge(ctx context.Context, err error, lasted time.Duration) error
 		err = p.store.explain(ctx, err)
 		// What a server or a proxy ends after a while, it has had enough of.
 		quiet = errors.Is(err, errEmpty) && lasted >= p.store.times.soon
+	}
+	if errors.Is(err, net.ErrClosed) { // the host has moved: ask again from where it is now
+		return errQuiet
 	}
 	_, cleared := apiError(err, client.ErrorCodeEventIndexCleared, client.ErrorCodeWatcherCleared)
 	switch {

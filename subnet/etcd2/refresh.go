@@ -45,10 +45,7 @@ func (s *Store) Refresh(ctx context.Context, l subnet.Lease, ttl time.Duration) 
 			n, quiet, err = s.refresh(ctx, s.leaseKey(l.Key()), value, r.Node.ModifiedIndex, seconds(ttl))
 		}
 	}
-	if _, no := apiError(err, client.ErrorCodeTestFailed, client.ErrorCodeKeyNotFound); no {
-		err = subnet.ErrLost
-	}
-	if err != nil {
+	if err = settled(err, subnet.ErrLost); err != nil {
 		return l, false, fmt.Errorf("refresh lease %s: %w", l.Key(), err)
 	}
 	return stamp(l, n), quiet, nil

@@ -33,7 +33,8 @@ type Options struct {
 	Timeout   time.Duration      // of every call but a watch; zero: 8 s
 	Log       *slog.Logger
 
-	resolver *net.Resolver // nil: the system's
+	resolver    *net.Resolver // nil: the system's
+	connections *connections  // set by New
 }
 
 // Store implements subnet.Store.
@@ -60,6 +61,7 @@ var _ subnet.Store = (*Store)(nil)
 func New(o Options) (*Store, error) { return newStore(o, defaults(o.Timeout)) }
 
 func newStore(o Options, t timing) (*Store, error) {
+	o.connections = &connections{open: make(map[*connection]struct{})}
 	c, tr, err := connect(o, t)
 	if err != nil {
 		return nil, err

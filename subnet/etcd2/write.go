@@ -2,6 +2,7 @@ package etcd2
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -28,8 +29,13 @@ func (s *Store) Renew(ctx context.Context, l subnet.Lease, ttl time.Duration) (s
 	return s.write(ctx, "renew", l, subnet.ErrLost, &client.SetOptions{PrevIndex: uint64(l.Rev), TTL: seconds(ttl)})
 }
 
-// tries is how often a refused write is settled before it counts as refused.
+// tries is how often a refused write is settled before that is left to our caller.
 const tries = 3
+
+// errUnsettled: the key was ours each time that it was read, and the write after
+// that was refused. That is no answer: the client has tried again by itself what was
+// done, or somebody writes our value.
+var errUnsettled = errors.New("the key is this host's, and a write is refused again and again: are answers cut off on their way?")
 
 // write sets a lease's key on a condition. If etcd refuses, and the key does not
 // hold our value all the same, the error is refused. If it does, the expiry is that
@@ -48,13 +54,21 @@ func (s *Store) write(ctx context.Context, verb string, l subnet.Lease, refused 
 			n, err = s.set(ctx, s.leaseKey(l.Key()), value, &client.SetOptions{PrevIndex: n.ModifiedIndex, TTL: o.TTL})
 		}
 	}
-	if _, no := apiError(err, client.ErrorCodeTestFailed, client.ErrorCodeKeyNotFound); no {
-		err = refused
-	}
-	if err != nil {
+	if err = settled(err, refused); err != nil {
 		return l, fmt.Errorf("%s lease %s: %w", verb, l.Key(), err)
 	}
 	return stamp(l, n), nil
+}
+
+// settled returns what is to be said of a write after all tries to settle it.
+func settled(err, refused error) error {
+	if _, gone := apiError(err, client.ErrorCodeKeyNotFound); gone {
+		return refused
+	}
+	if _, no := apiError(err, client.ErrorCodeTestFailed); no {
+		return errUnsettled
+	}
+	return err
 }
 
 func (s *Store) set(ctx context.Context, key, value string, o *client.SetOptions) (*client.Node, error) {

@@ -69,6 +69,7 @@ func newFarm(t *testing.T, addresses ...string) *farm {
 		if err != nil {
 			t.Fatal(err)
 		}
+		m.Unified = i == 1 // with several hosts, some have control groups of version 1 and some of 2
 		h := &host{Machine: m, t: t}
 		t.Cleanup(func() {
 			if t.Failed() {

@@ -19,6 +19,7 @@ func TestRecipe(t *testing.T) {
 		docker1.sh("systemd-analyze verify --man=no flanneld.service docker.service flanneld-docker.path flanneld-docker.service")
 		docker1.want("systemctl show -p After docker.service", "flanneld.service")
 		docker1.want("systemctl show -p Wants -p Requires docker.service", "(?m)^Wants=.*flanneld.service")
+		docker2.want("stat -fc %T /sys/fs/cgroup", "^cgroup2fs$") // as on hosts of today
 	})
 
 	f.step("without a configuration all hosts wait, and no boot fails", func() {

@@ -59,6 +59,10 @@ func Supported() error {
 // except Command, Run and Output; different machines do not know each other.
 type Machine struct {
 	Host *netlab.Host
+	// Unified boots it with control groups of version 2 only. Where this machine's
+	// controllers are in version 1 it has none, and Docker cannot limit containers.
+	Unified bool
+
 	dir  string
 	root string
 	on   *running // nil: it is off

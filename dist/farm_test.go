@@ -27,6 +27,7 @@ type host struct {
 	t       *testing.T
 	subnet  string // that it is to keep; empty: not known yet
 	address string // of its container
+	web     string // the container's first process
 }
 
 // settings make etcd speak the v2 API and listen to the other hosts.
@@ -68,6 +69,7 @@ func newFarm(t *testing.T, addresses ...string) *farm {
 		if err != nil {
 			t.Fatal(err)
 		}
+		m.Unified = i == 1 // with several hosts, some have control groups of version 1 and some of 2
 		h := &host{Machine: m, t: t}
 		t.Cleanup(func() {
 			if t.Failed() {
@@ -95,15 +97,21 @@ func newFarm(t *testing.T, addresses ...string) *farm {
 // each does something on all hosts at once, and ends the test if it fails on one.
 func (f *farm) each(do func(*host) error) {
 	f.Helper()
+	f.at(f.hosts, do)
+}
+
+// at is each for some of the hosts.
+func (f *farm) at(hosts []*host, do func(*host) error) {
+	f.Helper()
 	var g sync.WaitGroup
-	errs := make([]error, len(f.hosts))
-	for i, h := range f.hosts {
+	errs := make([]error, len(hosts))
+	for i, h := range hosts {
 		g.Go(func() { errs[i] = do(h) })
 	}
 	g.Wait()
 	for i, err := range errs {
 		if err != nil {
-			f.Errorf("%s: %v", f.hosts[i].Name(), err)
+			f.Errorf("%s: %v", hosts[i].Name(), err)
 		}
 	}
 	if f.Failed() {
@@ -115,6 +123,18 @@ func (f *farm) each(do func(*host) error) {
 func (f *farm) all(script string) {
 	f.Helper()
 	f.each(func(h *host) error { _, err := h.try(script); return err })
+}
+
+// cycle switches hosts off, each in its way, and on again.
+func (f *farm) cycle(off func(*host) error, hosts ...*host) {
+	f.Helper()
+	f.at(hosts, off)
+	for _, h := range hosts { // the lab does one thing after the other
+		if err := h.Renew(); err != nil {
+			f.Fatal(err)
+		}
+	}
+	f.at(hosts, func(h *host) error { return h.Boot(f.Context()) })
 }
 
 // step runs part of a story, which ends with the first part that fails.
@@ -135,7 +155,8 @@ func (f *farm) etcdctl(args string) {
 func (h *host) try(script string) (string, error) {
 	ctx, cancel := context.WithTimeout(h.t.Context(), 2*time.Minute)
 	defer cancel()
-	out, err := h.Output(ctx, "sh", "-euc", script)
+	// What it would do for init scripts takes as long as a boot.
+	out, err := h.Output(ctx, "env", "SYSTEMCTL_SKIP_SYSV=1", "sh", "-euc", script)
 	return strings.TrimSpace(out), err
 }
 
@@ -159,14 +180,20 @@ func (h *host) want(script, pattern string) {
 
 // until repeats a script until it succeeds and its output matches.
 func (h *host) until(within time.Duration, script, pattern string) error {
+	_, err := h.await(within, script, pattern)
+	return err
+}
+
+// await is until, and returns that output.
+func (h *host) await(within time.Duration, script, pattern string) (string, error) {
 	match := regexp.MustCompile(pattern)
 	for end := time.Now().Add(within); ; {
 		out, err := h.try(script)
 		if err == nil && match.MatchString(out) {
-			return nil
+			return out, nil
 		}
 		if time.Now().After(end) {
-			return fmt.Errorf("%s# %s\n%s (%v)\ndoes not match %s within %s", h.Name(), script, out, err, pattern, within)
+			return "", fmt.Errorf("%s# %s\n%s (%v)\ndoes not match %s within %s", h.Name(), script, out, err, pattern, within)
 		}
 		time.Sleep(100 * time.Millisecond)
 	}

@@ -151,7 +151,7 @@ func dockerNetwork(f *farm, h, from *host) {
 		f.Fatalf("the container has %s, out of %s", address, h.subnet)
 	}
 	h.want("ip -o link show br-flannel", " mtu 1500 ")
-	if err := from.until(reachTime, "timeout 10 docker exec web wget -q -O- http://"+address+"/", "^hello from "+h.Name()+"$"); err != nil {
+	if err := from.until(reachTime, from.fetch(address), "^hello from "+h.Name()+"$"); err != nil {
 		f.Fatal(err)
 	}
 	h.sh("docker rm -f other && docker network rm web && rm /etc/docker/daemon.json " + own + " && systemctl daemon-reload && systemctl restart docker")

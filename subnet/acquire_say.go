@@ -27,6 +27,9 @@ func (a *acquirer) say(s step) {
 		case s.was.Node != "" && a.Lease.Node != "" && s.was.Node != a.Lease.Node:
 			a.log.Warn("Taking over another node's lease, which has this host's PublicIP", "subnet", s.was.Key(), "PublicIP", ip,
 				"node", s.was.Node, "this node", a.Lease.Node)
+		case s.was.Node != "" && s.was.data() != s.lease.data():
+			// As after a restart with another configuration.
+			a.log.Info("This host's lease is updated to what the host runs with now", "subnet", s.was.Key(), "was", s.was.data(), "now", s.lease.data())
 		}
 		if s.was.Node == "" && s.was.contradicts(s.lease) {
 			a.log.Warn("The lease found says other things than this host would: it was written before this host was reinstalled or lost its "+

@@ -218,6 +218,29 @@ func TestAcquireWarnsOfALeaseThatAnotherHostMayHaveWritten(t *testing.T) {
 	}
 }
 
+// A restart with another configuration is an everyday thing, and no warning.
+func TestAcquireSaysWhatItUpdates(t *testing.T) {
+	const before, after = `{"VNI":1,"VtepMAC":"02:00:00:00:00:01"}`, `{"VNI":2,"VtepMAC":"02:00:00:00:00:02"}`
+	for name, tt := range map[string]struct {
+		was   string
+		lines int
+	}{"the same": {after, 0}, "another VNI": {before, 1}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				mine := lease("10.1.7.0/24", me, tt.was)
+				mine.Node = "a"
+				store, l, r := newFakeStore(mine), &logs{}, request("")
+				r.Lease.Node, r.Lease.V4.Data = "a", after
+				if _, _, err := acquire(t.Context(), store, r, l.logger()); err != nil {
+					t.Fatal(err)
+				}
+				l.want(t, "level=WARN", 0)
+				l.want(t, "level=INFO msg=\"This host's lease is updated to what the host runs with now\" subnet=10.1.7.0/24", tt.lines)
+			})
+		})
+	}
+}
+
 func TestAcquireNeverTouchesThePreviousSubnetsNewHolder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store, l := newFakeStore(lease("10.1.7.0/24", "192.0.2.9", "theirs")), &logs{}

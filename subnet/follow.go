@@ -28,7 +28,7 @@ const (
 	// later.
 	followRetry = 1500 * time.Millisecond
 	// lostGrace is how long peers are kept that the store has lost together with
-	// this host's own lease: every host that is there has written its own again by
+	// this host's own lease, or by going back to a backup: every host that is there has written its own again by
 	// then. Those of other releases do when they are restarted, which their units
 	// do at once.
 	lostGrace = 30 * time.Second
@@ -57,7 +57,7 @@ func Follow(ctx context.Context, store Store, v *View, from Revision, log *slog.
 	defer forget.Stop()
 	listed := from > 0
 	lost := func(n int) {
-		log.Warn("etcd has lost the leases, this host's too; going on with the other hosts as they were until they register again",
+		log.Warn("etcd has lost leases that nobody gave up; going on with those hosts as they were until they register again",
 			"hosts", n, "for", lostGrace)
 		forget.Reset(lostGrace)
 	}

@@ -85,7 +85,7 @@ func TestFollowKeepsLostPeersForAWhile(t *testing.T) {
 		if got := subnets(v); got != "10.1.2.0/24" {
 			t.Errorf("leases %q right after the loss", got)
 		}
-		l.want(t, "etcd has lost the leases", 1)
+		l.want(t, "etcd has lost leases that nobody gave up", 1)
 		time.Sleep(lostGrace)
 		if got := subnets(v); got != "" {
 			t.Errorf("leases %q after the grace", got)

@@ -85,8 +85,9 @@ func (v *View) at(k Key) (Lease, Revision, bool) {
 
 // Reset replaces the View by a snapshot, whatever its revision: that of a store
 // which was wiped starts again from nothing. If a lease that somebody holds here
-// has gone as well, what the snapshot lacks is kept (see [View.Lost]) until it is
-// written again, until something else is leased in its place, or until Forget.
+// has gone as well, or is there in a store that has gone back to an earlier revision,
+// what the snapshot lacks is kept (see [View.Lost]) until it is written again, until
+// something else is leased in its place, or until Forget.
 func (v *View) Reset(s Snapshot) {
 	leases := make(map[Key]Lease, len(s.Leases))
 	for _, l := range s.Leases {
@@ -95,8 +96,10 @@ func (v *View) Reset(s Snapshot) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	before, lost := v.leases, v.lost
+	// From a backup, which does not know who came later.
+	restored := s.Rev < v.rev && slices.ContainsFunc(v.subs, func(s subscriber) bool { return s.own != Key{} })
 	v.leases, v.rev, v.lost = leases, s.Rev, nil
-	if v.forgotten(before) {
+	if restored || v.forgotten(before) {
 		v.keep(before, func(Key) bool { return true })
 	} else {
 		v.keep(before, func(k Key) bool { return lost[k] })

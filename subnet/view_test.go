@@ -114,6 +114,25 @@ func TestViewTakesWhatALostPeerWritesFirst(t *testing.T) {
 	}
 }
 
+// Of a store that was restored from a backup: who came after that has not gone.
+func TestViewKeepsPeersThatABackupDoesNotKnow(t *testing.T) {
+	own, two := lease("10.1.1.0/24", "192.0.2.1"), lease("10.1.2.0/24", "192.0.2.2")
+	two.Rev = 9
+	v := NewView()
+	v.subscribe(own.Key(), "")
+	v.Reset(Snapshot{[]Lease{own}, 5})
+	v.Apply(Event{Lease: two})
+	v.Reset(Snapshot{[]Lease{own}, 7})
+	if got := subnets(v); got != "10.1.1.0/24 10.1.2.0/24" || v.Lost() != 1 {
+		t.Errorf("leases %s, %d of them lost", got, v.Lost())
+	}
+	v.Reset(Snapshot{[]Lease{own}, 8}) // listed again
+	v.Forget()
+	if got := subnets(v); got != "10.1.1.0/24" {
+		t.Errorf("after the grace %s", got)
+	}
+}
+
 func TestViewLosesPeersWhileItsOwnLeaseIsThere(t *testing.T) {
 	v := NewView()
 	own := lease("10.1.1.0/24", "192.0.2.1")

@@ -82,6 +82,9 @@ func usable(doc subnet.Document, log *slog.Logger) (subnet.Config, error) {
 	return cfg, nil
 }
 
+// deleted is how a configuration differs that is not there.
+const deleted = "it was deleted"
+
 // watchConfig logs what changes in the configuration. It is applied at the next
 // start: a network does not change under running containers. The revision is that
 // of the running one; zero if it was not read from the store, which is then asked
@@ -100,7 +103,7 @@ func watchConfig(ctx context.Context, store subnet.Store, running subnet.Config,
 		text := ""
 		switch {
 		case errors.Is(err, subnet.ErrNoConfig):
-			text = "it was deleted"
+			text = deleted
 		case err != nil:
 			_ = pause.Wait(ctx) // whoever follows the leases logs that etcd is away
 			continue
@@ -112,9 +115,13 @@ func watchConfig(ctx context.Context, store subnet.Store, running subnet.Config,
 			return nil
 		}
 		rev = doc.Rev
-		if text != said && text != "" {
+		switch {
+		case text == said:
+		case text == deleted:
+			log.Warn("The network configuration was deleted from etcd; this daemon goes on with the one that it has, and a restart would wait for another")
+		case text != "":
 			log.Warn("The network configuration in etcd has changed; restart to apply", "differs", text)
-		} else if text != said {
+		default:
 			log.Info("The network configuration in etcd is as this daemon runs with it again")
 		}
 		said = text

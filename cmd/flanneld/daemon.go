@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -18,6 +19,7 @@ import (
 	"flanneld/pkg/datapath"
 	"flanneld/pkg/datapath/kernel"
 	"flanneld/pkg/fdstore"
+	"flanneld/pkg/netif"
 	"flanneld/pkg/statedir"
 	"flanneld/subnet"
 	"flanneld/subnet/cache"
@@ -64,6 +66,16 @@ func start(ctx context.Context, o options, h *health, tell *notifier, reload <-c
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	var watch sync.WaitGroup
+	defer watch.Wait()
+	defer cancel()
+	watch.Go(func() {
+		// Also while the daemon waits, for a configuration or for a lease.
+		if err := netif.WatchLost(ctx, store.Moved); err != nil {
+			log.Debug("Connections from an address that the host loses are given up at their deadline only", "err", err)
+		}
+	})
 	ahead := subnet.ListAhead(ctx, store)
 	previous := readSubnetEnv(o.SubnetFile, log)
 	log.Info("Created subnet manager: Etcd Local Manager with Previous Subnet: " + previous.subnetOrNone())
@@ -73,6 +85,14 @@ func start(ctx context.Context, o options, h *health, tell *notifier, reload <-c
 	if !kept {
 		log.Warn("The state directory cannot be written; a reboot will change the device's MAC, and has to wait for etcd. "+
 			"Give a writable one with --state-dir", "dir", o.StateDir, "err", err)
+	}
+	release, err := state.Lock()
+	if errors.Is(err, statedir.ErrLocked) {
+		// Two with one lease would undo what the other does, each with its own flags.
+		return fmt.Errorf("another flanneld runs on this host: %w (stop it, or give each its own --state-dir, --subnet-file and --etcd-prefix)", err)
+	}
+	if err == nil {
+		defer release()
 	}
 	id := loadIdentity(state, kept, thisMachine(o.Tuning.MachineID), log)
 	memory := &memory{dir: state, path: o.StateDir, host: cache.Host{Node: id.id, Prefix: o.EtcdPrefix}, boot: bootID(), log: log}
@@ -127,10 +147,11 @@ func start(ctx context.Context, o options, h *health, tell *notifier, reload <-c
 	counters := h.serveCounters(be)
 	d := &daemon{opts: o, cfg: cfg, basis: basis, memory: memory, kept: kept, store: store, backend: be, newBackend: backendOver,
 		guard: guard, descriptors: fresh{descriptors}, scope: scope, kernel: kern, ledger: ledger,
-		underlay: underlay, local: local, external: underlayCheck{underlay: underlay, log: log},
+		underlay: underlay, local: local,
 		view: subnet.NewView(), identity: id, ready: h.setReady, health: h, counters: counters, tell: tell, log: log, moved: make(chan struct{}, 1),
 		claimsChanged: make(chan subnet.Lease, 1), stood: make(chan struct{}, 1), passedOnce: make(chan struct{}), began: began, started: started,
 		passes: newLifeline("keeps the datapath in step"), holding: newLifeline("holds the lease")}
+	d.external = d.externalCheck()
 	return d.run(ctx, ahead, previous, reload)
 }
 
@@ -172,10 +193,11 @@ type daemon struct {
 	standing subnet.Standing
 	away     bool     // the store has not answered since the start
 	told     handover // what Docker was told last
-	bridge   string   // what is wrong with Docker's bridge; empty: nothing
+	trouble  string   // what is wrong with Docker's bridge or the kernel; empty: nothing
 	complain complaints
 	// Only the loop's goroutine uses these.
 	handedOver handover // what subnet.env says
+	noFile     string   // why it cannot be written; empty: it can
 	reloading  bool     // this pass was asked for by a reload
 	external   underlayCheck
 
@@ -211,7 +233,7 @@ func (d *daemon) run(ctx context.Context, ahead *subnet.Ahead, previous subnetEn
 	g.Go(func() error { return logCounters(ctx, d.counters, d.log) })
 	g.Go(func() error { return watchConfig(ctx, d.store, d.cfg, d.basis.rev(), d.log) })
 	g.Go(func() error { return d.keep(ctx) })
-	g.Go(func() error { return d.watchBridge(ctx) })
+	g.Go(func() error { return d.watchHost(ctx) })
 	g.Go(func() error { return d.reloads(ctx, reload) })
 	g.Go(func() error {
 		return feedWatchdog(ctx, watchdogTime(d.log), d.lifelines(), d.tell.alive, d.log)

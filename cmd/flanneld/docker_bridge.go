@@ -104,26 +104,33 @@ func (c *bridgeCheck) look(subnet netip.Prefix, mtu int) string {
 	return what
 }
 
-// watchBridge looks at Docker's bridge once the subnet file is there, until ctx is
-// done.
-func (d *daemon) watchBridge(ctx context.Context) error {
-	if d.opts.DockerBridge == "" {
-		return nil
-	}
+// watchHost looks, once the subnet file is there and until ctx is done, at what of the
+// host the overlay depends on and is not ours: Docker's bridge, and the kernel's
+// forwarding.
+func (d *daemon) watchHost(ctx context.Context) error {
 	check := bridgeCheck{name: d.opts.DockerBridge, log: d.log}
+	forwarding := forwardingCheck{path: ipForward, log: d.log}
 	for backoff.Sleep(ctx, bridgeLook) == nil {
 		d.mu.Lock()
-		told, before := d.told, d.bridge
+		told, before := d.told, d.trouble
 		d.mu.Unlock()
 		if told == (handover{}) {
 			continue
 		}
-		now := check.look(told.key.V4, told.mtu)
+		now := ""
+		if changesNetwork(d.cfg.Type) {
+			now = forwarding.look()
+		}
+		if check.name != "" {
+			if b := check.look(told.key.V4, told.mtu); now == "" {
+				now = b
+			}
+		}
 		if now == before {
 			continue
 		}
 		d.mu.Lock()
-		d.bridge = now
+		d.trouble = now
 		d.mu.Unlock()
 		d.poke() // for the status
 	}

@@ -7,12 +7,13 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"flanneld/backend"
+	"flanneld/backend/udp"
 	"flanneld/subnet"
 )
 
 // forward runs the backend, and another one each time that the host has another
-// address. What is in the kernel stays there meanwhile, but for what has the
-// address in it.
+// external interface, or another address or MTU on it. What is in the kernel stays
+// there meanwhile, but for what has those in it.
 func (d *daemon) forward(ctx context.Context, changed <-chan struct{}) error {
 	for {
 		err := d.forwardOver(ctx, changed)
@@ -54,17 +55,17 @@ type movedError struct {
 	next     backend.Backend
 }
 
-func (movedError) Error() string { return "the host's address has changed" }
+func (movedError) Error() string { return "the host's external interface has changed" }
 
-// followUnderlay returns a movedError if this host has another address than the
-// backend and the peers know of.
+// followUnderlay returns a movedError if this host has another external interface than
+// the backend and the peers know of, or another address or MTU on it.
 func (d *daemon) followUnderlay() error {
 	what := d.external.look()
 	if what == "" {
 		return nil
 	}
 	now, err := findUnderlay(d.opts, d.cfg, discardLog())
-	if err != nil || now.V4 == d.underlay.V4 && now.V6 == d.underlay.V6 {
+	if err != nil || now == d.underlay {
 		d.external.complain(what, d.poke)
 		return nil
 	}
@@ -79,10 +80,16 @@ func (d *daemon) followUnderlay() error {
 // move takes the next backend, and tells the peers where this host is now: its
 // lease keeps its subnet.
 func (d *daemon) move(to movedError) error {
-	d.log.Warn("This host's address has changed; following it", "interface", to.underlay.Name,
-		"was", d.underlay.V4, "now", to.underlay.V4, "PublicIP", to.underlay.PublicV4)
-	d.backend, d.underlay = to.next, to.underlay
-	d.external = underlayCheck{underlay: to.underlay, log: d.log}
+	was := d.underlay
+	if was.V4 != to.underlay.V4 || was.V6 != to.underlay.V6 {
+		d.log.Warn("This host's address has changed; following it", "interface", to.underlay.Name,
+			"was", was.V4, "now", to.underlay.V4, "PublicIP", to.underlay.PublicV4)
+	} else {
+		d.log.Warn("The external interface has changed; following it", "interface", to.underlay.Name, "was", was.Name,
+			"mtu", to.underlay.MTU, "before", was.MTU)
+	}
+	d.backend, d.underlay, d.guard.underlay = to.next, to.underlay, to.underlay
+	d.external = d.externalCheck()
 	d.store.Moved()
 	d.health.serveCounters(to.next)
 	claims, err := d.claims()
@@ -90,15 +97,24 @@ func (d *daemon) move(to movedError) error {
 		return err
 	}
 	d.mu.Lock()
+	same := claims == d.claimed
 	d.claimed = claims
 	d.lease = claiming(d.lease, claims)
 	d.mu.Unlock()
+	if same {
+		return nil // of which no other host need hear
+	}
 	select {
 	case <-d.claimsChanged: // an older one, which nobody has taken
 	default:
 	}
 	d.claimsChanged <- claims // nobody else sends
 	return nil
+}
+
+// externalCheck returns what looks whether the external interface is as it was.
+func (d *daemon) externalCheck() underlayCheck {
+	return underlayCheck{underlay: d.underlay, ownMTU: d.cfg.Type == udp.Type, log: d.log}
 }
 
 // claims returns what this host's lease says, without its subnets and its node.

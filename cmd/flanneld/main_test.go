@@ -12,6 +12,8 @@ const (
 	asDaemon    = "FLANNELD_UNDER_TEST_RUNS_MAIN"
 	asDaemonTTL = "FLANNELD_UNDER_TEST_LEASE_TTL"  // of its lease, such as 4s
 	asDaemonOn  = "FLANNELD_UNDER_TEST_MACHINE_ID" // the file with its machine-id(5)
+
+	asStream = "FLANNELD_UNDER_TEST_STREAMS_TO" // an address and port: see streamTo
 )
 
 func TestMain(m *testing.M) {
@@ -23,6 +25,9 @@ func TestMain(m *testing.M) {
 		_ = os.Unsetenv(asDaemonTTL)
 		_ = os.Unsetenv(asDaemonOn)
 		os.Exit(program(t))
+	}
+	if to := os.Getenv(asStream); to != "" {
+		os.Exit(streamTo(to))
 	}
 	os.Exit(m.Run())
 }

@@ -32,6 +32,7 @@ type node struct {
 	manager   fake.Manager // what systemd keeps for the daemon; nothing, unless told to
 	environ   []string     // of the daemon
 	boots     int          // how often the host was rebooted
+	disk      string       // the size of the daemon's own, as tmpfs(5) reads it; empty: it has none
 	launched  time.Time    // the daemon
 	container *netlab.Container
 	web       *process // the server in the container
@@ -74,6 +75,9 @@ func (n *node) launch(flags ...string) {
 		}
 		// In the mount namespace of its own that the command gets.
 		before = "mount --bind '" + id + "' /proc/sys/kernel/random/boot_id && "
+	}
+	if n.disk != "" {
+		before += "mkdir -p '" + n.dir + "/state' && mount -t tmpfs -o size=" + n.disk + " tmpfs '" + n.dir + "/state' && "
 	}
 	if files != nil {
 		before += "export LISTEN_PID=$$ && "

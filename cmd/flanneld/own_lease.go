@@ -142,8 +142,8 @@ func (d *daemon) setReady(l subnet.Lease, peers int) {
 	if d.away {
 		text += "; etcd is away, and this is what was known before"
 	}
-	if d.bridge != "" {
-		text += "; " + d.bridge
+	if d.trouble != "" {
+		text += "; " + d.trouble
 	}
 	d.tell.status(text)
 }

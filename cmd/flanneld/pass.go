@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"slices"
 
 	"flanneld/backend"
@@ -45,11 +46,16 @@ func (d *daemon) passed(p backend.Pass) error {
 		return nil
 	}
 	lease, _ := d.own()
-	if now := (handover{lease.Key(), d.backend.MTU()}); now != d.handedOver || d.reloading {
+	if now := (handover{lease.Key(), d.backend.MTU()}); now != d.handedOver || d.reloading || d.fileIsGone() {
 		before := d.handedOver
 		if err := d.writeSubnetEnv(lease, now.mtu); err != nil {
-			return err
+			if before == (handover{}) {
+				return err
+			}
+			d.unwritten(err)
+			return nil
 		}
+		d.unwritten(nil)
 		d.handedOver = now
 		d.mu.Lock()
 		d.told = now
@@ -67,4 +73,29 @@ func (d *daemon) passed(p backend.Pass) error {
 	}
 	d.setReady(lease, p.Peers)
 	return nil
+}
+
+// fileIsGone reports whether somebody has removed the subnet file: the next start of
+// Docker would find none.
+func (d *daemon) fileIsGone() bool {
+	_, err := os.Stat(d.opts.SubnetFile)
+	gone := err != nil
+	if gone && d.handed.Load() && d.noFile == "" {
+		d.log.Warn("The subnet file is gone; writing it again", "file", d.opts.SubnetFile)
+	}
+	return gone
+}
+
+// unwritten says once that the subnet file cannot be written; nil: it is. A daemon that
+// runs goes on: it is tried again with each pass, and forwarding needs no file.
+func (d *daemon) unwritten(err error) {
+	if err == nil {
+		d.noFile = ""
+		return
+	}
+	if d.noFile != err.Error() {
+		d.noFile = err.Error()
+		d.log.Error(d.noFile)
+	}
+	d.tell.status(d.noFile)
 }

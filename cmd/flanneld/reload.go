@@ -26,7 +26,8 @@ func (d *daemon) reloads(ctx context.Context, signals <-chan os.Signal) error {
 			d.log.Info("Asked to reload before the host is ready: there is nothing yet to look at again")
 			continue
 		}
-		d.log.Info("Reloading: looking at the configuration, the kernel and the subnet file again")
+		d.log.Info("Reloading: looking at the configuration, the kernel and the subnet file again. " +
+			"Flags and variables stay those of the start; a restart reads them")
 		d.tell.reloading()
 		d.sayConfig(ctx)
 		d.reload.Store(true)

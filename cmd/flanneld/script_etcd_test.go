@@ -1,19 +1,22 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
 	"os/exec"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 func etcdCommands() map[string]command {
 	return map[string]command{
-		"etcd":    {"etcd [kill|wipe|hang|resume]", (*script).etcdCommand},
+		"etcd":    {"etcd [kill|wipe|save|restore|hang|slow|resume]", (*script).etcdCommand},
 		"etcdctl": {"etcdctl <argument...>", (*script).etcdctl},
 		"quiet":   {"quiet <time>", (*script).quiet},
 		"load":    {"load <backend> <count>", (*script).load},
@@ -22,7 +25,8 @@ func etcdCommands() map[string]command {
 }
 
 // etcdCommand starts etcd, with the data of the one before; kills it as a power
-// failure does; kills it and removes its data; or makes it hang for a while.
+// failure does; kills it and removes its data; keeps a copy of them, or kills it and
+// puts that in their place; or makes it hang, or stop all the time, for a while.
 func (s *script) etcdCommand(args []string) (string, error) {
 	what := strings.Join(args, " ")
 	switch what {
@@ -34,12 +38,48 @@ func (s *script) etcdCommand(args []string) (string, error) {
 			return "", os.RemoveAll(s.data)
 		}
 		return "", nil
+	case "save":
+		s.server.kill()
+		if err := os.CopyFS(s.data+".saved", os.DirFS(s.data)); err != nil {
+			return "", errScript{err}
+		}
+		return "", s.startEtcd()
+	case "restore":
+		s.server.kill()
+		return "", errors.Join(os.RemoveAll(s.data), os.CopyFS(s.data, os.DirFS(s.data+".saved")))
 	case "hang":
 		return "", s.server.Process.Signal(unix.SIGSTOP)
+	case "slow":
+		ctx, cancel := context.WithCancel(s.ctx)
+		s.brisk = cancel
+		s.t.Cleanup(cancel)
+		go stutter(ctx, s.server.Process)
+		return "", nil
 	case "resume":
+		if s.brisk != nil {
+			s.brisk()
+		}
 		return "", s.server.Process.Signal(unix.SIGCONT)
 	}
-	return "", mistake("etcd %s: it can be killed or wiped, or hang and be resumed", what)
+	return "", mistake("etcd %s: it can be killed, wiped, saved or restored, or hang or be slow and be resumed", what)
+}
+
+// stutter lets a process run for a tenth of each second, until ctx is done.
+func stutter(ctx context.Context, p *os.Process) {
+	defer func() { _ = p.Signal(unix.SIGCONT) }()
+	for {
+		for _, step := range []struct {
+			signal unix.Signal
+			lasts  time.Duration
+		}{{unix.SIGSTOP, 900 * time.Millisecond}, {unix.SIGCONT, 100 * time.Millisecond}} {
+			_ = p.Signal(step.signal)
+			select {
+			case <-time.After(step.lasts):
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
 }
 
 func (s *script) etcdctl(args []string) (string, error) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -19,6 +20,9 @@ func hostCommands() map[string]command {
 		"host":      {"host <name> <address/length> [IPv6-address/length]", (*script).host},
 		"ttl":       {"ttl <host> <time>", (*script).ttl},
 		"machine":   {"machine <host> <id>", (*script).machine},
+		"disk":      {"disk <host> <size>", (*script).disk},
+		"fill":      {"fill <host>", (*script).fill},
+		"empty":     {"empty <host>", (*script).empty},
 		"start":     {"start <host> [flag...]", (*script).launchCommand},
 		"ready":     {"ready <host>", (*script).readyCommand},
 		"up":        {"up <host> [flag...]", (*script).upCommand},
@@ -89,6 +93,46 @@ func (s *script) machine(args []string) (string, error) {
 	file := filepath.Join(n.dir, "machine-id")
 	n.environ = append(n.environ, asDaemonOn+"="+file)
 	return "", os.WriteFile(file, []byte(args[1]+"\n"), 0o644)
+}
+
+// disk gives daemons that are started from now on a small disk of their own for the
+// state directory, which ends with them.
+func (s *script) disk(args []string) (string, error) {
+	n, err := s.find(args[0])
+	if err == nil {
+		n.disk = args[1]
+	}
+	return "", err
+}
+
+// filler is a file on the daemon's own disk.
+func (s *script) filler(name string) (string, error) {
+	n, err := s.running(name)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("/proc/%d/root%s/state/filler", n.daemon.Process.Pid, n.dir), nil
+}
+
+// fill leaves no room on that disk.
+func (s *script) fill(args []string) (string, error) {
+	path, err := s.filler(args[0])
+	if err != nil {
+		return "", err
+	}
+	if err := os.WriteFile(path, make([]byte, 16<<20), 0o600); !errors.Is(err, unix.ENOSPC) {
+		return "", mistake("the disk is not full: %v", err)
+	}
+	return "", nil
+}
+
+// empty makes room again.
+func (s *script) empty(args []string) (string, error) {
+	path, err := s.filler(args[0])
+	if err != nil {
+		return "", err
+	}
+	return "", os.Remove(path)
 }
 
 // launchCommand starts flanneld and does not wait.

@@ -76,6 +76,8 @@ type script struct {
 	members                map[string]*member // by the host
 	pings                  []*process
 	pinging                time.Time // when the last of them was started
+	streams                []*process
+	brisk                  func() // ends that etcd is slow; nil: it was not
 }
 
 type scriptKey struct{}

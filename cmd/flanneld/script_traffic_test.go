@@ -24,6 +24,8 @@ func trafficCommands() map[string]command {
 		"ping":      {"ping <from> <to>", (*script).ping},
 		"lost":      {"lost", (*script).lost},
 		"fragments": {"fragments <from> <to> <bytes of the first>", (*script).fragments},
+		"stream":    {"stream <from> <to>", (*script).stream},
+		"flows":     {"flows", (*script).flows},
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 // just stop coming.
 type underlayCheck struct {
 	underlay backend.Underlay
+	ownMTU   bool // the backend follows the interface's MTU itself
 	log      *slog.Logger
 	said     string
 	again    *time.Timer // looks again; nil: nothing was ever missing
@@ -25,15 +26,25 @@ type underlayCheck struct {
 // notices when a default route comes back.
 const lookAgain = time.Second
 
-// look compares the interface with what it was, and returns what it lacks; empty:
-// nothing.
+// look compares the interface with what it was, and returns how it differs; empty:
+// it does not. Another MTU counts if the backend cannot follow it by itself.
 func (u *underlayCheck) look() string {
+	is, err := net.InterfaceByName(u.underlay.Name)
+	if err != nil {
+		return fmt.Sprintf("find interface %s: %v", u.underlay.Name, err)
+	}
 	now, err := addrsOf(u.underlay.Name)
 	if err != nil {
 		return err.Error()
 	}
 	if missing := u.missing(now); missing.IsValid() {
 		return fmt.Sprintf("%s no longer has the address %s but %v", u.underlay.Name, missing, now)
+	}
+	if is.Index != u.underlay.Index {
+		return u.underlay.Name + " is another interface than it was"
+	}
+	if is.MTU != u.underlay.MTU && !u.ownMTU {
+		return fmt.Sprintf("%s has the MTU %d, and had %d", u.underlay.Name, is.MTU, u.underlay.MTU)
 	}
 	if u.said != "" {
 		u.log.Info("The external interface is as it was again")

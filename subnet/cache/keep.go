@@ -95,6 +95,9 @@ func (w *writer) write() bool {
 	w.wrote = time.Now()
 	w.took = w.wrote.Sub(start)
 	if err == nil {
+		if w.complained {
+			w.Log.Info("What is known of the cluster is kept again")
+		}
 		w.key, w.says, w.complained = k.Own.Key(), says, false
 		w.Log.Debug("Kept what is known of the cluster for the next start", "bytes", len(data), "took", w.took)
 		return true

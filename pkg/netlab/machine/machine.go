@@ -59,6 +59,10 @@ func Supported() error {
 // except Command, Run and Output; different machines do not know each other.
 type Machine struct {
 	Host *netlab.Host
+	// Unified boots it with control groups of version 2 only. Where this machine's
+	// controllers are in version 1 it has none, and Docker cannot limit containers.
+	Unified bool
+
 	dir  string
 	root string
 	on   *running // nil: it is off
@@ -69,7 +73,7 @@ type Machine struct {
 // must not lie on an overlay file system itself.
 func New(host *netlab.Host, root, dir string) (*Machine, error) {
 	m := &Machine{Host: host, dir: dir, root: root}
-	for _, d := range []string{"work", "root", "docker", "disk/etc"} {
+	for _, d := range []string{"work", "root", "docker", "disk/etc/systemd/system"} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
 			return nil, fmt.Errorf("make machine %s: %w", host.Name(), err)
 		}
@@ -83,7 +87,23 @@ func New(host *netlab.Host, root, dir string) (*Machine, error) {
 			return nil, fmt.Errorf("make machine %s: %w", host.Name(), err)
 		}
 	}
+	for _, unit := range needless() {
+		if err := os.Symlink("/dev/null", filepath.Join(dir, "disk/etc/systemd/system", unit)); err != nil {
+			return nil, fmt.Errorf("make machine %s: mask %s: %w", host.Name(), unit, err)
+		}
+	}
 	return m, nil
+}
+
+// needless are units that find nothing to do in a container, or nobody to do it
+// for. Without them a boot takes half the time of a processor.
+func needless() []string {
+	return []string{
+		"modprobe@.service", "systemd-udev-trigger.service", // this machine has done it
+		"dev-hugepages.mount", "sys-kernel-debug.mount", "sys-kernel-tracing.mount", "sys-kernel-config.mount", "sys-fs-fuse-connections.mount",
+		"getty.target", "systemd-logind.service", "systemd-user-sessions.service", "systemd-update-utmp.service", "systemd-update-utmp-runlevel.service",
+		"e2scrub_reap.service", "systemd-pstore.service",
+	}
 }
 
 // Name returns the host's.

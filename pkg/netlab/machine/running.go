@@ -53,7 +53,10 @@ func (m *Machine) start(ctx context.Context) (*running, error) {
 	cmd.Stdout, cmd.Stderr = console, console
 	// Docker writes to /proc/sys.
 	cmd.Env = append(os.Environ(), "SYSTEMD_NSPAWN_API_VFS_WRITABLE=1")
-	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err != nil {
+	switch _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); {
+	case m.Unified:
+		cmd.Env = append(cmd.Env, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1")
+	case err != nil:
 		cmd.Env = append(cmd.Env, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=0")
 	}
 	r := &running{done: make(chan struct{}), groups: groups}

@@ -11,10 +11,14 @@ FUZZTIME ?= 10s
 SOAKTIME ?= 10m
 ETCD     ?= debian
 CHAOSTIME ?= 90s
+TIMEOUT  ?= 40m
+ARCHES   ?= amd64 arm64 arm riscv64 ppc64le s390x
 
 # What the tests and the demo run beside flanneld itself.
 PACKAGES := etcd-server etcd-client iproute2 iputils-ping iperf3 ethtool dash procps curl busybox-static \
             iptables nftables docker.io debootstrap systemd systemd-container dbus
+# What some of them skip themselves without, and say so.
+OPTIONAL := qemu-user rpm
 SOURCES  := backend cmd dist pkg subnet
 
 # Reads `go test -json`. It shows each package's result and the output of what
@@ -72,8 +76,18 @@ NESTED := cd cmd/flannel-etcd && CGO_ENABLED=0 GOFLAGS="$$(go env GOFLAGS) -trim
 etcd: ## Build bin/flannel-etcd, static (the first time takes minutes)
 	$(NESTED) go build -ldflags "-s -w -X main.version=$(VERSION)" -o ../../bin/flannel-etcd .
 
+# Packages whose code the order of bytes or the size of a word could make wrong, and
+# those of their tests that need a kernel or take too long: qemu emulates programs, and
+# of the kernel's interfaces only some (no FDB, no nftables, not every socket option).
+PORTABLE := ./backend/udp ./pkg/checksum ./pkg/datapath ./pkg/datapath/kernel ./pkg/envfile ./pkg/firewall \
+            ./pkg/firewall/iptables ./pkg/firewall/nft ./pkg/netif ./pkg/offload ./pkg/tun ./pkg/udpbatch \
+            ./subnet/cache ./subnet/wire
+NATIVE   := TestKernel|Mended|TUNs|TUNOut|TestWatch|TestApply|TestSetsFollow|TestOverlayIn|TestVersion|TestChooseFollows|TestLock|TestFlow|TestOpenNames|Rung|Ladder|BothWays|Errnos|Persistent|Adopt|Train|PathProbe|ListenErr|Buffers|Refused|Switched|Reuse|FindIn|OnTheKernel|Closed|ATaken|TestSplitIsTheReference|TestBadChecksum|TestDiffCarried
+OTHERS   := s390x arm # big-endian, and 32 bits
+
 # go vet comes before, and once: go test would have it analyse all of etcd again.
-# The search for two owners waits most of its time, and has company.
+# A package takes up to four minutes, and on a loaded machine four times as long. The
+# search for two owners waits most of its time, and has company.
 .PHONY: test
 test: root tools etcd ## Vet, check formatting, run all tests (root; installs missing Debian packages)
 	go vet -tags soak ./...
@@ -82,9 +96,14 @@ test: root tools etcd ## Vet, check formatting, run all tests (root; installs mi
 	@unformatted=$$(gofmt -l $(SOURCES)); \
 	if [ -n "$$unformatted" ]; then echo "error: not formatted by gofmt:" $$unformatted; exit 1; fi
 	@{ status=0; chaos=$$(mktemp); trap "rm -f $$chaos" EXIT; \
-	go test -count=1 -json ./... || status=1; \
-	(cd subnet/chaos && exec go test -count=1 -json ./...) >$$chaos & \
-	($(NESTED) go test -vet=off -count=1 -json ./...) || status=1; \
+	go test -count=1 -timeout $(TIMEOUT) -json ./... || status=1; \
+	(cd subnet/chaos && exec go test -count=1 -timeout $(TIMEOUT) -json ./...) >$$chaos & \
+	($(NESTED) go test -vet=off -count=1 -timeout $(TIMEOUT) -json ./...) || status=1; \
+	for arch in $(OTHERS); do \
+		command -v qemu-$$arch >/dev/null || { echo "skipped: tests on $$arch: qemu-$$arch is not installed (Debian: qemu-user)"; continue; }; \
+		echo "on $$arch, emulated:"; \
+		CGO_ENABLED=0 GOARCH=$$arch go test -vet=off -count=1 -json -exec qemu-$$arch -skip '$(NATIVE)' $(PORTABLE) || status=1; \
+	done; \
 	wait $$! || status=1; \
 	cat $$chaos; \
 	exit $$status; } | awk "$$SUMMARY"
@@ -93,7 +112,8 @@ test: root tools etcd ## Vet, check formatting, run all tests (root; installs mi
 lint: ## Run golangci-lint with .golangci.yml
 	@command -v $(LINT) >/dev/null || { echo "error: golangci-lint is not installed"; \
 		echo "hint: go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 (takes minutes), or any other 2.x release"; exit 1; }
-	$(LINT) run
+	$(LINT) run --build-tags soak
+	cd subnet/chaos && $(LINT) run
 	cd cmd/flannel-etcd && $(LINT) run
 
 .PHONY: bench
@@ -132,12 +152,15 @@ chaos: tools ## Look for two owners of one subnet for CHAOSTIME=90s, in a full n
 	cd subnet/chaos; CHAOSTIME=$(CHAOSTIME) go test -count=1 -timeout 0 -run '^(TestNoSubnetHasTwoOwners|TestOldRulesAreFoundGuilty)$$' -v . | \
 		grep -v '^ *=== '
 
+.PHONY: arches
+arches: root ## Run each architecture's program, unit tests, kernel and demo, emulated (root; needs qemu-user and qemu-system-{misc,arm,ppc})
+	@PORTABLE='$(PORTABLE)' NATIVE='$(NATIVE)' dist/arches/check $(ARCHES)
+
 .PHONY: clean
 clean: ## Remove what build made
 	rm -rf bin packages
 
 # A package has the commit's time and version, so that it is the same each time.
-ARCHES      ?= amd64 arm64 arm riscv64 ppc64le s390x
 OUT         ?= packages
 COMMIT_TIME := $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 BUILT       := $(shell date -u -d @$(COMMIT_TIME) +%Y-%m-%dT%H:%M:%SZ)
@@ -172,20 +195,24 @@ root:
 # or a Docker that changes its firewall, is nobody's wish, and tests start their own.
 .PHONY: tools
 tools:
-	@missing=; \
-	for package in $(PACKAGES); do \
-		[ "$$(dpkg-query -W -f '$${db:Status-Status}' $$package 2>/dev/null)" = installed ] || missing="$$missing $$package"; \
-	done; \
-	[ -n "$$missing" ] || exit 0; \
-	echo "installing:$$missing"; \
+	@lacking() { \
+		for package; do \
+			[ "$$(dpkg-query -W -f '$${db:Status-Status}' $$package 2>/dev/null)" = installed ] || echo -n " $$package"; \
+		done; \
+	}; \
+	missing=$$(lacking $(PACKAGES)); optional=$$(lacking $(OPTIONAL)); \
+	[ -n "$$missing$$optional" ] || exit 0; \
+	echo "installing:$$missing$$optional"; \
 	policy=/usr/sbin/policy-rc.d; \
 	if [ ! -e $$policy ]; then \
 		trap "rm -f $$policy" EXIT; \
 		printf '#!/bin/sh\nexit 101\n' >$$policy; chmod 755 $$policy; \
 	fi; \
 	export DEBIAN_FRONTEND=noninteractive; \
-	apt-get update -q; \
-	apt-get install -q -y --no-install-recommends $$missing; \
+	install() { apt-get install -q -y --no-install-recommends "$$@"; }; \
+	apt-get update -q || [ -z "$$missing" ]; \
+	[ -z "$$missing" ] || install $$missing; \
+	[ -z "$$optional" ] || install $$optional || echo "note: not installed:$$optional; what needs them is skipped"; \
 	[ -d /run/systemd/system ] || exit 0; \
 	case "$$missing" in *etcd-server*) systemctl disable --quiet --now etcd || :;; esac; \
 	case "$$missing" in *docker.io*) systemctl disable --quiet --now docker.socket docker containerd || :;; esac

@@ -189,11 +189,13 @@ func (h *host) await(within time.Duration, script, pattern string) (string, erro
 	match := regexp.MustCompile(pattern)
 	for end := time.Now().Add(within); ; {
 		out, err := h.try(script)
-		if err == nil && match.MatchString(out) {
+		switch late := time.Now().After(end); {
+		case err == nil && match.MatchString(out):
 			return out, nil
-		}
-		if time.Now().After(end) {
-			return "", fmt.Errorf("%s# %s\n%s (%v)\ndoes not match %s within %s", h.Name(), script, out, err, pattern, within)
+		case late && err != nil:
+			return "", fmt.Errorf("%s# %s\n%s after %s: %w", h.Name(), script, out, within, err)
+		case late:
+			return "", fmt.Errorf("%s# %s\n%s does not match %s within %s", h.Name(), script, out, pattern, within)
 		}
 		time.Sleep(100 * time.Millisecond)
 	}

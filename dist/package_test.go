@@ -11,11 +11,13 @@ import (
 	"testing"
 )
 
-// makePackages makes those of this machine's architecture.
-func makePackages(t *testing.T) (deb, rpm string) {
+// makePackages makes those of this machine's architecture, with variables of the
+// Makefile as they are given.
+func makePackages(t *testing.T, variables ...string) (deb, rpm string) {
 	t.Helper()
 	dir := t.TempDir()
-	cmd := exec.Command("make", "--no-print-directory", "-C", "..", "packages", "ARCHES="+runtime.GOARCH, "OUT="+dir)
+	arg := append([]string{"--no-print-directory", "-C", "..", "packages", "ARCHES=" + runtime.GOARCH, "OUT=" + dir}, variables...)
+	cmd := exec.Command("make", arg...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("make packages: %v\n%s", err, out)
 	}

@@ -22,6 +22,7 @@ type cluster struct {
 	lab       *netlab.Lab
 	nodes     []*node
 	processes []*process
+	patience  int // how many times longer than usual to wait
 }
 
 // node is a host with a daemon and a container.
@@ -32,8 +33,8 @@ type node struct {
 	container *netlab.Container
 }
 
-func newCluster(addrs []string) (c *cluster, err error) {
-	c = new(cluster)
+func newCluster(addrs []string, patience int) (c *cluster, err error) {
+	c = &cluster{patience: patience}
 	defer func() {
 		if err != nil {
 			err = c.close(err)
@@ -93,7 +94,7 @@ func (c *cluster) startEtcd(ctx context.Context, program string) error {
 	if err != nil {
 		return err
 	}
-	return eventually(ctx, 10*time.Second, func() error {
+	return eventually(ctx, c.long(10*time.Second), func() error {
 		_, err := c.etcdctl(ctx, "cluster-health")
 		return err
 	})
@@ -101,7 +102,8 @@ func (c *cluster) startEtcd(ctx context.Context, program string) error {
 
 // etcdctl runs the store's own client beside it, with the v2 API.
 func (c *cluster) etcdctl(ctx context.Context, arg ...string) (string, error) {
-	cmd := c.lab.Switch().Command(ctx, "etcdctl", arg...)
+	limits := []string{"--timeout=" + c.long(2*time.Second).String(), "--total-timeout=" + c.long(5*time.Second).String()}
+	cmd := c.lab.Switch().Command(ctx, "etcdctl", append(limits, arg...)...)
 	cmd.Env = append(environ(), "ETCDCTL_API=2")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -144,7 +146,7 @@ func (c *cluster) startDaemons(ctx context.Context, p *printer, program string) 
 		}
 	}
 	for i, s := range ready {
-		if err := s.wait(ctx, daemons[i], 15*time.Second); err != nil {
+		if err := s.wait(ctx, daemons[i], c.long(15*time.Second)); err != nil {
 			return err
 		}
 	}
@@ -190,6 +192,9 @@ func readEnv(name string) (map[string]string, error) {
 	}
 	return env, nil
 }
+
+// long returns how long to wait for what usually comes within d.
+func (c *cluster) long(d time.Duration) time.Duration { return time.Duration(c.patience) * d }
 
 // environ is the environment of everything the demo starts: the path alone, so
 // that no proxy and no FLANNELD_* setting of the caller's has a say.

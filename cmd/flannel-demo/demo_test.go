@@ -99,6 +99,7 @@ func TestReadEnv(t *testing.T) {
 func TestRunRejects(t *testing.T) {
 	for name, args := range map[string][]string{
 		"unknown flag":   {"--nothing"},
+		"no patience":    {"--flanneld=/bin/true", "--patience=0"},
 		"absent program": {"--flanneld=" + filepath.Join(t.TempDir(), "absent")},
 		"absent etcd":    {"--flanneld=/bin/true", "--etcd=" + filepath.Join(t.TempDir(), "absent")},
 	} {

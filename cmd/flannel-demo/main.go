@@ -46,8 +46,12 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	etcd := flags.String("etcd", string(etcdproc.Debian), "etcd to run: a name in PATH, or a path such as bin/flannel-etcd")
 	backends := flags.String("backend", "udp,vxlan,host-gw", "backend types to show, one after the other")
 	seconds := flags.Int("seconds", 2, "duration of each throughput measurement")
+	patience := flags.Int("patience", 1, "how many times longer than usual to wait, for machines that are emulated")
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	if *patience < 1 {
+		return fmt.Errorf("--patience=%d: must be 1 or more", *patience)
 	}
 	if err := netlab.Supported(); err != nil {
 		return err
@@ -68,7 +72,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 	var results []result
 	for _, backend := range strings.Split(*backends, ",") {
-		r, err := show(ctx, out, daemon, store, backend, *seconds)
+		r, err := show(ctx, out, daemon, store, backend, *seconds, *patience)
 		if err != nil {
 			return fmt.Errorf("show %s: %w", backend, err)
 		}
@@ -79,14 +83,14 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 }
 
 // show builds a cluster, shows one backend in it and takes it down again.
-func show(ctx context.Context, out io.Writer, daemon, etcd, backend string, seconds int) (results []result, err error) {
-	ctx, cancel := context.WithTimeout(ctx, limit)
+func show(ctx context.Context, out io.Writer, daemon, etcd, backend string, seconds, patience int) (results []result, err error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(patience)*limit)
 	defer cancel()
 	addrs, ok := underlays[backend]
 	if !ok {
 		return nil, fmt.Errorf("no such backend; there are udp, vxlan and host-gw")
 	}
-	c, err := newCluster(addrs)
+	c, err := newCluster(addrs, patience)
 	if err != nil {
 		return nil, err
 	}

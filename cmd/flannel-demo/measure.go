@@ -69,7 +69,7 @@ func (c *cluster) throughput(ctx context.Context, from, to netlab.Namespace, add
 		return 0, err
 	}
 	var bitsPerSecond float64
-	err := eventually(ctx, 5*time.Second, func() error {
+	err := eventually(ctx, c.long(5*time.Second), func() error {
 		out, err := from.Command(ctx, "iperf3", "-c", addr, "-t", strconv.Itoa(seconds), "--json").Output()
 		if err != nil {
 			return fmt.Errorf("run iperf3 to %s: %w: %s", addr, err, out)

@@ -46,7 +46,7 @@ func (c *cluster) showState(ctx context.Context, p *printer, backend string) err
 	// told them.
 	for _, n := range c.nodes {
 		for _, m := range c.nodes {
-			if err := eventually(ctx, 10*time.Second, func() error {
+			if err := eventually(ctx, c.long(10*time.Second), func() error {
 				return n.container.Run("ping", "-c1", "-W1", "-q", m.container.Addr().Addr().String())
 			}); err != nil {
 				return fmt.Errorf("reach %s from %s: %w", m.Name(), n.Name(), err)
@@ -101,7 +101,7 @@ func (c *cluster) showTraffic(ctx context.Context, p *printer) error {
 		return err
 	}
 	p.command(where, "curl http://%s/", addr)
-	return eventually(ctx, 5*time.Second, func() error {
+	return eventually(ctx, c.long(5*time.Second), func() error {
 		got, err := from.container.Output("curl", "-sS", "--noproxy", "*", "--max-time", "5", "http://"+addr+"/")
 		if err != nil {
 			return err

@@ -50,8 +50,6 @@ type verdict struct {
 	overwrites []string      // a write or a delete of another host's key
 }
 
-func (v verdict) guilty() bool { return len(v.twice)+len(v.superseded)+len(v.overwrites) > 0 }
-
 // judge compares what hosts believed with each other and with what the store
 // says has happened.
 func judge(events []event, notes []note) verdict {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 )
@@ -96,7 +97,7 @@ func (r Recipe) Build(ctx context.Context, cache string) (string, error) {
 	if err := os.RemoveAll(part); err != nil {
 		return "", fmt.Errorf("build root: %w", err)
 	}
-	if err := r.make(ctx, a, part); err != nil {
+	if err := r.make(ctx, a, part, lock); err != nil {
 		return "", fmt.Errorf("build root: %w", errors.Join(err, os.RemoveAll(part)))
 	}
 	return root, os.Rename(part, root)
@@ -113,12 +114,17 @@ func (r Recipe) key(a archive) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-func (r Recipe) make(ctx context.Context, a archive, root string) error {
+func (r Recipe) make(ctx context.Context, a archive, root string, lock *os.File) error {
 	// In namespaces of its own: what debootstrap and apt mount or leave running
-	// goes with the command.
+	// goes with the command. It has the lock, so that nobody removes the root of a
+	// process that was killed before its command has ended, too.
 	command := func(program string, arg ...string) error {
 		cmd := exec.CommandContext(ctx, "unshare", append([]string{"--mount", "--pid", "--fork", "--kill-child", "--", program}, arg...)...)
 		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8")
+		cmd.ExtraFiles = []*os.File{lock}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+		runtime.LockOSThread() // whose end it is that counts as the parent's
+		defer runtime.UnlockOSThread()
 		var out bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &out, &out
 		if err := cmd.Run(); err != nil {

@@ -1,0 +1,105 @@
+package dist_test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"unicode"
+)
+
+var (
+	fence  = regexp.MustCompile("(?ms)^ *```.*?^ *```")
+	inline = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	named  = regexp.MustCompile(`(?m)^\[[^\]]+\]: (\S+)`)
+	head   = regexp.MustCompile(`(?m)^#+ +(.*)$`)
+)
+
+// TestLinksLeadSomewhere follows the links of all documents to files and to
+// headings in them. Those to other sites are not followed.
+func TestLinksLeadSomewhere(t *testing.T) {
+	var documents []string
+	for _, pattern := range []string{"../*.md", "../docs/*.md", "../*/*/*.md"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		documents = append(documents, found...)
+	}
+	followed := 0
+	for _, name := range documents {
+		text := prose(t, name)
+		for _, m := range append(inline.FindAllStringSubmatch(text, -1), named.FindAllStringSubmatch(text, -1)...) {
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			path, anchor, _ := strings.Cut(m[1], "#")
+			target := name
+			if path != "" {
+				target = filepath.Join(filepath.Dir(name), path)
+			}
+			followed++
+			if _, err := os.Stat(target); err != nil {
+				t.Errorf("%s: %s: %v", name, m[1], err)
+			} else if anchor != "" && !anchors(prose(t, target))[anchor] {
+				t.Errorf("%s: %s: there is no such heading", name, m[1])
+			}
+		}
+		// What is only named must be there, too.
+		for _, m := range regexp.MustCompile(`\bdocs/[a-z-]+\.md\b`).FindAllString(text, -1) {
+			if _, err := os.Stat(filepath.Join("..", m)); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+	if followed < 30 {
+		t.Errorf("found %d links in %v", followed, documents)
+	}
+}
+
+// TestDocumentsAreListed in the README, where people look for them.
+func TestDocumentsAreListed(t *testing.T) {
+	readme := prose(t, "../README.md")
+	documents, _ := filepath.Glob("../docs/*.md")
+	for _, name := range documents {
+		if link := "(docs/" + filepath.Base(name) + ")"; !strings.Contains(readme, link) {
+			t.Errorf("README.md has no link %s", link)
+		}
+	}
+}
+
+// prose returns a document without what is shown as it is.
+func prose(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fence.ReplaceAllString(string(text), "")
+}
+
+// anchors returns those that GitHub and GitLab give a document's headings.
+func anchors(text string) map[string]bool {
+	found := make(map[string]bool)
+	for _, m := range head.FindAllStringSubmatch(text, -1) {
+		title := inline.ReplaceAllString(m[1], "]")
+		found[strings.Map(func(r rune) rune {
+			switch {
+			case r == ' ':
+				return '-'
+			case unicode.IsLetter(r), unicode.IsDigit(r), r == '-', r == '_':
+				return unicode.ToLower(r)
+			}
+			return -1
+		}, title)] = true
+	}
+	return found
+}
+
+func TestAnchors(t *testing.T) {
+	got := anchors("# A `b-c` & [d](e.md)\ntext\n## F_g: 1.2\n")
+	if len(got) != 2 || !got["a-b-c--d"] || !got["f_g-12"] {
+		t.Errorf("anchors are %v", got)
+	}
+}

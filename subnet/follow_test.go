@@ -93,6 +93,40 @@ func TestFollowKeepsLostPeersForAWhile(t *testing.T) {
 	})
 }
 
+// What no watch has told, by whomever's mistake, is known after a while all the same,
+// and without a word. The more leases there are the later, or etcd would be busy with
+// nothing else.
+func TestFollowListsNowAndThen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newFakeStore(lease("10.1.1.0/24", "192.0.2.1"))
+		v, l := following(t, store)
+		store.mu.Lock()
+		store.keep(lease("10.1.2.0/24", "192.0.2.2"), DefaultTTL) // no event
+		store.mu.Unlock()
+		time.Sleep(stale / 2)
+		if got := subnets(v); got != "10.1.1.0/24" {
+			t.Errorf("leases %q too early", got)
+		}
+		time.Sleep(stale)
+		if got := subnets(v); got != "10.1.1.0/24 10.1.2.0/24" {
+			t.Errorf("leases %q", got)
+		}
+		before := store.count("list")
+		time.Sleep(24 * time.Hour)
+		if n := store.count("list") - before; n < 30 || n > 70 {
+			t.Errorf("%d lists in a day, want about 48", n)
+		}
+		if n := l.lines(""); n != 1 {
+			t.Errorf("%d lines, want one at the start:\n%s", n, l)
+		}
+	})
+	for range 100 {
+		if a, b := age(1), age(10*perHost); a < stale/2 || a > 2*stale || b < 5*stale || b > 20*stale {
+			t.Fatalf("a listing of one lease is good for %v, one of 10,000 for %v", a, b)
+		}
+	}
+}
+
 func TestFollowKeepsTheViewInAnOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newFakeStore(lease("10.1.1.0/24", "192.0.2.1"), lease("10.1.2.0/24", "192.0.2.2", "a"))

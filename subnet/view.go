@@ -68,6 +68,12 @@ func (v *View) Leases() []Lease {
 	return all
 }
 
+func (v *View) count() int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return len(v.leases)
+}
+
 // Get returns one lease.
 func (v *View) Get(k Key) (Lease, bool) {
 	l, _, ok := v.at(k)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -193,6 +194,10 @@ func (s *script) subnet(args []string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	before, err := os.ReadFile(n.subnetFile())
+	if err != nil {
+		return "", err
+	}
 	vars := readSubnetEnv(n.subnetFile(), discard)
 	s.Setenv(n.Name()+"_NET", vars.subnet.String())
 	s.Setenv(n.Name()+"_NET6", vars.subnetV6.String())
@@ -200,6 +205,9 @@ func (s *script) subnet(args []string) (string, error) {
 	s.Setenv(n.Name()+"_BRIDGE", n.env("FLANNEL_SUBNET"))
 	s.Setenv(n.Name()+"_MTU", n.env("FLANNEL_MTU"))
 	out, err := os.ReadFile(n.subnetFile())
+	if err == nil && !bytes.Equal(before, out) {
+		err = fmt.Errorf("%s was written just now", n.subnetFile())
+	}
 	return string(out), err
 }
 

@@ -202,7 +202,7 @@ func (h *history) soFar() []event {
 // some may be missing.
 func (h *history) finish(t testing.TB, e *etcd) []event {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	if err := e.set(ctx, endKey, "x"); err != nil {
 		t.Fatal(err)

@@ -21,7 +21,7 @@ import (
 var ErrNotInstalled = errors.New("etcd is not installed (Debian: etcd-server)")
 
 const (
-	startTime = 15 * time.Second
+	startTime = time.Minute // for a member among others on a busy machine
 	stopTime  = 5 * time.Second
 	poll      = 20 * time.Millisecond
 )

@@ -101,7 +101,8 @@ func BenchmarkPeerFilter(b *testing.B) {
 	}
 	time.Sleep(time.Second) // the connection's window, caches, and the bridges' tables
 	var ons, offs, ratios, noise []float64
-	for round := range filterRounds {
+	starved := 0
+	for round := 0; round < filterRounds; round++ {
 		var rates [3]float64 // without, with, without
 		for turn := range 3 {
 			kind := (turn + round) % 3
@@ -109,7 +110,12 @@ func BenchmarkPeerFilter(b *testing.B) {
 			rates[kind] = rate()
 		}
 		if rates[0] == 0 || rates[1] == 0 || rates[2] == 0 {
-			b.Fatalf("nothing arrives: %v bit/s without, with and without the filter", rates)
+			// The connection got no processor in time, or there is something wrong.
+			if starved++; starved > filterRounds {
+				b.Fatalf("nothing arrives: %v bit/s without, with and without the filter", rates)
+			}
+			round--
+			continue
 		}
 		off := (rates[0] + rates[2]) / 2
 		offs, ons = append(offs, off), append(ons, rates[1])

@@ -81,7 +81,7 @@ test: root tools etcd ## Vet, check formatting, run all tests (root; installs mi
 	@unformatted=$$(gofmt -l $(SOURCES)); \
 	if [ -n "$$unformatted" ]; then echo "error: not formatted by gofmt:" $$unformatted; exit 1; fi
 	@{ status=0; \
-	go test -count=1 -json ./... || status=1; \
+	go test -timeout 20m -count=1 -json ./... || status=1; \
 	(cd subnet/chaos && go test -count=1 -json ./...) || status=1; \
 	($(NESTED) go test -vet=off -count=1 -json ./...) || status=1; \
 	exit $$status; } | awk "$$SUMMARY"

@@ -102,7 +102,8 @@ func BenchmarkPeerFilter(b *testing.B) {
 	time.Sleep(time.Second) // the connection's window, caches, and the bridges' tables
 	var ons, offs, ratios, noise []float64
 	starved := 0
-	for round := 0; round < filterRounds; round++ {
+	began := time.Now()
+	for round := 0; round < leastRounds || round%3 != 0 || time.Since(began) < filterTime; round++ {
 		var rates [3]float64 // without, with, without
 		for turn := range 3 {
 			kind := (turn + round) % 3
@@ -111,7 +112,7 @@ func BenchmarkPeerFilter(b *testing.B) {
 		}
 		if rates[0] == 0 || rates[1] == 0 || rates[2] == 0 {
 			// The connection got no processor in time, or there is something wrong.
-			if starved++; starved > filterRounds {
+			if starved++; starved > 10*leastRounds {
 				b.Fatalf("nothing arrives: %v bit/s without, with and without the filter", rates)
 			}
 			round--
@@ -122,6 +123,7 @@ func BenchmarkPeerFilter(b *testing.B) {
 		ratios, noise = append(ratios, rates[1]/off), append(noise, rates[2]/rates[0])
 	}
 	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(float64(len(ratios)), "rounds")
 	b.ReportMetric(median(ons)/1e9, "on-Gbit/s")
 	b.ReportMetric(median(offs)/1e9, "off-Gbit/s")
 	for name, all := range map[string][]float64{"on/off": ratios, "off/off": noise} {
@@ -132,8 +134,12 @@ func BenchmarkPeerFilter(b *testing.B) {
 	}
 }
 
-// filterRounds is a multiple of three: each look has each place as often.
-const filterRounds = 120
+// Rounds go on for so long, and are some at least. Their number is a multiple of
+// three: each look has each place as often.
+const (
+	filterTime  = 80 * time.Second
+	leastRounds = 12
+)
 
 // interval returns the bounds between which the median lies of what the values were
 // taken from, in 95 of 100 cases, whatever its distribution (the sign test's).

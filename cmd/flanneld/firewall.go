@@ -37,6 +37,7 @@ type guard struct {
 	facts  []overlayFacts // of the planes; nil: not known yet
 
 	stations []datapath.Neigh // on the underlay's interface, sorted; nil: not looked for
+	blind    bool             // they cannot be found out
 	done     bool             // all was in place once
 	off      bool             // no rule can be made
 

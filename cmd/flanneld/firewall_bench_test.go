@@ -1,25 +1,32 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
+	"io"
 	"math"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // BenchmarkPeerFilter measures TCP between two containers over VXLAN with 5,000
 // peers in the filter, beside the same without a filter, in turns. The daemons are
 // dead meanwhile, or they would put the filter back.
 //
-// A round is three runs, without, with and without the filter, whose order turns. A
-// machine that does other things meanwhile does them to all: what counts is the
-// median of the rounds' ratios, and how sure that is. The two runs without the filter
-// are compared in the same way, and their ratio would be 1 on a machine without noise.
+// One connection runs all the time. A round is three short looks at what it carries,
+// without, with and without the filter, whose order turns. A machine that does other
+// things meanwhile does them to all: what counts is the median of the rounds' ratios,
+// and how sure that is. The two looks without the filter are compared in the same way,
+// and their ratio would be 1 on a machine without noise.
 func BenchmarkPeerFilter(b *testing.B) {
 	const peers = 5000
 	c := newCluster(b)
@@ -59,38 +66,77 @@ func BenchmarkPeerFilter(b *testing.B) {
 		if got := strings.Count(out, ".") / 3; got < peers {
 			b.Fatalf("there are %d addresses in the filter of %s, want %d", got, n.Name(), peers)
 		}
-		if err := os.WriteFile(filepath.Join(n.dir, "table"), []byte(out), 0o600); err != nil {
+		chain, err := n.Output("nft", "list", "chain", "inet", "flanneld", "input")
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(n.dir, "chain"), []byte(chain), 0o600); err != nil {
+			b.Fatal(err)
+		}
+		if err := n.Run("nft", "delete", "chain", "inet", "flanneld", "input"); err != nil {
 			b.Fatal(err)
 		}
 	}
+	// Without the chain nobody looks at the sets.
+	filtered := false
 	set := func(on bool) {
 		for _, n := range hosts {
-			_ = n.Run("nft", "delete", "table", "inet", "flanneld")
-			if on {
-				if err := n.Run("nft", "-f", filepath.Join(n.dir, "table")); err != nil {
-					b.Fatal(err)
-				}
+			var err error
+			switch {
+			case on && !filtered:
+				err = n.Run("nft", "-f", filepath.Join(n.dir, "chain"))
+			case !on && filtered:
+				err = n.Run("nft", "delete", "chain", "inet", "flanneld", "input")
+			}
+			if err != nil {
+				b.Fatal(err)
 			}
 		}
+		filtered = on
 	}
-	var ons, offs, ratios, noise []float64
-	to.c.start(to.container.Namespace, nil, "iperf3", "-s")
-	throughput(b, from, to) // caches, and the bridges' tables
-	for round := range filterRounds {
-		var rate [3]float64 // without, with, without
+	arrived := stream(b, from, to)
+	// By the clock, and by what this process, in which both ends are, had of the
+	// processors: of that others take none away.
+	rate := func() (byClock, byCPU float64) {
+		time.Sleep(50 * time.Millisecond) // what was under way
+		before, began, used := arrived(), time.Now(), ownCPU(b)
+		time.Sleep(200 * time.Millisecond)
+		bits := 8 * float64(arrived()-before)
+		return bits / time.Since(began).Seconds(), bits / (ownCPU(b) - used).Seconds()
+	}
+	time.Sleep(time.Second) // the connection's window, caches, and the bridges' tables
+	var ons, offs, ratios, noise, cpuRatios, cpuNoise []float64
+	starved := 0
+	began := time.Now()
+	for round := 0; round < leastRounds || round%3 != 0 || time.Since(began) < filterTime; round++ {
+		var rates, cpu [3]float64 // without, with, without
 		for turn := range 3 {
 			kind := (turn + round) % 3
+			// A change by itself costs something: there is one before each look.
+			set(kind != 1)
 			set(kind == 1)
-			rate[kind] = throughput(b, from, to)
+			rates[kind], cpu[kind] = rate()
 		}
-		off := (rate[0] + rate[2]) / 2
-		offs, ons = append(offs, off), append(ons, rate[1])
-		ratios, noise = append(ratios, rate[1]/off), append(noise, rate[2]/rate[0])
+		if rates[0] == 0 || rates[1] == 0 || rates[2] == 0 {
+			// The connection got no processor in time, or there is something wrong.
+			if starved++; starved > 10*leastRounds {
+				b.Fatalf("nothing arrives: %v bit/s without, with and without the filter", rates)
+			}
+			round--
+			continue
+		}
+		off := (rates[0] + rates[2]) / 2
+		offs, ons = append(offs, off), append(ons, rates[1])
+		ratios, noise = append(ratios, rates[1]/off), append(noise, rates[2]/rates[0])
+		cpuRatios, cpuNoise = append(cpuRatios, 2*cpu[1]/(cpu[0]+cpu[2])), append(cpuNoise, cpu[2]/cpu[0])
 	}
 	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(float64(len(ratios)), "rounds")
 	b.ReportMetric(median(ons)/1e9, "on-Gbit/s")
 	b.ReportMetric(median(offs)/1e9, "off-Gbit/s")
-	for name, all := range map[string][]float64{"on/off": ratios, "off/off": noise} {
+	for name, all := range map[string][]float64{
+		"on/off": ratios, "off/off": noise, "cpu-on/off": cpuRatios, "cpu-off/off": cpuNoise,
+	} {
 		low, high := interval(all)
 		b.ReportMetric(median(all), name)
 		b.ReportMetric(low, name+"-from")
@@ -98,8 +144,12 @@ func BenchmarkPeerFilter(b *testing.B) {
 	}
 }
 
-// filterRounds is odd, and a multiple of three: each run has each place as often.
-const filterRounds = 15
+// Rounds go on for so long, and are some at least. Their number is a multiple of
+// three: each look has each place as often.
+const (
+	filterTime  = 80 * time.Second
+	leastRounds = 12
+)
 
 // interval returns the bounds between which the median lies of what the values were
 // taken from, in 95 of 100 cases, whatever its distribution (the sign test's).
@@ -110,30 +160,62 @@ func interval(all []float64) (low, high float64) {
 	return sorted[k], sorted[len(sorted)-1-k]
 }
 
-// throughput returns the bits a second that arrive in the container of to, where a
-// server runs.
-func throughput(b *testing.B, from, to *node) float64 {
-	b.Helper()
-	var result struct {
-		Error string
-		End   struct {
-			Received struct {
-				Rate float64 `json:"bits_per_second"`
-			} `json:"sum_received"`
-		}
+// ownCPU is what this process has had of the processors. The kernel's work on packets
+// is in it, which it does when one is sent, unless it counts that apart
+// (CONFIG_IRQ_TIME_ACCOUNTING).
+func ownCPU(b *testing.B) time.Duration {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
 	}
-	// With -J an error, such as that nobody listens yet, may come with status 0.
-	if err := eventually(20*time.Second, func() error {
-		out, err := from.container.Output("iperf3", "-J", "-t1", "-c", to.addrs()[0].String())
-		if err == nil {
-			err = json.Unmarshal([]byte(out), &result)
-		}
-		if err == nil && result.End.Received.Rate == 0 {
-			err = fmt.Errorf("iperf3 says %q", result.Error)
-		}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// stream sends from one container to the other until the benchmark ends. The function
+// returns how many bytes have arrived by now.
+func stream(b *testing.B, from, to *node) (arrived func() int64) {
+	b.Helper()
+	var listener net.Listener
+	if err := to.container.Enter(func() (err error) {
+		listener, err = net.Listen("tcp", netip.AddrPortFrom(to.addrs()[0], 5001).String())
 		return err
 	}); err != nil {
 		b.Fatal(err)
 	}
-	return result.End.Received.Rate
+	var sender net.Conn
+	if err := from.container.Enter(func() (err error) {
+		sender, err = net.Dial("tcp", listener.Addr().String())
+		return err
+	}); err != nil {
+		b.Fatal(err)
+	}
+	receiver, err := listener.Accept()
+	if err != nil {
+		b.Fatal(err)
+	}
+	var bytes atomic.Int64
+	var both sync.WaitGroup
+	both.Go(func() {
+		for chunk := make([]byte, 1<<20); ; {
+			if _, err := sender.Write(chunk); err != nil {
+				return
+			}
+		}
+	})
+	both.Go(func() {
+		for chunk := make([]byte, 1<<20); ; {
+			n, err := receiver.Read(chunk)
+			bytes.Add(int64(n))
+			if err != nil {
+				return
+			}
+		}
+	})
+	b.Cleanup(func() {
+		for _, c := range []io.Closer{sender, receiver, listener} {
+			_ = c.Close()
+		}
+		both.Wait()
+	})
+	return bytes.Load
 }

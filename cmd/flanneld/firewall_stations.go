@@ -112,10 +112,7 @@ func (g *guard) lookAround(ctx context.Context) (changed bool) {
 	}
 	now, err := g.network.Neighbours(ctx, g.underlay.Name)
 	if err != nil {
-		// Old ones would keep out a peer whose card has changed.
-		g.log.Warn("Cannot tell which station on the underlay is which host: "+
-			"what comes from the overlay is looked at for its source only", "err", err)
-		now = nil
+		now = nil // old ones would keep out a peer whose card has changed
 	}
 	slices.SortFunc(now, func(a, b datapath.Neigh) int {
 		if c := a.IP.Compare(b.IP); c != 0 {
@@ -125,6 +122,11 @@ func (g *guard) lookAround(ctx context.Context) (changed bool) {
 	})
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if err != nil && !g.blind && ctx.Err() == nil {
+		g.log.Warn("Cannot tell which station on the underlay is which host: "+
+			"what comes by it from the overlay is looked at for its source only", "err", err)
+	}
+	g.blind = err != nil
 	changed = !slices.Equal(g.stations, now)
 	g.stations = now
 	return changed

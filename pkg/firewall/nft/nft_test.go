@@ -329,3 +329,15 @@ func BenchmarkApply(b *testing.B) {
 		}
 	}
 }
+
+// FuzzStationOf: what is read of a key is written as the same key.
+func FuzzStationOf(f *testing.F) {
+	f.Add("\x02\x00\x00\x00\x00\x09\x00\x00\x0a\x05\x03\x07")
+	f.Add("\x02\x00\x00\x00\x00\x09\x00\x00" + strings.Repeat("\xfd", 16))
+	f.Fuzz(func(t *testing.T, key string) {
+		s, ok := stationOf(key)
+		if ok && s.key(Pairs)[8:] != key[8:] {
+			t.Errorf("%x is read as %v", key, s)
+		}
+	})
+}

@@ -19,6 +19,8 @@ func TestRecipe(t *testing.T) {
 		docker1.sh("systemd-analyze verify --man=no flanneld.service docker.service flanneld-docker.path flanneld-docker.service")
 		docker1.want("systemctl show -p After docker.service", "flanneld.service")
 		docker1.want("systemctl show -p Wants -p Requires docker.service", "(?m)^Wants=.*flanneld.service")
+		docker1.want("systemctl show -p Type -p Restart -p StartLimitIntervalUSec -p TimeoutStartUSec flanneld",
+			"^Type=notify\nRestart=always\nTimeoutStartUSec=infinity\nStartLimitIntervalUSec=0$")
 		docker2.want("stat -fc %T /sys/fs/cgroup", "^cgroup2fs$") // as on hosts of today
 	})
 
@@ -65,10 +67,16 @@ func TestRecipe(t *testing.T) {
 		f.all("systemctl restart flanneld")
 		f.reach(reachTime)
 		f.all(`ip -o link show flannel.1 | grep -q ' mtu 1450 ' && ethtool -i flannel.1 | grep -qx 'driver: vxlan' && ! ip link show flannel0 2>/dev/null`)
+		if err := docker1.until(20*time.Second, "systemctl show -p StatusText flanneld", "vxlan, 3 peers; 1 of the containers on docker0 have an MTU above the overlay's 1450"); err != nil {
+			t.Fatal(err)
+		}
 		f.all("systemctl restart docker")
 		f.kept()
 		f.addresses()
 		f.reach(reachTime)
+		if err := docker1.until(20*time.Second, "systemctl show -p StatusText flanneld", "vxlan, 3 peers$"); err != nil {
+			t.Fatal(err)
+		}
 		f.all(`. /run/flannel/subnet.env && grep -qx 'DOCKER_NETWORK_OPTIONS=" --bip='$FLANNEL_SUBNET' --ip-masq=true --mtu=1450"' /run/flannel/docker`)
 		docker1.want("ip -o link show docker0", " mtu 1450 ")
 	})

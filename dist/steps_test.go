@@ -69,7 +69,7 @@ func upgrade(f *farm, h, from *host) {
 		iptables -t nat -N FLANNEL && iptables -t nat -A FLANNEL -d 10.100.0.0/16 -j ACCEPT
 		mv /etc/default/flanneld /root/
 		mkdir -p /etc/sysconfig
-		printf 'FLANNEL_ETCD_ENDPOINTS="http://192.168.1.11:2379"\nFLANNEL_ETCD_PREFIX="/coreos.com/network"\nFLANNEL_OPTIONS="-iface=eth0 --logtostderr=true"\n' >/etc/sysconfig/flanneld`)
+		printf 'FLANNEL_ETCD_ENDPOINTS="http://192.168.1.11:2379"\nFLANNEL_ETCD_PREFIX="/coreos.com/network"\nFLANNEL_OPTIONS="-iface=eth0 --logtostderr=true"\nDAEMON_ARGS="-v=1"\n' >/etc/sysconfig/flanneld`)
 	h.want("ip -o link show flannel.1; ip route", "(?s)^[^\n]*flannel.1.*via .* dev flannel.1 onlink")
 	index := h.sh("ip -o link show flannel.1 | cut -d: -f1")
 	s := f.ping(from, h)
@@ -79,7 +79,7 @@ func upgrade(f *farm, h, from *host) {
 		f.Fatalf("the device was made anew: its index was %s, and is %s", index, now)
 	}
 	f.kept()
-	h.want("journalctl -q -u flanneld -n 40", `etcdEndpoints:http://192\.168\.1\.11:2379.*iface:\[eth0\]`)
+	h.want("journalctl -q -u flanneld | grep etcdEndpoints: | tail -n 1", `etcdEndpoints:http://192\.168\.1\.11:2379.*iface:\[eth0\].*verbosity:1`)
 	if err := h.until(5*time.Second, "ip -o -4 addr show flannel.1; ip route show proto 102", `(?s)^[^\n]*/32 [^\n]*\n10\.100\.`); err != nil {
 		f.Fatal(err)
 	}
@@ -145,6 +145,9 @@ func dockerNetwork(f *farm, h, from *host) {
 	h.write("/etc/docker/daemon.json", `{"bip": "172.17.0.1/16"}`)
 	h.sh("systemctl daemon-reload && systemctl restart docker")
 	h.want("ip -br addr show docker0", ` 172\.17\.`)
+	if err := h.until(20*time.Second, "systemctl show -p StatusText flanneld", "; docker0 has 172.17.0.1/16, which is not this host's subnet"); err != nil {
+		f.Fatal(err)
+	}
 	h.sh("$(/usr/libexec/flannel/docker-network.sh web) && docker run -d --stop-timeout 1 --network web --name other web:1 httpd -f -p 80 -h /www")
 	address := h.sh("docker inspect -f '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' other")
 	if !strings.HasPrefix(address, h.subnet[:strings.LastIndex(h.subnet, ".")+1]) {

@@ -2,19 +2,14 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"flanneld/pkg/backoff"
+	"flanneld/pkg/netif"
 )
 
 // bridgeLook is how often Docker's bridge is looked at. Docker makes it long after
@@ -57,25 +52,11 @@ func (b bridge) wrong(subnet netip.Prefix, mtu int) (what, remedy string) {
 
 // lookAtBridge reads the bridge of that name. It is not an error if there is none.
 func lookAtBridge(name string) (bridge, error) {
-	b := bridge{name: name, ports: make(map[string]int)}
-	const devices = "/sys/class/net"
-	ports, err := os.ReadDir(filepath.Join(devices, name, "brif"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return b, nil
+	b := bridge{name: name}
+	var err error
+	if b.ports, err = netif.Ports(name); b.ports != nil && err == nil {
+		b.addrs, err = prefixesOf(name)
 	}
-	if err != nil {
-		return b, fmt.Errorf("list ports of %s: %w", name, err)
-	}
-	for _, p := range ports {
-		text, err := os.ReadFile(filepath.Join(devices, p.Name(), "mtu"))
-		if err != nil {
-			continue // it has just gone
-		}
-		if b.ports[p.Name()], err = strconv.Atoi(strings.TrimSpace(string(text))); err != nil {
-			return b, fmt.Errorf("read MTU of %s: %w", p.Name(), err)
-		}
-	}
-	b.addrs, err = prefixesOf(name)
 	return b, err
 }
 

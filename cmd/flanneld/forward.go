@@ -60,11 +60,14 @@ func (movedError) Error() string { return "the host's external interface has cha
 // followUnderlay returns a movedError if this host has another external interface than
 // the backend and the peers know of, or another address or MTU on it.
 func (d *daemon) followUnderlay() error {
-	what := d.external.look()
+	what, mtu := d.external.look()
 	if what == "" {
 		return nil
 	}
-	now, err := findUnderlay(d.opts, d.cfg, discardLog())
+	now, err := d.underlay, error(nil)
+	if now.MTU = mtu; mtu == 0 {
+		now, err = findUnderlay(d.opts, d.cfg, discardLog())
+	}
 	if err != nil || now == d.underlay {
 		d.external.complain(what, d.poke)
 		return nil

@@ -27,30 +27,31 @@ type underlayCheck struct {
 const lookAgain = time.Second
 
 // look compares the interface with what it was, and returns how it differs; empty:
-// it does not. Another MTU counts if the backend cannot follow it by itself.
-func (u *underlayCheck) look() string {
+// it does not. If it is only by its MTU, which counts if the backend cannot follow that by
+// itself, mtu is the one that it has, in bytes; else it is zero.
+func (u *underlayCheck) look() (what string, mtu int) {
 	is, err := net.InterfaceByName(u.underlay.Name)
 	if err != nil {
-		return fmt.Sprintf("find interface %s: %v", u.underlay.Name, err)
+		return fmt.Sprintf("find interface %s: %v", u.underlay.Name, err), 0
 	}
 	now, err := addrsOf(u.underlay.Name)
 	if err != nil {
-		return err.Error()
+		return err.Error(), 0
 	}
 	if missing := u.missing(now); missing.IsValid() {
-		return fmt.Sprintf("%s no longer has the address %s but %v", u.underlay.Name, missing, now)
+		return fmt.Sprintf("%s no longer has the address %s but %v", u.underlay.Name, missing, now), 0
 	}
 	if is.Index != u.underlay.Index {
-		return u.underlay.Name + " is another interface than it was"
+		return u.underlay.Name + " is another interface than it was", 0
 	}
 	if is.MTU != u.underlay.MTU && !u.ownMTU {
-		return fmt.Sprintf("%s has the MTU %d, and had %d", u.underlay.Name, is.MTU, u.underlay.MTU)
+		return fmt.Sprintf("%s has the MTU %d, and had %d", u.underlay.Name, is.MTU, u.underlay.MTU), is.MTU
 	}
 	if u.said != "" {
 		u.log.Info("The external interface is as it was again")
 		u.said = ""
 	}
-	return ""
+	return "", 0
 }
 
 // complain says what look found, if it cannot be followed, and has it looked at

@@ -189,6 +189,8 @@ packages: ## Build .deb and .rpm with everything a host needs (ARCHES="amd64 arm
 root:
 	@[ "$$(id -u)" = 0 ] || { echo "error: this makes network namespaces and needs root"; \
 		echo "hint: sudo env \"PATH=\$$PATH\" make $(MAKECMDGOALS)"; exit 1; }
+	@command -v go >/dev/null || { echo "error: go is not in PATH, which sudo resets"; \
+		echo "hint: env \"PATH=\$$PATH:/usr/local/go/bin\" make $(MAKECMDGOALS)"; exit 1; }
 
 # apt runs only if something is missing. The policy keeps Debian from starting
 # the services that come with the programs: a store on port 2379 of the machine,

@@ -446,3 +446,16 @@ func TestBackendIsAsAliveAsItsForwarder(t *testing.T) {
 		t.Error("alive with a forwarder that is stuck")
 	}
 }
+
+func FuzzParseOptions(f *testing.F) {
+	for _, s := range []string{`{"Type":"udp"}`, `{"Port":8285}`, `{"Port":65536}`, `{"port":1,"Port":2}`, `[]`, `{`, ``} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		o, _, err := ParseOptions(raw)
+		var told *subnet.ConfigError
+		if err != nil && !errors.As(err, &told) || err == nil && o.Port == 0 {
+			t.Errorf("%+v, %v", o, err)
+		}
+	})
+}

@@ -99,7 +99,14 @@ func (s *socket) receive(f func(h header, payload []byte) error) error {
 	if err != nil {
 		return err
 	}
-	for b := s.buf[:n]; len(b) >= unix.SizeofNlMsghdr; {
+	return messages(s.buf[:n], f)
+}
+
+// messages calls f for each message of what was read at once. The payload is valid
+// only during the call. It ends with the first error, f's or its own about lengths
+// that do not add up.
+func messages(b []byte, f func(h header, payload []byte) error) error {
+	for len(b) >= unix.SizeofNlMsghdr {
 		h := header{native.Uint16(b[4:]), native.Uint16(b[6:]), native.Uint32(b[8:])}
 		size := int(native.Uint32(b))
 		if size < unix.SizeofNlMsghdr || size > len(b) {

@@ -316,3 +316,15 @@ func TestVersion(t *testing.T) {
 }
 
 func prefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }
+
+func FuzzParseVersion(f *testing.F) {
+	f.Add("iptables v1.8.9 (nf_tables)\n")
+	f.Add("ip6tables v1.4.21")
+	f.Add("iptables v99999999999999999999.8 (legacy)")
+	f.Fuzz(func(t *testing.T, line string) {
+		v, err := parseVersion(line)
+		if err == nil && v.NFT != strings.Contains(line, "(nf_tables)") {
+			t.Errorf("%q is %v", line, v)
+		}
+	})
+}

@@ -206,8 +206,10 @@ func TestSetsFollow(t *testing.T) {
 				t.Fatalf("round %d: there was to change %q", n, changes)
 			}
 		}
+		if got, want := strings.Count(nft("list", "set", "ip6", "lab6", "s"), "2001:"), len(table.Sets[0].Elements); got != want {
+			t.Fatalf("round %d: nft sees %d elements, want %d", n, got, want)
+		}
 	}
-	_ = nft
 }
 
 func TestOverlayInNftables(t *testing.T) {

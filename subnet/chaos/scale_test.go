@@ -144,7 +144,7 @@ func TestAThousandHosts(t *testing.T) {
 	const life = 12 * time.Minute // renewed every 30 s, which a day's lease is every hour
 	f := newFleet(t, e, 1<<14, life)
 	before, cpuBefore := rss(t, e.proc(0).Pid()), e.cpu()
-	leases, took := f.start(1, n, time.Minute)
+	leases, took := f.start(1, n, 3*time.Minute)
 	distinct(t, leases)
 	t.Logf("all have a lease after %v; the store has used %v of a processor", took.Round(time.Millisecond), e.cpu()-cpuBefore)
 	// The hosts share this machine with the store, and both with whatever else runs

@@ -82,12 +82,12 @@ etcd: ## Build bin/flannel-etcd, static (the first time takes minutes)
 PORTABLE := ./backend/udp ./pkg/checksum ./pkg/datapath ./pkg/datapath/kernel ./pkg/envfile ./pkg/firewall \
             ./pkg/firewall/iptables ./pkg/firewall/nft ./pkg/netif ./pkg/offload ./pkg/tun ./pkg/udpbatch \
             ./subnet/cache ./subnet/wire
-NATIVE   := TestKernel|Mended|TUNs|TUNOut|TestWatch|TestApply|TestSetsFollow|TestOverlayIn|TestVersion|TestChooseFollows|TestLock|TestFlow|TestOpenNames|Rung|Ladder|BothWays|Errnos|Persistent|Adopt|Train|PathProbe|ListenErr|Buffers|Refused|Switched|Reuse|FindIn|OnTheKernel|Closed|ATaken|TestSplitIsTheReference|TestBadChecksum|TestDiffCarried
+NATIVE   := TestKernel|Mended|TUNs|TUNOut|TestWatch|TestApply|TestSetsFollow|TestOverlayIn|TestVersion|TestChooseFollows|TestLock|TestFlow|TestOpenNames|Rung|Ladder|BothWays|Errnos|Persistent|Adopt|Train|PathProbe|ListenErr|Buffers|Refused|Switched|Reuse|FindIn|OnTheKernel|Closed|ATaken|TestSplitIsTheReference|TestBadChecksum|TestDiffCarried|TestNeighbours|TestPorts
 OTHERS   := s390x arm # big-endian, and 32 bits
 
 # go vet comes before, and once: go test would have it analyse all of etcd again.
 # A package takes up to four minutes, and on a loaded machine four times as long. The
-# search for two owners waits most of its time, and has company.
+# search for two owners waits most of its time, and has company; what comes after it measures.
 .PHONY: test
 test: root tools etcd ## Vet, check formatting, run all tests (root; installs missing Debian packages)
 	go vet -tags soak ./...
@@ -99,13 +99,13 @@ test: root tools etcd ## Vet, check formatting, run all tests (root; installs mi
 	go test -count=1 -timeout $(TIMEOUT) -json ./... || status=1; \
 	(cd subnet/chaos && exec go test -count=1 -timeout $(TIMEOUT) -json ./...) >$$chaos & \
 	($(NESTED) go test -vet=off -count=1 -timeout $(TIMEOUT) -json ./...) || status=1; \
+	wait $$! || status=1; \
+	cat $$chaos; \
 	for arch in $(OTHERS); do \
 		command -v qemu-$$arch >/dev/null || { echo "skipped: tests on $$arch: qemu-$$arch is not installed (Debian: qemu-user)"; continue; }; \
 		echo "on $$arch, emulated:"; \
 		CGO_ENABLED=0 GOARCH=$$arch go test -vet=off -count=1 -json -exec qemu-$$arch -skip '$(NATIVE)' $(PORTABLE) || status=1; \
 	done; \
-	wait $$! || status=1; \
-	cat $$chaos; \
 	exit $$status; } | awk "$$SUMMARY"
 
 .PHONY: lint

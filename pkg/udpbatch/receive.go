@@ -16,6 +16,7 @@ type ReceiveBatch struct {
 	controls []receiveControl
 	buffers  []byte
 	size     int // of a message's part of buffers
+	limit    int // of the messages that a call receives
 	n        int // messages in it
 }
 
@@ -42,6 +43,7 @@ func NewReceiveBatch(n, size int) *ReceiveBatch {
 		controls: make([]receiveControl, n),
 		buffers:  make([]byte, n*size),
 		size:     size,
+		limit:    n,
 		n:        n, // so that the first reset is of all
 	}
 	for i := range n {
@@ -88,6 +90,9 @@ func (b *ReceiveBatch) Message(i int) Received {
 	return r
 }
 
+// Limit makes later calls receive at most n messages, of those that there is room for.
+func (b *ReceiveBatch) Limit(n int) { b.limit = max(1, min(n, len(b.headers))) }
+
 // Receive replaces the messages of the batch by those that have arrived, as
 // many as there is room for. The result is zero, EAGAIN if there were none, or
 // another error number of the socket; then the batch is empty.
@@ -95,7 +100,7 @@ func (c *Conn) Receive(b *ReceiveBatch) unix.Errno {
 	b.reset()
 	for {
 		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(c.fd),
-			uintptr(unsafe.Pointer(&b.headers[0])), uintptr(len(b.headers)), unix.MSG_DONTWAIT, 0, 0)
+			uintptr(unsafe.Pointer(&b.headers[0])), uintptr(b.limit), unix.MSG_DONTWAIT, 0, 0)
 		switch errno {
 		case 0:
 			b.n = int(n)

@@ -473,3 +473,18 @@ func BenchmarkTrain(b *testing.B) {
 		receive(b, to, in)
 	}
 }
+
+func TestReceiveTakesNoMoreThanTheLimit(t *testing.T) {
+	a, b := mustListen(t, loopback, Options{}), mustListen(t, loopback, Options{NoGRO: true})
+	out, in := NewSendBatch(5), NewReceiveBatch(4, 100)
+	for range 5 {
+		out.Add(b.LocalAddr(), pieces([]byte("datagram")), 0)
+	}
+	mustSend(t, a, out)
+	for _, step := range []struct{ limit, want int }{{2, 2}, {0, 1}, {9, 2}} {
+		in.Limit(step.limit)
+		if errno := b.Receive(in); errno != 0 || in.Len() != step.want {
+			t.Errorf("with a limit of %d: %d messages (%v), want %d", step.limit, in.Len(), errno, step.want)
+		}
+	}
+}

@@ -24,6 +24,12 @@ const (
 	// receiveMessages is how many messages one call receives. With 4 in place
 	// of 64 a network card that hands on single datagrams gets a third less.
 	receiveMessages = 64
+	// receiveTrains is the same while trains come. More of them are in no cache any
+	// more when they are written to the device, and who waits for the first waits for
+	// the last: one flow gets a twentieth less.
+	receiveTrains = 8
+	// trainBytes received in each message on average say that trains come.
+	trainBytes = 8 << 10
 	// trainSize has room for a train, and spreads the messages' beginnings
 	// over the cache, which powers of two would not.
 	trainSize = 64<<10 + 9*64

@@ -73,6 +73,11 @@ func (q *queue) receive(f *forwarding) bool {
 	if bytes < enough || carried && q.emitted == emitted {
 		q.coalescer.Flush()
 	}
+	next := receiveMessages
+	if bytes >= q.in.Len()*trainBytes {
+		next = receiveTrains
+	}
+	q.last.Limit(next)
 	rx := &q.counters.rx
 	rx.calls.Add(1)
 	rx.messages.Add(uint64(q.in.Len()))

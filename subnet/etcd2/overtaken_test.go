@@ -2,7 +2,6 @@ package etcd2
 
 import (
 	"net/http"
-	"net/http/httputil"
 	"net/url"
 	"sync/atomic"
 	"testing"
@@ -21,13 +20,7 @@ type late struct {
 
 func (l *late) serve(t *testing.T, etcd string) string {
 	t.Helper()
-	u, err := url.Parse(etcd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tr := &http.Transport{}
-	t.Cleanup(tr.CloseIdleConnections)
-	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(u) }, Transport: tr}
+	proxy := passOn(t, etcd)
 	return serve(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodPut || !l.next.CompareAndSwap(true, false) {
 			proxy.ServeHTTP(w, r)
@@ -36,7 +29,12 @@ func (l *late) serve(t *testing.T, etcd string) string {
 		if err := r.ParseForm(); err != nil {
 			t.Error(err)
 		}
-		u, form := *u, r.PostForm
+		form := r.PostForm
+		u, err := url.Parse(etcd)
+		if err != nil {
+			t.Error(err)
+			return
+		}
 		u.Path, u.RawQuery = r.URL.Path, r.URL.RawQuery
 		l.kept <- func() {
 			q := u.Query()
@@ -48,7 +46,7 @@ func (l *late) serve(t *testing.T, etcd string) string {
 			if err != nil {
 				t.Fatal(err)
 			}
-			resp, err := tr.RoundTrip(again)
+			resp, err := proxy.Transport.RoundTrip(again)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -3,8 +3,6 @@ package etcd2
 import (
 	"fmt"
 	"net/http"
-	"net/http/httputil"
-	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -26,13 +24,7 @@ type elder struct {
 
 func (e *elder) serve(t *testing.T, etcd string) string {
 	t.Helper()
-	u, err := url.Parse(etcd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tr := &http.Transport{}
-	t.Cleanup(tr.CloseIdleConnections)
-	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(u) }, Transport: tr}
+	proxy := passOn(t, etcd)
 	return serve(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/version" && e.version != nil {
 			e.version(w, r)

@@ -3,8 +3,6 @@ package etcd2
 import (
 	"net/http"
 	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -18,13 +16,7 @@ type loser struct{ on atomic.Bool }
 
 func (l *loser) serve(t *testing.T, etcd string) string {
 	t.Helper()
-	u, err := url.Parse(etcd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tr := &http.Transport{}
-	t.Cleanup(tr.CloseIdleConnections)
-	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(u) }, Transport: tr}
+	proxy := passOn(t, etcd)
 	return serve(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodPut || !l.on.Load() {
 			proxy.ServeHTTP(w, r)

@@ -19,11 +19,11 @@ import (
 type guard struct {
 	opts     options
 	names    firewallNames
-	networks []netip.Prefix // this daemon's, now and before
-	previous []netip.Prefix // this host's subnets before
-	nftables bool           // the configuration's EnableNFTables
-	underlay backend.Underlay
-	local    []netip.Prefix // the underlay's own subnets
+	networks []netip.Prefix   // this daemon's, now and before
+	previous []netip.Prefix   // this host's subnets before
+	nftables bool             // the configuration's EnableNFTables
+	underlay backend.Underlay // of the goroutine that tells of planes; others have its name from facts
+	local    []netip.Prefix   // the underlay's own subnets
 	run      iptables.Runner
 	kernel   nft.Kernel
 	network  neighbourhood
@@ -31,6 +31,7 @@ type guard struct {
 
 	first chan struct{} // has a token after the first pass that put all in place
 	poked chan struct{} // facts may have changed
+	faced chan struct{} // likewise, for who follows stations
 
 	mu     sync.Mutex
 	planes []backend.Plane
@@ -72,7 +73,7 @@ func newGuard(o options, nftables bool, underlay backend.Underlay, networks []ne
 	return &guard{
 		opts: o, names: namesFor(o.EtcdPrefix), networks: networks, previous: []netip.Prefix{previous.subnet, previous.subnetV6},
 		nftables: nftables, underlay: underlay, local: local, network: network, refused: make(map[string]time.Time),
-		run: iptables.Exec, log: log, poked: make(chan struct{}, 1), first: make(chan struct{}, 1),
+		run: iptables.Exec, log: log, poked: make(chan struct{}, 1), faced: make(chan struct{}, 1), first: make(chan struct{}, 1),
 	}
 }
 
@@ -110,6 +111,7 @@ func (g *guard) update(planes []backend.Plane, be backend.Backend) {
 	g.mu.Unlock()
 	if changed {
 		g.poke()
+		poke(g.faced)
 	}
 }
 

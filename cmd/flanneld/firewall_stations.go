@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"flanneld/backend"
@@ -72,17 +73,52 @@ type neighbourhood interface {
 	WatchNeighbours(ctx context.Context, link string, wake chan<- struct{}) error
 }
 
-// followStations keeps the filter in step with who answers for which address, until
-// ctx is done.
+// stationLink returns the interface by which packets come unpacked, from stations that
+// have to be known; empty: by none.
+func (g *guard) stationLink() string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.off || !g.opts.PeerFilter {
+		return ""
+	}
+	for _, f := range g.facts {
+		if f.entrance.Direct {
+			return f.underlay
+		}
+	}
+	return ""
+}
+
+// followStations keeps the filter in step with who answers for which address on the
+// interface of the moment, until ctx is done.
 func (g *guard) followStations(ctx context.Context) {
-	wake, ended := make(chan struct{}, 1), make(chan struct{})
-	go func() {
-		defer close(ended)
-		if err := g.network.WatchNeighbours(ctx, g.underlay.Name, wake); err != nil {
+	for ctx.Err() == nil {
+		link := g.stationLink()
+		on, stop := context.WithCancel(ctx)
+		var following sync.WaitGroup
+		if link != "" {
+			following.Go(func() { g.followStationsOn(on, link) })
+		}
+		for ctx.Err() == nil && g.stationLink() == link {
+			select {
+			case <-ctx.Done():
+			case <-g.faced:
+			}
+		}
+		stop()
+		following.Wait()
+	}
+}
+
+func (g *guard) followStationsOn(ctx context.Context, link string) {
+	wake := make(chan struct{}, 1)
+	var watch sync.WaitGroup
+	defer watch.Wait()
+	watch.Go(func() {
+		if err := g.network.WatchNeighbours(ctx, link, wake); err != nil {
 			g.log.Debug("Changes of neighbours are noticed at the next resync only", "err", err)
 		}
-	}()
-	defer func() { <-ended }()
+	})
 	for {
 		select {
 		case <-ctx.Done():
@@ -104,13 +140,11 @@ func (g *guard) followStations(ctx context.Context) {
 // lookAround finds out who answers for which address on the underlay, and reports
 // whether that has changed.
 func (g *guard) lookAround(ctx context.Context) (changed bool) {
-	g.mu.Lock()
-	direct := !g.off && g.opts.PeerFilter && slices.ContainsFunc(g.facts, func(f overlayFacts) bool { return f.entrance.Direct })
-	g.mu.Unlock()
-	if !direct {
+	link := g.stationLink()
+	if link == "" {
 		return false
 	}
-	now, err := g.network.Neighbours(ctx, g.underlay.Name)
+	now, err := g.network.Neighbours(ctx, link)
 	if err != nil {
 		now = nil // old ones would keep out a peer whose card has changed
 	}

@@ -1,11 +1,15 @@
 package main
 
 import (
+	"context"
 	"net/netip"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"flanneld/backend"
 	"flanneld/pkg/datapath"
 	"flanneld/pkg/firewall/nft"
 	"flanneld/subnet"
@@ -57,6 +61,52 @@ func TestTieOf(t *testing.T) {
 		} {
 			if d != "" {
 				t.Errorf("%s (-want +got):\n%s", row.name, d)
+			}
+		}
+	}
+}
+
+// direct is a backend whose packets come by the underlay as they are.
+type direct struct{ backend.Backend }
+
+func (direct) Entrance(bool) backend.Entrance { return backend.Entrance{Direct: true} }
+
+// links is a network that tells which link was looked at and watched.
+type links struct{ looked, watched chan string }
+
+func (l links) Neighbours(_ context.Context, link string) ([]datapath.Neigh, error) {
+	l.looked <- link
+	return nil, nil
+}
+
+func (l links) WatchNeighbours(ctx context.Context, link string, wake chan<- struct{}) error {
+	l.watched <- link
+	wake <- struct{}{}
+	<-ctx.Done()
+	return nil
+}
+
+// The external interface can get another name while the daemon runs.
+func TestStationsAreThoseOnTheInterfaceOfNow(t *testing.T) {
+	network := links{make(chan string), make(chan string)}
+	g := newGuard(options{PeerFilter: true}, false, backend.Underlay{Name: "eth0"}, nil, subnetEnv{}, nil, network, discard)
+	ctx, cancel := context.WithCancel(t.Context())
+	var done sync.WaitGroup
+	defer done.Wait()
+	defer cancel()
+	done.Go(func() { g.followStations(ctx) })
+	planes := []backend.Plane{{Network: netip.MustParsePrefix("10.1.0.0/16"), Subnet: netip.MustParsePrefix("10.1.1.0/24")}}
+	for _, name := range []string{"eth0", "wan0"} {
+		g.underlay.Name = name
+		g.update(planes, direct{})
+		for _, asked := range []chan string{network.watched, network.looked} {
+			select {
+			case got := <-asked:
+				if got != name {
+					t.Errorf("%s is asked about, want %s", got, name)
+				}
+			case <-time.After(10 * time.Second):
+				t.Fatalf("%s is not watched, or not looked at", name)
 			}
 		}
 	}

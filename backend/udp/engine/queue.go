@@ -63,7 +63,6 @@ type queue struct {
 
 	in        *udpbatch.ReceiveBatch // the one that is received into
 	last      *udpbatch.ReceiveBatch // the one before, which the open run may still use
-	emitted   int                    // packets that the coalescer let go
 	coalescer offload.Coalescer
 	encoded   [offload.HeaderLen]byte
 	pieces    []unix.Iovec

@@ -43,7 +43,8 @@ func (q *queue) receive(f *forwarding) bool {
 		q.failures++
 		return false
 	}
-	carried, emitted := q.coalescer.Waiting() > 0, q.emitted
+	rx := &q.counters.rx
+	carried, written := q.coalescer.Waiting() > 0, rx.units.Load()
 	var packets, bytes int
 	for i := range q.in.Len() {
 		m := q.in.Message(i)
@@ -70,7 +71,7 @@ func (q *queue) receive(f *forwarding) bool {
 	}
 	// A run that was carried here and is still open has packets of the last batch,
 	// which is the next to be received into.
-	if bytes < enough || carried && q.emitted == emitted {
+	if bytes < enough || carried && rx.units.Load() == written {
 		q.coalescer.Flush()
 	}
 	next := receiveMessages
@@ -78,7 +79,6 @@ func (q *queue) receive(f *forwarding) bool {
 		next = receiveTrains
 	}
 	q.last.Limit(next)
-	rx := &q.counters.rx
 	rx.calls.Add(1)
 	rx.messages.Add(uint64(q.in.Len()))
 	rx.packets.Add(uint64(packets))
@@ -125,7 +125,6 @@ func (q *queue) accept(f *forwarding, from uint32, datagram []byte) bool {
 
 // write writes one packet, which may be made of many, with its header.
 func (q *queue) write(h offload.Header, pieces [][]byte) {
-	q.emitted++
 	h.Encode(q.encoded[:])
 	q.pieces = appendPiece(q.pieces[:0], q.encoded[:])
 	for _, b := range pieces {

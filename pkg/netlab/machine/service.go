@@ -19,9 +19,8 @@ import (
 // around it: nobody boots. It has the host's network, and process numbers, control
 // groups and file systems of its own, so that all that it starts ends with it.
 type Service struct {
-	run  *running
-	init int
-	log  string
+	run *running
+	log string
 }
 
 // Shared is where the directory is found in the root that a service shares with
@@ -90,7 +89,7 @@ func Start(host *netlab.Host, root, dir, program string, arg ...string) (*Servic
 		return nil, fmt.Errorf("start %s: %w", program, errors.Join(err, groups.remove()))
 	}
 	end := time.Now().Add(startTime)
-	for s.init = s.run.child(); s.init == 0; s.init = s.run.child() {
+	for s.run.init = s.run.child(); s.run.init == 0; s.run.init = s.run.child() {
 		select {
 		case <-s.run.done:
 		case <-time.After(poll):
@@ -125,7 +124,7 @@ func (s *Service) Log() string {
 // Stop ends the program as a service manager does, and returns when nothing of it is
 // left.
 func (s *Service) Stop(ctx context.Context) error {
-	_ = syscall.Kill(s.init, syscall.SIGTERM) // it fails if it has ended
+	_ = syscall.Kill(s.run.init, syscall.SIGTERM) // it fails if it has ended
 	select {
 	case <-s.run.done:
 		return s.run.ended()
@@ -139,12 +138,7 @@ func (s *Service) Kill() error {
 	if s.ended() {
 		return s.run.ended()
 	}
-	if s.init != 0 {
-		_ = syscall.Kill(s.init, syscall.SIGKILL)
-	} else {
-		_ = s.run.process.Kill()
-	}
-	return s.run.ended()
+	return s.run.kill()
 }
 
 // CanStart returns nil if this process can run services, and otherwise an error

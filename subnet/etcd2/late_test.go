@@ -6,8 +6,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/http/httputil"
-	"net/url"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -26,14 +24,8 @@ type slow struct {
 
 func (p *slow) serve(t *testing.T, etcd string) string {
 	t.Helper()
-	u, err := url.Parse(etcd)
-	if err != nil {
-		t.Fatal(err)
-	}
 	p.done = make(chan struct{}, 100)
-	tr := &http.Transport{}
-	t.Cleanup(tr.CloseIdleConnections)
-	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(u) }, Transport: tr}
+	proxy := passOn(t, etcd)
 	return serve(t, func(w http.ResponseWriter, r *http.Request) {
 		write := r.Method == http.MethodPut || r.Method == http.MethodDelete
 		if !write || p.n.Add(-1) < 0 {
@@ -41,10 +33,10 @@ func (p *slow) serve(t *testing.T, etcd string) string {
 			return
 		}
 		body, _ := io.ReadAll(r.Body)
-		gone, _ := http.NewRequestWithContext(context.WithoutCancel(r.Context()), r.Method, u.String()+r.URL.RequestURI(), bytes.NewReader(body))
+		gone, _ := http.NewRequestWithContext(context.WithoutCancel(r.Context()), r.Method, etcd+r.URL.RequestURI(), bytes.NewReader(body))
 		gone.Header = r.Header
 		time.Sleep(p.request)
-		resp, err := tr.RoundTrip(gone)
+		resp, err := proxy.Transport.RoundTrip(gone)
 		if err != nil {
 			t.Error(err)
 			return

@@ -3,8 +3,6 @@ package etcd2
 import (
 	"errors"
 	"net/http"
-	"net/http/httputil"
-	"net/url"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -17,24 +15,15 @@ import (
 // they are done, and their client does not learn it.
 func lossy(t *testing.T, etcd string, n *atomic.Int32) string {
 	t.Helper()
-	u, err := url.Parse(etcd)
-	if err != nil {
-		t.Fatal(err)
+	proxy := passOn(t, etcd)
+	proxy.ModifyResponse = func(r *http.Response) error {
+		if r.Request.Method == http.MethodPut && n.Add(-1) >= 0 {
+			return errors.New("lost")
+		}
+		return nil
 	}
-	tr := &http.Transport{}
-	t.Cleanup(tr.CloseIdleConnections)
-	f := serve(t, (&httputil.ReverseProxy{
-		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(u) },
-		Transport: tr,
-		ModifyResponse: func(r *http.Response) error {
-			if r.Request.Method == http.MethodPut && n.Add(-1) >= 0 {
-				return errors.New("lost")
-			}
-			return nil
-		},
-		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
-	}).ServeHTTP)
-	return f.URL
+	proxy.ErrorHandler = func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) }
+	return serve(t, proxy.ServeHTTP).URL
 }
 
 func TestWritesWhoseAnswerIsLostAreSettled(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"flanneld/pkg/netlab"
+	"flanneld/pkg/netlab/labtest"
 	"flanneld/pkg/netlab/machine"
 )
 
@@ -49,15 +49,7 @@ func newFarm(t *testing.T, addresses ...string) *farm {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lab, err := netlab.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := lab.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	lab := labtest.New(t)
 	deb, _ := makePackages(t)
 	f := &farm{T: t}
 	for i, address := range addresses {

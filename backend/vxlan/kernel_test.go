@@ -12,6 +12,7 @@ import (
 	"flanneld/backend/backendtest"
 	"flanneld/pkg/datapath/kernel"
 	"flanneld/pkg/netlab"
+	"flanneld/pkg/netlab/labtest"
 )
 
 // TestDirectRoutingOnTheKernel follows the routing of a real host, which has two
@@ -77,18 +78,7 @@ func TestDirectRoutingOnTheKernel(t *testing.T) {
 // is 203.0.113.1/24, and moves the calling goroutine there until the test ends.
 func newHost(t testing.TB) *netlab.Host {
 	t.Helper()
-	if err := netlab.Supported(); err != nil {
-		t.Skipf("skipping: %v", err)
-	}
-	lab, err := netlab.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := lab.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	lab := labtest.New(t)
 	host, err := lab.Host("a", "192.0.2.11/24")
 	if err != nil {
 		t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"flanneld/pkg/netlab"
+	"flanneld/pkg/netlab/labtest"
 	etcdproc "flanneld/subnet/storetest/etcd"
 )
 
@@ -38,23 +39,12 @@ func newCluster(t testing.TB) *cluster {
 // newLab is a cluster without etcd.
 func newLab(t testing.TB, etcd etcdproc.Program) *cluster {
 	t.Helper()
-	if err := netlab.Supported(); err != nil {
-		t.Skip(err)
-	}
 	for _, program := range []string{string(etcd), "etcdctl", "busybox", "curl", "ping"} {
 		if _, err := exec.LookPath(program); err != nil {
 			t.Skip(program + " is not installed (Debian: etcd-server etcd-client busybox-static curl iputils-ping)")
 		}
 	}
-	lab, err := netlab.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := lab.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	lab := labtest.New(t)
 	return &cluster{t: t, lab: lab, etcdBy: etcd, data: filepath.Join(t.TempDir(), "etcd")}
 }
 

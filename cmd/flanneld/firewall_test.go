@@ -14,7 +14,7 @@ import (
 
 	"flanneld/backend"
 	"flanneld/pkg/firewall/nft"
-	"flanneld/pkg/netlab"
+	"flanneld/pkg/netlab/labtest"
 	"flanneld/subnet"
 )
 
@@ -101,18 +101,7 @@ func (l *looking) Set(context.Context, []backend.Plane) error {
 }
 
 func TestPeersAreLetInBeforeThereIsARoute(t *testing.T) {
-	if err := netlab.Supported(); err != nil {
-		t.Skip(err)
-	}
-	lab, err := netlab.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := lab.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	lab := labtest.New(t)
 	ns, err := netns.GetFromName(lab.Switch().Namespace.Namespace())
 	if err != nil {
 		t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"flanneld/pkg/netlab"
+	"flanneld/pkg/netlab/labtest"
 	"flanneld/pkg/tun"
 	"flanneld/pkg/udpbatch"
 )
@@ -52,9 +53,6 @@ func newPair(t testing.TB) (a, b *side) {
 // newLab returns one for two engines.
 func newLab(t testing.TB) *netlab.Lab {
 	t.Helper()
-	if err := netlab.Supported(); err != nil {
-		t.Skip(err)
-	}
 	if _, err := os.Stat("/dev/net/tun"); err != nil {
 		t.Skip(err)
 	}
@@ -63,15 +61,7 @@ func newLab(t testing.TB) *netlab.Lab {
 	processors := runtime.GOMAXPROCS(0)
 	runtime.GOMAXPROCS(processors + 2)
 	t.Cleanup(func() { runtime.GOMAXPROCS(processors) })
-	l, err := netlab.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := l.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	l := labtest.New(t)
 	return l
 }
 

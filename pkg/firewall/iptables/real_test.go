@@ -15,6 +15,7 @@ import (
 
 	"flanneld/pkg/firewall"
 	"flanneld/pkg/netlab"
+	"flanneld/pkg/netlab/labtest"
 )
 
 // host is a network namespace with both flavours of iptables.
@@ -26,23 +27,12 @@ type host struct {
 
 func newHost(t *testing.T) *host {
 	t.Helper()
-	if err := netlab.Supported(); err != nil {
-		t.Skip(err)
-	}
 	for _, program := range []string{"iptables-legacy-restore", "iptables-nft-restore"} {
 		if _, err := exec.LookPath(program); err != nil {
 			t.Skip(program + " is not installed (Debian: iptables)")
 		}
 	}
-	lab, err := netlab.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := lab.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	lab := labtest.New(t)
 	return &host{T: t, ns: lab.Switch().Namespace}
 }
 

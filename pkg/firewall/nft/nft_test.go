@@ -14,7 +14,7 @@ import (
 	"github.com/vishvananda/netns"
 
 	"flanneld/pkg/firewall"
-	"flanneld/pkg/netlab"
+	"flanneld/pkg/netlab/labtest"
 )
 
 var labTable = Table{
@@ -66,21 +66,10 @@ func prefixes(all ...string) (out []netip.Prefix) {
 // lab returns the nftables of a new namespace, and what runs nft(8) there.
 func lab(t testing.TB) (*Kernel, func(arg ...string) string) {
 	t.Helper()
-	if err := netlab.Supported(); err != nil {
-		t.Skip(err)
-	}
 	if _, err := exec.LookPath("nft"); err != nil {
 		t.Skip("nft is not installed (Debian: nftables)")
 	}
-	l, err := netlab.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := l.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	l := labtest.New(t)
 	ns, err := netns.GetFromName(l.Switch().Namespace.Namespace())
 	if err != nil {
 		t.Fatal(err)

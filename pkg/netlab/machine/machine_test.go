@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"flanneld/pkg/netlab"
+	"flanneld/pkg/netlab/labtest"
 )
 
 // root is what the tests boot: with Docker, as the tests of the project's units
@@ -25,15 +25,7 @@ func root(t *testing.T) string {
 
 func TestMachineKeepsItsDiskAndLosesItsNetwork(t *testing.T) {
 	r := root(t)
-	lab, err := netlab.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := lab.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	lab := labtest.New(t)
 	host, err := lab.Host("m1", "192.168.1.11/24")
 	if err != nil {
 		t.Fatal(err)

@@ -11,20 +11,12 @@ import (
 	"testing"
 	"time"
 
-	"flanneld/pkg/netlab"
+	"flanneld/pkg/netlab/labtest"
 )
 
 func TestServiceEndsWithAllThatItHasStarted(t *testing.T) {
 	r := root(t)
-	lab, err := netlab.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := lab.Close(); err != nil { // it says which processes are left
-			t.Error(err)
-		}
-	})
+	lab := labtest.New(t)
 	host, err := lab.Host("m1", "192.168.1.11/24")
 	if err != nil {
 		t.Fatal(err)

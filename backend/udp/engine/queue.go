@@ -105,6 +105,7 @@ func (q *queue) run() error {
 	for {
 		q.rounds.Add(1)
 		f := q.engine.forwarding.Load()
+		before := q.counters.tx.bytes.Load() + q.counters.rx.bytes.Load()
 		sent := q.transmit(f)
 		received := q.receive(f)
 		if q.err != nil {
@@ -112,14 +113,20 @@ func (q *queue) run() error {
 		}
 		if sent || received {
 			q.failures = 0
-			q.waiter.busy()
+			if q.waiter.busy(int(q.counters.tx.bytes.Load() + q.counters.rx.bytes.Load() - before)) {
+				return nil
+			}
 			continue
 		}
 		if q.failures > maxFailures {
 			return fmt.Errorf("%d system calls failed", q.failures)
 		}
+		full := q.out.left() > 0
+		if !full && q.waiter.spin() {
+			continue
+		}
 		q.counters.waits.Add(1)
-		if q.waiter.wait(q.out.left() > 0) {
+		if q.waiter.wait(full) {
 			return nil
 		}
 	}

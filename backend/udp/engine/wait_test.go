@@ -1,0 +1,102 @@
+package engine
+
+import (
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// newTestWaiter returns a waiter and the eventfds of its device and of stop.
+func newTestWaiter(t *testing.T, hold bool) (w *waiter, device, stop int) {
+	t.Helper()
+	var fds [4]int
+	for i := range fds {
+		fd, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
+		must(t, err)
+		t.Cleanup(func() { _ = unix.Close(fd) })
+		fds[i] = fd
+	}
+	return newWaiter(fds[waitDevice], fds[waitSocket], fds[waitStop], fds[waitAsk], hold), fds[waitDevice], fds[waitStop]
+}
+
+func signal(t *testing.T, fd int) {
+	t.Helper()
+	_, err := unix.Write(fd, []byte{1, 0, 0, 0, 0, 0, 0, 1})
+	must(t, err)
+}
+
+// TestSpinningPays has the cases in which a queue spins.
+func TestSpinningPays(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		hold  bool          // there is another processor
+		short bool          // the last time without work was
+		bytes int           // moved since then
+		idle  time.Duration // this time, so far
+		want  bool
+	}{
+		{"a stream", true, true, spinFrom, spinTime - 1, true},
+		{"packets", true, true, spinFrom - 1, 0, false},
+		{"a slow stream", true, false, spinFrom, 0, false},
+		{"long enough", true, true, spinFrom, spinTime, false},
+		{"one processor", false, true, spinFrom, 0, false},
+	} {
+		w, device, _ := newTestWaiter(t, c.hold)
+		signal(t, device) // or the wait would not end
+		w.moved = spinFrom
+		// The machine may stop for a moment, which makes a short time long.
+		for range 1000 {
+			w.idle = false
+			if !c.short {
+				w.idle, w.since = true, time.Now().Add(-spinPays)
+			}
+			w.wait(false)
+			if w.pays || !c.short {
+				break
+			}
+		}
+		if w.spins(0) {
+			t.Errorf("%s: spins right after a sleep", c.name)
+		}
+		w.busy(c.bytes)
+		if got := w.spins(c.idle); got != c.want {
+			t.Errorf("%s: spins is %t, want %t", c.name, got, c.want)
+		}
+	}
+}
+
+func TestSpinningEnds(t *testing.T) {
+	w, device, _ := newTestWaiter(t, true)
+	signal(t, device)
+	for !w.pays {
+		w.idle = false
+		w.wait(false)
+	}
+	w.busy(spinFrom)
+	start := time.Now()
+	for w.spin() {
+		if time.Since(start) > 10*time.Second {
+			t.Fatal("it spins for ever")
+		}
+	}
+	if d := time.Since(start); d < spinTime {
+		t.Errorf("it spun for %s, want %s", d, spinTime)
+	}
+}
+
+func TestABusyQueueLooksWhetherToStop(t *testing.T) {
+	w, _, stop := newTestWaiter(t, true)
+	for range 2 * stopRounds {
+		if w.busy(1) {
+			t.Fatal("it stops, untold")
+		}
+	}
+	signal(t, stop)
+	for range stopRounds {
+		if w.busy(1) {
+			return
+		}
+	}
+	t.Error("it does not stop")
+}

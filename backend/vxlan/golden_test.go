@@ -45,6 +45,7 @@ func TestGolden(t *testing.T) {
 
 		"own-mac-is-skipped":       {Planes: ipv4(peer(2), data(peer(3), peer(1).Data), peer(4))},
 		"duplicate-mac-is-skipped": {Planes: ipv4(peer(2), data(peer(3), peer(2).Data), peer(4))},
+		"two-subnets-of-one-host":  {Planes: ipv4(peer(2), backendtest.At(data(peer(3), peer(2).Data), peer(2).PublicIP.String()), peer(4))},
 		"bad-data-is-skipped": {Planes: ipv4(
 			data(peer(2), ``), data(peer(3), `"text"`), data(peer(4), `{"VtepMAC":"0a:00"}`), data(peer(5), `{}`),
 			data(peer(6), `{"VtepMAC":"01:00:5e:00:00:01"}`), data(peer(7), `{"VtepMAC":"00:00:00:00:00:00"}`),

@@ -37,8 +37,7 @@ func (b *Backend) plan(planes []backend.Plane, direct map[netip.Addr]string) (da
 		s.Addrs = append(s.Addrs, datapath.Addr{Link: dev.Name, Prefix: netip.PrefixFrom(gateway, gateway.BitLen())})
 		n := len(plane.Peers)
 		s.FDB, s.Neighs, s.Routes = slices.Grow(s.FDB, n), slices.Grow(s.Neighs, n), slices.Grow(s.Routes, n)
-		seen := make(map[datapath.MAC]bool, n+1)
-		seen[dev.MAC] = true
+		seen := make(map[datapath.MAC]netip.Addr, n) // where each is
 		for _, peer := range plane.Peers {
 			if link := direct[peer.PublicIP]; link != "" {
 				s.Routes = append(s.Routes, datapath.Route{
@@ -55,18 +54,22 @@ func (b *Backend) plan(planes []backend.Plane, direct map[netip.Addr]string) (da
 			if err == nil {
 				vteps[peer.Data] = mac
 			}
-			if err == nil && seen[mac] {
+			at, twice := seen[mac]
+			switch {
+			case err != nil:
+			case mac == dev.MAC:
+				err = errOwnMAC
+			case twice && at != peer.PublicIP:
 				err = errSameMAC
-				if mac == dev.MAC {
-					err = errOwnMAC
-				}
 			}
 			if err != nil {
 				skipped = append(skipped, skip{peer.Subnet, err})
 				continue
 			}
-			seen[mac] = true
-			s.FDB = append(s.FDB, datapath.FDBEntry{Link: dev.Name, MAC: mac, Dst: peer.PublicIP})
+			if !twice { // or it is a host with two subnets
+				seen[mac] = peer.PublicIP
+				s.FDB = append(s.FDB, datapath.FDBEntry{Link: dev.Name, MAC: mac, Dst: peer.PublicIP})
+			}
 			s.Neighs = append(s.Neighs, datapath.Neigh{Link: dev.Name, IP: peer.Subnet.Addr(), MAC: mac})
 			s.Routes = append(s.Routes, datapath.Route{
 				Dst: peer.Subnet, Gateway: peer.Subnet.Addr(), Link: dev.Name, OnLink: true,

@@ -17,6 +17,7 @@ func planes(cfg subnet.Config, own subnet.Lease, leases []subnet.Lease, local []
 	c *complaints, log *slog.Logger) []backend.Plane {
 	v4 := backend.Plane{Network: cfg.V4.Network, Subnet: own.V4.Subnet, Blackhole: blackhole}
 	v6 := backend.Plane{Network: cfg.V6.Network, Subnet: own.V6.Subnet, Blackhole: blackhole}
+	var peers4, peers6 []subnet.Lease
 	publics := make(map[netip.Addr]subnet.Key, len(leases))
 	for _, l := range leases {
 		switch {
@@ -45,21 +46,28 @@ func planes(cfg subnet.Config, own subnet.Lease, leases []subnet.Lease, local []
 				"PublicIP", l.V4.PublicIP, "subnet", l.Key(), "other", other)
 		}
 		publics[l.V4.PublicIP] = l.Key()
-		add := func(p *backend.Plane, claim subnet.Claim) {
-			if wrong := unusable(claim, p.Network, local); wrong == "" {
-				p.Peers = append(p.Peers, claim)
+		add := func(to *[]subnet.Lease, network netip.Prefix, claim subnet.Claim) {
+			if wrong := unusable(claim, network, local); wrong == "" {
+				*to = append(*to, l)
 			} else if c.first(wrong, l) {
 				log.Error("Ignoring a lease: "+wrong, "subnet", claim.Subnet, "PublicIP", claim.PublicIP)
 			}
 		}
-		add(&v4, l.V4)
+		add(&peers4, v4.Network, l.V4)
 		if cfg.V6.Enabled() && !l.V6.IsZero() && l.V6.PublicIP.IsValid() {
-			add(&v6, l.V6)
+			add(&peers6, v6.Network, l.V6)
 		}
 	}
+	outdone := func(l subnet.Lease, why string) {
+		if c.first(why, l) {
+			log.Error("Ignoring a lease: "+why, "subnet", l.Key(), "PublicIP", l.V4.PublicIP)
+		}
+	}
+	v4.Peers = withoutTwins(peers4, func(l subnet.Lease) subnet.Claim { return l.V4 }, outdone)
 	if !cfg.V6.Enabled() {
 		return []backend.Plane{v4}
 	}
+	v6.Peers = withoutTwins(peers6, func(l subnet.Lease) subnet.Claim { return l.V6 }, outdone)
 	return []backend.Plane{v4, v6}
 }
 

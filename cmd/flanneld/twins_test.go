@@ -1,0 +1,64 @@
+package main
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+
+	"flanneld/subnet"
+)
+
+func TestPlanesLeaveOutWhatANewerLeaseOutdoes(t *testing.T) {
+	lease := func(key, public, data string, rev subnet.Revision) subnet.Lease {
+		return subnet.Lease{Type: "vxlan", Rev: rev, V4: subnet.Claim{
+			Subnet: netip.MustParsePrefix(key), PublicIP: netip.MustParseAddr(public), Data: data}}
+	}
+	dual := func(l subnet.Lease, key, public string) subnet.Lease {
+		l.V6 = subnet.Claim{Subnet: netip.MustParsePrefix(key), PublicIP: netip.MustParseAddr(public)}
+		return l
+	}
+	own := lease("10.5.1.0/24", "192.0.2.1", "own", 1)
+	other := lease("10.5.9.0/24", "192.0.2.9", "nine", 2)
+	for _, test := range []struct {
+		name   string
+		leases []subnet.Lease
+		v4, v6 []string
+	}{
+		{"of two subnets with one address, the newer",
+			[]subnet.Lease{lease("10.5.2.0/24", "192.0.2.2", "two", 5), lease("10.5.2.0/25", "192.0.2.3", "three", 4), other},
+			[]string{"10.5.2.0/24", "10.5.9.0/24"}, nil},
+		{"the longer one if that is newer",
+			[]subnet.Lease{lease("10.5.2.0/24", "192.0.2.2", "two", 4), lease("10.5.2.0/25", "192.0.2.3", "three", 5), other},
+			[]string{"10.5.2.0/25", "10.5.9.0/24"}, nil},
+		{"one of two of the same age",
+			[]subnet.Lease{lease("10.5.2.0/24", "192.0.2.2", "two", 4), lease("10.5.2.0/25", "192.0.2.3", "three", 4)},
+			[]string{"10.5.2.0/24"}, nil},
+		{"a host that has become dual-stack",
+			[]subnet.Lease{lease("10.5.2.0/24", "192.0.2.2", "two", 4), dual(lease("10.5.2.0/24", "192.0.2.2", "two", 5), "fd00:5:0:2::/64", "2001:db8::2")},
+			[]string{"10.5.2.0/24"}, []string{"fd00:5:0:2::/64"}},
+		{"an endpoint that has moved, and left a lease",
+			[]subnet.Lease{lease("10.5.2.0/24", "192.0.2.2", "two", 4), lease("10.5.3.0/24", "192.0.2.3", "two", 5)},
+			[]string{"10.5.3.0/24"}, nil},
+		{"two subnets of one host",
+			[]subnet.Lease{lease("10.5.2.0/24", "192.0.2.2", "two", 4), lease("10.5.3.0/24", "192.0.2.2", "two", 5)},
+			[]string{"10.5.2.0/24", "10.5.3.0/24"}, nil},
+		{"backends without endpoints",
+			[]subnet.Lease{lease("10.5.2.0/24", "192.0.2.2", "", 4), lease("10.5.3.0/24", "192.0.2.3", "", 5)},
+			[]string{"10.5.2.0/24", "10.5.3.0/24"}, nil},
+		{"what cannot be forwarded to outdoes nothing",
+			[]subnet.Lease{lease("10.5.2.0/24", "192.0.2.2", "two", 4), lease("10.5.2.0/25", "127.0.0.1", "two", 5), lease("10.5.1.128/25", "192.0.2.7", "two", 6)},
+			[]string{"10.5.2.0/24"}, nil},
+	} {
+		cfg := subnet.Config{V4: subnet.Range{Network: netip.MustParsePrefix("10.5.0.0/16")}, V6: subnet.Range{Network: netip.MustParsePrefix("fd00:5::/48")}}
+		all := planes(cfg, own, append(slices.Clone(test.leases), own), nil, false, new(complaints), discard)
+		for i, want := range [][]string{test.v4, test.v6} {
+			var got []string
+			for _, p := range all[i].Peers {
+				got = append(got, p.Subnet.String())
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("%s: peers are %v, want %v", test.name, got, want)
+			}
+		}
+	}
+}

@@ -100,6 +100,14 @@ type Descriptors interface {
 	Remove(name string) error
 }
 
+// Sharing is a Backend whose open files the one that follows it in this process can
+// have. Share may be called at any time.
+type Sharing interface {
+	// Share returns copies of the files that it has Put under the name. They are the
+	// caller's to close.
+	Share(name string) []int
+}
+
 // Counter is a number that only grows.
 type Counter struct {
 	Name  string // as in udp_tx_packets

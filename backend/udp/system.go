@@ -190,6 +190,22 @@ func (m *system) remove(name string) {
 	}
 }
 
+// share implements machine. The device is let go of before another backend opens it.
+func (m *system) share(name string) (copies []int) {
+	if name != keptSockets {
+		return nil
+	}
+	for _, fd := range fds(m.sockets) {
+		c, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			m.log.Debug("Cannot share a socket", "err", err) // and some are not taken either
+			continue
+		}
+		copies = append(copies, c)
+	}
+	return copies
+}
+
 // close implements machine.
 func (m *system) close() error {
 	errs := []error{m.closeSockets()}

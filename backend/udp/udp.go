@@ -26,7 +26,8 @@ import (
 // Type is the backend's type in the configuration. Leases have none.
 const Type = "udp"
 
-// Backend implements backend.Backend, backend.Counting and backend.Living.
+// Backend implements backend.Backend, backend.Counting, backend.Living and
+// backend.Sharing.
 type Backend struct {
 	opts     Options
 	underlay backend.Underlay
@@ -58,6 +59,8 @@ type machine interface {
 	// attach returns a forwarder on the device, which is there and which no
 	// other forwarder has.
 	attach(device string) (forwarder, error)
+	// share returns copies of what is kept under a name.
+	share(name string) []int
 	// close lets go of everything but what forwarders have.
 	close() error
 }
@@ -306,6 +309,14 @@ func (b *Backend) shut() {
 	if err := b.machine.close(); err != nil {
 		b.log.Debug("Cannot close the sockets", "err", err)
 	}
+}
+
+// Share implements backend.Sharing: a backend on another interface that has the same
+// address needs the same port, and both are there for a moment.
+func (b *Backend) Share(name string) []int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.machine.share(name)
 }
 
 // Alive implements backend.Living. A forwarder that is about to be attached is not

@@ -49,6 +49,8 @@ func (m *fakeMachine) attach(device string) (forwarder, error) {
 	return f, nil
 }
 
+func (m *fakeMachine) share(string) []int { return nil }
+
 func (m *fakeMachine) close() error { m.closed = true; return nil }
 
 func (m *fakeMachine) failWith(err error) {

@@ -146,7 +146,7 @@ func start(ctx context.Context, o options, h *health, tell *notifier, reload <-c
 	}
 	counters := h.serveCounters(be)
 	d := &daemon{opts: o, cfg: cfg, basis: basis, memory: memory, kept: kept, store: store, backend: be, newBackend: backendOver,
-		guard: guard, descriptors: fresh{descriptors}, scope: scope, kernel: kern, ledger: ledger,
+		guard: guard, descriptors: descriptors, scope: scope, kernel: kern, ledger: ledger,
 		underlay: underlay, local: local,
 		view: subnet.NewView(), identity: id, ready: h.setReady, health: h, counters: counters, tell: tell, log: log, moved: make(chan struct{}, 1),
 		claimsChanged: make(chan subnet.Lease, 1), stood: make(chan struct{}, 1), passedOnce: make(chan struct{}), began: began, started: started,

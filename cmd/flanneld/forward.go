@@ -72,7 +72,7 @@ func (d *daemon) followUnderlay() error {
 		d.external.complain(what, d.poke)
 		return nil
 	}
-	next, err := d.newBackend(now, d.descriptors)
+	next, err := d.newBackend(now, inherited{d.descriptors, d.backend})
 	if err != nil {
 		d.external.complain(what+": "+err.Error(), d.poke)
 		return nil
@@ -138,12 +138,20 @@ func claiming(l, claims subnet.Lease) subnet.Lease {
 	return l
 }
 
-// fresh are Descriptors for a backend that follows another: what the service
-// manager keeps of that one does not fit, and would be in the way.
-type fresh struct{ backend.Descriptors }
+// inherited are Descriptors for a backend that follows another: what that one shares.
+// What else the service manager keeps of it does not fit, and would be in the way.
+type inherited struct {
+	backend.Descriptors
+	from backend.Backend
+}
 
 // Take implements backend.Descriptors.
-func (f fresh) Take(name string) []int {
-	_ = f.Remove(name) // if it fails, the next start finds both, and takes neither
+func (i inherited) Take(name string) []int {
+	if s, ok := i.from.(backend.Sharing); ok {
+		if fds := s.Share(name); len(fds) > 0 {
+			return fds
+		}
+	}
+	_ = i.Remove(name) // if it fails, the next start finds both, and takes neither
 	return nil
 }

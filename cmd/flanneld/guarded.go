@@ -52,3 +52,11 @@ func (b guarded) Skipped() []netip.Prefix {
 	}
 	return nil
 }
+
+// Share implements backend.Sharing.
+func (b guarded) Share(name string) []int {
+	if s, ok := b.Backend.(backend.Sharing); ok {
+		return s.Share(name)
+	}
+	return nil
+}

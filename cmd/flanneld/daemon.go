@@ -169,7 +169,6 @@ type daemon struct {
 	kernel   *kernel.Kernel
 	ledger   *backend.Ledger // the kernel as the backend sees it
 	underlay backend.Underlay
-	local    []netip.Prefix // subnets that this host itself is in
 	view     *subnet.View
 	identity identity // of the goroutine that takes leases
 	ready    func(bool)
@@ -188,8 +187,9 @@ type daemon struct {
 	claimsChanged chan subnet.Lease   // what the lease is to say from now on
 
 	mu       sync.Mutex
-	lease    subnet.Lease // the own one
-	claimed  subnet.Lease // what it says, without its subnets and its node
+	local    []netip.Prefix // subnets that this host itself is in; written by forward's goroutine alone
+	lease    subnet.Lease   // the own one
+	claimed  subnet.Lease   // what it says, without its subnets and its node
 	standing subnet.Standing
 	away     bool     // the store has not answered since the start
 	told     handover // what Docker was told last

@@ -23,7 +23,6 @@ type guard struct {
 	previous []netip.Prefix   // this host's subnets before
 	nftables bool             // the configuration's EnableNFTables
 	underlay backend.Underlay // of the goroutine that tells of planes; others have its name from facts
-	local    []netip.Prefix   // the underlay's own subnets
 	run      iptables.Runner
 	kernel   nft.Kernel
 	network  neighbourhood
@@ -34,6 +33,7 @@ type guard struct {
 	faced chan struct{} // likewise, for who follows stations
 
 	mu     sync.Mutex
+	local  []netip.Prefix // the underlay's own subnets
 	planes []backend.Plane
 	facts  []overlayFacts // of the planes; nil: not known yet
 
@@ -113,6 +113,15 @@ func (g *guard) update(planes []backend.Plane, be backend.Backend) {
 		g.poke()
 		poke(g.faced)
 	}
+}
+
+// move tells the guard that the host has another external interface, or another
+// address on it.
+func (g *guard) move(to backend.Underlay, local []netip.Prefix) {
+	g.underlay = to
+	g.mu.Lock()
+	g.local = local
+	g.mu.Unlock()
 }
 
 func (g *guard) poke() { poke(g.poked) }

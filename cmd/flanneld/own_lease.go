@@ -71,7 +71,7 @@ func (d *daemon) hold(ctx context.Context, request subnet.Request, got subnet.Ac
 		}
 		request.Freed = d.view.Freed()
 		d.mu.Lock()
-		request.Lease = claiming(request.Lease, d.claimed)
+		request.Lease, request.Avoid = claiming(request.Lease, d.claimed), d.local
 		d.mu.Unlock()
 		if got, err = d.acquire(ctx, d.store, &request); err != nil {
 			return err

@@ -107,7 +107,7 @@ func start(ctx context.Context, o options, h *health, tell *notifier, reload <-c
 	}
 	kern := kernel.New(log)
 	scope := datapath.Scope{
-		Owner:    aliasPrefix + o.EtcdPrefix,
+		Owner:    aliasFor(o.EtcdPrefix),
 		Links:    leftovers(previous, log),
 		Networks: networks(cfg, previous),
 		Protocol: routeProtocol,
@@ -141,6 +141,11 @@ func start(ctx context.Context, o options, h *health, tell *notifier, reload <-c
 	if err != nil {
 		return fmt.Errorf("Error fetching backend: %w", err)
 	}
+	unclaim, err := claimDevice(ctx, be.(guarded).Backend, kern, scope.Owner)
+	if err != nil {
+		return fmt.Errorf("Error fetching backend: %w", err)
+	}
+	defer unclaim()
 	if err := descriptors.Close(); err != nil { // another backend's
 		log.Warn("Cannot forget files of the last run", "err", err)
 	}

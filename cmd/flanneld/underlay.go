@@ -12,9 +12,6 @@ import (
 	"flanneld/subnet"
 )
 
-// aliasPrefix begins the alias of our devices; the etcd prefix follows.
-const aliasPrefix = "flanneld "
-
 var overlayName = regexp.MustCompile(`^flannel(\.|-v6\.|[0-9]+$)`)
 
 // isOverlay reports whether an interface is this daemon's, or another's: a packet

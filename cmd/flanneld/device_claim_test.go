@@ -1,0 +1,24 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestAliasesFitAndDiffer(t *testing.T) {
+	if got := aliasFor("/coreos.com/network"); got != "flanneld /coreos.com/network" {
+		t.Errorf("the usual alias is %q", got)
+	}
+	long := "/" + strings.Repeat("a", maxAlias-len(aliasPrefix)-1)
+	seen := make(map[string]string)
+	for _, prefix := range []string{long, long + "b", long + "c", long + strings.Repeat("d", 1000)} {
+		alias := aliasFor(prefix)
+		if len(alias) > maxAlias || !strings.HasPrefix(alias, aliasPrefix) {
+			t.Errorf("alias of %d bytes: %q", len(alias), alias)
+		}
+		if other, taken := seen[alias]; taken {
+			t.Errorf("%s and %s have one alias", other, prefix)
+		}
+		seen[alias] = prefix
+	}
+}

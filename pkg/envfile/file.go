@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/google/renameio/v2"
@@ -69,9 +70,19 @@ func WriteIfChanged(path string, content []byte) (changed bool, err error) {
 		changed, err = writeIfChanged(target, content)
 	}
 	if err != nil {
-		return false, fmt.Errorf("write %s: %w", path, err)
+		return false, fmt.Errorf("write %s: %w", path, withoutTemporary(err, target))
 	}
 	return changed, nil
+}
+
+// withoutTemporary returns an error without the temporary file's name, which is another
+// each time: who tries again could not tell that it is the same.
+func withoutTemporary(err error, target string) error {
+	e, ok := errors.AsType[*fs.PathError](err)
+	if ok && strings.HasPrefix(filepath.Base(e.Path), "."+filepath.Base(target)) {
+		return e.Err
+	}
+	return err
 }
 
 func writeIfChanged(path string, content []byte) (bool, error) {

@@ -198,7 +198,11 @@ func setLink(want datapath.Link) error {
 	}
 	if up := a.Flags&net.FlagUp != 0; up != want.Up {
 		if want.Up {
-			return netlink.LinkSetUp(link)
+			err := netlink.LinkSetUp(link)
+			if errors.Is(err, unix.EADDRINUSE) && want.Kind == "vxlan" {
+				err = fmt.Errorf("%w: another process has UDP port %d; end it or choose another port", err, want.VXLAN.Port)
+			}
+			return err
 		}
 		return netlink.LinkSetDown(link)
 	}

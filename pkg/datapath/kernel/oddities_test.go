@@ -94,3 +94,18 @@ func TestATunnelWhosePortIsTakenSaysSo(t *testing.T) {
 		t.Errorf("when it is free again: %v", err)
 	}
 }
+
+func TestALinkThatGoesWhileTablesAreReadIsNoFailure(t *testing.T) {
+	enter(t)
+	s, err := open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	r := reader{socket: s, seq: new(sequence), links: links{owned: map[int]string{4711: "gone"}}}
+	for name, read := range map[string]func() error{"addresses": r.addrs, "forwarding entries": r.fdb, "neighbours": r.neighs} {
+		if err := read(); err != nil && !errors.Is(err, errInterrupted) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -95,6 +95,9 @@ func (r *reader) addrs() error {
 			}
 			r.addAddr(name, int(p[1]), p[unix.SizeofIfAddrmsg:])
 		})
+		if errors.Is(err, unix.ENODEV) {
+			err = errInterrupted // the link went since the links were read
+		}
 		first = worse(first, err)
 	}
 	return first

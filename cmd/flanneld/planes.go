@@ -54,7 +54,14 @@ func planes(cfg subnet.Config, own subnet.Lease, leases []subnet.Lease, local []
 			}
 		}
 		add(&peers4, v4.Network, l.V4)
-		if cfg.V6.Enabled() && !l.V6.IsZero() && l.V6.PublicIP.IsValid() {
+		switch {
+		case !cfg.V6.Enabled() || l.V6.IsZero() || !l.V6.PublicIP.IsValid():
+		case l.V6.PublicIP == own.V6.PublicIP:
+			if c.first("own6", l) {
+				log.Error("Another lease has this host's PublicIPv6: a second host publishes it, or it is a left-over. "+
+					"Give each host its own with --public-ipv6 or --iface", "subnet", l.Key(), "PublicIPv6", l.V6.PublicIP)
+			}
+		default:
 			add(&peers6, v6.Network, l.V6)
 		}
 	}

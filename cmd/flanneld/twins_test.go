@@ -17,7 +17,7 @@ func TestPlanesLeaveOutWhatANewerLeaseOutdoes(t *testing.T) {
 		l.V6 = subnet.Claim{Subnet: netip.MustParsePrefix(key), PublicIP: netip.MustParseAddr(public)}
 		return l
 	}
-	own := lease("10.5.1.0/24", "192.0.2.1", "own", 1)
+	own := dual(lease("10.5.1.0/24", "192.0.2.1", "own", 1), "fd00:5:0:1::/64", "2001:db8::1")
 	other := lease("10.5.9.0/24", "192.0.2.9", "nine", 2)
 	for _, test := range []struct {
 		name   string
@@ -42,6 +42,9 @@ func TestPlanesLeaveOutWhatANewerLeaseOutdoes(t *testing.T) {
 		{"two subnets of one host",
 			[]subnet.Lease{lease("10.5.2.0/24", "192.0.2.2", "two", 4), lease("10.5.3.0/24", "192.0.2.2", "two", 5)},
 			[]string{"10.5.2.0/24", "10.5.3.0/24"}, nil},
+		{"another host with our IPv6 address",
+			[]subnet.Lease{dual(lease("10.5.2.0/24", "192.0.2.2", "two", 4), "fd00:5:0:2::/64", "2001:db8::1")},
+			[]string{"10.5.2.0/24"}, nil},
 		{"backends without endpoints",
 			[]subnet.Lease{lease("10.5.2.0/24", "192.0.2.2", "", 4), lease("10.5.3.0/24", "192.0.2.3", "", 5)},
 			[]string{"10.5.2.0/24", "10.5.3.0/24"}, nil},

@@ -39,13 +39,19 @@ ETCD_ADVERTISE_CLIENT_URLS=http://192.168.1.11:2379
 // newFarm installs hosts docker1, docker2 … with these addresses and boots them.
 func newFarm(t *testing.T, addresses ...string) *farm {
 	t.Helper()
+	return newFarmOf(t, machine.DockerHost(), addresses...)
+}
+
+// newFarmOf makes the hosts by another recipe, which must have what DockerHost has.
+func newFarmOf(t *testing.T, recipe machine.Recipe, addresses ...string) *farm {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("takes minutes")
 	}
 	if err := machine.Supported(); err != nil {
 		t.Skip(err)
 	}
-	root, err := machine.DockerHost().Build(t.Context(), machine.CacheDir())
+	root, err := recipe.Build(t.Context(), machine.CacheDir())
 	if err != nil {
 		t.Fatal(err)
 	}

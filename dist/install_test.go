@@ -7,15 +7,21 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+
+	"flanneld/pkg/netlab"
+	"flanneld/pkg/netlab/labtest"
 )
 
 // packageRoot is a directory that packages are installed into: busybox, and a
-// systemctl and its like that only write down how they are called.
+// systemctl and its like that only write down how they are called. The network in it
+// is one of its own.
 type packageRoot struct {
 	t   *testing.T
 	dir string
+	net netlab.Namespace
 }
 
 func newPackageRoot(t *testing.T) packageRoot {
@@ -27,8 +33,8 @@ func newPackageRoot(t *testing.T) packageRoot {
 	if err != nil {
 		t.Skip("busybox-static is not installed")
 	}
-	r := packageRoot{t, t.TempDir()}
-	for _, dir := range []string{"bin", "usr/bin", "usr/lib/systemd", "etc", "tmp", "run/systemd/system", "var/lib/dpkg/info", "var/lib/dpkg/updates"} {
+	r := packageRoot{t, t.TempDir(), labtest.New(t).Switch().Namespace}
+	for _, dir := range []string{"bin", "usr/bin", "usr/lib/systemd", "etc", "tmp", "run/systemd/system", "var/lib/dpkg/info", "var/lib/dpkg/updates", "proc/1"} {
 		if err := os.MkdirAll(filepath.Join(r.dir, dir), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -39,11 +45,57 @@ func newPackageRoot(t *testing.T) packageRoot {
 			t.Fatal(err)
 		}
 	}
+	r.own(true)
 	for _, name := range []string{"usr/bin/systemctl", "usr/bin/systemd-sysusers", "usr/bin/systemd-tmpfiles", "usr/lib/systemd/systemd-sysctl"} {
 		r.write(name, "#!/bin/sh\necho \"${0##*/} $*\" >>/calls\n")
 	}
 	r.write("var/lib/dpkg/status", "")
 	return r
+}
+
+// own makes the root look like that of the machine, or like another's.
+func (r packageRoot) own(yes bool) {
+	r.t.Helper()
+	link := filepath.Join(r.dir, "proc/1/root")
+	_ = os.Remove(link)
+	if !yes {
+		return
+	}
+	if err := os.Symlink("/", link); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// command returns what runs a program on the root.
+func (r packageRoot) command(program string, arg ...string) *exec.Cmd {
+	if program == "rpm" { // Debian's would keep its database in the caller's home
+		arg = append([]string{"--dbpath=/var/lib/rpm"}, arg...)
+	}
+	cmd := r.net.Command(r.t.Context(), program, append([]string{"--root=" + r.dir}, arg...)...)
+	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive"}
+	return cmd
+}
+
+// filtered puts tables into the packet filter as two daemons leave them, and another.
+func (r packageRoot) filtered() {
+	r.t.Helper()
+	if err := r.net.Run("nft", "add table inet flanneld; add table inet flanneld-0123abcd; add table inet others"); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// wantTables looks at which of those are left.
+func (r packageRoot) wantTables(after, want string) {
+	r.t.Helper()
+	out, err := r.net.Output("nft", "list", "tables")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	tables := strings.Fields(strings.ReplaceAll(out, "table inet ", ""))
+	slices.Sort(tables)
+	if got := strings.Join(tables, " "); got != want {
+		r.t.Errorf("after %s the tables in nftables are %q, want %q", after, got, want)
+	}
 }
 
 func (r packageRoot) write(name, text string) {
@@ -75,12 +127,7 @@ func (r packageRoot) run(program string, arg ...string) {
 	if _, err := exec.LookPath(program); err != nil {
 		r.t.Skip(program, "is not installed")
 	}
-	if program == "rpm" { // Debian's would keep its database in the caller's home
-		arg = append([]string{"--dbpath=/var/lib/rpm"}, arg...)
-	}
-	cmd := exec.Command(program, append([]string{"--root=" + r.dir}, arg...)...)
-	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive"}
-	out, err := cmd.CombinedOutput()
+	out, err := r.command(program, arg...).CombinedOutput()
 	told := regexp.MustCompile(`(?m)^dpkg: warning: .* not empty so not removed$`).ReplaceAll(out, nil)
 	if err != nil || regexp.MustCompile(`(?i)warning|error|fail`).Match(told) {
 		r.t.Fatalf("%s %v: %v\n%s", program, arg, err, out)
@@ -117,6 +164,7 @@ const (
 	upgradeCalls = "systemd-sysusers flannel.conf\nsystemd-tmpfiles --create flannel.conf\nsystemd-sysctl 50-flannel.conf\nsystemctl daemon-reload\nsystemctl try-restart flanneld.service\n"
 	removeCalls  = "systemctl --no-reload disable --now flanneld.service flanneld-docker.path\nsystemctl daemon-reload\n"
 	edited       = "FLANNEL_OPTIONS=--edited\n"
+	allTables    = "flanneld flanneld-0123abcd others"
 )
 
 // TestPackagesInstall installs, upgrades and removes both kinds, beside packages
@@ -154,7 +202,9 @@ func TestPackagesInstall(t *testing.T) {
 		r.run("rpm", "-V", "flanneld")
 
 		r.write("etc/default/flanneld", edited)
+		r.filtered()
 		r.run("rpm", "-U", newRPM)
+		r.wantTables("an upgrade", allTables)
 		if got := r.calls(); got != upgradeCalls+"systemctl daemon-reload\n" {
 			t.Errorf("the upgrade called\n%s", got)
 		}
@@ -163,13 +213,14 @@ func TestPackagesInstall(t *testing.T) {
 		}
 
 		r.write("etc/default/flanneld", r.read("etc/default/flanneld")+"#\n")
-		out, err := exec.Command("rpm", "--root="+r.dir, "--dbpath=/var/lib/rpm", "-e", "flanneld").CombinedOutput() // warns of what it saves
+		out, err := r.command("rpm", "-e", "flanneld").CombinedOutput() // warns of what it saves
 		if err != nil {
 			t.Fatalf("rpm -e: %v\n%s", err, out)
 		}
 		if got := r.calls(); got != removeCalls {
 			t.Errorf("the removal called\n%s", got)
 		}
+		r.wantTables("a removal", "others")
 		if r.exists("usr/bin/flanneld") || r.exists("usr/lib/systemd/system/flanneld.service") || !r.exists("etc/default/flanneld.rpmsave") {
 			t.Errorf("after the removal the program is there: %v, the unit: %v, the edited configuration: %v", r.exists("usr/bin/flanneld"),
 				r.exists("usr/lib/systemd/system/flanneld.service"), r.exists("etc/default/flanneld.rpmsave"))
@@ -194,7 +245,9 @@ func TestPackagesInstall(t *testing.T) {
 		r.run("dpkg", "-V", "flanneld")
 
 		r.write("etc/default/flanneld", edited)
+		r.filtered()
 		r.run("dpkg", "-i", newDeb)
+		r.wantTables("an upgrade", allTables)
 		if got := r.calls(); got != upgradeCalls && got != "systemctl daemon-reload\n"+upgradeCalls {
 			t.Errorf("the upgrade called\n%s", got)
 		}
@@ -210,6 +263,7 @@ func TestPackagesInstall(t *testing.T) {
 		if got := r.calls(); got != removeCalls {
 			t.Errorf("the removal called\n%s", got)
 		}
+		r.wantTables("a removal", "others")
 		if r.exists("usr/bin/flanneld") || !r.exists("etc/default/flanneld") || !r.exists("var/lib/flannel/node-id") {
 			t.Error("the removal left the program, or took the configuration or the state")
 		}
@@ -220,6 +274,13 @@ func TestPackagesInstall(t *testing.T) {
 		if got := state("flanneld"); strings.HasPrefix(got, "installed") || strings.HasPrefix(got, "config") {
 			t.Errorf("after the purge flanneld is %q", got)
 		}
+
+		// In a root that is not the machine's, its rules are those of the machine.
+		r.run("dpkg", "-i", newDeb)
+		r.filtered()
+		r.own(false)
+		r.run("dpkg", "-r", "flanneld")
+		r.wantTables("a removal in another root", allTables)
 	})
 }
 

@@ -114,6 +114,16 @@ var counts = regexp.MustCompile(`(\d+) packets transmitted, (\d+) received`)
 // lossless ends the stream. The last packet may be on its way.
 func (s *stream) lossless() {
 	s.f.Helper()
+	sent, received := s.stop()
+	if sent < 50 || sent-received > 1 {
+		s.f.Fatalf("%d packets were lost of %d", sent-received, sent)
+	}
+	s.f.Logf("       %d packets sent, %d received", sent, received)
+}
+
+// stop ends the stream, of which packets may have been lost.
+func (s *stream) stop() (sent, received int) {
+	s.f.Helper()
 	time.Sleep(max(300*time.Millisecond, time.Until(s.end)))
 	// Of the group, not only to nsenter, which waits for ping.
 	_ = syscall.Kill(-s.cmd.Process.Pid, syscall.SIGINT)
@@ -122,13 +132,9 @@ func (s *stream) lossless() {
 	if m == nil {
 		s.f.Fatalf("ping printed %s", &s.out)
 	}
-	var sent, received int
 	_, _ = fmt.Sscan(m[1]+" "+m[2], &sent, &received)
-	if sent < 50 || sent-received > 1 {
-		s.f.Fatalf("%d packets were lost of %d", sent-received, sent)
-	}
 	if strings.Contains(s.out.String(), "duplicates") {
 		s.f.Fatalf("packets came twice: %s", &s.out)
 	}
-	s.f.Logf("       %d packets sent, %d received", sent, received)
+	return sent, received
 }

@@ -123,7 +123,7 @@ func start(ctx context.Context, o options, h *health, tell *notifier, reload <-c
 		}
 	}
 	ledger := &backend.Ledger{Kernel: kern}
-	guard := newGuard(o, cfg.NFTables, underlay, scope.Networks, previous, local, kern, log)
+	guard := newGuard(o, cfg.NFTables, underlay, scope.Networks, previous, kern, log)
 	if err := checkPrivilege(); err != nil { // alloc gets so far without it
 		guard.disable(err)
 	}

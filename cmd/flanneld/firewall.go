@@ -36,6 +36,7 @@ type guard struct {
 	local  []netip.Prefix // the underlay's own subnets
 	planes []backend.Plane
 	facts  []overlayFacts // of the planes; nil: not known yet
+	local  []netip.Prefix // the underlay's own subnets, as they last were
 
 	stations []datapath.Neigh // on the underlay's interface, sorted; nil: not looked for
 	blind    bool             // they cannot be found out
@@ -69,10 +70,10 @@ const (
 	tellGap = time.Minute
 )
 
-func newGuard(o options, nftables bool, underlay backend.Underlay, networks []netip.Prefix, previous subnetEnv, local []netip.Prefix, network neighbourhood, log *slog.Logger) *guard {
+func newGuard(o options, nftables bool, underlay backend.Underlay, networks []netip.Prefix, previous subnetEnv, network neighbourhood, log *slog.Logger) *guard {
 	return &guard{
 		opts: o, names: namesFor(o.EtcdPrefix), networks: networks, previous: []netip.Prefix{previous.subnet, previous.subnetV6},
-		nftables: nftables, underlay: underlay, local: local, network: network, refused: make(map[string]time.Time),
+		nftables: nftables, underlay: underlay, network: network, refused: make(map[string]time.Time),
 		run: iptables.Exec, log: log, poked: make(chan struct{}, 1), faced: make(chan struct{}, 1), first: make(chan struct{}, 1),
 	}
 }
@@ -110,6 +111,7 @@ func (g *guard) update(planes []backend.Plane, be backend.Backend) {
 	g.planes, g.facts = planes, facts
 	g.mu.Unlock()
 	if changed {
+		g.lookLocal()
 		g.poke()
 		poke(g.faced)
 	}

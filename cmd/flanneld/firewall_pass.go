@@ -125,6 +125,7 @@ func (g *guard) passFilter(ctx context.Context, _ []overlayFacts, s ruleSwitches
 		g.saidMark = true
 		g.log.Warn(fmt.Sprintf("Docker uses nftables: start it with --bridge-accept-fwmark=%#x/%#[1]x, or it drops what comes to containers from the overlay", dockerMark))
 	}
+	g.lookLocal()
 	g.lookAround(ctx)
 	f, table, changes, err := g.filter(&marks)
 	if err == nil {

@@ -63,6 +63,22 @@ func (g *guard) Counters() []backend.Counter {
 	}
 }
 
+// lookLocal finds out which subnets the underlay is in: they follow the host's
+// addresses, other ones than that which the peers know included.
+func (g *guard) lookLocal() {
+	facts := g.known()
+	if len(facts) == 0 {
+		return
+	}
+	now, err := subnetsOf(facts[0].underlay)
+	if err != nil {
+		return // it has gone, and nothing comes from there
+	}
+	g.mu.Lock()
+	g.local = now
+	g.mu.Unlock()
+}
+
 // tellRefused logs who was refused lately, and what to do if that was wrong.
 func (g *guard) tellRefused(f filterFacts, t nft.Table) {
 	for name, when := range g.refused {

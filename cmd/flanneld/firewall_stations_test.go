@@ -89,7 +89,7 @@ func (l links) WatchNeighbours(ctx context.Context, link string, wake chan<- str
 // The external interface can get another name while the daemon runs.
 func TestStationsAreThoseOnTheInterfaceOfNow(t *testing.T) {
 	network := links{make(chan string), make(chan string)}
-	g := newGuard(options{PeerFilter: true}, false, backend.Underlay{Name: "eth0"}, nil, subnetEnv{}, nil, network, discard)
+	g := newGuard(options{PeerFilter: true}, false, backend.Underlay{Name: "eth0"}, nil, subnetEnv{}, network, discard)
 	ctx, cancel := context.WithCancel(t.Context())
 	var done sync.WaitGroup
 	defer done.Wait()

@@ -107,7 +107,7 @@ func TestPeersAreLetInBeforeThereIsARoute(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { ns.Close() })
-	g := newGuard(options{EtcdPrefix: defaultPrefix, PeerFilter: true}, false, backend.Underlay{Name: "eth0"}, nil, subnetEnv{}, nil, nil, discard)
+	g := newGuard(options{EtcdPrefix: defaultPrefix, PeerFilter: true}, false, backend.Underlay{Name: "eth0"}, nil, subnetEnv{}, nil, discard)
 	g.kernel.NetNS = int(ns)
 	be := &looking{look: func() string {
 		out, err := lab.Switch().Output("nft", "list", "set", "inet", "flanneld", "hosts4")
@@ -130,7 +130,7 @@ func TestPeersAreLetInBeforeThereIsARoute(t *testing.T) {
 
 func TestRefusedAreNamedNowAndThen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGuard(options{}, false, backend.Underlay{}, nil, subnetEnv{}, nil, nil, discard)
+		g := newGuard(options{}, false, backend.Underlay{}, nil, subnetEnv{}, nil, discard)
 		named := 0
 		for i := range 2 * mostRefused {
 			if g.mayName(fmt.Sprint(i)) {

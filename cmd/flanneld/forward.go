@@ -101,6 +101,9 @@ func (d *daemon) move(to movedError) error {
 	}
 	d.guard.move(d.underlay, d.local)
 	d.external = d.externalCheck()
+	if local, err := localSubnets(to.underlay.Name, d.cfg, d.log); err == nil { // otherwise it has gone again
+		d.local = local
+	}
 	d.store.Moved()
 	d.health.serveCounters(to.next)
 	claims, err := d.claims()

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"flanneld/pkg/firewall/iptables"
 	"flanneld/pkg/glog"
 )
 
@@ -62,7 +63,7 @@ func status(err error, stderr io.Writer) int {
 }
 
 // run is the whole program. It returns nil when ctx ends, a usageError, or an
-// error that it has logged: whoever searches a journal finds it with its header.
+// error that it has logged or printed: whoever searches a journal finds it with its header.
 func run(ctx context.Context, args, environ []string, stderr io.Writer, t tuning) error {
 	o, warnings, err := parseOptions(args[1:], environ)
 	switch {
@@ -74,6 +75,12 @@ func run(ctx context.Context, args, environ []string, stderr io.Writer, t tuning
 	case o.Help:
 		fmt.Fprint(stderr, usage(args[0]))
 		return nil
+	case o.RemoveRules:
+		err := (&remover{run: iptables.Exec, out: stderr}).remove(ctx)
+		if err != nil {
+			fmt.Fprintf(stderr, "error: %v\n", err)
+		}
+		return err
 	}
 	o.Tuning = t
 	log := slog.New(handler(o, stderr))

@@ -62,8 +62,10 @@ type options struct {
 	Verbosity int    // 0: normal; larger prints more
 	LogFormat string // "glog" or "json"
 
-	Version bool // print the version and leave; the other fields are not checked
-	Help    bool // print the usage and leave; the other fields are not checked
+	// One of these is done instead of all else, and the other fields are not checked.
+	Version     bool // print the version
+	Help        bool // print the usage
+	RemoveRules bool // take all rules of daemons out of the packet filter
 }
 
 // secret is a string that no formatter, logger or encoder prints. Convert it

@@ -21,6 +21,10 @@ type flagSpec struct {
 	group string // heading in help; unused for legacy flags
 	help  string
 
+	// instead: the flag asks for something else than the daemon, and therefore has
+	// no variable.
+	instead bool
+
 	// legacy says why a flag kept from older releases does nothing here; it
 	// completes the sentence "--name …". Empty: the flag works.
 	legacy string
@@ -100,8 +104,9 @@ func liveFlags() []flagSpec {
 		{name: "log-format", def: "glog", arg: "FORMAT", group: groupHealth, help: "glog or json"},
 		{name: "v", kind: number, def: "0", arg: "LEVEL", group: groupHealth, help: "verbosity of the logs"},
 
-		{name: "version", kind: boolean, group: groupOther, help: "print the version and exit"},
-		{name: "help", kind: boolean, group: groupOther, help: "print this text and exit; also -h"},
+		{name: "remove-rules", kind: boolean, group: groupOther, instead: true, help: "take out of the packet filter what flanneld has put there, whatever its --etcd-prefix was, print it, and exit; needs no etcd. Stop the daemon first"},
+		{name: "version", kind: boolean, group: groupOther, instead: true, help: "print the version and exit"},
+		{name: "help", kind: boolean, group: groupOther, instead: true, help: "print this text and exit; also -h"},
 	}
 }
 

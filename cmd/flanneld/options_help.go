@@ -30,7 +30,7 @@ func usage(argv0 string) string {
 	}
 	b.WriteString("\n")
 	wrap(&b, "-x and --x mean the same, and so do --x=VALUE and --x VALUE; booleans take their value after = only. "+
-		"Every flag but help and version can also be given in the environment: "+envName("etcd-endpoints")+" stands for --etcd-endpoints, and so on. "+
+		"Every flag but help, version and remove-rules can also be given in the environment: "+envName("etcd-endpoints")+" stands for --etcd-endpoints, and so on. "+
 		"A flag wins over its variable; an empty variable counts as unset.", 0)
 	b.WriteString("\n")
 	wrap(&b, "Known from older releases, without effect or refused with a reason: "+strings.Join(flagNames(legacyFlags()), ", ")+".", 0)

@@ -22,8 +22,8 @@ type flagValues struct {
 // over the default. Every error is a usageError; the warnings are sentences to
 // log once logging works.
 //
-// With Help or Version nothing else is checked and the environment is not
-// read, so that both work on a broken machine.
+// With Help, Version or RemoveRules nothing else is checked and the environment is
+// not read, so that they work on a broken machine.
 func parseOptions(args, environ []string) (options, []string, error) {
 	table := flagTable()
 	norm, warnings, err := normalizeArgs(args, table)
@@ -34,7 +34,7 @@ func parseOptions(args, environ []string) (options, []string, error) {
 	if err := v.fs.Parse(norm); err != nil {
 		return options{}, nil, badValue(err, table)
 	}
-	if o := (options{Help: v.bool("help"), Version: v.bool("version")}); o.Help || o.Version {
+	if o := (options{Help: v.bool("help"), Version: v.bool("version"), RemoveRules: v.bool("remove-rules")}); o.Help || o.Version || o.RemoveRules {
 		return o, nil, nil
 	}
 	v.fs.Visit(func(f *pflag.Flag) { v.source[f.Name] = "--" + f.Name })
@@ -81,7 +81,7 @@ func newFlagSet(table []flagSpec) *pflag.FlagSet {
 func (v flagValues) applyEnv(env map[string]string, table []flagSpec) error {
 	for _, s := range table {
 		name, value := fromEnv(env, s.name)
-		if _, given := v.source[s.name]; name == "" || given || s.name == "help" || s.name == "version" {
+		if _, given := v.source[s.name]; name == "" || given || s.instead {
 			continue
 		}
 		if err := v.fs.Set(s.name, value); err != nil {

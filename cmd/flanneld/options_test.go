@@ -81,8 +81,7 @@ func TestLiveFlags(t *testing.T) {
 		"v":                         {"10", func(o *options) { o.Verbosity = 10 }},
 	}
 	for _, s := range liveFlags() {
-		switch s.name {
-		case "help", "version", "etcd-keyfile", "etcd-certfile": // tests of their own
+		if s.instead || s.name == "etcd-keyfile" || s.name == "etcd-certfile" { // tests of their own
 			continue
 		}
 		tt, ok := tests[s.name]
@@ -113,7 +112,7 @@ func TestLiveFlags(t *testing.T) {
 }
 
 func TestDefaults(t *testing.T) {
-	for _, env := range [][]string{nil, {"FLANNELD_IFACE=", "FLANNELD_V=", "FLANNELD_HELP=true", "FLANNELD_VERSION=x", "NOTIFY_SOCKET=/x", "odd"}} {
+	for _, env := range [][]string{nil, {"FLANNELD_IFACE=", "FLANNELD_V=", "FLANNELD_HELP=true", "FLANNELD_VERSION=x", "FLANNELD_REMOVE_RULES=true", "NOTIFY_SOCKET=/x", "odd"}} {
 		got, warnings, err := parseOptions(nil, env)
 		if err != nil || warnings != nil {
 			t.Fatalf("warnings %q, error %v", warnings, err)
@@ -124,12 +123,12 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-func TestHelpAndVersionCheckNothingElse(t *testing.T) {
+func TestWhatIsDoneInsteadChecksNothingElse(t *testing.T) {
 	bad := []string{"FLANNELD_HEALTHZ_PORT=x"}
 	for _, tt := range []struct {
 		arg  string
 		want options
-	}{{"-h", options{Help: true}}, {"--help", options{Help: true}}, {"-version", options{Version: true}}, {"--help=1", options{Help: true}}} {
+	}{{"-h", options{Help: true}}, {"--help", options{Help: true}}, {"-version", options{Version: true}}, {"--help=1", options{Help: true}}, {"--remove-rules", options{RemoveRules: true}}} {
 		got, _, err := parseOptions([]string{"--etcd-endpoints=", tt.arg}, bad)
 		if diff := cmp.Diff(tt.want, got, cmpAddr); diff != "" || err != nil {
 			t.Errorf("%s: %v (-want +got):\n%s", tt.arg, err, diff)

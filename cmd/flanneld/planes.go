@@ -93,26 +93,38 @@ func unusable(c subnet.Claim, network netip.Prefix, local []netip.Prefix) string
 }
 
 // localSubnets returns the subnets that an interface has addresses in. Those
-// within the network are none to lease, which is said once, at the start.
+// within the network are none to lease, which is said at the start and after a move.
 func localSubnets(iface string, cfg subnet.Config, log *slog.Logger) ([]netip.Prefix, error) {
-	prefixes, err := prefixesOf(iface)
+	local, err := subnetsOf(iface)
 	if err != nil {
 		return nil, err
 	}
-	var local []netip.Prefix
-	for _, p := range prefixes {
-		if p.Addr().Is6() && p.Addr().IsLinkLocalUnicast() {
-			continue
-		}
-		local = append(local, p.Masked())
+	for _, p := range local {
 		for _, n := range []netip.Prefix{cfg.V4.Network, cfg.V6.Network} {
-			if n.IsValid() && n.Overlaps(p.Masked()) {
+			if n.IsValid() && n.Overlaps(p) {
 				log.Warn("The Network overlaps a subnet that this host itself is in: containers cannot reach all of it, and what overlaps it is not leased",
-					"network", n, "subnet", p.Masked(), "interface", iface)
+					"network", n, "subnet", p, "interface", iface)
 			}
 		}
 	}
 	return local, nil
+}
+
+// subnetsOf returns the subnets that an interface has addresses in now, sorted and
+// without those that every link has.
+func subnetsOf(iface string) ([]netip.Prefix, error) {
+	prefixes, err := prefixesOf(iface)
+	if err != nil {
+		return nil, err
+	}
+	var all []netip.Prefix
+	for _, p := range prefixes {
+		if !p.Addr().Is6() || !p.Addr().IsLinkLocalUnicast() {
+			all = append(all, p.Masked())
+		}
+	}
+	slices.SortFunc(all, netip.Prefix.Compare)
+	return slices.Compact(all), nil
 }
 
 // orUDP names the type of a lease that has none.

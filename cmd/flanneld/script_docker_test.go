@@ -88,7 +88,7 @@ tar -C $0 -c . | docker -H $1 import - box`
 func (n *node) dockerHost() string { return "unix://" + filepath.Join(n.dockerDir, "socket") }
 
 // docker runs Docker's client, and sets <host>_<container> to the address of a
-// container that has a name.
+// container that has a name, and <host>_<container>6 to its IPv6 address.
 func (s *script) docker(args []string) (string, error) {
 	n, err := s.find(args[0])
 	if err != nil {
@@ -106,11 +106,13 @@ func (s *script) docker(args []string) (string, error) {
 	}
 	names, err := client("ps", "--format", "{{.Names}}")
 	for _, name := range strings.Fields(names) {
-		address, err := client("inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", name)
+		addresses, err := client("inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{.GlobalIPv6Address}}{{end}}", name)
 		if err != nil {
 			return out, err
 		}
-		s.Setenv(n.Name()+"_"+name, strings.TrimSpace(address))
+		v4, v6, _ := strings.Cut(strings.TrimSpace(addresses), " ")
+		s.Setenv(n.Name()+"_"+name, v4)
+		s.Setenv(n.Name()+"_"+name+"6", v6)
 	}
 	return out, err
 }

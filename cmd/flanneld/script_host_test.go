@@ -187,8 +187,8 @@ func (s *script) upCommand(args []string) (string, error) {
 }
 
 // subnet prints the host's subnet file and sets the host's variables to what it
-// says: _NET and _NET6, the subnets; _BRIDGE, the first address of the IPv4 one and its
-// length; _KEY, the lease's in etcd; _MTU.
+// says: _NET and _NET6, the subnets; _BRIDGE and _BRIDGE6, their first addresses and
+// lengths; _KEY, the lease's in etcd; _MTU.
 func (s *script) subnet(args []string) (string, error) {
 	n, err := s.find(args[0])
 	if err != nil {
@@ -203,6 +203,7 @@ func (s *script) subnet(args []string) (string, error) {
 	s.Setenv(n.Name()+"_NET6", vars.subnetV6.String())
 	s.Setenv(n.Name()+"_KEY", strings.NewReplacer("/", "-", " ", "&").Replace(vars.key().String()))
 	s.Setenv(n.Name()+"_BRIDGE", n.env("FLANNEL_SUBNET"))
+	s.Setenv(n.Name()+"_BRIDGE6", n.env("FLANNEL_IPV6_SUBNET"))
 	s.Setenv(n.Name()+"_MTU", n.env("FLANNEL_MTU"))
 	out, err := os.ReadFile(n.subnetFile())
 	if err == nil && !bytes.Equal(before, out) {

@@ -1,6 +1,6 @@
 #!/bin/sh
-# The device, its routes and the lease stay: containers go on talking until Docker
-# is given another network. "deb purge" takes the state, too.
+# The device, its routes and the lease stay: connections go on, and another release
+# takes them over in place. "deb purge" takes the state, too.
 set -e
 
 case "$1" in

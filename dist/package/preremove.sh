@@ -1,10 +1,18 @@
 #!/bin/sh
-# Before a removal (deb: remove, rpm: 0), and not before an upgrade.
+# Before a removal (deb: remove, rpm: 0), and not before an upgrade, a failed one
+# included. A package that is deconfigured (deb) goes on running until it is removed,
+# which calls this again, or configured.
 set -e
 
 case "$1" in
 remove | 0)
-	[ -d /run/systemd/system ] || exit 0
-	systemctl --no-reload disable --now flanneld.service flanneld-docker.path || :
+	[ ! -d /run/systemd/system ] || systemctl --no-reload disable --now flanneld.service flanneld-docker.path || :
+	# Nobody keeps the rules in step any more: the filter would keep out every host that
+	# joins from now on. It takes the program, which is still there. In another root
+	# (chroot) the network is that of a host which still has the package.
+	if [ /proc/1/root -ef / ]; then
+		/usr/bin/flanneld --remove-rules ||
+			echo "Rules of flanneld are left. Until it is removed, this one keeps out hosts that join: nft delete table inet flanneld" >&2
+	fi
 	;;
 esac

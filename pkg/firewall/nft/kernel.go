@@ -97,8 +97,8 @@ func (k *Kernel) Supported() error {
 	return err
 }
 
-// Exists reports which of the tables there are.
-func (k *Kernel) Exists(ids ...ID) ([]bool, error) {
+// Tables returns all tables that there are, whosever they are.
+func (k *Kernel) Tables() ([]ID, error) {
 	c, err := k.dial()
 	if err != nil {
 		return nil, fmt.Errorf("open nftables: %w", err)
@@ -107,11 +107,22 @@ func (k *Kernel) Exists(ids ...ID) ([]bool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list tables: %w", err)
 	}
+	all := make([]ID, len(tables))
+	for i, t := range tables {
+		all[i] = ID{Family(t.Family), t.Name}
+	}
+	return all, nil
+}
+
+// Exists reports which of the tables there are.
+func (k *Kernel) Exists(ids ...ID) ([]bool, error) {
+	tables, err := k.Tables()
+	if err != nil {
+		return nil, err
+	}
 	there := make([]bool, len(ids))
-	for _, t := range tables {
-		for i, id := range ids {
-			there[i] = there[i] || id == ID{Family(t.Family), t.Name}
-		}
+	for i, id := range ids {
+		there[i] = slices.Contains(tables, id)
 	}
 	return there, nil
 }

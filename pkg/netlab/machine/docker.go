@@ -9,6 +9,14 @@ func DockerHost() Recipe {
 	}
 }
 
+// FirewalldHost is that of a host which also has firewalld.
+func FirewalldHost() Recipe {
+	r := DockerHost()
+	r.Packages = append(r.Packages, "firewalld")
+	r.Disable = append(r.Disable, "firewalld.service")
+	return r
+}
+
 // Docker28 is the recipe of a root with a Docker of release 28 or later, which no
 // release of Debian has yet, to run as a Service.
 func Docker28() Recipe {

@@ -33,7 +33,6 @@ type guard struct {
 	faced chan struct{} // likewise, for who follows stations
 
 	mu     sync.Mutex
-	local  []netip.Prefix // the underlay's own subnets
 	planes []backend.Plane
 	facts  []overlayFacts // of the planes; nil: not known yet
 	local  []netip.Prefix // the underlay's own subnets, as they last were
@@ -115,15 +114,6 @@ func (g *guard) update(planes []backend.Plane, be backend.Backend) {
 		g.poke()
 		poke(g.faced)
 	}
-}
-
-// move tells the guard that the host has another external interface, or another
-// address on it.
-func (g *guard) move(to backend.Underlay, local []netip.Prefix) {
-	g.underlay = to
-	g.mu.Lock()
-	g.local = local
-	g.mu.Unlock()
 }
 
 func (g *guard) poke() { poke(g.poked) }

@@ -91,7 +91,7 @@ func (d *daemon) move(to movedError) error {
 		d.log.Warn("The external interface has changed; following it", "interface", to.underlay.Name, "was", was.Name,
 			"mtu", to.underlay.MTU, "before", was.MTU)
 	}
-	d.backend, d.underlay = to.next, to.underlay
+	d.backend, d.underlay, d.guard.underlay = to.next, to.underlay, to.underlay
 	if local, err := localSubnets(to.underlay.Name, d.cfg, d.log); err != nil {
 		d.log.Debug("The subnets that this host is in are taken for those of before", "err", err)
 	} else {
@@ -99,11 +99,7 @@ func (d *daemon) move(to movedError) error {
 		d.local = local
 		d.mu.Unlock()
 	}
-	d.guard.move(d.underlay, d.local)
 	d.external = d.externalCheck()
-	if local, err := localSubnets(to.underlay.Name, d.cfg, d.log); err == nil { // otherwise it has gone again
-		d.local = local
-	}
 	d.store.Moved()
 	d.health.serveCounters(to.next)
 	claims, err := d.claims()

@@ -198,7 +198,12 @@ func setLink(want datapath.Link) error {
 	}
 	if up := a.Flags&net.FlagUp != 0; up != want.Up {
 		if want.Up {
-			return netlink.LinkSetUp(link)
+			err := netlink.LinkSetUp(link)
+			if errors.Is(err, unix.EADDRINUSE) { // which only a tunnel's own socket can meet
+				err = fmt.Errorf("%w: UDP port %d is taken; see who has it (ss -lunp sport = :%[2]d), and end that or choose another port",
+					err, want.VXLAN.Port)
+			}
+			return err
 		}
 		return netlink.LinkSetDown(link)
 	}

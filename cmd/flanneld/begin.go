@@ -27,8 +27,9 @@ type basis struct {
 }
 
 // begin finds out what to start from: the configuration in the store or, if the
-// store does not answer soon, what this host last knew. Without either it waits.
-func begin(ctx context.Context, store subnet.Store, m *memory, waits func()) (basis, error) {
+// store does not answer soon, what this host last knew. Without either it waits,
+// and calls waits with the reason.
+func begin(ctx context.Context, store subnet.Store, m *memory, waits func(reason string)) (basis, error) {
 	ask, cancel := context.WithCancel(ctx)
 	asked := make(chan answer, 1)
 	go func() {
@@ -52,7 +53,7 @@ func begin(ctx context.Context, store subnet.Store, m *memory, waits func()) (ba
 	if !here {
 		first = <-asked // it ends with ctx, or at its own deadline
 	}
-	cfg, doc, err := awaitConfig(ctx, store, first, waits, m.log)
+	cfg, doc, err := awaitConfig(ctx, store, first, configKey(m.host.Prefix), waits, m.log)
 	return basis{cfg: cfg, doc: doc}, err
 }
 
@@ -69,9 +70,19 @@ func (b basis) rev() subnet.Revision {
 	return b.doc.Rev
 }
 
+const waitingForConfig = "waiting for the network configuration"
+
+// configKey is where etcd has the configuration.
+func configKey(prefix string) string { return prefix + "/config" }
+
 // orient finds out what to start from, and with which interface.
-func orient(ctx context.Context, o options, store subnet.Store, m *memory) (basis, backend.Underlay, error) {
-	waits := sync.OnceFunc(func() { sayUnderlay(o, m.log) })
+func orient(ctx context.Context, o options, store subnet.Store, m *memory, tell *notifier) (basis, backend.Underlay, error) {
+	tell.status(waitingForConfig)
+	once := sync.OnceFunc(func() { sayUnderlay(o, m.log) })
+	waits := func(reason string) {
+		once()
+		tell.status(waitingForConfig + ": " + reason)
+	}
 	for {
 		b, err := begin(ctx, store, m, waits)
 		if err != nil {

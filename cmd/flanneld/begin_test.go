@@ -91,7 +91,7 @@ func TestBegin(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 				defer cancel()
 				start := time.Now()
-				b, err := begin(ctx, row.store, m, func() {})
+				b, err := begin(ctx, row.store, m, func(string) {})
 				took := max(time.Since(start), 1)
 				if row.took == 0 {
 					if err == nil {
@@ -117,7 +117,7 @@ func TestBeginWithoutACacheSaysNothingOfIt(t *testing.T) {
 		m := &memory{dir: statedir.Memory(), log: slog.New(glog.New(&log, nil))}
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
-		if _, err := begin(ctx, configStore{err: errRefused}, m, func() {}); err == nil || strings.Count(log.String(), "\n") != 1 {
+		if _, err := begin(ctx, configStore{err: errRefused}, m, func(string) {}); err == nil || strings.Count(log.String(), "\n") != 1 {
 			t.Errorf("begin: %v; log is %q, want that etcd is away", err, &log)
 		}
 	})

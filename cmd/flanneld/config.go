@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"runtime"
 	"time"
@@ -16,9 +17,10 @@ const repeatAfter = 30 * time.Second
 
 // awaitConfig waits until there is a configuration that this daemon can run
 // with. It is returned as written, too, with its revision, from which later changes
-// can be followed. First is the answer to a first call of the store's Config. Waits
-// is called before each time that it says why it waits.
-func awaitConfig(ctx context.Context, store subnet.Store, first answer, waits func(), log *slog.Logger) (subnet.Config, subnet.Document, error) {
+// can be followed. First is the answer to a first call of the store's Config. Key
+// is where the configuration belongs in etcd. Waits is called with the reason to
+// wait, before each time that it may be logged.
+func awaitConfig(ctx context.Context, store subnet.Store, first answer, key string, waits func(reason string), log *slog.Logger) (subnet.Config, subnet.Document, error) {
 	var pause backoff.Backoff
 	say := repeated{log: log}
 	doc, err := first.doc, first.err
@@ -32,8 +34,8 @@ func awaitConfig(ctx context.Context, store subnet.Store, first answer, waits fu
 		if ctx.Err() != nil {
 			return subnet.Config{}, subnet.Document{}, ctx.Err()
 		}
-		waits()
-		say.error("Couldn't fetch network config: "+err.Error(), doc.Rev)
+		waits(whyWaiting(err, key))
+		say.error(cannotFetch(err, key), doc.Rev)
 		answered := doc.Rev > 0 && (len(doc.Raw) > 0 || errors.Is(err, subnet.ErrNoConfig))
 		if !answered && pause.Wait(ctx) != nil {
 			return subnet.Config{}, subnet.Document{}, ctx.Err()
@@ -58,6 +60,26 @@ func awaitConfig(ctx context.Context, store subnet.Store, first answer, waits fu
 		pause.Reset()
 		doc, err = next, failed
 	}
+}
+
+// cannotFetch says why there is no configuration to run with, in the words that
+// people search for (CONTRACT 7.2). What etcd says of one that is not there names
+// neither the key nor the remedy.
+func cannotFetch(err error, key string) string {
+	text := "Couldn't fetch network config: " + err.Error()
+	if errors.Is(err, subnet.ErrNoConfig) {
+		text += fmt.Sprintf(" (write one, through etcd's v2 API: "+
+			`ETCDCTL_API=2 etcdctl mk %s '{"Network": "10.100.0.0/16"}')`, key)
+	}
+	return text
+}
+
+// whyWaiting is the same for one line in the output of systemctl.
+func whyWaiting(err error, key string) string {
+	if errors.Is(err, subnet.ErrNoConfig) {
+		return "etcd's v2 API has none at " + key
+	}
+	return err.Error()
 }
 
 // answer is what a store's Config returns.

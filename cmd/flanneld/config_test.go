@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime"
@@ -39,9 +40,29 @@ func TestAwaitConfigRepeatsItsReasonEvery30Seconds(t *testing.T) {
 		defer cancel()
 		store := memstore.New()
 		doc, err := store.Config(ctx)
-		_, _, err = awaitConfig(ctx, store, answer{doc, err}, func() {}, slog.New(glog.New(&log, nil)))
+		_, _, err = awaitConfig(ctx, store, answer{doc, err}, "/net/config", func(string) {}, slog.New(glog.New(&log, nil)))
 		if err == nil || strings.Count(log.String(), "Couldn't fetch network config") != 4 {
 			t.Errorf("%v; log is %s, want lines at 0, 30, 60 and 90 seconds", err, &log)
 		}
 	})
+}
+
+// Etcd names only the first part of the key that is not there, and no remedy.
+func TestAConfigurationThatIsMissingIsSaidWithKeyAndRemedy(t *testing.T) {
+	_, err := memstore.New().Config(t.Context())
+	if err == nil {
+		t.Fatal("there is one")
+	}
+	const key = "/net/config"
+	got := cannotFetch(err, key)
+	if !strings.HasPrefix(got, "Couldn't fetch network config: "+err.Error()) ||
+		!strings.HasSuffix(got, `ETCDCTL_API=2 etcdctl mk /net/config '{"Network": "10.100.0.0/16"}')`) {
+		t.Errorf("the log says %s", got)
+	}
+	if got := whyWaiting(err, key); !strings.Contains(got, key) {
+		t.Errorf("STATUS= says %s", got)
+	}
+	if away := errors.New("etcd is away"); cannotFetch(away, key) != "Couldn't fetch network config: etcd is away" || whyWaiting(away, key) != "etcd is away" {
+		t.Errorf("of an etcd that is away: %s, %s", cannotFetch(away, key), whyWaiting(away, key))
+	}
 }

@@ -39,9 +39,11 @@ func serve(ctx context.Context, o options, log *slog.Logger) error {
 	defer signal.Stop(reload)
 	h, err := listenHealth(o, log)
 	if err != nil {
+		tell.failed(err)
 		tell.stopping()
 		return err
 	}
+	asked := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var g sync.WaitGroup
@@ -51,6 +53,9 @@ func serve(ctx context.Context, o options, log *slog.Logger) error {
 		tell.stopping() // at once, however long the rest takes
 	})
 	err = start(ctx, o, h, tell, reload, log)
+	if err != nil && asked.Err() == nil {
+		tell.failed(err)
+	}
 	cancel()
 	g.Wait()
 	return err
@@ -79,7 +84,6 @@ func start(ctx context.Context, o options, h *health, tell *notifier, reload <-c
 	ahead := subnet.ListAhead(ctx, store)
 	previous := readSubnetEnv(o.SubnetFile, log)
 	log.Info("Created subnet manager: Etcd Local Manager with Previous Subnet: " + previous.subnetOrNone())
-	tell.status("waiting for the network configuration")
 	state, err := statedir.Open(o.StateDir)
 	kept := err == nil
 	if !kept {
@@ -96,7 +100,7 @@ func start(ctx context.Context, o options, h *health, tell *notifier, reload <-c
 	}
 	id := loadIdentity(state, kept, thisMachine(o.Tuning.MachineID), log)
 	memory := &memory{dir: state, path: o.StateDir, host: cache.Host{Node: id.id, Prefix: o.EtcdPrefix}, boot: bootID(), log: log}
-	basis, underlay, err := orient(ctx, o, store, memory)
+	basis, underlay, err := orient(ctx, o, store, memory, tell)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -22,14 +23,16 @@ func openAccess(o options, log *slog.Logger) (access, error) {
 	files := tlsfile.Files{Cert: o.EtcdCertFile, Key: o.EtcdKeyFile, CA: o.EtcdCAFile}
 	if files != (tlsfile.Files{}) {
 		if a.tls, err = tlsfile.Open(files, log); err != nil {
-			return access{}, err
+			return access{}, fmt.Errorf("%w (check --etcd-cafile, --etcd-certfile and --etcd-keyfile)", err)
 		}
 	}
 	if o.EtcdUsername == "" {
 		return a, nil
 	}
-	a.password, err = openPassword(o, log)
-	return a, err
+	if a.password, err = openPassword(o, log); err != nil {
+		return access{}, fmt.Errorf("%w (check --etcd-password-file or, without it, LoadCredential=etcd-password: in the unit)", err)
+	}
+	return a, nil
 }
 
 // look reads what can change again.

@@ -28,6 +28,9 @@ func (n *notifier) status(text string) {
 	}
 }
 
+// failed says why the daemon ends, which systemd shows until the next start.
+func (n *notifier) failed(err error) { n.status("failed: " + err.Error()) }
+
 func (n *notifier) ready() {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -127,6 +127,21 @@ func (d *daemon) renewed(s subnet.Standing) {
 	poke(d.stood)
 }
 
+// sayUnfinished follows a pass that has not put everything in place. The error is
+// the datapath's; nil: it is the firewall's rules that are missing.
+func (d *daemon) sayUnfinished(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.standing.State.Safe() {
+		return // which says more
+	}
+	text := "the firewall's rules are not in place yet"
+	if err != nil {
+		text = "the datapath is not as it should be: " + err.Error()
+	}
+	d.tell.status(fmt.Sprintf("%s %s; %s", d.lease.Key(), d.cfg.Type, text))
+}
+
 // setReady follows a pass after which the subnet file has the lease.
 func (d *daemon) setReady(l subnet.Lease, peers int) {
 	d.mu.Lock()

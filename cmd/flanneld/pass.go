@@ -43,6 +43,7 @@ func (d *daemon) passed(p backend.Pass) error {
 	}
 	defer d.reloaded()
 	if !p.Forwarding || !d.guard.inPlace() {
+		d.sayUnfinished(p.Err)
 		return nil
 	}
 	lease, _ := d.own()

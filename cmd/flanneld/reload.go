@@ -41,7 +41,7 @@ func (d *daemon) sayConfig(ctx context.Context) {
 	defer cancel()
 	doc, err := d.store.Config(ctx)
 	if err != nil {
-		d.log.Error("Couldn't fetch network config: " + err.Error())
+		d.log.Error(cannotFetch(err, configKey(d.opts.EtcdPrefix)))
 		return
 	}
 	sayDiffers(changes(d.cfg, doc), d.log)

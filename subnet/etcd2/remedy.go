@@ -31,12 +31,12 @@ func remedy(err error) string {
 		return "check that --etcd-endpoints names an etcd, and what is between it and here"
 	case errors.Is(err, errNoV2):
 		return "start etcd with --enable-v2=true; etcd 3.6 and later have no v2 API"
+	case errors.As(err, new(*net.DNSError)), has("dial tcp: lookup "):
+		return "check the names in --etcd-endpoints, and the resolver"
 	case errors.Is(err, errNoAnswer), has("timeout"), has("no route to host"), has("network is unreachable"):
 		return "check that the host is up and reachable, and that its etcd is not stopped or overloaded"
 	case has("connection refused"), has("connection reset"):
 		return "check that etcd runs there and listens on this address"
-	case errors.As(err, new(*net.DNSError)), has("no such host"):
-		return "check the names in --etcd-endpoints, and the resolver"
 	case has("has no leader"):
 		return "check the other members of the etcd cluster: without most of them it cannot answer"
 	case has("redirect"):

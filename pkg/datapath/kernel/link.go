@@ -200,7 +200,8 @@ func setLink(want datapath.Link) error {
 		if want.Up {
 			err := netlink.LinkSetUp(link)
 			if errors.Is(err, unix.EADDRINUSE) && want.Kind == "vxlan" {
-				err = fmt.Errorf("%w: another process has UDP port %d; end it or choose another port", err, want.VXLAN.Port)
+				err = fmt.Errorf("%w: UDP port %d is taken; see who has it (ss -lunp sport = :%[2]d), and end that or choose another port",
+					err, want.VXLAN.Port)
 			}
 			return err
 		}

@@ -5,11 +5,9 @@ import (
 	"log/slog"
 	"net/netip"
 	"os/exec"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/sys/unix"
 
 	"flanneld/pkg/datapath"
 )
@@ -72,27 +70,6 @@ ip neigh show dev vx.1 nud permanent; bridge fdb show dev vx.1 | grep -v '^33:33
 		t.Fatalf("%v: %s", err, out)
 	}
 	return string(out)
-}
-
-func TestATunnelWhosePortIsTakenSaysSo(t *testing.T) {
-	enter(t)
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Bind(fd, &unix.SockaddrInet4{Port: int(tunnelLink().VXLAN.Port)}); err != nil {
-		t.Fatal(err)
-	}
-	r := datapath.Reconciler{Kernel: New(slog.New(slog.DiscardHandler)), Scope: benchScope, Log: slog.New(slog.DiscardHandler)}
-	want := datapath.State{Links: []datapath.Link{tunnelLink()}}
-	_, err = r.Apply(t.Context(), want)
-	if !errors.Is(err, unix.EADDRINUSE) || !strings.Contains(err.Error(), "another process has UDP port") {
-		t.Errorf("error is %v", err)
-	}
-	_ = unix.Close(fd)
-	if _, err := r.Apply(t.Context(), want); err != nil {
-		t.Errorf("when it is free again: %v", err)
-	}
 }
 
 func TestALinkThatGoesWhileTablesAreReadIsNoFailure(t *testing.T) {

@@ -58,12 +58,7 @@ func TestSysctlLetsInWhatIsAnsweredByAnotherDevice(t *testing.T) {
 					write(row.own, string(own))
 				}
 				for _, h := range []*netlab.Host{h1, h2} {
-					reset(t, h)
-					// The boot, with devices that there are; then each device as it comes.
-					settle(t, h, dir, strings.Fields(atDevice)[0])
-					for _, device := range []string{"eth0", "flannel.1"} {
-						settle(t, h, dir, strings.ReplaceAll(atDevice, "$name", device))
-					}
+					settle(t, h, dir, atDevice)
 				}
 				shell(t, h1, "echo $0 >/proc/sys/net/ipv4/conf/eth0/rp_filter", row.uplink)
 				if distribution == "99-hardened.conf" && row.uplink == "2" {
@@ -139,21 +134,18 @@ func shell(t *testing.T, h *netlab.Host, script string, arg ...string) {
 	}
 }
 
-// reset makes all checks of the host loose, as the kernel has them.
-func reset(t *testing.T, h *netlab.Host) {
+// settle makes all checks loose, as the kernel has them, and then does what is done at
+// boot and for each new device, with the files of this directory and of no other.
+func settle(t *testing.T, h *netlab.Host, dir, atDevice string) {
 	t.Helper()
-	shell(t, h, "for f in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 >$f; done")
-}
-
-// settle runs a command that reads sysctl.d(5) of this directory and of no other.
-func settle(t *testing.T, h *netlab.Host, dir, command string) {
-	t.Helper()
-	shell(t, h, `exec unshare --mount sh -euc "$2" "$0" "$1"`, dir, command, `
+	shell(t, h, `exec unshare --mount sh -euc "$2" "$0" "$1"`, dir, atDevice, `
+		for f in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 >$f; done
 		mount --bind "$0" /usr/lib/sysctl.d
 		for other in /etc/sysctl.d /run/sysctl.d /usr/local/lib/sysctl.d; do
 			[ ! -d $other ] || mount -t tmpfs sysctl $other
 		done
-		exec $1`)
+		${1%% *}
+		for name in eth0 flannel.1; do eval "$1"; done`)
 }
 
 // dropsOf returns how many packets the host has dropped since their source is elsewhere.

@@ -154,14 +154,14 @@ func (r packageRoot) wantInstalled() {
 			r.t.Errorf("%s is not as it is here: %v", to, err)
 		}
 	}
-	const install = "systemd-sysusers flannel.conf\nsystemd-tmpfiles --create flannel.conf\nsystemd-sysctl 50-flannel.conf\nsystemctl daemon-reload\n"
+	const install = "systemd-sysusers flannel.conf\nsystemd-tmpfiles --create flannel.conf\nsystemd-sysctl 60-flannel.conf\nsystemctl daemon-reload\n"
 	if got := r.calls(); got != install {
 		r.t.Errorf("the installation called\n%swant\n%s", got, install)
 	}
 }
 
 const (
-	upgradeCalls = "systemd-sysusers flannel.conf\nsystemd-tmpfiles --create flannel.conf\nsystemd-sysctl 50-flannel.conf\nsystemctl daemon-reload\nsystemctl try-restart flanneld.service\n"
+	upgradeCalls = "systemd-sysusers flannel.conf\nsystemd-tmpfiles --create flannel.conf\nsystemd-sysctl 60-flannel.conf\nsystemctl daemon-reload\nsystemctl try-restart flanneld.service\n"
 	removeCalls  = "systemctl --no-reload disable --now flanneld.service flanneld-docker.path\nsystemctl daemon-reload\n"
 	edited       = "FLANNEL_OPTIONS=--edited\n"
 	allTables    = "flanneld flanneld-0123abcd others"

@@ -83,7 +83,10 @@ func TestRecipe(t *testing.T) {
 
 	f.step("vxlan: neither a restart nor a kill by the watchdog loses anything", func() { hitless(f, docker1, docker3) })
 
-	f.step("network managers leave the device alone", func() { unmanaged(docker2) })
+	f.step("network managers leave the device alone", func() {
+		unmanaged(docker2)
+		networkManager(f, docker2, docker1)
+	})
 
 	f.step("what an older release left is taken over", func() { upgrade(f, docker3, docker1) })
 

@@ -18,7 +18,7 @@ var files = map[string]string{
 	"network/50-flannel.link":                      "/usr/lib/systemd/network/50-flannel.link",
 	"network/50-flannel.network":                   "/usr/lib/systemd/network/50-flannel.network",
 	"network/NetworkManager-flannel.conf":          "/usr/lib/NetworkManager/conf.d/50-flannel.conf",
-	"sysctl.conf":                                  "/usr/lib/sysctl.d/50-flannel.conf",
+	"sysctl.conf":                                  "/usr/lib/sysctl.d/60-flannel.conf",
 	"modules-load.conf":                            "/usr/lib/modules-load.d/flannel.conf",
 	"sysusers.conf":                                "/usr/lib/sysusers.d/flannel.conf",
 	"tmpfiles.conf":                                "/usr/lib/tmpfiles.d/flannel.conf",

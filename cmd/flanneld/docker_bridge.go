@@ -19,28 +19,25 @@ const bridgeLook = 5 * time.Second
 // bridge is what there is of Docker's bridge.
 type bridge struct {
 	name  string
-	addrs []netip.Prefix // with the lengths of their subnets
-	ports map[string]int // MTU, in bytes, by name
+	addrs []netip.Prefix // IPv4, with the lengths of their subnets
+	large map[string]int // MTU, in bytes, by name, of the ports that have too large a one
 }
 
 // wrong says why containers on the bridge cannot be reached, or not with large
 // packets, and what to do; empty if they can. A bridge without an address is not
 // there yet. Its own MTU means nothing: it follows its ports'.
 func (b bridge) wrong(subnet netip.Prefix, mtu int) (what, remedy string) {
-	v4 := slices.DeleteFunc(slices.Clone(b.addrs), func(p netip.Prefix) bool { return !p.Addr().Is4() })
-	if len(v4) == 0 {
+	if len(b.addrs) == 0 {
 		return "", ""
 	}
 	first := netip.PrefixFrom(subnet.Addr().Next(), subnet.Bits())
-	if !slices.ContainsFunc(v4, func(p netip.Prefix) bool { return p.Masked() == subnet }) {
-		return fmt.Sprintf("%s has %s, which is not this host's subnet %s", b.name, v4[0], subnet),
+	if !slices.ContainsFunc(b.addrs, func(p netip.Prefix) bool { return p.Masked() == subnet }) {
+		return fmt.Sprintf("%s has %s, which is not this host's subnet %s", b.name, b.addrs[0], subnet),
 			fmt.Sprintf("restart Docker with what the subnet file says (--bip=%s --mtu=%d), or name the bridge that has it with --docker-bridge", first, mtu)
 	}
 	var large []string
-	for name, has := range b.ports {
-		if has > mtu {
-			large = append(large, fmt.Sprintf("%s %d", name, has))
-		}
+	for name, has := range b.large {
+		large = append(large, fmt.Sprintf("%s %d", name, has))
 	}
 	if len(large) == 0 {
 		return "", ""
@@ -50,12 +47,13 @@ func (b bridge) wrong(subnet netip.Prefix, mtu int) (what, remedy string) {
 		fmt.Sprintf("restart Docker with --mtu=%d, and make the containers anew", mtu)
 }
 
-// lookAtBridge reads the bridge of that name. It is not an error if there is none.
-func lookAtBridge(name string) (bridge, error) {
+// lookAtBridge reads the bridge of that name, whose ports are to have this MTU, in
+// bytes, at most. It is not an error if there is none.
+func lookAtBridge(name string, mtu int) (bridge, error) {
 	b := bridge{name: name}
 	var err error
-	if b.ports, err = netif.Ports(name); b.ports != nil && err == nil {
-		b.addrs, err = prefixesOf(name)
+	if b.large, err = netif.LargePorts(name, mtu); b.large != nil && err == nil {
+		b.addrs, err = netif.Prefixes4(name)
 	}
 	return b, err
 }
@@ -69,7 +67,7 @@ type bridgeCheck struct {
 
 // look returns what is wrong; empty: nothing.
 func (c *bridgeCheck) look(subnet netip.Prefix, mtu int) string {
-	b, err := lookAtBridge(c.name)
+	b, err := lookAtBridge(c.name, mtu)
 	if err != nil {
 		return c.said // it is being made, or removed
 	}

@@ -8,7 +8,7 @@ systemd-tmpfiles --create flannel.conf || :
 # Only our own keys: an administrator's other settings may be newer than their files.
 if [ -x /lib/systemd/systemd-sysctl ] || [ -x /usr/lib/systemd/systemd-sysctl ]; then
 	for sysctl in /usr/lib/systemd/systemd-sysctl /lib/systemd/systemd-sysctl; do
-		[ ! -x $sysctl ] || { $sysctl 50-flannel.conf || :; break; }
+		[ ! -x $sysctl ] || { $sysctl 60-flannel.conf || :; break; }
 	done
 fi
 systemctl daemon-reload || :

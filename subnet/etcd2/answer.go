@@ -13,7 +13,12 @@ import (
 var (
 	errNoV2    = errors.New("there is no etcd v2 API") // 404, and no JSON
 	errNotEtcd = errors.New("the answer is not etcd's")
+	errTooLong = fmt.Errorf("the answer is longer than %d MiB: is there more below --etcd-prefix than leases?", maxBody>>20)
 )
+
+// maxBody bounds what is read of an answer, in bytes: the client keeps all of it. A
+// listing of 65,536 leases has some 30 MiB.
+const maxBody = 128 << 20
 
 // answer is the body of one. The client would try to understand what is no JSON,
 // and for an empty answer to a wait ask again at once, and for ever.
@@ -22,11 +27,20 @@ type answer struct {
 	endpoint string
 	status   int
 	wait     bool
-	begun    bool // something but blanks was read
+	begun    bool  // something but blanks was read
+	left     int64 // bytes that may still be read
 }
 
 func (a *answer) Read(p []byte) (int, error) {
+	// One more than may be read shows that there is more.
+	if int64(len(p)) > a.left+1 {
+		p = p[:a.left+1]
+	}
 	n, err := a.ReadCloser.Read(p)
+	if int64(n) > a.left {
+		n, err = int(a.left), errTooLong
+	}
+	a.left -= int64(n)
 	if text := bytes.TrimLeft(p[:n], " \t\r\n"); !a.begun && len(text) > 0 {
 		a.begun = true
 		switch {

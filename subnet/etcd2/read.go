@@ -5,6 +5,7 @@ import (
 	"errors"
 	"hash/maphash"
 	"path"
+	"slices"
 	"time"
 
 	"go.etcd.io/etcd/client/v2"
@@ -28,7 +29,7 @@ func (s *Store) read(ctx context.Context, keys client.KeysAPI, key string, recur
 
 // checkNode finds answers that are JSON and not etcd's.
 func checkNode(r *client.Response) error {
-	if r.Node == nil || r.Node.ModifiedIndex == 0 {
+	if r.Node == nil || r.Node.ModifiedIndex == 0 || slices.Contains(r.Node.Nodes, nil) {
 		return errNoNode
 	}
 	return nil

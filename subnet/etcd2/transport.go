@@ -125,7 +125,7 @@ func (t *transport) look(r *http.Request, resp *http.Response, wait bool) error 
 	if resp.StatusCode/100 == 3 {
 		return nil
 	}
-	body := &answer{ReadCloser: resp.Body, endpoint: endpoint(r), status: resp.StatusCode}
+	body := &answer{ReadCloser: resp.Body, endpoint: endpoint(r), status: resp.StatusCode, left: maxBody}
 	resp.Body = body
 	if !wait || resp.StatusCode != http.StatusOK {
 		return nil

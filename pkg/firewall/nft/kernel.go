@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -16,6 +17,8 @@ import (
 
 // ErrUnsupported: the kernel has no nftables.
 var ErrUnsupported = errors.New("the kernel has no nftables")
+
+var errUnreadable = errors.New("an answer of nftables cannot be read")
 
 // Kernel is the nftables of a network namespace. The zero value is that of the
 // calling thread. It is not safe for concurrent use.
@@ -41,6 +44,8 @@ const (
 	chunk = 500
 	// rereads is how often rules are read again that changed meanwhile.
 	rereads = 5
+	// sizeofNfgenmsg is that of struct nfgenmsg of linux/netfilter/nfnetlink.h.
+	sizeofNfgenmsg = 4
 )
 
 func (k *Kernel) dial() (*nftables.Conn, error) {
@@ -74,21 +79,28 @@ func (k *Kernel) generation() (uint32, error) {
 		return 0, fmt.Errorf("ask for the generation of nftables: %w", err)
 	}
 	for _, a := range answers {
-		if len(a.Data) < 4 {
-			continue
-		}
-		d, err := netlink.NewAttributeDecoder(a.Data[4:])
-		if err != nil {
-			return 0, err
-		}
-		for d.Next() {
-			if d.Type() == unix.NFTA_GEN_ID && len(d.Bytes()) == 4 {
-				b := d.Bytes()
-				return uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3]), nil
-			}
+		if generation, ok := parseGeneration(a.Data); ok {
+			return generation, nil
 		}
 	}
 	return 0, errors.New("ask for the generation of nftables: no answer")
+}
+
+// parseGeneration reads an answer of NFT_MSG_NEWGEN: a nfgenmsg and attributes.
+func parseGeneration(b []byte) (generation uint32, ok bool) {
+	if len(b) < sizeofNfgenmsg {
+		return 0, false
+	}
+	d, err := netlink.NewAttributeDecoder(b[sizeofNfgenmsg:])
+	if err != nil {
+		return 0, false
+	}
+	for d.Next() {
+		if v := d.Bytes(); d.Type() == unix.NFTA_GEN_ID && len(v) == 4 {
+			return binary.BigEndian.Uint32(v), true
+		}
+	}
+	return 0, false
 }
 
 // Supported returns nil if the kernel has nftables, or ErrUnsupported.
@@ -98,7 +110,8 @@ func (k *Kernel) Supported() error {
 }
 
 // Tables returns all tables that there are, whosever they are.
-func (k *Kernel) Tables() ([]ID, error) {
+func (k *Kernel) Tables() (_ []ID, err error) {
+	defer guard(&err)
 	c, err := k.dial()
 	if err != nil {
 		return nil, fmt.Errorf("open nftables: %w", err)
@@ -127,12 +140,26 @@ func (k *Kernel) Exists(ids ...ID) ([]bool, error) {
 	return there, nil
 }
 
+// guard makes an error of it if the package cannot read what the kernel answers, which
+// may be about what others have made: it panics at what is too short.
+func guard(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("%w: %v", errUnreadable, p)
+	}
+}
+
 // read returns a table as the kernel has it; nil if there is none.
 func (k *Kernel) read(c *nftables.Conn, id ID) (*encoded, error) {
 	there, err := k.Exists(id)
 	if err != nil || !there[0] {
 		return nil, err
 	}
+	return readTable(c, id)
+}
+
+// readTable returns a table that there is.
+func readTable(c *nftables.Conn, id ID) (_ *encoded, err error) {
+	defer guard(&err)
 	t := &nftables.Table{Family: nftables.TableFamily(id.Family), Name: id.Name}
 	e := &encoded{chains: make(map[string]chainBody), sets: make(map[string]setBody), counters: make(map[string]bool)}
 	chains, err := c.ListChainsOfTableFamily(t.Family)
@@ -180,7 +207,8 @@ func (k *Kernel) read(c *nftables.Conn, id ID) (*encoded, error) {
 	return e, nil
 }
 
-func elementsOf(c *nftables.Conn, s *nftables.Set) ([]element, error) {
+func elementsOf(c *nftables.Conn, s *nftables.Set) (_ []element, err error) {
+	defer guard(&err)
 	raw, err := c.GetSetElements(s)
 	if err != nil {
 		return nil, fmt.Errorf("list elements of %s: %w", s.Name, err)
@@ -193,7 +221,8 @@ func elementsOf(c *nftables.Conn, s *nftables.Set) ([]element, error) {
 	return all, nil
 }
 
-func countersOf(c *nftables.Conn, t *nftables.Table) (map[string]uint64, error) {
+func countersOf(c *nftables.Conn, t *nftables.Table) (_ map[string]uint64, err error) {
+	defer guard(&err)
 	objects, err := c.GetObjects(t)
 	if err != nil {
 		return nil, fmt.Errorf("list counters: %w", err)

@@ -1,11 +1,12 @@
 package machine
 
-// DockerHost is the recipe of a host with Docker and with etcd, which do not start
-// at boot unless they are enabled.
+// DockerHost is the recipe of a host with Docker, etcd and NetworkManager, which do
+// not start at boot unless they are enabled.
 func DockerHost() Recipe {
 	return Recipe{
-		Packages: []string{"docker.io", "busybox-static", "etcd-server", "etcd-client"},
-		Disable:  []string{"docker.service", "docker.socket", "containerd.service", "etcd.service"},
+		Packages: []string{"docker.io", "busybox-static", "etcd-server", "etcd-client", "network-manager"},
+		Disable: []string{"docker.service", "docker.socket", "containerd.service", "etcd.service",
+			"NetworkManager.service", "NetworkManager-dispatcher.service", "NetworkManager-wait-online.service"},
 	}
 }
 

@@ -21,6 +21,9 @@ PACKAGES := etcd-server etcd-client iproute2 iputils-ping iperf3 ethtool dash pr
 OPTIONAL := qemu-user rpm
 SOURCES  := backend cmd dist pkg subnet
 
+# A root shell by su has an ordinary user's PATH, without dpkg's and the lab's programs.
+export PATH := $(PATH):/usr/sbin:/sbin
+
 # Reads `go test -json`. It shows each package's result and the output of what
 # failed, then what was skipped and why, then the count. It fails if a test
 # failed or none ran at all: a run that tested nothing must not look good.
@@ -195,6 +198,7 @@ root:
 # apt runs only if something is missing. The policy keeps Debian from starting
 # the services that come with the programs: a store on port 2379 of the machine,
 # or a Docker that changes its firewall, is nobody's wish, and tests start their own.
+POLICY := /usr/sbin/policy-rc.d
 .PHONY: tools
 tools:
 	@lacking() { \
@@ -205,15 +209,15 @@ tools:
 	missing=$$(lacking $(PACKAGES)); optional=$$(lacking $(OPTIONAL)); \
 	[ -n "$$missing$$optional" ] || exit 0; \
 	echo "installing:$$missing$$optional"; \
-	policy=/usr/sbin/policy-rc.d; \
-	if [ ! -e $$policy ]; then \
-		trap "rm -f $$policy" EXIT; \
-		printf '#!/bin/sh\nexit 101\n' >$$policy; chmod 755 $$policy; \
+	if [ ! -e $(POLICY) ]; then \
+		trap "rm -f $(POLICY)" EXIT; \
+		printf '#!/bin/sh\nexit 101\n' >$(POLICY); chmod 755 $(POLICY); \
 	fi; \
 	export DEBIAN_FRONTEND=noninteractive; \
 	install() { apt-get install -q -y --no-install-recommends "$$@"; }; \
-	apt-get update -q || [ -z "$$missing" ]; \
-	[ -z "$$missing" ] || install $$missing; \
+	apt-get update -q || :; \
+	[ -z "$$missing" ] || install $$missing || { echo "error: apt-get did not install$$missing"; \
+		echo "hint: above is why; this needs Debian's archive once, and none of it once they are installed"; exit 1; }; \
 	[ -z "$$optional" ] || install $$optional || echo "note: not installed:$$optional; what needs them is skipped"; \
 	[ -d /run/systemd/system ] || exit 0; \
 	case "$$missing" in *etcd-server*) systemctl disable --quiet --now etcd || :;; esac; \

@@ -157,3 +157,37 @@ func TestParseReport(t *testing.T) {
 		}
 	}
 }
+
+// A process on an emulated machine takes its time to end, and is no failure for that.
+func TestStop(t *testing.T) {
+	for name, row := range map[string]struct {
+		script string
+		limit  time.Duration
+		ok     bool
+	}{
+		"late":  {"trap 'sleep 0.3; exit' TERM; echo; while :; do sleep 0.05; done", time.Minute, true},
+		"never": {"trap '' TERM; echo; while :; do sleep 0.05; done", 100 * time.Millisecond, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := &process{name: name, cmd: exec.Command("sh", "-c", row.script), done: make(chan struct{})}
+			out, err := p.cmd.StdoutPipe()
+			if err == nil {
+				err = p.cmd.Start()
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := out.Read(make([]byte, 1)); err != nil { // the trap is set
+				t.Fatal(err)
+			}
+			go func() {
+				_ = p.cmd.Wait()
+				close(p.done)
+			}()
+			if err := p.stop(row.limit); (err == nil) != row.ok {
+				t.Errorf("stop() = %v", err)
+			}
+			<-p.done
+		})
+	}
+}

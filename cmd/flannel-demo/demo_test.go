@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"flanneld/pkg/netlab/labtest"
 )
 
 // newProcess returns a process that is over once its standard input is closed.
@@ -189,5 +191,37 @@ func TestStop(t *testing.T) {
 			}
 			<-p.done
 		})
+	}
+}
+
+// A server of iperf3 -s -1 is gone after its first client, also if nothing came through:
+// for the next attempt there has to be another.
+func TestThroughputStartsAnotherServer(t *testing.T) {
+	dir := t.TempDir()
+	script := `#!/bin/sh
+cd ` + dir + `
+if [ "$1" = -s ]; then
+	echo >>servers
+	n=$(wc -l <servers)
+	until [ -e served.$n ]; do sleep 0.02; done
+	exit
+fi
+n=$(cat servers 2>/dev/null | wc -l)
+[ $n -gt 0 ] && [ ! -e served.$n ] || { echo '{"error":"refused"}'; exit; }
+: >served.$n
+echo "{\"end\":{\"sum_received\":{\"bits_per_second\":$((n - 1))}}}"
+`
+	if err := os.WriteFile(filepath.Join(dir, "iperf3"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	at := labtest.New(t).Switch()
+	c := &cluster{dir: dir, patience: 20}
+	got, err := c.throughput(t.Context(), at.Namespace, at.Namespace, "127.0.0.1", 1)
+	if got != 1 || err != nil {
+		t.Errorf("throughput() = %v, %v; want 1", got, err)
+	}
+	for _, p := range c.processes {
+		<-p.done
 	}
 }

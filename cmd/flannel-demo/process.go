@@ -50,6 +50,15 @@ func (c *cluster) start(name string, ns netlab.Namespace, env []string, program 
 	return p, nil
 }
 
+func (p *process) ended() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // stop asks the process to end, and kills it if it does not within the limit.
 func (p *process) stop(limit time.Duration) error {
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {

@@ -65,7 +65,7 @@ func newCluster(addrs []string, patience int) (c *cluster, err error) {
 // processes' logs if there is an error to explain.
 func (c *cluster) close(err error) error {
 	for i := len(c.processes) - 1; i >= 0; i-- {
-		if e := c.processes[i].stop(); e != nil {
+		if e := c.processes[i].stop(c.long(5 * time.Second)); e != nil {
 			err = errors.Join(err, e)
 		}
 	}

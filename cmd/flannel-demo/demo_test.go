@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"flanneld/pkg/netlab/labtest"
 )
 
 // newProcess returns a process that is over once its standard input is closed.
@@ -155,5 +157,71 @@ func TestParseReport(t *testing.T) {
 		if got != row.want || (err == nil) != (row.err == "") || err != nil && !strings.Contains(err.Error(), row.err) {
 			t.Errorf("%s: parseReport() = %v, %v; want %v, error with %q", name, got, err, row.want, row.err)
 		}
+	}
+}
+
+// A process on an emulated machine takes its time to end, and is no failure for that.
+func TestStop(t *testing.T) {
+	for name, row := range map[string]struct {
+		script string
+		limit  time.Duration
+		ok     bool
+	}{
+		"late":  {"trap 'sleep 0.3; exit' TERM; echo; while :; do sleep 0.05; done", time.Minute, true},
+		"never": {"trap '' TERM; echo; while :; do sleep 0.05; done", 100 * time.Millisecond, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := &process{name: name, cmd: exec.Command("sh", "-c", row.script), done: make(chan struct{})}
+			out, err := p.cmd.StdoutPipe()
+			if err == nil {
+				err = p.cmd.Start()
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := out.Read(make([]byte, 1)); err != nil { // the trap is set
+				t.Fatal(err)
+			}
+			go func() {
+				_ = p.cmd.Wait()
+				close(p.done)
+			}()
+			if err := p.stop(row.limit); (err == nil) != row.ok {
+				t.Errorf("stop() = %v", err)
+			}
+			<-p.done
+		})
+	}
+}
+
+// A server of iperf3 -s -1 is gone after its first client, also if nothing came through:
+// for the next attempt there has to be another.
+func TestThroughputStartsAnotherServer(t *testing.T) {
+	dir := t.TempDir()
+	script := `#!/bin/sh
+cd ` + dir + `
+if [ "$1" = -s ]; then
+	echo >>servers
+	n=$(wc -l <servers)
+	until [ -e served.$n ]; do sleep 0.02; done
+	exit
+fi
+n=$(cat servers 2>/dev/null | wc -l)
+[ $n -gt 0 ] && [ ! -e served.$n ] || { echo '{"error":"refused"}'; exit; }
+: >served.$n
+echo "{\"end\":{\"sum_received\":{\"bits_per_second\":$((n - 1))}}}"
+`
+	if err := os.WriteFile(filepath.Join(dir, "iperf3"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	at := labtest.New(t).Switch()
+	c := &cluster{dir: dir, patience: 20}
+	got, err := c.throughput(t.Context(), at.Namespace, at.Namespace, "127.0.0.1", 1)
+	if got != 1 || err != nil {
+		t.Errorf("throughput() = %v, %v; want 1", got, err)
+	}
+	for _, p := range c.processes {
+		<-p.done
 	}
 }

@@ -65,11 +65,16 @@ func roundTrip(ctx context.Context, from netlab.Namespace, addr string) (float64
 // throughput returns what one TCP stream carries, in bits per second as the
 // receiver counts them.
 func (c *cluster) throughput(ctx context.Context, from, to netlab.Namespace, addr string, seconds int) (float64, error) {
-	if _, err := c.start("iperf3 in "+to.Namespace(), to, nil, "iperf3", "-s", "-1"); err != nil {
-		return 0, err
-	}
+	var server *process
 	var bitsPerSecond float64
 	err := eventually(ctx, c.long(5*time.Second), func() error {
+		// A server ends with its first client, also one through which nothing came.
+		if server == nil || server.ended() {
+			var err error
+			if server, err = c.start("iperf3 in "+to.Namespace(), to, nil, "iperf3", "-s", "-1"); err != nil {
+				return err
+			}
+		}
 		out, err := from.Command(ctx, "iperf3", "-c", addr, "-t", strconv.Itoa(seconds), "--json").Output()
 		if err != nil {
 			return fmt.Errorf("run iperf3 to %s: %w: %s", addr, err, out)

@@ -50,22 +50,30 @@ func (c *cluster) start(name string, ns netlab.Namespace, env []string, program 
 	return p, nil
 }
 
-// stop asks the process to end, and kills it if it does not within five
-// seconds.
-func (p *process) stop() error {
+func (p *process) ended() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// stop asks the process to end, and kills it if it does not within the limit.
+func (p *process) stop(limit time.Duration) error {
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("stop %s: %w", p.name, err)
 	}
 	select {
 	case <-p.done:
 		return nil
-	case <-time.After(5 * time.Second):
+	case <-time.After(limit):
 	}
 	if err := p.cmd.Process.Kill(); err != nil {
 		return fmt.Errorf("kill %s: %w", p.name, err)
 	}
 	<-p.done
-	return fmt.Errorf("stop %s: it did not end within 5 s and was killed", p.name)
+	return fmt.Errorf("stop %s: it did not end within %s and was killed", p.name, limit)
 }
 
 // logTail returns the log's last lines.

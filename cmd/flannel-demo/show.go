@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -47,7 +48,7 @@ func (c *cluster) showState(ctx context.Context, p *printer, backend string) err
 	for _, n := range c.nodes {
 		for _, m := range c.nodes {
 			if err := eventually(ctx, c.long(10*time.Second), func() error {
-				return n.container.Run("ping", "-c1", "-W1", "-q", m.container.Addr().Addr().String())
+				return n.container.Run("ping", "-c1", "-W"+strconv.Itoa(min(c.patience, 10)), "-q", m.container.Addr().Addr().String())
 			}); err != nil {
 				return fmt.Errorf("reach %s from %s: %w", m.Name(), n.Name(), err)
 			}

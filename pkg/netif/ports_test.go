@@ -171,6 +171,7 @@ func FuzzParsePort(f *testing.F) {
 	f.Add(message)
 	f.Add(message[:len(message)-3])
 	f.Add([]byte{})
+	f.Add([]byte("0000000000000000\n\x0000000000")) // the last attribute is not filled up
 	f.Fuzz(func(t *testing.T, m []byte) {
 		got := parsePort(m)
 		if len(m) < unix.SizeofIfInfomsg {
@@ -178,6 +179,9 @@ func FuzzParsePort(f *testing.F) {
 				t.Errorf("%x is read as %v", m, got)
 			}
 			return
+		}
+		if len(m)%unix.RTA_ALIGNTO != 0 {
+			return // which it panics at
 		}
 		attrs, err := nl.ParseRouteAttr(m[unix.SizeofIfInfomsg:])
 		if err != nil {

@@ -15,14 +15,16 @@ import (
 )
 
 // underlay is a veth pair, since not every kernel has dummy devices. The far
-// end stays in the same namespace: nothing here sends packets.
+// end stays in the same namespace: nothing here sends packets. The kernel knows an
+// IPv6 address as its own only some time after the command.
 const underlay = `ip link set lo up
 ip link add eth0 type veth
 ip link set veth0 name far
 ip link set far up
 ip link set eth0 up
 ip addr add 192.0.2.1/24 dev eth0
-ip addr add 2001:db8::1/64 dev eth0 nodad`
+ip addr add 2001:db8::1/64 dev eth0 nodad
+timeout 10 sh -c 'until ip -6 route show table local | grep -q "^local 2001:db8::1 "; do sleep 0.01; done'`
 
 // enter puts the calling goroutine into a network namespace of its own for good:
 // its thread is never unlocked, so the runtime throws it away, and the namespace

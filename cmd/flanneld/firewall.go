@@ -54,10 +54,11 @@ type guard struct {
 	saidMark, saidNone bool
 	refused            map[string]time.Time // who was named when
 	passed             bool
-	said               string    // the last error
-	repairs            int       // not logged yet
-	example            string    // of them
-	told               time.Time // when some were last logged
+	built              []overlayFacts // what the rules in place were made for
+	said               string         // the last error
+	repairs            int            // not logged yet
+	example            string         // of them
+	told               time.Time      // when some were last logged
 }
 
 const (
@@ -138,11 +139,12 @@ func (g *guard) Run(ctx context.Context) error {
 			if ctx.Err() != nil {
 				return nil
 			}
-			g.report(changes, err)
+			g.report(facts, changes, err)
 			if err != nil {
 				wait = min(wait, retry.Next())
 			} else {
 				retry.Reset()
+				g.built = facts
 				if !g.passed {
 					g.passed = true
 					g.setInPlace()
@@ -196,8 +198,8 @@ func (g *guard) known() []overlayFacts {
 	return slices.Clone(g.facts)
 }
 
-// report logs how a pass went.
-func (g *guard) report(changes []string, err error) {
+// report logs how a pass for these facts went.
+func (g *guard) report(facts []overlayFacts, changes []string, err error) {
 	switch {
 	case err != nil && err.Error() != g.said:
 		g.log.Error("Firewall is not as it should be; trying again", "err", err)
@@ -209,11 +211,11 @@ func (g *guard) report(changes []string, err error) {
 	for _, c := range changes {
 		g.log.Debug("Changed a rule", "rule", c)
 	}
-	if !g.passed {
-		if g.opts.IPMasq {
-			g.log.Info("Setting up masking rules")
-		}
-		return
+	if !g.passed && g.opts.IPMasq {
+		g.log.Info("Setting up masking rules")
+	}
+	if !slices.Equal(g.built, facts) {
+		return // nobody has removed what was not asked for before
 	}
 	if len(changes) > 0 && g.repairs == 0 {
 		g.example = changes[0]

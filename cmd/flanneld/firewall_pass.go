@@ -182,7 +182,7 @@ func (g *guard) choose(ctx context.Context) error {
 	switch {
 	case g.nftables || tools.iptables == nil:
 		if first && tools.nftables {
-			g.log.Info("Rules are made with nftables", "EnableNFTables", g.nftables)
+			g.log.Info("Rules are made with nftables", "EnableNFTables", g.nftables, "iptables", tools.iptables != nil)
 		}
 	case first || before.iptables == nil || *before.iptables != use:
 		g.log.Info("Rules are made with iptables", "flavour", use)

@@ -3,6 +3,7 @@ package main
 import (
 	"net/netip"
 
+	"flanneld/backend/vxlan"
 	"flanneld/subnet"
 )
 
@@ -13,13 +14,13 @@ import (
 // each of these, and why.
 func withoutTwins(leases []subnet.Lease, family func(subnet.Lease) subnet.Claim, outdone func(l subnet.Lease, why string)) []subnet.Claim {
 	subnets := make(map[netip.Addr]subnet.Lease, len(leases)) // by the first address, which is the gateway of a tunnel
-	endpoints := make(map[string]subnet.Lease, len(leases))   // by the Data, which names it
+	endpoints := make(map[string]subnet.Lease, len(leases))   // by the Data of vxlan, which names it
 	for _, l := range leases {
 		c := family(l)
 		if last, ok := subnets[c.Subnet.Addr()]; !ok || l.Rev > last.Rev {
 			subnets[c.Subnet.Addr()] = l
 		}
-		if last, ok := endpoints[c.Data]; c.Data != "" && (!ok || l.Rev > last.Rev) {
+		if last, ok := endpoints[c.Data]; l.Type == vxlan.Type && c.Data != "" && (!ok || l.Rev > last.Rev) {
 			endpoints[c.Data] = l
 		}
 	}

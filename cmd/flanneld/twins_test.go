@@ -17,6 +17,10 @@ func TestPlanesLeaveOutWhatANewerLeaseOutdoes(t *testing.T) {
 		l.V6 = subnet.Claim{Subnet: netip.MustParsePrefix(key), PublicIP: netip.MustParseAddr(public)}
 		return l
 	}
+	routed := func(l subnet.Lease) subnet.Lease {
+		l.Type = "host-gw"
+		return l
+	}
 	own := dual(lease("10.5.1.0/24", "192.0.2.1", "own", 1), "fd00:5:0:1::/64", "2001:db8::1")
 	other := lease("10.5.9.0/24", "192.0.2.9", "nine", 2)
 	for _, test := range []struct {
@@ -45,7 +49,10 @@ func TestPlanesLeaveOutWhatANewerLeaseOutdoes(t *testing.T) {
 		{"another host with our IPv6 address",
 			[]subnet.Lease{dual(lease("10.5.2.0/24", "192.0.2.2", "two", 4), "fd00:5:0:2::/64", "2001:db8::1")},
 			[]string{"10.5.2.0/24"}, nil},
-		{"backends without endpoints",
+		{"a backend whose Data means nothing",
+			[]subnet.Lease{routed(lease("10.5.2.0/24", "192.0.2.2", "{}", 4)), routed(lease("10.5.3.0/24", "192.0.2.3", "{}", 5))},
+			[]string{"10.5.2.0/24", "10.5.3.0/24"}, nil},
+		{"leases without endpoints",
 			[]subnet.Lease{lease("10.5.2.0/24", "192.0.2.2", "", 4), lease("10.5.3.0/24", "192.0.2.3", "", 5)},
 			[]string{"10.5.2.0/24", "10.5.3.0/24"}, nil},
 		{"what cannot be forwarded to outdoes nothing",
@@ -53,6 +60,7 @@ func TestPlanesLeaveOutWhatANewerLeaseOutdoes(t *testing.T) {
 			[]string{"10.5.2.0/24"}, nil},
 	} {
 		cfg := subnet.Config{V4: subnet.Range{Network: netip.MustParsePrefix("10.5.0.0/16")}, V6: subnet.Range{Network: netip.MustParsePrefix("fd00:5::/48")}}
+		own.Type = test.leases[0].Type
 		all := planes(cfg, own, append(slices.Clone(test.leases), own), nil, false, new(complaints), discard)
 		for i, want := range [][]string{test.v4, test.v6} {
 			var got []string

@@ -111,6 +111,27 @@ func TestRunRejects(t *testing.T) {
 	}
 }
 
+func TestInterrupted(t *testing.T) {
+	boom := errors.New("signal: interrupt")
+	canceled, cancel := context.WithCancel(t.Context())
+	cancel()
+	late, cancel := context.WithDeadline(t.Context(), time.Unix(1, 0))
+	defer cancel()
+	for name, row := range map[string]struct {
+		ctx       context.Context
+		err, want error
+	}{
+		"a step fails":     {t.Context(), boom, boom},
+		"interrupted":      {canceled, boom, context.Canceled},
+		"too late":         {late, boom, boom},
+		"done before that": {canceled, nil, nil},
+	} {
+		if err := interrupted(row.ctx, row.err); err != row.want {
+			t.Errorf("%s: interrupted() = %v, want %v", name, err, row.want)
+		}
+	}
+}
+
 func TestEventually(t *testing.T) {
 	boom := errors.New("boom")
 	canceled, cancel := context.WithCancel(t.Context())

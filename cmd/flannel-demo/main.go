@@ -108,10 +108,20 @@ func show(ctx context.Context, out io.Writer, daemon, etcd, backend string, seco
 	}
 	for _, step := range steps {
 		if err := step(ctx, p); err != nil {
-			return nil, err
+			return nil, interrupted(ctx, err)
 		}
 	}
-	return c.measure(ctx, p, backend, seconds)
+	results, err = c.measure(ctx, p, backend, seconds)
+	return results, interrupted(ctx, err)
+}
+
+// interrupted returns the error of a step. What a program says that an interrupt
+// ended, by ctx or from the terminal, explains nothing.
+func interrupted(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() == context.Canceled {
+		return context.Canceled
+	}
+	return err
 }
 
 // underlays has the hosts' addresses by backend type. udp and vxlan cross a

@@ -25,6 +25,8 @@ type fleet struct {
 	renewed atomic.Int64
 	lists   atomic.Int64
 	follow  chan struct{} // closed when hosts follow each other
+	mu      sync.Mutex
+	views   []*subnet.View // of the hosts that have a lease
 	alive   context.Context
 	done    sync.WaitGroup
 }
@@ -66,9 +68,12 @@ func (f *fleet) host(id identity) {
 		}
 		return
 	}
-	f.leased <- got.Lease
 	view := subnet.NewView()
 	view.Reset(got.Seen)
+	f.mu.Lock()
+	f.views = append(f.views, view)
+	f.mu.Unlock()
+	f.leased <- got.Lease
 	var follow sync.WaitGroup
 	follow.Go(func() {
 		select {
@@ -84,6 +89,18 @@ func (f *fleet) host(id identity) {
 		f.t.Errorf("host %d: %v", id.Number, err)
 	}
 	follow.Wait()
+}
+
+// unaware is how many hosts do not know of n leases.
+func (f *fleet) unaware(n int) (hosts int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, v := range f.views {
+		if len(v.Leases()) < n {
+			hosts++
+		}
+	}
+	return hosts
 }
 
 func (f *fleet) store(id identity) subnet.Store {
@@ -158,7 +175,12 @@ func TestAThousandHosts(t *testing.T) {
 	// go on: so many renewals are more than etcd remembers.
 	used := -e.cpu()
 	close(f.follow)
-	for last := int64(-1); f.events.Load() != last; time.Sleep(3 * time.Second) {
+	// All must have caught up, or that would be measured in place of renewals.
+	limit := time.Now().Add(10 * time.Minute)
+	for last := int64(-1); f.events.Load() != last || f.unaware(n) > 0; time.Sleep(3 * time.Second) {
+		if time.Now().After(limit) {
+			t.Fatalf("%d hosts do not know of all after 10 minutes", f.unaware(n))
+		}
 		last = f.events.Load()
 	}
 	t.Logf("to follow each other took the store %v of a processor", used+e.cpu())
@@ -179,7 +201,7 @@ func TestAThousandHosts(t *testing.T) {
 		t.Errorf("%d watches were woken", got)
 	}
 	if renewed < n {
-		t.Errorf("%d renewals in %v, want %d: the run has shown nothing", renewed, length, n)
+		t.Fatalf("%d renewals in %v, want %d: the run has shown nothing", renewed, length, n)
 	}
 	// All that the store did meanwhile counts, though it also is its own clock.
 	each := used / time.Duration(renewed)

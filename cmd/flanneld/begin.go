@@ -15,8 +15,8 @@ import (
 // How long the store has for its first answers, from the start on, if this host
 // could do without: it is to be ready within a second.
 const (
-	configPatience = 300 * time.Millisecond
-	leasesPatience = 600 * time.Millisecond
+	configPatience = 500 * time.Millisecond
+	leasesPatience = 700 * time.Millisecond
 )
 
 // basis is what a start goes on.

@@ -76,7 +76,7 @@ func TestBegin(t *testing.T) {
 	}{
 		"etcd answers":          {configStore{after: 200 * time.Millisecond, doc: here}, nil, false, 200 * time.Millisecond, ""},
 		"etcd refuses":          {configStore{err: errRefused}, nil, true, 1, "starting from what this host knew of the cluster subnet=10.1.2.0/24 peers=0"},
-		"etcd is silent":        {configStore{after: time.Hour}, nil, true, configPatience, "etcd has not answered within 300ms"},
+		"etcd is silent":        {configStore{after: time.Hour}, nil, true, configPatience, "etcd has not answered within 500ms"},
 		"etcd is slow, no use":  {configStore{after: time.Second, doc: here}, func(k *cache.Known) { k.Host.Node = "m" }, false, time.Second, "another host's"},
 		"etcd has no config":    {configStore{doc: subnet.Document{Rev: 1}, err: subnet.ErrNoConfig}, nil, false, 0, "Couldn't fetch network config"},
 		"past the deadline":     {configStore{after: time.Second, doc: here}, func(k *cache.Known) { k.Until = k.Saved }, false, time.Second, "file=/var/lib/flannel/cluster reason=\"its lease on 10.1.2.0/24 may have ended"},

@@ -99,6 +99,7 @@ func (d *daemon) move(to movedError) error {
 		d.local = local
 		d.mu.Unlock()
 	}
+	d.guard.poke() // the underlay's subnets are others
 	d.external = d.externalCheck()
 	d.store.Moved()
 	d.health.serveCounters(to.next)

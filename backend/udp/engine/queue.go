@@ -105,7 +105,6 @@ func (q *queue) run() error {
 	for {
 		q.rounds.Add(1)
 		f := q.engine.forwarding.Load()
-		before := q.counters.tx.bytes.Load() + q.counters.rx.bytes.Load()
 		sent := q.transmit(f)
 		received := q.receive(f)
 		if q.err != nil {
@@ -113,7 +112,7 @@ func (q *queue) run() error {
 		}
 		if sent || received {
 			q.failures = 0
-			if q.waiter.busy(int(q.counters.tx.bytes.Load() + q.counters.rx.bytes.Load() - before)) {
+			if q.waiter.busy(q.counters.tx.bytes.Load() + q.counters.rx.bytes.Load()) {
 				return nil
 			}
 			continue

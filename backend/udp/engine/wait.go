@@ -37,7 +37,8 @@ type waiter struct {
 	hold    bool           // short waits are allowed
 	idle    bool           // the last thing was a wait
 	since   time.Time      // that it is
-	moved   int            // bytes since the last sleep
+	moved   uint64         // bytes, from the start
+	slept   uint64         // how many of them by the last sleep
 	pays    bool           // spinning would have, the last time
 	rounds  int            // of work, without a look at stop
 	timeout unix.Timespec
@@ -59,11 +60,11 @@ func newWaiter(device, socket, stop, ask int, hold bool) *waiter {
 	return w
 }
 
-// busy says that something was done, with a number of bytes. It reports whether it is
-// time to stop.
-func (w *waiter) busy(bytes int) (stop bool) {
+// busy says that something was done, and how many bytes were moved from the start. It
+// reports whether it is time to stop.
+func (w *waiter) busy(moved uint64) (stop bool) {
 	w.idle = false
-	w.moved += bytes
+	w.moved = moved
 	if w.rounds++; w.rounds < stopRounds {
 		return false
 	}
@@ -83,7 +84,7 @@ func (w *waiter) spin() bool {
 
 // spins is spin for a time without work.
 func (w *waiter) spins(idle time.Duration) bool {
-	return w.hold && w.pays && w.moved >= spinFrom && idle < spinTime
+	return w.hold && w.pays && w.moved-w.slept >= spinFrom && idle < spinTime
 }
 
 // lasted returns for how long there has been nothing to do.
@@ -108,7 +109,7 @@ func (w *waiter) wait(full bool) (stop bool) {
 		limit = -1
 	}
 	stop = w.poll(device, socket, limit)
-	w.moved, w.pays = 0, w.lasted() < spinPays
+	w.slept, w.pays = w.moved, w.lasted() < spinPays
 	return stop
 }
 

@@ -32,7 +32,7 @@ func TestSpinningPays(t *testing.T) {
 		name  string
 		hold  bool          // there is another processor
 		short bool          // the last time without work was
-		bytes int           // moved since then
+		bytes uint64        // moved since then
 		idle  time.Duration // this time, so far
 		want  bool
 	}{
@@ -59,7 +59,7 @@ func TestSpinningPays(t *testing.T) {
 		if w.spins(0) {
 			t.Errorf("%s: spins right after a sleep", c.name)
 		}
-		w.busy(c.bytes)
+		w.busy(w.moved + c.bytes)
 		if got := w.spins(c.idle); got != c.want {
 			t.Errorf("%s: spins is %t, want %t", c.name, got, c.want)
 		}

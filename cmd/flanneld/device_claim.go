@@ -41,10 +41,13 @@ func aliasFor(etcdPrefix string) string {
 // proves nothing without the device's alias.
 func claimDevice(ctx context.Context, be backend.Backend, kern datapath.Kernel, owner string) (release func(), err error) {
 	r, ok := be.(backend.Receiving)
-	if !ok || r.Entrance(false).Device == "" {
+	if !ok {
 		return func() {}, nil
 	}
 	device := r.Entrance(false).Device
+	if device == "" {
+		return func() {}, nil
+	}
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("claim interface %s: %w", device, err)

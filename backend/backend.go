@@ -16,7 +16,7 @@ import (
 // Backend forwards packets to the subnets of peers.
 type Backend interface {
 	// Type is the backend's type as leases publish it, in lower case; empty for
-	// the backends whose leases never had one (CONTRACT 2.2).
+	// the backends whose leases never had one.
 	Type() string
 
 	// Advertise writes into a claim of this host's lease what peers must know

@@ -44,7 +44,7 @@ func (r *reporter) outcome(p Pass) {
 }
 
 // forwarding says which peers came and went since the last call, in the
-// original's words (CONTRACT 7.2). It is called after passes that put things in
+// original's words. It is called after passes that put things in
 // place.
 func (r *reporter) forwarding(peers []subnet.Claim) {
 	before := r.peers

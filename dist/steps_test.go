@@ -58,8 +58,8 @@ func unmanaged(h *host) {
 		"ID_NET_LINK_FILE=/usr/lib/systemd/network/50-flannel.link")
 }
 
-// upgrade makes the host's state that of older daemons, all at once (CONTRACT 11, row
-// 21), and starts ours while packets flow.
+// upgrade makes the host's state that of older daemons, all at once, and starts ours
+// while packets flow.
 func upgrade(f *farm, h, from *host) {
 	f.Helper()
 	h.sh(`systemctl stop flanneld

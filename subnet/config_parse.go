@@ -155,7 +155,7 @@ func (d *document) config() (Config, error) {
 	case !v4 && !v6:
 		return cfg, d.errorf("EnableIPv4", "set EnableIPv4 to true or leave it out", "none defined stack: neither IPv4 nor IPv6 is enabled")
 	case !v4:
-		// The first host gets a key that no other can live with (CONTRACT 2.9).
+		// The first host gets a key that no other can live with.
 		return cfg, d.errorf("EnableIPv4", "set EnableIPv4 to true and give a Network: no release can lease IPv6 subnets alone through etcd",
 			"IPv6 without IPv4 (v6-only) is unsupported")
 	}

@@ -19,7 +19,7 @@ var (
 	v6Fields = familyFields{"IPv6Network", "IPv6SubnetLen", "IPv6SubnetMin", "IPv6SubnetMax", 128, 126, 64, "fd00:100::/48"}
 )
 
-// rangeOf applies the rules for one family (CONTRACT 2.8, those since 0.10).
+// rangeOf applies the rules for one family (those since 0.10).
 func (d *document) rangeOf(f familyFields, network *string, length *int, least, most *string) (Range, error) {
 	if network == nil {
 		return Range{}, d.missing(f.network, f.example)

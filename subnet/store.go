@@ -42,7 +42,7 @@ var (
 )
 
 // DefaultTTL is how long a lease lives without a renewal. All released
-// versions use it (CONTRACT 2.5), and a mixed cluster relies on it.
+// versions use it, and a mixed cluster relies on it.
 const DefaultTTL = 24 * time.Hour
 
 // Store is where a cluster keeps its configuration and leases. The suite in
@@ -95,7 +95,7 @@ type Store interface {
 	Refresh(ctx context.Context, l Lease, ttl time.Duration) (refreshed Lease, quiet bool, err error)
 
 	// Delete removes the lease's key if that is still at l.Rev, by the store's
-	// plain delete, which every released reader understands (CONTRACT 2.1). It
+	// plain delete, which every released reader understands. It
 	// returns ErrLost if the key is at another revision, nil if it is gone.
 	Delete(ctx context.Context, l Lease) error
 }

@@ -10,7 +10,7 @@ import (
 
 // direct returns, by their PublicIP, the peers that need no tunnel with
 // DirectRouting, and the interface on which each is a neighbour: those to which
-// the kernel sends without a gateway (CONTRACT 5.4). A peer that the kernel
+// the kernel sends without a gateway. A peer that the kernel
 // cannot reach at all is not among them. It is nil without DirectRouting.
 func (b *Backend) direct(ctx context.Context, planes []backend.Plane) (map[netip.Addr]string, error) {
 	if !b.opts.DirectRouting {

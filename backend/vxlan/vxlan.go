@@ -1,7 +1,7 @@
 // Package vxlan forwards through the kernel's VXLAN device: per peer one
 // on-link route, one permanent neighbour and one forwarding entry, so that no
 // packet ever waits for the daemon. It decides what these are; it does not know
-// how they come about. CONTRACT 5 has what peers of other releases expect.
+// how they come about. docs/backends.md tells operators.
 package vxlan
 
 import (
@@ -118,7 +118,7 @@ func (b *Backend) MTU() int {
 	return b.opts.MTU - overheadV4
 }
 
-// leaseData is what a lease says of the device (CONTRACT 5.2).
+// leaseData is what a lease says of the device.
 type leaseData struct {
 	VNI     uint16
 	VtepMAC string
@@ -190,7 +190,7 @@ func (b *Backend) Entrance(v6 bool) backend.Entrance {
 	return backend.Entrance{Device: b.device(v6), Direct: b.opts.DirectRouting, Port: b.opts.Port, VNI: b.opts.VNI}
 }
 
-// device names the VXLAN device of a family (CONTRACT 5.1).
+// device names the VXLAN device of a family.
 func (b *Backend) device(v6 bool) string {
 	if v6 {
 		return fmt.Sprintf("flannel-v6.%d", b.opts.VNI)

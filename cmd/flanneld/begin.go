@@ -10,6 +10,7 @@ import (
 	"flanneld/backend"
 	"flanneld/subnet"
 	"flanneld/subnet/cache"
+	"flanneld/subnet/etcd2"
 )
 
 // How long the store has for its first answers, from the start on, if this host
@@ -53,7 +54,7 @@ func begin(ctx context.Context, store subnet.Store, m *memory, waits func(reason
 	if !here {
 		first = <-asked // it ends with ctx, or at its own deadline
 	}
-	cfg, doc, err := awaitConfig(ctx, store, first, configKey(m.host.Prefix), waits, m.log)
+	cfg, doc, err := awaitConfig(ctx, store, first, etcd2.ConfigKey(m.host.Prefix), waits, m.log)
 	return basis{cfg: cfg, doc: doc}, err
 }
 
@@ -71,9 +72,6 @@ func (b basis) rev() subnet.Revision {
 }
 
 const waitingForConfig = "waiting for the network configuration"
-
-// configKey is where etcd has the configuration.
-func configKey(prefix string) string { return prefix + "/config" }
 
 // orient finds out what to start from, and with which interface.
 func orient(ctx context.Context, o options, store subnet.Store, m *memory, tell *notifier) (basis, backend.Underlay, error) {

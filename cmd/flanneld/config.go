@@ -63,8 +63,8 @@ func awaitConfig(ctx context.Context, store subnet.Store, first answer, key stri
 }
 
 // cannotFetch says why there is no configuration to run with, in the words that
-// people search for (CONTRACT 7.2). What etcd says of one that is not there names
-// neither the key nor the remedy.
+// people search for. What etcd says of one that is not there names neither the key
+// nor the remedy.
 func cannotFetch(err error, key string) string {
 	text := "Couldn't fetch network config: " + err.Error()
 	if errors.Is(err, subnet.ErrNoConfig) {

@@ -13,7 +13,7 @@ import (
 
 // firewallNames are what this daemon's rules go by. Those of a second daemon on a
 // host, which has another etcd prefix, have a suffix that comes of the prefix; the
-// first one's are those of older releases (CONTRACT 8).
+// first one's are those of older releases.
 type firewallNames struct {
 	postrouting, forward string // chains
 	docker               string // comment of rules among Docker's
@@ -65,7 +65,7 @@ func (n firewallNames) owner(networks, own []netip.Prefix, forward bool) iptable
 }
 
 // former returns the rules without a comment that releases before 0.16.2 added to
-// chains of others (CONTRACT 8.1, 8.2). Two rules that accept a network in FORWARD
+// chains of others. Two rules that accept a network in FORWARD
 // may as well be an administrator's; they are taken for former ones only if others
 // take their place.
 func former(networks, own []netip.Prefix, forward bool) []iptables.Group {

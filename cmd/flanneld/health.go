@@ -17,7 +17,7 @@ import (
 	"flanneld/subnet"
 )
 
-// health answers /healthz and /readyz (CONTRACT 10), and /counters.
+// health answers /healthz and /readyz, and /counters.
 type health struct {
 	ready    atomic.Bool
 	listener net.Listener                             // nil: nobody asked for it

@@ -144,5 +144,5 @@ func (o options) String() string {
 	return "{" + b.String() + "}"
 }
 
-// flagsLine is the message logged once at start-up, CONTRACT.md 7.2.
+// flagsLine is the message logged once at start-up.
 func (o options) flagsLine() string { return "CLI flags config: " + o.String() }

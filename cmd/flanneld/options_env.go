@@ -35,7 +35,7 @@ func fromEnv(env map[string]string, flag string) (name, value string) {
 	return "", ""
 }
 
-// envName returns the variable that stands for a flag, CONTRACT.md 1.3.
+// envName returns the variable that stands for a flag.
 func envName(flag string) string {
 	return envPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }

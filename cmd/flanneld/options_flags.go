@@ -11,8 +11,8 @@ const (
 	list          // text, may be repeated
 )
 
-// flagSpec is one row of the flag table, CONTRACT.md 1.1. Parsing, help, the
-// environment and docs/flags.md all follow it.
+// flagSpec is one row of the flag table. Parsing, help, the environment and
+// docs/flags.md all follow it.
 type flagSpec struct {
 	name  string
 	kind  kind

@@ -10,8 +10,7 @@ const (
 	helpIndent = 8  // columns before a flag's description
 )
 
-// usage is the text of --help. Its first line is the one the released daemons
-// print, CONTRACT.md 1.4.
+// usage is the text of --help. Its first line is the original's.
 func usage(argv0 string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Usage: %s [OPTION]...\n", argv0)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"flanneld/subnet"
+	"flanneld/subnet/etcd2"
 )
 
 // reloadTime bounds what a reload asks etcd for.
@@ -41,7 +42,7 @@ func (d *daemon) sayConfig(ctx context.Context) {
 	defer cancel()
 	doc, err := d.store.Config(ctx)
 	if err != nil {
-		d.log.Error(cannotFetch(err, configKey(d.opts.EtcdPrefix)))
+		d.log.Error(cannotFetch(err, etcd2.ConfigKey(d.opts.EtcdPrefix)))
 		return
 	}
 	sayDiffers(changes(d.cfg, doc), d.log)

@@ -48,7 +48,7 @@ func (e subnetEnv) subnetOrNone() string {
 	return e.subnet.String()
 }
 
-// writeSubnetEnv tells Docker which subnet is this host's (CONTRACT 3).
+// writeSubnetEnv tells Docker which subnet is this host's.
 func (d *daemon) writeSubnetEnv(l subnet.Lease, mtu int) error {
 	written, err := envfile.WriteIfChanged(d.opts.SubnetFile, subnetEnvText(d.cfg, l, mtu, d.opts.IPMasq))
 	if err != nil {

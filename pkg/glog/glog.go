@@ -4,7 +4,7 @@
 //	I1012 12:39:36.843784   873 daemon.go:163] message key=value
 //
 // The package decides how a record looks; it does not know where lines go,
-// never rotates files and keeps no global logger. Format: CONTRACT.md 7.2.
+// never rotates files and keeps no global logger.
 package glog
 
 import (

@@ -97,6 +97,7 @@ type dir struct {
 	mu                 sync.Mutex // of the rest
 	load, save, remove error
 	saves              int
+	slow               time.Duration // that a save takes
 }
 
 func (d *dir) Load(name string) ([]byte, error) {
@@ -109,6 +110,10 @@ func (d *dir) Load(name string) ([]byte, error) {
 }
 
 func (d *dir) Save(name string, data []byte) error {
+	d.mu.Lock()
+	slow := d.slow
+	d.mu.Unlock()
+	time.Sleep(slow)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.save != nil {

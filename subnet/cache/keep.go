@@ -28,6 +28,9 @@ const (
 	// share bounds the time that writing takes for the sake of others, in a busy
 	// cluster: a hundredth.
 	share = 100
+	// mostPause bounds what follows from that: after one write that took long, since
+	// the disk had much else to do, what is kept would be old for hours.
+	mostPause = time.Minute
 	// saveRetry is the pause after a write that failed: a disk is full for a while.
 	saveRetry = time.Minute
 )
@@ -54,7 +57,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 			due = nil
 		case <-k.Others:
 			if due == nil {
-				due = time.After(max(w.Settle, max(w.Pause, share*w.took)-time.Since(w.wrote)))
+				due = time.After(max(w.Settle, max(w.Pause, min(share*w.took, mostPause))-time.Since(w.wrote)))
 			}
 			continue
 		case <-due:

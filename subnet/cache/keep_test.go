@@ -125,6 +125,20 @@ func TestRunCollectsWhatOthersDo(t *testing.T) {
 	})
 }
 
+// A disk that was busy once does not make what is kept old for hours.
+func TestRunWritesOnceAMinuteAtLeast(t *testing.T) {
+	keep(t, func(k *keeping) {
+		k.set(func() { k.dir.slow, k.known.Peers = 30*time.Second, append(k.known.Peers, lease(100)) })
+		k.others <- struct{}{}
+		k.after(40*time.Second, 2)
+		k.set(func() { k.dir.slow, k.known.Peers = 0, append(k.known.Peers, lease(101)) })
+		k.others <- struct{}{}
+		k.after(20*time.Second, 2)
+		k.after(time.Minute, 3)
+		k.says(k.known)
+	})
+}
+
 func TestRunWritesNothingWhenNothingChanged(t *testing.T) {
 	keep(t, func(k *keeping) {
 		k.set(func() { k.known.Saved = k.known.Saved.Add(time.Hour) })

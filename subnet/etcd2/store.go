@@ -75,7 +75,10 @@ func newStore(o Options, t timing) (*Store, error) {
 	return s, nil
 }
 
-func (s *Store) configKey() string  { return path.Join(s.prefix, "config") }
+// ConfigKey is where the configuration is, below a prefix.
+func ConfigKey(prefix string) string { return path.Join("/", prefix, "config") }
+
+func (s *Store) configKey() string  { return ConfigKey(s.prefix) }
 func (s *Store) subnetsKey() string { return path.Join(s.prefix, "subnets") }
 func (s *Store) leaseKey(k subnet.Key) string {
 	return path.Join(s.subnetsKey(), wire.Key(k))

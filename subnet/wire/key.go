@@ -1,5 +1,5 @@
 // Package wire spells leases as every release of the original does: the key
-// under <prefix>/subnets and the JSON value (CONTRACT 2.1 and 2.2). It is the
+// under <prefix>/subnets and the JSON value. It is the
 // only place that knows how two families share one key. It does not know which
 // store they lie in.
 package wire

@@ -33,7 +33,7 @@ const maxNode = 64
 //
 // It refuses what would harm other hosts: a PublicIP that is not IPv4, since an
 // IPv6 literal there ends every daemon up to 0.28.8, a lease whose key nobody
-// could read, which stops the watches of others (CONTRACT 2.1), and Data that is
+// could read, which stops the watches of others, and Data that is
 // no JSON.
 func Encode(l subnet.Lease) (string, error) {
 	s, err := encode(l)

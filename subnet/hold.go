@@ -96,7 +96,7 @@ type keeper struct {
 	known    []Lease       // what we have written before and may find
 	differs  bool          // the key does not hold it, though it is ours
 	last     time.Duration // when the last good write was sent
-	until    time.Duration // the deadline
+	until    time.Duration // the deadline; says nothing of a reservation
 	next     task          // what is done when it is due
 	due      time.Duration
 	began    time.Duration // of Hold
@@ -163,12 +163,15 @@ func (k *keeper) idle() time.Duration {
 	return wait
 }
 
+// over reports whether the deadline has passed. A reservation has none.
+func (k *keeper) over() bool { return !k.lease.Reserved() && k.up() >= k.until }
+
 // assess finds the state anew.
 func (k *keeper) assess() {
 	switch {
 	case k.lease.Reserved() && k.doubt == "":
 		k.enter(k.safe(), "")
-	case !k.lease.Reserved() && k.up() >= k.until:
+	case k.over():
 		reason := k.doubt
 		if reason == "" {
 			reason = "it was not renewed in time"

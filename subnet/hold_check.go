@@ -59,6 +59,10 @@ func (k *keeper) compare(now Lease) error {
 	}
 	same := now.SameClaim(k.lease) && now.Node == k.lease.Node
 	foreign := now.Rev != k.lease.Rev
+	if k.lease.Reserved() && !now.Reserved() {
+		k.until, k.due = k.up()+k.ttl, k.up() // what they were is of the time before the reservation
+		k.shorten(now)
+	}
 	k.lease.Rev, k.lease.Expires, k.differs = now.Rev, now.Expires, !same
 	if k.next != renewing {
 		k.next, k.due = renewing, k.up()
@@ -96,7 +100,16 @@ func (k *keeper) hasten(now Lease) {
 	left := now.Expires.Sub(wall)
 	if due := k.up() + max(min(left/2, left-k.safety), 0); left < k.ttl/2 && due < k.due {
 		k.due = due
+		k.shorten(now)
 	}
+}
+
+// shorten brings the deadline forward to that of a key which somebody else has given
+// less life. There is time for one try to renew it, since only the wall clock tells how
+// much that is, and that can be wrong.
+func (k *keeper) shorten(now Lease) {
+	_, wall := k.Clock()
+	k.until = min(k.until, k.up()+max(now.Expires.Sub(wall)-k.safety, k.patience))
 }
 
 // answer deals with a host that has our node id and has written over our key. If
@@ -104,7 +117,7 @@ func (k *keeper) hasten(now Lease) {
 // is written over, once, and it finds itself another id. One that does it again
 // thinks the same of us.
 func (k *keeper) answer(now Lease) error {
-	if k.fought || k.up()-k.began < k.retryMax || k.up() >= k.until {
+	if k.fought || k.up()-k.began < k.retryMax || k.over() {
 		return fmt.Errorf("%w: %w: %s is leased to %s now", ErrLost, ErrTwin, k.lease.Key(), now.holder())
 	}
 	k.Log.Error("A host with a copy of this host's state directory has taken its lease; taking it back",

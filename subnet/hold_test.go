@@ -864,3 +864,56 @@ func TestHoldIsReboundUntilItsFirstRenewal(t *testing.T) {
 		h.wantStates(t, Rebound, Held)
 	})
 }
+
+// A reservation has no deadline. When it becomes a lease again it has that of its
+// key, not one of days ago.
+func TestHoldKeepsWhatWasAReservationAndGetsATTL(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		reserved := lease("10.1.7.0/24", me)
+		reserved.Expires = time.Time{}
+		h := holding(t, newFakeStore(reserved))
+		time.Sleep(100 * time.Hour)
+		h.store.force(h.own, 10*time.Hour)
+		if l := h.holds(t); l.Reserved() || time.Until(l.Expires) < 23*time.Hour {
+			t.Errorf("not renewed: expires in %s", time.Until(l.Expires))
+		}
+		h.store.force(h.own, 0)
+		time.Sleep(100 * time.Hour)
+		h.store.hang(true)
+		h.store.force(h.own, 10*time.Hour)
+		time.Sleep(9 * time.Hour)
+		h.wantStates(t, Held, AtRisk)
+		time.Sleep(57 * time.Minute)
+		h.wantStates(t, Held, AtRisk, Expired)
+	})
+}
+
+// Who gives a lease less life moves its deadline too.
+func TestHoldKnowsThatItsKeyWillExpireEarly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := holding(t, newFakeStore())
+		h.store.hang(true)
+		h.store.force(h.own, 30*time.Minute)
+		time.Sleep(24 * time.Minute)
+		h.wantStates(t, Held, AtRisk)
+		time.Sleep(4 * time.Minute)
+		h.wantStates(t, Held, AtRisk, Expired)
+	})
+}
+
+// A host does not give a reservation up to a copy of itself either.
+func TestHoldTakesAReservationBackFromATwin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		reserved := lease("10.1.7.0/24", me)
+		reserved.Expires, reserved.Node = time.Time{}, "aaaa"
+		store := newFakeStore(reserved)
+		h := holdingAs(t, store, "aaaa")
+		time.Sleep(100 * time.Hour)
+		twin := h.own
+		twin.V4.PublicIP = netip.MustParseAddr("192.0.2.66")
+		store.force(twin, 0)
+		if l := h.holds(t); !l.Reserved() {
+			t.Errorf("given a TTL: expires %s", l.Expires)
+		}
+	})
+}

@@ -143,6 +143,10 @@ type acquirer struct {
 	refused map[Key]int // how often Create found a key taken
 	last    step        // that was logged
 	told    *string     // the reason that Entered was called with last
+
+	// What we wrote over, or tried to, of a host that had our node id at another
+	// address; zero: nothing.
+	challenged Lease
 }
 
 func (a *acquirer) entered(reason string) {
@@ -178,7 +182,13 @@ func (a *acquirer) once(ctx context.Context) (Acquired, error) {
 		if s.lease.Reserved() {
 			ttl = 0
 		}
-		if lease, err = a.store.Renew(ctx, s.lease, ttl); err == nil && s.was.Node != "" && s.was.V4.PublicIP != lease.V4.PublicIP {
+		moved := s.was.Node != "" && s.was.V4.PublicIP != s.lease.V4.PublicIP
+		if moved {
+			if err := a.challenge(s.was); err != nil {
+				return Acquired{}, err
+			}
+		}
+		if lease, err = a.store.Renew(ctx, s.lease, ttl); err == nil && moved {
 			lease, err = a.contested(ctx, lease)
 		}
 	case reuse, create:
@@ -193,6 +203,19 @@ func (a *acquirer) once(ctx context.Context) (Acquired, error) {
 	leases = slices.DeleteFunc(leases, func(l Lease) bool { return l.Key() == lease.Key() })
 	return Acquired{lease, Snapshot{append(leases, lease), rev}, sent}, nil
 }
+
+// challenge notes whose lease is going to be written over. It returns ErrTwin if that
+// host has written it since we did: it objects once, and to ask again would be to take
+// the lease from it.
+func (a *acquirer) challenge(was Lease) error {
+	if c := a.challenged; c.Key() == was.Key() && c.V4.PublicIP == was.V4.PublicIP && was.Rev > c.Rev {
+		return twin(was)
+	}
+	a.challenged = was
+	return nil
+}
+
+func twin(l Lease) error { return fmt.Errorf("%w: %s is held at %s", ErrTwin, l.Key(), l.V4.PublicIP) }
 
 // contest is how long a live host with our node id has to write its lease back.
 const contest = 2 * time.Second
@@ -213,7 +236,7 @@ func (a *acquirer) contested(ctx context.Context, lease Lease) (Lease, error) {
 		case l.SameClaim(lease) && l.Node == lease.Node:
 			return l, nil
 		case l.Node == lease.Node:
-			return Lease{}, fmt.Errorf("%w: %s is held at %s", ErrTwin, l.Key(), l.V4.PublicIP)
+			return Lease{}, twin(l)
 		}
 	}
 	return Lease{}, errAgain

@@ -449,6 +449,51 @@ func TestAcquireIsNotTheTwinOfALiveHost(t *testing.T) {
 	}
 }
 
+// The host that objects does so once: what it has written must be found, however often
+// the store fails to say so.
+func TestAcquireIsNotTheTwinOfALiveHostThatAFailureHid(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		unsure bool          // the answer to the write is lost
+		after  time.Duration // of the write, from when on the store is away for 5 s
+	}{{"the listing fails", false, time.Second}, {"the answer is lost", true, time.Millisecond}} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				theirs := lease("10.1.7.0/24", "192.0.2.9")
+				theirs.Node = "aaaa"
+				store := newFakeStore(theirs)
+				if row.unsure {
+					store.late = errDown
+				}
+				objected := 0
+				done := make(chan struct{})
+				go func() { // the host that holds the lease
+					defer close(done)
+					for e, err := range store.Watch(t.Context(), 1) {
+						if err != nil || e.Lease.V4.PublicIP == theirs.V4.PublicIP {
+							break
+						}
+						store.force(theirs, DefaultTTL)
+						objected++
+						time.Sleep(row.after)
+						store.setDown(errDown)
+						time.Sleep(5 * time.Second)
+						store.setDown(nil)
+						break
+					}
+				}()
+				r := request("")
+				r.Lease.Node = "aaaa"
+				got, err := Acquire(t.Context(), store, r, new(logs).logger())
+				<-done
+				if l, _ := store.get(theirs.Key()); !errors.Is(err, ErrTwin) || objected != 1 || l.V4.PublicIP != theirs.V4.PublicIP {
+					t.Errorf("Acquire = %v, %v; the key has %v after %d objections", got.Lease, err, l, objected)
+				}
+			})
+		})
+	}
+}
+
 func TestAcquireWaitsForARivalToGo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		theirs := lease("10.1.7.0/24", me)

@@ -73,7 +73,7 @@ func (p *probe) ask(ctx context.Context, err error) string {
 	case <-ctx.Done():
 		return ""
 	}
-	key := u.Scheme + " " + u.Host + " " + e.err.Error()
+	key := u.Scheme + " " + u.Host + " " + plainText(e.err)
 	f, ok := p.known[key]
 	if !ok || time.Since(f.when) >= probeKeep {
 		f = finding{look(ctx, u), time.Now()}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -142,6 +143,13 @@ func (t *transport) look(r *http.Request, resp *http.Response, wait bool) error 
 
 func endpoint(r *http.Request) string { return r.URL.Scheme + "://" + r.URL.Host }
 
+// ownPort is where an error of net names both ends of a connection.
+var ownPort = regexp.MustCompile(`\b((?:read|write) (?:tcp|udp)[46]? \S+):\d+->`)
+
+// plainText returns an error's text without our own port, which is another one with each
+// connection: what is said, or found out, once for each failure is known by this.
+func plainText(err error) string { return ownPort.ReplaceAllString(err.Error(), "$1->") }
+
 // endpointError is a failure at one endpoint, which its text names.
 type endpointError struct {
 	endpoint string // scheme and host
@@ -149,7 +157,7 @@ type endpointError struct {
 }
 
 func (e *endpointError) Error() string {
-	text := e.err.Error()
+	text := plainText(e.err)
 	if _, host, _ := strings.Cut(e.endpoint, "://"); strings.Contains(text, host) {
 		return text
 	}

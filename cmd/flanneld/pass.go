@@ -46,7 +46,10 @@ func (d *daemon) passed(p backend.Pass) error {
 		d.sayUnfinished(p.Err)
 		return nil
 	}
-	lease, _ := d.own()
+	lease, state := d.own()
+	if state == subnet.Conflict || !state.Safe() && d.handedOver == (handover{}) {
+		return nil // Docker would be started with a subnet that is, or may be, another host's
+	}
 	if now := (handover{lease.Key(), d.backend.MTU()}); now != d.handedOver || d.reloading || d.fileIsGone() {
 		before := d.handedOver
 		if err := d.writeSubnetEnv(lease, now.mtu); err != nil {

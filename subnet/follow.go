@@ -118,9 +118,10 @@ func Follow(ctx context.Context, store Store, v *View, from Revision, log *slog.
 			said = unreachable
 			var leases []Lease
 			if leases, from, err = store.Leases(ctx); err == nil {
+				before := v.Lost()
 				v.Reset(Snapshot{leases, from})
 				t.over()
-				if n := v.Lost(); n > 0 {
+				if n := v.Lost(); n > before { // the same ones are no reason to wait longer
 					lost(n)
 				}
 				break

@@ -93,6 +93,28 @@ func TestFollowKeepsLostPeersForAWhile(t *testing.T) {
 	})
 }
 
+// Listing again, as a busy store makes all do, is no news of what it has lost.
+func TestFollowForgetsWhatWasLostHoweverOftenItLists(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newFakeStore(lease("10.1.1.0/24", "192.0.2.1"), lease("10.1.2.0/24", "192.0.2.2"))
+		v, l := following(t, store)
+		own := v.subscribe(key("10.1.1.0/24"), "")
+		defer v.unsubscribe(own)
+		time.Sleep(time.Minute)
+		store.wipe()
+		for range 10 {
+			time.Sleep(5 * time.Second)
+			store.compact()
+			store.compact()
+		}
+		time.Sleep(time.Second)
+		l.want(t, "etcd has lost leases that nobody gave up", 1)
+		if got := subnets(v); got != "" {
+			t.Errorf("leases %q long after the grace", got)
+		}
+	})
+}
+
 // What no watch has told, by whomever's mistake, is known after a while all the same,
 // and without a word. The more leases there are the later, or etcd would be busy with
 // nothing else.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"log/slog"
+	"strings"
 	"sync"
 
 	systemd "github.com/coreos/go-systemd/v22/daemon"
@@ -18,8 +19,10 @@ type notifier struct {
 	ended  bool // STOPPING=1 was sent, which is the last thing to say
 }
 
-// status says what the daemon does, unless that was the last thing said.
+// status says what the daemon does, unless that was the last thing said. It is one line
+// of a message, in which each other one is another variable, and UTF-8.
 func (n *notifier) status(text string) {
+	text = strings.Join(strings.Fields(strings.ToValidUTF8(text, "?")), " ")
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if text != n.said {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"log/slog"
 	"path/filepath"
 	"strings"
@@ -30,6 +31,28 @@ func TestNotifierSaysNothingTwice(t *testing.T) {
 	n.stopping()
 	n.status("three")
 	want := "STATUS=one\nREADY=1\nSTATUS=two\nSTOPPING=1\n"
+	if err := eventually(time.Second, func() error {
+		if d := cmp.Diff(want, said.log.String()); d != "" {
+			return mistake("(-want +got):\n%s", d)
+		}
+		return nil
+	}); err != nil {
+		t.Error(err)
+	}
+}
+
+// Errors of several things at once have several lines.
+func TestNotifierSaysAStatusInOneLine(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "notify")
+	t.Setenv("NOTIFY_SOCKET", path)
+	said, err := listen(path, "", new(fake.Manager))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer said.close()
+	n := &notifier{log: slog.New(slog.DiscardHandler)}
+	n.failed(errors.Join(errors.New("add route: \xff"), errors.New("READY=1")))
+	want := "STATUS=failed: add route: ? READY=1\n"
 	if err := eventually(time.Second, func() error {
 		if d := cmp.Diff(want, said.log.String()); d != "" {
 			return mistake("(-want +got):\n%s", d)

@@ -26,6 +26,7 @@ const (
 // system implements machine on this host.
 type system struct {
 	queues  int
+	equal   bool // threads go before no application
 	tunOpts tun.Options
 	udpOpts udpbatch.Options
 	sockets []*udpbatch.Conn
@@ -40,6 +41,7 @@ func open(p backend.Params, o Options) (*system, error) {
 	without := func(what string) bool { return slices.Contains(p.Without, what) }
 	m := &system{
 		queues:  engine.Queues(runtime.GOMAXPROCS(0)),
+		equal:   without("priority"),
 		tunOpts: tun.Options{Persist: true, NoHeader: without("vnet"), NoUSO: without("uso")},
 		udpOpts: udpbatch.Options{NoSegment: without("gso"), NoGRO: without("gro")},
 		kept:    p.Descriptors,
@@ -125,7 +127,7 @@ func (m *system) attach(device string) (forwarder, error) {
 		}
 		m.put(keptDevice, fds(d.Queues()))
 	}
-	e, err := engine.New(engine.Config{Device: d, Sockets: m.sockets, Log: m.log})
+	e, err := engine.New(engine.Config{Device: d, Sockets: m.sockets, NoPriority: m.equal, Log: m.log})
 	if err != nil {
 		return nil, errors.Join(err, d.Close())
 	}

@@ -91,7 +91,7 @@ func liveFlags() []flagSpec {
 
 		{name: "peer-filter", def: "on", arg: "on|strict|off", group: groupPeers, help: "let in only what comes from a registered host; strict also doubts stations that are not known (host-gw); off lets in anything"},
 		{name: "peer-allow", kind: list, arg: "CIDR", group: groupPeers, help: "addresses from which peers send that are behind NAT or have several; may be repeated (udp, vxlan)"},
-		{name: "udp-offload", def: "", arg: "LIST", group: groupPeers, help: "what of the kernel's help the udp backend does without, separated by commas: gso, gro, uso, vnet, multiqueue; for kernels and devices that do it wrong"},
+		{name: "udp-offload", def: "", arg: "LIST", group: groupPeers, help: "what of the kernel's help the udp backend does without, separated by commas: gso, gro, uso, vnet, multiqueue, priority; for kernels and devices that do it wrong"},
 
 		{name: "subnet-lease-renew-margin", kind: number, def: "60", arg: "MINUTES", group: groupLease, help: "how long before expiry to renew the lease at the latest, 1 to 1439; it is renewed hourly"},
 		{name: "lease-lost", def: leaseLostReacquire, arg: "ACTION", group: groupLease, help: "when the lease is gone: reacquire (the same subnet, or another if another host has it) or exit with status 0, as older releases do"},

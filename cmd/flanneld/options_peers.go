@@ -8,7 +8,7 @@ import (
 )
 
 // udpOffloads is what the udp backend can do without.
-func udpOffloads() []string { return []string{"gso", "gro", "uso", "vnet", "multiqueue"} }
+func udpOffloads() []string { return []string{"gso", "gro", "uso", "vnet", "multiqueue", "priority"} }
 
 func (v flagValues) checkPeers(o *options) error {
 	switch filter := v.text("peer-filter"); filter {

@@ -37,7 +37,10 @@ type Config struct {
 	// Sockets are one for each queue of the device. If there is more than one
 	// they share their address.
 	Sockets []*udpbatch.Conn
-	Log     *slog.Logger
+	// NoPriority keeps the threads from going before applications while they send
+	// streams.
+	NoPriority bool
+	Log        *slog.Logger
 }
 
 // Queues returns how many queues are right for a number of processors: a
@@ -87,6 +90,13 @@ func New(c Config) (*Engine, error) {
 		e.Close()
 		return nil, fmt.Errorf("make udp engine: %w", err)
 	}
+	var threads priority
+	if !c.NoPriority {
+		if threads, err = newPriority(); err != nil {
+			e.log.Info("Streams are sent with no priority over applications, which takes some of their speed on a busy host",
+				"err", err, "hint", "LimitNICE=-10 in the unit allows it, as does CAP_SYS_NICE, or --udp-offload=priority")
+		}
+	}
 	// A thread that holds its processor while it waits needs another one for
 	// everything else.
 	hold := runtime.GOMAXPROCS(0) > len(queues)
@@ -100,7 +110,7 @@ func New(c Config) (*Engine, error) {
 			e.Close()
 			return nil, fmt.Errorf("make udp engine: %w", err)
 		}
-		e.queues = append(e.queues, newQueue(e, q, c.Sockets[i], ask, hold))
+		e.queues = append(e.queues, newQueue(e, q, c.Sockets[i], ask, hold, threads))
 	}
 	return e, nil
 }

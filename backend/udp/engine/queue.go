@@ -52,6 +52,7 @@ type queue struct {
 	counters counters
 	waiter   *waiter
 	reports  limiter
+	priority priority
 	failures int   // calls in a row that failed for no good reason
 	err      error // that ends the queue
 
@@ -70,27 +71,28 @@ type queue struct {
 }
 
 // newQueue makes a queue, to which the eventfd ask belongs from then on.
-func newQueue(e *Engine, device *tun.Queue, conn *udpbatch.Conn, ask int, hold bool) *queue {
+func newQueue(e *Engine, device *tun.Queue, conn *udpbatch.Conn, ask int, hold bool, p priority) *queue {
 	size := datagramSize
 	if conn.Features().GRO {
 		size = trainSize
 	}
 	features := e.device.Features()
 	q := &queue{
-		engine:  e,
-		tun:     device,
-		conn:    conn,
-		ask:     ask,
-		header:  features.Header,
-		waiter:  newWaiter(device.FD(), conn.FD(), e.stop, ask, hold),
-		reports: limiter{perSecond: 1},
-		arena:   make([]byte, arenaSize),
-		out:     newOutbox(conn.Features().Segment),
-		resend:  udpbatch.NewSendBatch(udpbatch.MaxSegments),
-		single:  udpbatch.NewSendBatch(1),
-		in:      udpbatch.NewReceiveBatch(receiveMessages, size),
-		last:    udpbatch.NewReceiveBatch(receiveMessages, size),
-		pieces:  make([]unix.Iovec, 0, 256),
+		engine:   e,
+		tun:      device,
+		conn:     conn,
+		ask:      ask,
+		header:   features.Header,
+		waiter:   newWaiter(device.FD(), conn.FD(), e.stop, ask, hold),
+		reports:  limiter{perSecond: 1},
+		priority: p,
+		arena:    make([]byte, arenaSize),
+		out:      newOutbox(conn.Features().Segment),
+		resend:   udpbatch.NewSendBatch(udpbatch.MaxSegments),
+		single:   udpbatch.NewSendBatch(1),
+		in:       udpbatch.NewReceiveBatch(receiveMessages, size),
+		last:     udpbatch.NewReceiveBatch(receiveMessages, size),
+		pieces:   make([]unix.Iovec, 0, 256),
 	}
 	q.coalescer.Emit = q.write
 	q.coalescer.UDP = features.Offloads&tun.USO4 != 0
@@ -102,6 +104,8 @@ func newQueue(e *Engine, device *tun.Queue, conn *udpbatch.Conn, ask int, hold b
 
 // run moves packets until it is told to stop, which is no error.
 func (q *queue) run() error {
+	// The thread goes on with something else.
+	defer q.priority.raise(false)
 	for {
 		q.rounds.Add(1)
 		f := q.engine.forwarding.Load()

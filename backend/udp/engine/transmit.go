@@ -36,6 +36,7 @@ func (q *queue) transmit(f *forwarding) bool {
 		return worked
 	}
 	q.counters.tx.units.Add(uint64(reads))
+	q.priority.sent(reads, used)
 	q.flush(f)
 	return true
 }

@@ -48,6 +48,8 @@ func TestRecipe(t *testing.T) {
 		docker2.want("docker exec web wget -q -O- http://"+docker3.address+"/", "^hello from docker3$") // as one would by hand
 		docker1.want("ip -o link show docker0", " mtu 1472 ")
 		docker4.want("ps -o user= -C flanneld", "^flanneld$")
+		// With and without root.
+		f.all("journalctl -q -u flanneld >/tmp/log && grep -q 'Forwarding between flannel0 and UDP' /tmp/log && ! grep 'no priority over' /tmp/log")
 	})
 
 	f.step("udp: a restart loses nothing", func() {

@@ -94,7 +94,7 @@ func New(c Config) (*Engine, error) {
 	if !c.NoPriority {
 		if threads, err = newPriority(); err != nil {
 			e.log.Info("Streams are sent with no priority over applications, which takes some of their speed on a busy host",
-				"err", err, "hint", "LimitNICE=-10 in the unit allows it, as does CAP_SYS_NICE, or --udp-offload=priority")
+				"err", err, "hint", "give CAP_SYS_NICE, or LimitNICE=-10 in the unit, or --udp-offload=priority")
 		}
 	}
 	// A thread that holds its processor while it waits needs another one for

@@ -107,12 +107,10 @@ func (p *process) kill() {
 // exited waits for a process to end by itself, and returns its exit status; -1
 // if a signal ended it.
 func (p *process) exited(within time.Duration) (int, error) {
-	select {
-	case <-p.done:
-		return p.ProcessState.ExitCode(), nil
-	case <-time.After(within):
+	if _, ok := await(within, p.done); !ok {
 		return 0, fmt.Errorf("it still runs after %s", within)
 	}
+	return p.ProcessState.ExitCode(), nil
 }
 
 // buffer is a bytes.Buffer that may be read while it is written.
@@ -133,12 +131,12 @@ func (b *buffer) String() string {
 	return b.b.String()
 }
 
-// eventually tries until f returns nil, for so long.
+// eventually tries until f returns nil, for so long on a stopwatch.
 func eventually(within time.Duration, f func() error) error {
-	end := time.Now().Add(within)
+	watch := startStopwatch()
 	for {
 		err := f()
-		late := time.Now().After(end)
+		late := watch.elapsed() > within
 		switch {
 		case err == nil && !late:
 			return nil

@@ -33,7 +33,6 @@ type node struct {
 	environ   []string     // of the daemon
 	boots     int          // how often the host was rebooted
 	disk      string       // the size of the daemon's own, as tmpfs(5) reads it; empty: it has none
-	launched  time.Time    // the daemon
 	container *netlab.Container
 	web       *process // the server in the container
 	dockerd   *debian.Service
@@ -86,23 +85,29 @@ func (n *node) launch(flags ...string) {
 		args = append([]string{"-c", before + `exec "$0" "$@"`, self}, args...)
 		self = "sh"
 	}
-	n.launched = time.Now()
 	n.daemon = n.c.startWith(n.Namespace, append(environ, handed...), files, self, args...)
 }
 
 // ready waits until the daemon tells systemd that it is ready. By then there must
 // have been a subnet file.
 func (n *node) ready(within time.Duration) error {
-	select {
-	case hasFile := <-n.said.ready:
-		if !hasFile {
-			return fmt.Errorf("%s was ready without a subnet file", n.Name())
+	watch := startStopwatch()
+	look := time.NewTicker(50 * time.Millisecond)
+	defer look.Stop()
+	for {
+		select {
+		case hasFile := <-n.said.ready:
+			if !hasFile {
+				return fmt.Errorf("%s was ready without a subnet file", n.Name())
+			}
+			return nil
+		case <-n.daemon.done:
+			return fmt.Errorf("flanneld on %s has ended", n.Name())
+		case <-look.C:
+			if watch.elapsed() > within {
+				return fmt.Errorf("%s is not ready after %s", n.Name(), within)
+			}
 		}
-		return nil
-	case <-n.daemon.done:
-		return fmt.Errorf("flanneld on %s has ended", n.Name())
-	case <-time.After(within):
-		return fmt.Errorf("%s is not ready after %s", n.Name(), within)
 	}
 }
 
@@ -157,8 +162,8 @@ func (n *node) ip(arg ...string) {
 type notices struct {
 	socket *net.UnixConn
 	log    buffer
-	ready  chan bool                 // one value at READY=1: whether the subnet file was there
-	when   atomic.Pointer[time.Time] // of READY=1; nil: not yet
+	ready  chan bool                     // one value at READY=1: whether the subnet file was there
+	took   atomic.Pointer[time.Duration] // until READY=1, on a stopwatch; nil: not yet
 }
 
 func listen(path, subnetFile string, manager *fake.Manager) (*notices, error) {
@@ -168,6 +173,7 @@ func listen(path, subnetFile string, manager *fake.Manager) (*notices, error) {
 		return nil, err
 	}
 	s := &notices{socket: socket, ready: make(chan bool, 1)}
+	watch := startStopwatch() // the daemon is started next
 	go func() {
 		for {
 			message, err := manager.Receive(socket)
@@ -175,8 +181,8 @@ func listen(path, subnetFile string, manager *fake.Manager) (*notices, error) {
 				return // closed
 			}
 			if strings.Contains(message, "READY=1") {
-				now := time.Now()
-				s.when.CompareAndSwap(nil, &now)
+				took := watch.elapsed()
+				s.took.CompareAndSwap(nil, &took)
 				select {
 				case s.ready <- unix.Access(subnetFile, unix.R_OK) == nil:
 				default: // said twice

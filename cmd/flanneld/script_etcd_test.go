@@ -64,7 +64,8 @@ func (s *script) etcdCommand(args []string) (string, error) {
 	return "", mistake("etcd %s: it can be killed, wiped, saved or restored, or hang or be slow and be resumed", what)
 }
 
-// stutter lets a process run for a tenth of each second, until ctx is done.
+// stutter lets a process run for a tenth of each second, on a stopwatch, until ctx is
+// done: on a busy machine it could else be let run when there is no processor for it.
 func stutter(ctx context.Context, p *os.Process) {
 	defer func() { _ = p.Signal(unix.SIGCONT) }()
 	for {
@@ -73,10 +74,13 @@ func stutter(ctx context.Context, p *os.Process) {
 			lasts  time.Duration
 		}{{unix.SIGSTOP, 900 * time.Millisecond}, {unix.SIGCONT, 100 * time.Millisecond}} {
 			_ = p.Signal(step.signal)
-			select {
-			case <-time.After(step.lasts):
-			case <-ctx.Done():
-				return
+			watch := startStopwatch()
+			for watch.elapsed() < step.lasts {
+				select {
+				case <-time.After(min(step.lasts, 50*time.Millisecond)):
+				case <-ctx.Done():
+					return
+				}
 			}
 		}
 	}

@@ -168,12 +168,11 @@ func (s *script) took(args []string) (string, error) {
 	if err != nil {
 		return "", errScript{err}
 	}
-	when := n.said.when.Load()
-	if when == nil {
+	took := n.said.took.Load()
+	if took == nil {
 		return "", mistake("%s is not ready", args[0])
 	}
-	took := when.Sub(n.launched)
-	if took > limit {
+	if *took > limit {
 		return "", mistake("%s took %s to be ready, more than %s", args[0], took, limit)
 	}
 	return fmt.Sprintf("%s was ready after %s\n", args[0], took.Round(time.Millisecond)), nil

@@ -75,7 +75,8 @@ type script struct {
 	nodes                  map[string]*node
 	members                map[string]*member // by the host
 	pings                  []*process
-	pinging                time.Time // when the last of them was started
+	pinging                stopwatch // since the last of them was started
+	repeats                bool      // the line that runs is one of several tries
 	streams                []*process
 	brisk                  func() // ends that etcd is slow; nil: it was not
 }
@@ -170,6 +171,8 @@ func (s *script) within(args []string) (string, error) {
 	}
 	var out string
 	var wrong errScript
+	s.repeats = true
+	defer func() { s.repeats = false }()
 	err = eventually(limit, func() (err error) {
 		out, err = c.do(s, args[1:])
 		switch {

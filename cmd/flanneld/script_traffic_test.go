@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -22,7 +23,7 @@ func trafficCommands() map[string]command {
 		"reach":     {"reach <all | from to>", (*script).reach},
 		"fetch":     {"fetch <all | from to>", (*script).fetch},
 		"ping":      {"ping <from> <to>", (*script).ping},
-		"lost":      {"lost", (*script).lost},
+		"lost":      {"lost [time]", (*script).lost},
 		"fragments": {"fragments <from> <to> <bytes of the first>", (*script).fragments},
 		"stream":    {"stream <from> <to>", (*script).stream},
 		"flows":     {"flows", (*script).flows},
@@ -30,10 +31,15 @@ func trafficCommands() map[string]command {
 }
 
 // reach pings from container to container, over each family that both have, with
-// the largest packet, which is not to be fragmented.
+// the largest packet, which is not to be fragmented. An answer may take longer if the
+// packet is the only one.
 func (s *script) reach(args []string) (string, error) {
+	patience := 3.0 // seconds
+	if s.repeats {
+		patience = 0.5
+	}
 	return s.between(args, func(to netip.Addr, size int) string {
-		return fmt.Sprintf("ping -c1 -W0.5 -Mdo -s%d %s", size, to)
+		return fmt.Sprintf("ping -c1 -W%v -Mdo -s%d %s", patience, size, to)
 	})
 }
 
@@ -42,7 +48,7 @@ func (s *script) reach(args []string) (string, error) {
 func (s *script) fetch(args []string) (string, error) {
 	return s.between(args, func(to netip.Addr, size int) string {
 		return fmt.Sprintf(`ping -c1 -W0.05 -Mdo -s%d %s 2>&1 | grep 'message too long' &&
-test "$(curl -sS -m5 -o/dev/null -w'%%{size_download}' http://%s/file)" = %d`, size+1, to, netip.AddrPortFrom(to, 80), fileSize)
+test "$(curl -sS -m15 -o/dev/null -w'%%{size_download}' http://%s/file)" = %d`, size+1, to, netip.AddrPortFrom(to, 80), fileSize)
 	})
 }
 
@@ -132,23 +138,34 @@ func (s *script) ping(args []string) (string, error) {
 	}
 	from, to := pairs[0][0], pairs[0][1]
 	for _, a := range to.addrs() {
-		s.pinging = time.Now()
-		s.pings = append(s.pings, s.start(from.container.Namespace, nil, "ping", "-i0.01", "-q", a.String()))
+		s.pinging = startStopwatch()
+		s.pings = append(s.pings, s.start(from.container.Namespace, nil, "ping", fmt.Sprintf("-i%v", pingPeriod.Seconds()), "-q", a.String()))
 	}
 	return "", nil
 }
 
-var pingTotal = regexp.MustCompile(`(\d+) packets transmitted, (\d+) received`)
+var (
+	pingTotal = regexp.MustCompile(`(\d+) packets transmitted, (\d+) received`)
+	pingSoFar = regexp.MustCompile(`(\d+)/(\d+) packets, `) // received, sent; on SIGQUIT
+)
 
-// lost ends the pings and prints how many packets were lost.
-func (s *script) lost([]string) (string, error) {
+// pingPeriod is from one packet to the next.
+const pingPeriod = 10 * time.Millisecond
+
+// lost ends the pings and prints how many packets were lost. With a time it fails if
+// they were more than are sent in so long, on a stopwatch.
+func (s *script) lost(args []string) (string, error) {
 	if len(s.pings) == 0 {
 		return "", mistake("there was no ping")
 	}
 	// A few packets would show nothing.
-	time.Sleep(time.Until(s.pinging.Add(time.Second)))
+	time.Sleep(time.Until(s.pinging.began.Add(time.Second)))
 	var lost int
 	for _, p := range s.pings {
+		waitedFor, err := unanswered(p)
+		if err != nil {
+			return "", errScript{err}
+		}
 		_ = p.Process.Signal(unix.SIGINT)
 		<-p.done
 		m := pingTotal.FindStringSubmatch(p.log.String())
@@ -158,10 +175,48 @@ func (s *script) lost([]string) (string, error) {
 		sent, _ := strconv.Atoi(m[1])
 		received, _ := strconv.Atoi(m[2])
 		// The last one's answer may still be on its way.
-		if lost += max(sent-received-1, 0); sent < 50 || strings.Contains(p.log.String(), "duplicates") {
+		if lost += max(min(sent-received, waitedFor)-1, 0); sent < 50 || strings.Contains(p.log.String(), "duplicates") {
 			return "", mistake("ping says %q", p.log.String())
 		}
 	}
 	s.pings = nil
+	if len(args) > 0 {
+		most, err := time.ParseDuration(args[0])
+		if err != nil {
+			return "", errScript{err}
+		}
+		wall := time.Duration(lost) * pingPeriod
+		if away := wall - excused(wall, pressure()-s.pinging.stalled); away > most {
+			return "", mistake("%d packets were lost, those of %s, more than %s", lost, away, most)
+		}
+	}
 	return fmt.Sprintln(lost), nil
+}
+
+// unanswered is how many packets of a ping that runs have no answer, once it has sent
+// fifty: the least that it is within two seconds, as answers are late on a busy machine.
+// What is lost stays so.
+func unanswered(p *process) (least int, err error) {
+	least = math.MaxInt
+	watch := startStopwatch()
+	err = eventually(30*time.Second, func() error {
+		if err := p.Process.Signal(unix.SIGQUIT); err != nil {
+			return errScript{err}
+		}
+		time.Sleep(20 * time.Millisecond)
+		all := pingSoFar.FindAllStringSubmatch(p.log.String(), -1)
+		if all == nil {
+			return fmt.Errorf("ping does not say how far it is: %q", p.log.String())
+		}
+		received, _ := strconv.Atoi(all[len(all)-1][1])
+		sent, _ := strconv.Atoi(all[len(all)-1][2])
+		if sent < 50 {
+			return fmt.Errorf("ping has sent %d packets", sent)
+		}
+		if least = min(least, sent-received); least > 1 && watch.elapsed() < 2*time.Second {
+			return fmt.Errorf("%d packets have no answer", least)
+		}
+		return nil
+	})
+	return least, err
 }

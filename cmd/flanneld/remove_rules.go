@@ -25,8 +25,8 @@ type remover struct {
 
 const (
 	// returnTime is longer than a daemon that runs takes to put rules back of which
-	// the kernel tells it that they are gone.
-	returnTime = 1500 * time.Millisecond
+	// the kernel tells it that they are gone, on a host that is busy.
+	returnTime = 3 * time.Second
 	// removeTries is how often it is tried while others change rules.
 	removeTries = 3
 )

@@ -36,7 +36,7 @@ func (w stopwatch) elapsed() time.Duration {
 
 // excused is how much of a time does not count in which programs have waited so long.
 func excused(wall, stalled time.Duration) time.Duration {
-	return min(stalled, wall*9/10, excusable)
+	return max(min(stalled, wall*9/10, excusable), 0) // the kernel may not tell at one time
 }
 
 // pressure is for how long programs have had to wait since the machine was started.
@@ -90,6 +90,7 @@ func TestExcused(t *testing.T) {
 		{time.Second, 200 * time.Millisecond, 200 * time.Millisecond},
 		{time.Second, 2 * time.Second, 900 * time.Millisecond}, // both processor and disk
 		{time.Minute, 50 * time.Second, excusable},
+		{time.Second, -time.Hour, 0},
 	} {
 		if got := excused(row.wall, row.stalled); got != row.want {
 			t.Errorf("of %s with %s of pressure %s are excused, want %s", row.wall, row.stalled, got, row.want)

@@ -330,6 +330,7 @@ func TestDeviceThatIsDownComesBack(t *testing.T) {
 	if a.c.Run("ping", "-q", "-c1", "-W1", b.c.Addr().Addr().String()) == nil {
 		t.Error("the ping was answered")
 	}
+	eventually(t, func() bool { return b.Counters().Rx.Drops[DeviceDown] > 0 }, func() any { return b.Counters().Rx.Drops })
 	if n := b.Counters().Rx.Drops[DeviceDown]; n != 1 {
 		t.Errorf("%d dropped, want 1", n)
 	}
@@ -383,11 +384,16 @@ func TestIdleEngineSleeps(t *testing.T) {
 	}
 	must(t, a.c.Run("ping", "-q", "-c1", "-W5", b.c.Addr().Addr().String()))
 	time.Sleep(2 * idleAfter)
-	before := a.Counters().Waits
-	time.Sleep(time.Second)
-	if n := a.Counters().Waits - before; n > 10 {
-		t.Errorf("%d waits in a second, want at most 10", n)
+	// On a busy machine what was under way takes longer to end.
+	var n uint64
+	for range 5 {
+		before := a.Counters().Waits
+		time.Sleep(time.Second)
+		if n = a.Counters().Waits - before; n <= 10 {
+			return
+		}
 	}
+	t.Errorf("%d waits in a second, want at most 10", n)
 }
 
 func TestEngineIsAliveWhileItRuns(t *testing.T) {

@@ -40,8 +40,12 @@ func TestDataSurvive(t *testing.T) {
 	p = single(t, dir)
 	want(t, p, "a", "1")
 	want(t, p, "b", "19")
-	if log := p.log.String(); strings.Contains(log, "\nW") || strings.Contains(log, "\nE") {
-		t.Error("a plain start warns")
+	for line := range strings.Lines(p.log.String()) {
+		// That the machine is busy is no matter of the start.
+		slow := strings.Contains(line, "too long") || strings.Contains(line, "slow fdatasync")
+		if (line[0] == 'W' || line[0] == 'E') && !slow {
+			t.Errorf("a plain start warns: %s", line)
+		}
 	}
 	if _, err := os.Stat(filepath.Join(dir, backupDir)); err == nil {
 		t.Error("a restart of the same version made a backup")

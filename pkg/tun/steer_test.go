@@ -64,7 +64,7 @@ func TestFlowStaysInItsQueueWhenItIsAnswered(t *testing.T) {
 func next(t *testing.T, d *Device, port int) (int, []byte) {
 	t.Helper()
 	b := make([]byte, 2000)
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		for i, q := range d.Queues() {
 			n, errno := q.Read(b)
 			if errno == 0 && n > 28 && b[0] == 0x45 && b[9] == 17 && int(binary.BigEndian.Uint16(b[22:])) == port {

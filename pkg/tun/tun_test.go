@@ -131,7 +131,7 @@ func write(q *Queue, pieces ...[]byte) unix.Errno {
 func read(t *testing.T, queues []*Queue, headerLen int) []byte {
 	t.Helper()
 	b := make([]byte, 2048)
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
 		for _, q := range queues {
 			n, errno := q.Read(b)
 			if errno == unix.EAGAIN {
@@ -146,7 +146,7 @@ func read(t *testing.T, queues []*Queue, headerLen int) []byte {
 		}
 		time.Sleep(time.Millisecond)
 	}
-	t.Fatal("no packet in 5 s")
+	t.Fatal("no packet in 20 s")
 	return nil
 }
 

@@ -60,7 +60,7 @@ func mustSend(t testing.TB, c *Conn, b *SendBatch) {
 // receive waits until there are messages.
 func receive(t testing.TB, c *Conn, b *ReceiveBatch) {
 	t.Helper()
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(20 * time.Second)
 	for {
 		errno := c.Receive(b)
 		if errno == 0 {

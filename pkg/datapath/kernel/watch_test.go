@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	soon  = time.Second            // by when a token must be there
+	soon  = 5 * time.Second        // by when a token must be there
 	quiet = 300 * time.Millisecond // how long none must come
 )
 
@@ -66,7 +66,7 @@ func woken(wake <-chan struct{}, within time.Duration) bool {
 
 // settle takes what is under way out of the channel.
 func settle(wake <-chan struct{}) {
-	for woken(wake, 50*time.Millisecond) {
+	for woken(wake, 100*time.Millisecond) {
 	}
 }
 

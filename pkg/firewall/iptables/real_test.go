@@ -291,8 +291,8 @@ func TestApplyWaitsForTheLock(t *testing.T) {
 		t.Fatal(err)
 	}
 	const held = 500 * time.Millisecond
-	time.AfterFunc(held, func() { _ = f.Close() })
 	start := time.Now()
+	time.AfterFunc(held, func() { _ = f.Close() })
 	h.apply(Tables{Run: h.run, Flavour: Flavour{Infix: "-legacy", Version: Version{1, 8, 9}}}, wanted())
 	if took := time.Since(start); took < held {
 		t.Errorf("it took %s, while the lock was held for %s", took, held)

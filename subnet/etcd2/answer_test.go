@@ -103,7 +103,7 @@ func TestCallsAreBounded(t *testing.T) {
 				}
 				start := time.Now()
 				wantFailure(t, name, call(t.Context()), f.URL, tt.text)
-				if d := time.Since(start); d > 2*hasty().call {
+				if d := time.Since(start); d > 2*hasty().call+stall {
 					t.Errorf("%s took %v", name, d)
 				}
 			})
@@ -193,7 +193,9 @@ func TestCallsEndWithTheirContext(t *testing.T) {
 	for name, answer := range map[string]http.HandlerFunc{"no header": hang, "no body": quiet(5)} {
 		t.Run(name, func(t *testing.T) {
 			f := serve(t, answer)
-			s := f.store(t)
+			times := hasty()
+			times.call, times.header, times.poll = time.Minute, time.Minute, time.Minute
+			s := newTestStore(t, Options{Endpoints: []string{f.URL}, Prefix: "/net"}, times)
 			for name, call := range methods(s) {
 				ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 				start := time.Now()
@@ -205,7 +207,7 @@ func TestCallsEndWithTheirContext(t *testing.T) {
 					t.Errorf("%s: %v, want the endpoint and a remedy", name, err)
 				}
 				cancel()
-				if d := time.Since(start); d >= hasty().call {
+				if d := time.Since(start); d >= times.call/2 {
 					t.Errorf("%s took %v to end with its context", name, d)
 				}
 			}
@@ -218,7 +220,7 @@ func TestCallsEndWithTheirContext(t *testing.T) {
 // noConns checks that all connections to a server are closed, soon.
 func noConns(t *testing.T, f *fake) {
 	t.Helper()
-	for deadline := time.Now().Add(2 * time.Second); f.conns.Load() != 0; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(2*time.Second + stall); f.conns.Load() != 0; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Errorf("%d connections are left open", f.conns.Load())
 			return

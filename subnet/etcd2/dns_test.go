@@ -108,8 +108,14 @@ func TestANameThatMovesIsFollowed(t *testing.T) {
 	for name, call := range map[string]func() error{
 		"Config": func() error { _, err := s.Config(t.Context()); return err },
 		"Watch": func() error {
-			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond+stall)
 			defer cancel()
+			go func() {
+				for len(moved) == 0 && ctx.Err() == nil {
+					time.Sleep(10 * time.Millisecond)
+				}
+				cancel()
+			}()
 			if _, err := watch(ctx, s, 5, 1); ctx.Err() == nil {
 				return err
 			}

@@ -30,6 +30,10 @@ func hasty() timing {
 	}
 }
 
+// stall is for how long a busy machine may not let a test go on. Whatever should end and
+// does not, takes longer.
+const stall = 5 * time.Second
+
 // fake is a server that answers what no etcd should. It counts.
 type fake struct {
 	*httptest.Server

@@ -49,7 +49,7 @@ func (w watching) end(t *testing.T, within time.Duration) error {
 	select {
 	case err := <-w.ended:
 		return err
-	case <-time.After(within):
+	case <-time.After(within + stall):
 		t.Fatalf("the watch does not end within %v", within)
 		return nil
 	}
@@ -64,7 +64,7 @@ func (w watching) event(t *testing.T, want subnet.Key) {
 		}
 	case err := <-w.ended:
 		t.Fatalf("Watch: %v", err)
-	case <-time.After(5 * time.Second):
+	case <-time.After(5*time.Second + stall):
 		t.Fatalf("no event of %v", want)
 	}
 }

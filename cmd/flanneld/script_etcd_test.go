@@ -64,8 +64,8 @@ func (s *script) etcdCommand(args []string) (string, error) {
 	return "", mistake("etcd %s: it can be killed, wiped, saved or restored, or hang or be slow and be resumed", what)
 }
 
-// stutter lets a process run for a tenth of each second, on a stopwatch, until ctx is
-// done: on a busy machine it could else be let run when there is no processor for it.
+// stutter lets a process run for a tenth of each second, until ctx is done. The tenth is
+// on a stopwatch: there could else be no processor for it while it may run.
 func stutter(ctx context.Context, p *os.Process) {
 	defer func() { _ = p.Signal(unix.SIGCONT) }()
 	for {
@@ -75,9 +75,9 @@ func stutter(ctx context.Context, p *os.Process) {
 		}{{unix.SIGSTOP, 900 * time.Millisecond}, {unix.SIGCONT, 100 * time.Millisecond}} {
 			_ = p.Signal(step.signal)
 			watch := startStopwatch()
-			for watch.elapsed() < step.lasts {
+			for wait := true; wait; wait = step.signal == unix.SIGCONT && watch.elapsed() < step.lasts {
 				select {
-				case <-time.After(min(step.lasts, 50*time.Millisecond)):
+				case <-time.After(step.lasts):
 				case <-ctx.Done():
 					return
 				}

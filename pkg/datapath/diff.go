@@ -7,8 +7,9 @@ import (
 
 // Diff returns the operations that turn have into want: links, addresses, FDB,
 // neighbours and routes last, so that a route never leads to where nothing is
-// ready; then deletions in reverse. A wanted object takes the place of one with
-// the same key without a gap. What hangs on a link that is deleted or re-made
+// ready; then deletions in reverse, but for those of links without which a wanted
+// one cannot be made. A wanted object takes the place of one with the same key
+// without a gap. What hangs on a link that is deleted or re-made
 // goes with it and needs no operation.
 //
 // A wanted route in the place of a connected one (see [Route.Connected]) is left
@@ -161,10 +162,22 @@ func diffLinks(want, have []Link) (first []Op, gone map[string]bool, last []Op) 
 		}
 	}
 	for _, h := range have {
-		if _, ok := there[h.Name]; ok {
-			gone[h.Name] = true
+		if _, ok := there[h.Name]; !ok {
+			continue
+		}
+		gone[h.Name] = true
+		if slices.ContainsFunc(want, func(w Link) bool { return sameTunnel(w, h) }) {
+			first = slices.Insert(first, 0, Op{Delete, h})
+		} else {
 			last = append(last, Op{Delete, h})
 		}
 	}
 	return first, gone, last
+}
+
+// sameTunnel reports whether the kernel refuses the one VXLAN link while the
+// other is there: it could not tell which of them a packet is for.
+func sameTunnel(w, h Link) bool {
+	return w.Kind == "vxlan" && h.VXLAN != (VXLAN{}) &&
+		w.VXLAN.VNI == h.VXLAN.VNI && w.VXLAN.Port == h.VXLAN.Port && w.VXLAN.Local.Is6() == h.VXLAN.Local.Is6()
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -18,64 +20,122 @@ type Reconciler struct {
 
 // Apply makes the scope what want says and returns how many operations that
 // took. Applied twice, the second time takes none. If some operations fail the
-// others are carried out and the error is an *ApplyError.
+// others are carried out and the error is an *ApplyError. A link that cannot be
+// made holds up nothing but what hangs on it, and until it is there no link is
+// removed.
 func (r *Reconciler) Apply(ctx context.Context, want State) (int, error) {
-	ops, blocked, err := r.difference(ctx, want)
+	have, err := r.read(ctx)
 	if err != nil {
 		return 0, err
 	}
+	ops := Diff(want, have)
 	done := leadingLinkOps(ops)
+	var failed []error
 	if done > 0 {
 		// Whatever happens to a link changes what hangs on it in ways that only
 		// the kernel knows: a MAC change flushes neighbours, up and down drop
 		// routes. So links first, then look again.
-		if err := r.do(ctx, ops[:done], nil); err != nil {
+		if failed, err = r.do(ctx, ops[:done]); err != nil {
 			return done, err
 		}
-		if ops, blocked, err = r.difference(ctx, want); err != nil {
+		if err := ctx.Err(); err != nil {
 			return done, err
 		}
+		if have, err = r.read(ctx); err != nil {
+			return done, err
+		}
+		ops = withoutLinks(Diff(want, have), have, linksOf(failed))
 	}
-	return done + len(ops), r.do(ctx, ops, blocked)
+	more, err := r.do(ctx, ops)
+	if err != nil {
+		return done + len(ops), err
+	}
+	failed = append(failed, more...)
+	blocked := Blocked(want, have)
+	for _, b := range blocked {
+		failed = append(failed, &OpError{Op{Set, b}, ErrConnected})
+	}
+	if failed == nil {
+		return done + len(ops), nil
+	}
+	return done + len(ops), &ApplyError{Total: done + len(ops) + len(blocked), Failed: failed}
 }
 
-func (r *Reconciler) difference(ctx context.Context, want State) ([]Op, []Route, error) {
+func (r *Reconciler) read(ctx context.Context) (State, error) {
 	have, err := r.Kernel.Read(ctx, r.Scope)
 	if err != nil {
-		return nil, nil, fmt.Errorf("read network state: %w", err)
+		return State{}, fmt.Errorf("read network state: %w", err)
 	}
-	return Diff(want, have), Blocked(want, have), nil
+	return have, nil
 }
 
 // ErrConnected: the route would take the place of one to a subnet that an
 // interface of this host has an address in.
 var ErrConnected = errors.New("an interface of this host has an address in that subnet")
 
-// do carries operations out and adds to the failures what is blocked.
-func (r *Reconciler) do(ctx context.Context, ops []Op, blocked []Route) error {
+// do carries operations out and returns those that failed; or an error, if that
+// is not known of each.
+func (r *Reconciler) do(ctx context.Context, ops []Op) (failed []error, err error) {
 	if r.Log.Enabled(ctx, slog.LevelDebug) {
 		for _, op := range ops {
 			r.Log.DebugContext(ctx, op.String())
 		}
 	}
-	var failed []error
-	if len(ops) > 0 {
-		err := r.Kernel.Do(ctx, ops)
-		joined, ok := err.(interface{ Unwrap() []error })
-		switch {
-		case ok:
-			failed = joined.Unwrap()
-		case err != nil:
-			return err
+	if len(ops) == 0 {
+		return nil, nil
+	}
+	err = r.Kernel.Do(ctx, ops)
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		return joined.Unwrap(), nil
+	}
+	return nil, err
+}
+
+// linksOf names the links of which an operation failed.
+func linksOf(failed []error) map[string]bool {
+	names := make(map[string]bool)
+	for _, err := range failed {
+		if op, ok := errors.AsType[*OpError](err); ok {
+			if l, ok := op.Op.Object.(Link); ok {
+				names[l.Name] = true
+			}
 		}
 	}
-	for _, b := range blocked {
-		failed = append(failed, &OpError{Op{Set, b}, ErrConnected})
+	return names
+}
+
+// withoutLinks leaves out of ops what is in vain while the links that failed are
+// not as they are wanted: these links, which would fail once more, and what would
+// hang on one that is not there. Nor is any link removed meanwhile, as what one has
+// may be all that works. What such operations would have replaced stays.
+func withoutLinks(ops []Op, have State, failed map[string]bool) []Op {
+	if len(failed) == 0 {
+		return ops
 	}
-	if failed == nil {
-		return nil
+	missing := maps.Clone(failed)
+	for _, l := range have.Links {
+		delete(missing, l.Name)
 	}
-	return &ApplyError{Total: len(ops) + len(blocked), Failed: failed}
+	return slices.DeleteFunc(ops, func(op Op) bool {
+		if l, ok := op.Object.(Link); ok {
+			return op.Verb == Delete || failed[l.Name]
+		}
+		return op.Verb == Set && missing[linkOf(op.Object)]
+	})
+}
+
+func linkOf(o Object) string {
+	switch o := o.(type) {
+	case Addr:
+		return o.Link
+	case FDBEntry:
+		return o.Link
+	case Neigh:
+		return o.Link
+	case Route:
+		return o.Link
+	}
+	return ""
 }
 
 // leadingLinkOps counts the operations up to the last one that makes or sets a

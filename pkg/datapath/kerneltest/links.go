@@ -114,6 +114,22 @@ var linkCases = map[string]func(*fixture){
 		f.hand(datapath.Make, old)
 		f.apply(tunnel4())
 	},
+	"link of ours that was renamed makes room": func(f *fixture) {
+		renamed := tunnel4().Links[0]
+		renamed.Name = "renamed"
+		f.hand(datapath.Make, renamed)
+		f.apply(tunnel4())
+	},
+	"link that cannot be made holds up no other": func(f *fixture) {
+		other := tunnel6().Links[0]
+		other.Name, other.Alias = "other.6", "not ours"
+		f.hand(datapath.Make, other)
+		_, err := f.tryApply(join(tunnel4(), tunnel6()))
+		f.failures(err, tunnel6().Links[0])
+		f.expect(tunnel4())
+		f.hand(datapath.Delete, other)
+		f.apply(join(tunnel4(), tunnel6()))
+	},
 	"link of somebody else stays": func(f *fixture) {
 		other := tunnel4().Links[0]
 		other.Name, other.Alias, other.VXLAN.VNI = "other.7", "not ours", 7

@@ -5,9 +5,12 @@ package hostgw
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
+
+	"golang.org/x/sys/unix"
 
 	"flanneld/backend"
 	"flanneld/pkg/datapath"
@@ -59,6 +62,10 @@ func (b *Backend) MTU() int { return b.underlay.MTU }
 // Set implements backend.Backend.
 func (b *Backend) Set(ctx context.Context, planes []backend.Plane) error {
 	_, err := b.reconciler.Apply(ctx, plan(b.underlay.Name, b.protocol, planes))
+	if errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTUNREACH) {
+		err = fmt.Errorf("%w; host-gw needs all hosts on one layer 2 network, that of %s: give the others an address there, or choose vxlan or udp",
+			err, b.underlay.Name)
+	}
 	return err
 }
 

@@ -60,6 +60,9 @@ func TestUnreachablePeerDoesNotHinderTheOthers(t *testing.T) {
 		if !datapath.OnlyRoutes(err, 3) || !strings.Contains(err.Error(), "ip route replace 10.5.2.0/24 via 198.51.100.2") {
 			t.Errorf("Set: %v, want the failure of one route", err)
 		}
+		if err != nil && !strings.Contains(err.Error(), "on one layer 2 network, that of eth0") {
+			t.Errorf("the error does not say what to do: %v", err)
+		}
 	}
 	for _, route := range []string{"10.5.3.0/24 via 192.0.2.3", "10.5.4.0/24 via 192.0.2.4"} {
 		if !strings.Contains(h.String(), route) {

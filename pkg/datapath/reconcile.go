@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 // Reconciler brings a scope of the kernel to a wanted state. It is not safe for
@@ -177,9 +178,9 @@ func (e *ApplyError) Error() string {
 func (e *ApplyError) Unwrap() []error { return e.Failed }
 
 // OnlyRoutes reports whether err is an *ApplyError in which nothing but the
-// setting of routes failed, and not that of all that could be made: the gateways
-// of some cannot be reached, or this host is in their subnet; everything else is
-// in place.
+// setting of routes failed: their gateways cannot be reached, be it all of them,
+// this host is in their subnet, or some other reason kept some of them from being
+// made, and not all; everything else is in place.
 func OnlyRoutes(err error, wanted int) bool {
 	var e *ApplyError
 	if !errors.As(err, &e) {
@@ -194,7 +195,7 @@ func OnlyRoutes(err error, wanted int) bool {
 		if _, ok := op.Op.Object.(Route); !ok {
 			return false
 		}
-		if !errors.Is(failed, ErrConnected) {
+		if !errors.Is(failed, ErrConnected) && !errors.Is(failed, syscall.ENETUNREACH) && !errors.Is(failed, syscall.EHOSTUNREACH) {
 			tried++
 		}
 	}

@@ -71,6 +71,7 @@ func TestApplyErrorNamesTheFirstFailures(t *testing.T) {
 
 func TestOnlyRoutes(t *testing.T) {
 	route := &datapath.OpError{Op: datapath.Op{Object: via("10.5.1.0/24", "192.0.2.1")}, Err: unix.ENETUNREACH}
+	refused := &datapath.OpError{Op: route.Op, Err: unix.EPERM}
 	neigh := &datapath.OpError{Op: datapath.Op{Object: tunnel().Neighs[0]}, Err: unix.ENODEV}
 	tests := map[string]struct {
 		err    error
@@ -79,7 +80,9 @@ func TestOnlyRoutes(t *testing.T) {
 	}{
 		"no error":             {nil, 2, false},
 		"one of two routes":    {&datapath.ApplyError{Total: 2, Failed: []error{route}}, 2, true},
-		"both routes":          {&datapath.ApplyError{Total: 2, Failed: []error{route, route}}, 2, false},
+		"the only gateways":    {&datapath.ApplyError{Total: 2, Failed: []error{route, route}}, 2, true},
+		"both routes":          {&datapath.ApplyError{Total: 2, Failed: []error{refused, refused}}, 2, false},
+		"one of each":          {&datapath.ApplyError{Total: 2, Failed: []error{refused, route}}, 2, true},
 		"a route and an entry": {&datapath.ApplyError{Total: 3, Failed: []error{route, neigh}}, 5, false},
 		"what was not tried":   {&datapath.ApplyError{Total: 3, Failed: []error{unix.ENOBUFS}}, 5, false},
 		"some other error":     {unix.EPERM, 5, false},

@@ -2,42 +2,64 @@ package netif
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"time"
 
 	"github.com/vishvananda/netlink"
 )
 
+// watchPause is the time between two beginnings: what fills the kernel's queue now
+// fills it again.
+const watchPause = time.Second
+
 // WatchLost calls lost each time that this host has lost an address, until ctx is done;
-// then it returns nil. An error says that losses go unseen from now on.
+// then it returns nil. It is called once more when losses may have gone unseen, since
+// there were more than the kernel keeps for who does not look. An error says that none
+// can be seen at all.
 func WatchLost(ctx context.Context, lost func()) error {
-	updates, done := make(chan netlink.AddrUpdate, 64), make(chan struct{})
-	defer close(done)
-	failed := make(chan error, 1)
-	err := netlink.AddrSubscribeWithOptions(updates, done, netlink.AddrSubscribeOptions{ErrorCallback: func(err error) {
-		select {
-		case failed <- err:
-		default:
+	for again := false; ; again = true {
+		err := watchLost(ctx, again, lost)
+		if ctx.Err() != nil {
+			return nil
 		}
-	}})
-	if err != nil {
-		return fmt.Errorf("watch addresses: %w", err)
+		if err != nil && !again {
+			return fmt.Errorf("watch addresses: %w", err)
+		}
+		pause := time.NewTimer(watchPause)
+		select {
+		case <-ctx.Done():
+			pause.Stop()
+			return nil
+		case <-pause.C:
+		}
+	}
+}
+
+// watchLost returns when the kernel has ended the watch, or the error that kept one
+// from beginning.
+func watchLost(ctx context.Context, missed bool, lost func()) error {
+	updates, done := make(chan netlink.AddrUpdate, 64), make(chan struct{})
+	if err := netlink.AddrSubscribe(updates, done); err != nil {
+		return err
+	}
+	defer func() {
+		close(done)
+		for range updates { // the library's goroutine ends when it can hand over what it has
+		}
+	}()
+	if missed {
+		lost()
 	}
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case u, ok := <-updates:
-			switch {
-			case ok && !u.NewAddr:
+			if !ok {
+				return nil
+			}
+			if !u.NewAddr {
 				lost()
-			case !ok:
-				select {
-				case err = <-failed:
-				default:
-					err = errors.New("the kernel has ended it")
-				}
-				return fmt.Errorf("watch addresses: %w", err)
 			}
 		}
 	}

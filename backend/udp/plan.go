@@ -67,7 +67,12 @@ func plan(device datapath.Link, protocol uint8, planes []backend.Plane) datapath
 
 // stateOf returns what the engine has to know. All hosts use one port.
 func stateOf(planes []backend.Plane, port uint16, mtu int, filter backend.Filter) engine.State {
-	s := engine.State{MTU: mtu, Filter: engine.Filter{Off: filter.Off, Extra: filter.Allow}}
+	s := engine.State{MTU: mtu, Filter: engine.Filter{Off: filter.Off}}
+	for _, p := range filter.Allow {
+		if p.Addr().Is4() { // or it is for another backend, and nothing comes from there
+			s.Filter.Extra = append(s.Filter.Extra, p)
+		}
+	}
 	for _, plane := range planes {
 		if !plane.Subnet.Addr().Is4() {
 			continue

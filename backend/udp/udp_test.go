@@ -208,7 +208,8 @@ func TestStateOf(t *testing.T) {
 	odd.PublicIP, odder.PublicIP = netip.Addr{}, backendtest.Peer6(5).PublicIP
 	planes[0].Peers = append(planes[0].Peers, odd, odder)
 	allow := []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}
-	got := stateOf(planes, 8285, 1472, backend.Filter{Off: true, Allow: allow})
+	six := netip.MustParsePrefix("2001:db8::/64") // of which the engine would complain
+	got := stateOf(planes, 8285, 1472, backend.Filter{Off: true, Allow: append([]netip.Prefix{six}, allow...)})
 	want := engine.State{
 		Addr: netip.MustParseAddr("10.5.1.0"), Subnet: peer(1).Subnet, MTU: 1472,
 		Peers: []engine.Peer{

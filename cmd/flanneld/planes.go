@@ -65,17 +65,59 @@ func planes(cfg subnet.Config, own subnet.Lease, leases []subnet.Lease, local []
 			add(&peers6, v6.Network, l.V6)
 		}
 	}
+	overlay := make(leasedSubnets)
+	for _, l := range append(peers4[:len(peers4):len(peers4)], own) {
+		overlay.add(l.V4.Subnet)
+	}
+	for _, l := range append(peers6[:len(peers6):len(peers6)], own) {
+		overlay.add(l.V6.Subnet)
+	}
+	inside := func(family func(subnet.Lease) subnet.Claim) func(subnet.Lease) bool {
+		return func(l subnet.Lease) bool {
+			in, ok := overlay.find(family(l).PublicIP)
+			if ok && c.first("inside", l) {
+				log.Error("Ignoring a lease: its PublicIP is an address in the overlay, and what is sent there would come round again. "+
+					"Give that host another one, with --iface or --public-ip", "subnet", l.Key(), "PublicIP", family(l).PublicIP, "within", in)
+			}
+			return ok
+		}
+	}
+	peers4, peers6 = slices.DeleteFunc(peers4, inside(v4Claim)), slices.DeleteFunc(peers6, inside(v6Claim))
 	outdone := func(l subnet.Lease, why string) {
 		if c.first(why, l) {
 			log.Error("Ignoring a lease: "+why, "subnet", l.Key(), "PublicIP", l.V4.PublicIP)
 		}
 	}
-	v4.Peers = withoutTwins(peers4, func(l subnet.Lease) subnet.Claim { return l.V4 }, outdone)
+	v4.Peers = withoutTwins(peers4, v4Claim, outdone)
 	if !cfg.V6.Enabled() {
 		return []backend.Plane{v4}
 	}
-	v6.Peers = withoutTwins(peers6, func(l subnet.Lease) subnet.Claim { return l.V6 }, outdone)
+	v6.Peers = withoutTwins(peers6, v6Claim, outdone)
 	return []backend.Plane{v4, v6}
+}
+
+func v4Claim(l subnet.Lease) subnet.Claim { return l.V4 }
+func v6Claim(l subnet.Lease) subnet.Claim { return l.V6 }
+
+// leasedSubnets are those that the overlay leads to, by their lengths: there are
+// hardly ever more than two, and thousands of subnets.
+type leasedSubnets map[int]map[netip.Prefix]bool
+
+func (s leasedSubnets) add(p netip.Prefix) {
+	if s[p.Bits()] == nil {
+		s[p.Bits()] = make(map[netip.Prefix]bool)
+	}
+	s[p.Bits()][p] = true
+}
+
+// find returns one that has the address.
+func (s leasedSubnets) find(a netip.Addr) (netip.Prefix, bool) {
+	for bits, subnets := range s {
+		if p, err := a.Prefix(bits); err == nil && subnets[p] {
+			return p, true
+		}
+	}
+	return netip.Prefix{}, false
 }
 
 // unusable says why a claim cannot be forwarded to; empty if it can. Anybody who

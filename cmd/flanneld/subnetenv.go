@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -99,11 +100,13 @@ func networks(cfg subnet.Config, previous subnetEnv) []netip.Prefix {
 	return all
 }
 
-// leftovers names the VXLAN device that an original daemon left: one of its
+// leftovers names the VXLAN devices that an original daemon left: one of its
 // names, with the address that only the host of the previous subnet has. Ours
 // are known by their alias.
 func leftovers(previous subnetEnv, log *slog.Logger) []string {
-	if !previous.subnet.IsValid() {
+	own := map[string]netip.Prefix{"flannel.": previous.subnet, "flannel-v6.": previous.subnetV6}
+	maps.DeleteFunc(own, func(_ string, p netip.Prefix) bool { return !p.IsValid() })
+	if len(own) == 0 {
 		return nil
 	}
 	all, err := net.Interfaces()
@@ -113,12 +116,13 @@ func leftovers(previous subnetEnv, log *slog.Logger) []string {
 	}
 	var names []string
 	for _, i := range all {
-		if !strings.HasPrefix(i.Name, "flannel.") {
-			continue
-		}
-		addrs, err := addrsOf(i.Name)
-		if err == nil && slices.Contains(addrs, previous.subnet.Addr()) {
-			names = append(names, i.Name)
+		for name, subnet := range own {
+			if !strings.HasPrefix(i.Name, name) {
+				continue
+			}
+			if addrs, err := addrsOf(i.Name); err == nil && slices.Contains(addrs, subnet.Addr()) {
+				names = append(names, i.Name)
+			}
 		}
 	}
 	return names

@@ -102,6 +102,10 @@ func (b *Backend) link(v6 bool) datapath.Link {
 func vtep(peer subnet.Claim) (datapath.MAC, error) {
 	var data struct{ VtepMAC string }
 	if err := json.Unmarshal([]byte(peer.Data), &data); err != nil {
+		if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+			// Its text has the whole number that stands there, however long.
+			return datapath.MAC{}, fmt.Errorf("read its BackendData: the %.20s at byte %d is not what belongs there", wrong.Value, wrong.Offset)
+		}
 		return datapath.MAC{}, fmt.Errorf("read its BackendData: %w", err)
 	}
 	mac, err := datapath.ParseMAC(data.VtepMAC)

@@ -173,6 +173,32 @@ func TestSetSaysWhyAPeerIsLeftOut(t *testing.T) {
 	}
 }
 
+// TestWhatALeaseSaysDoesNotFloodTheLog: anybody who can write a lease decides how long
+// its value is.
+func TestWhatALeaseSaysDoesNotFloodTheLog(t *testing.T) {
+	for name, long := range map[string]string{
+		"MAC":    `{"VtepMAC":"` + strings.Repeat("0a:", 20000) + `"}`,
+		"number": `{"VtepMAC":` + strings.Repeat("7", 60000) + `}`,
+		"array":  `[` + strings.Repeat("7,", 30000) + `7]`,
+		"EUI-64": `{"VtepMAC":"0a:00:00:00:00:00:00:02"}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := backendtest.NewHost(t, backendtest.Files{"flannel.1.mac": "0a:00:00:00:00:01"})
+			b := made(t, h, ``)
+			own := backendtest.Peer(1)
+			if err := b.Advertise(&own); err != nil {
+				t.Fatal(err)
+			}
+			if err := b.Set(t.Context(), backendtest.IPv4(data(backendtest.Peer(2), long))); err != nil {
+				t.Fatal(err)
+			}
+			if log := h.Log.String(); !strings.Contains(log, "subnet=10.5.2.0/24") || len(log) > 1000 {
+				t.Errorf("the log has %d bytes: %.1000s", len(log), log)
+			}
+		})
+	}
+}
+
 // TestSetFollowsTheRouting turns a neighbour into a peer behind a gateway and
 // back, and holds the change to be without a gap.
 func TestSetFollowsTheRouting(t *testing.T) {

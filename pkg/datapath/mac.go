@@ -13,10 +13,11 @@ type MAC [6]byte
 func ParseMAC(s string) (MAC, error) {
 	hw, err := net.ParseMAC(s)
 	if err != nil {
-		return MAC{}, fmt.Errorf("parse MAC %q: %w", s, err)
+		// It may come from anybody, and be of any length; net's error repeats it.
+		return MAC{}, fmt.Errorf("parse MAC %.40q: not six hexadecimal bytes with colons or hyphens between", s)
 	}
 	if len(hw) != len(MAC{}) {
-		return MAC{}, fmt.Errorf("parse MAC %q: %d bytes instead of 6", s, len(hw))
+		return MAC{}, fmt.Errorf("parse MAC %.40q: %d bytes instead of 6", s, len(hw))
 	}
 	return MAC(hw), nil
 }

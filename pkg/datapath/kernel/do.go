@@ -10,10 +10,14 @@ import (
 	"flanneld/pkg/datapath"
 )
 
-// batchSize is how many bytes of requests are given to the kernel in one call:
-// some 600 routes. More gains nothing, and the queue of error replies is
-// bounded.
-const batchSize = 32 << 10
+const (
+	// batchSize is how many bytes of requests are given to the kernel in one call:
+	// some 600 routes. More gains nothing.
+	batchSize = 32 << 10
+	// failureRoom is what a failure takes of the receive queue at most, in bytes;
+	// about 1 KiB has been seen. All that is in one call may fail.
+	failureRoom = 2 << 10
+)
 
 var errNoLink = fmt.Errorf("no such link: %w", unix.ENODEV)
 
@@ -57,6 +61,11 @@ type batch struct {
 }
 
 func (b *batch) fail(op datapath.Op, err error) {
+	if n, ok := op.Object.(datapath.Neigh); ok && errors.Is(err, unix.ENOBUFS) {
+		// Since Linux 5.0 permanent entries do not count.
+		v := map[bool]int{true: 4, false: 6}[n.IP.Is4()]
+		err = fmt.Errorf("%w: the kernel's neighbour table is full; raise net.ipv%d.neigh.default.gc_thresh3 (sysctl) well above the number of hosts", err, v)
+	}
 	b.errs = append(b.errs, &datapath.OpError{Op: op, Err: err})
 }
 
@@ -80,7 +89,7 @@ func (b *batch) add(op datapath.Op) {
 		return
 	}
 	b.ops = append(b.ops, op)
-	if len(b.buf.b) >= batchSize {
+	if len(b.buf.b) >= batchSize || len(b.ops) >= b.socket.room/failureRoom {
 		b.flush()
 	}
 }
@@ -104,7 +113,7 @@ func (b *batch) flush() {
 				return nil
 			}
 			done = done || h.seq == last
-			if err := errno(payload); err != nil && !harmless(b.ops[i], err) {
+			if err := refusal(h, payload); err != nil && !harmless(b.ops[i], err) {
 				b.fail(b.ops[i], err)
 			}
 			return nil

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"errors"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -18,11 +19,21 @@ func FuzzMessages(f *testing.F) {
 		f.Add(append(m.b, m.b[:len(m.b)-2]...))
 	}
 	f.Add(make([]byte, unix.SizeofNlMsghdr))
+	m := buffer{b: nil}
+	m.begin(unix.NLMSG_ERROR, unix.NLM_F_ACK_TLVS|unix.NLM_F_CAPPED, 1)
+	m.b = native.AppendUint32(m.b, ^uint32(unix.ENOENT)+1)
+	m.b = append(m.b, make([]byte, unix.SizeofNlMsghdr)...)
+	m.attr(unix.NLMSGERR_ATTR_MSG, []byte("words"))
+	m.end()
+	f.Add(m.b)
 	links := links{names: map[int]string{7: "eth0", 8: "vx.1"}, owned: map[int]string{8: "vx.1"}}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		total := 0
-		err := messages(b, func(_ header, p []byte) error {
+		err := messages(b, func(h header, p []byte) error {
 			total += unix.SizeofNlMsghdr + len(p)
+			if is, says := errno(p), refusal(h, p); !errors.Is(says, is) {
+				t.Errorf("error %v with words is %v", is, says)
+			}
 			if hop := parseNextHop(p, links); hop.Link != "" && hop.Link != "eth0" || hop.Link == "" && hop.Gateway.IsValid() {
 				t.Errorf("next hop %v", hop)
 			}

@@ -82,11 +82,16 @@ func toLink(link netlink.Link, names map[int]string) datapath.Link {
 // LinkMTU returns the MTU in bytes of a link, whosever it is. If there is none of
 // that name the error is ENODEV.
 func (k *Kernel) LinkMTU(_ context.Context, name string) (int, error) {
-	link, err := net.InterfaceByName(name)
+	s, err := open()
 	if err != nil {
-		return 0, fmt.Errorf("get MTU of %s: %w", name, errNoLink)
+		return 0, fmt.Errorf("get MTU of %s: %w", name, err)
 	}
-	return link.MTU, nil
+	defer s.close()
+	_, mtu, err := s.link(name)
+	if err != nil {
+		return 0, fmt.Errorf("get MTU of %s: %w", name, err)
+	}
+	return mtu, nil
 }
 
 func doLink(v datapath.Verb, l datapath.Link) error {
@@ -152,6 +157,24 @@ func makeVXLAN(l datapath.Link) error {
 			return fmt.Errorf("%w: interface %s has VNI %d on port %d already; delete it or choose another VNI",
 				err, other, l.VXLAN.VNI, l.VXLAN.Port)
 		}
+		if _, other := netlink.LinkByName(l.Name); errors.As(other, new(netlink.LinkNotFoundError)) {
+			return fmt.Errorf("%w: an interface with VNI %d on port %d was made here and moved to another network namespace, as Docker does with those of overlay networks; "+
+				"choose another VNI", err, l.VXLAN.VNI, l.VXLAN.Port)
+		}
+	}
+	return explain(err, l)
+}
+
+// explain adds what to do about the kernel's refusal of a VXLAN link.
+func explain(err error, l datapath.Link) error {
+	switch {
+	case errors.Is(err, unix.EOPNOTSUPP):
+		return fmt.Errorf("%w: the kernel has no VXLAN; load its module (modprobe vxlan; of a container, on its host)", err)
+	case errors.Is(err, unix.EAFNOSUPPORT) && l.VXLAN.Local.Is6():
+		return fmt.Errorf("%w: IPv6 is switched off on this host; start the kernel without ipv6.disable=1", err)
+	case errors.Is(err, unix.EADDRINUSE):
+		return fmt.Errorf("%w: UDP port %d is taken; see who has it (ss -lunp sport = :%[2]d), and end that or choose another port",
+			err, l.VXLAN.Port)
 	}
 	return err
 }
@@ -199,9 +222,8 @@ func setLink(want datapath.Link) error {
 	if up := a.Flags&net.FlagUp != 0; up != want.Up {
 		if want.Up {
 			err := netlink.LinkSetUp(link)
-			if errors.Is(err, unix.EADDRINUSE) && want.Kind == "vxlan" {
-				err = fmt.Errorf("%w: UDP port %d is taken; see who has it (ss -lunp sport = :%[2]d), and end that or choose another port",
-					err, want.VXLAN.Port)
+			if want.Kind == "vxlan" {
+				err = explain(err, want)
 			}
 			return err
 		}
@@ -210,19 +232,21 @@ func setLink(want datapath.Link) error {
 	return nil
 }
 
-// linkIndex looks a link up once per batch.
+// linkIndex looks a link up once per batch. It asks for that one link on the socket
+// that there is: a list of all costs as much as a hundred routes where there are a
+// thousand containers, can come back short, and needs another descriptor. To
+// take any of that for "no such link" would count what is to be deleted as gone.
 func (b *batch) linkIndex(name string) (int, error) {
-	if i, ok := b.index[name]; ok {
-		if i == 0 {
-			return 0, errNoLink
+	i, ok := b.index[name]
+	if !ok {
+		var err error
+		if i, _, err = b.socket.link(name); err != nil && !errors.Is(err, unix.ENODEV) {
+			return 0, err
 		}
-		return i, nil
+		b.index[name] = i
 	}
-	i, err := net.InterfaceByName(name)
-	if err != nil {
-		b.index[name] = 0
+	if i == 0 {
 		return 0, errNoLink
 	}
-	b.index[name] = i.Index
-	return i.Index, nil
+	return i, nil
 }

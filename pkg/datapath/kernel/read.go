@@ -195,12 +195,16 @@ func dstAndMAC(tail []byte) (ip netip.Addr, mac datapath.MAC) {
 	return ip, mac
 }
 
-func (r *reader) routes() error {
+func (r *reader) routes() error { return r.dumpRoutes(r.addRoute) }
+
+// dumpRoutes calls f with the payload for each route of the main table, and some
+// others.
+func (r *reader) dumpRoutes(f func(payload []byte)) error {
 	var first error
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 		err := r.dump(unix.RTM_GETROUTE, func(m *buffer) {
 			m.b = append(m.b, family, 0, 0, 0, unix.RT_TABLE_MAIN, 0, 0, 0, 0, 0, 0, 0)
-		}, r.addRoute)
+		}, f)
 		if errors.Is(err, unix.ENOENT) {
 			err = nil // no route was ever made in that family: the table is not there
 		}

@@ -13,6 +13,7 @@ import (
 // socket is a rtnetlink socket. Not safe for concurrent use.
 type socket struct {
 	fd   int
+	room int // bytes of kernel memory for what is not received yet
 	buf  []byte
 	file *os.File // set by park
 }
@@ -44,11 +45,16 @@ func open(groups ...uint32) (*socket, error) {
 
 func (s *socket) setup(groups []uint32) error {
 	timeout := unix.NsecToTimeval(int64(answerTimeout))
-	// Without CAP_NET_ADMIN the queue stays as it is: a lost reply is then an
-	// error of the batch, nothing worse.
+	// In a user namespace, as of an unprivileged container, the queue stays as it is,
+	// and has room for some 200 failures.
 	_ = unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveQueue)
-	// Both since Linux 4.3 and 4.20; without them answers are only longer.
+	var err error
+	if s.room, err = unix.GetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVBUF); err != nil {
+		return err
+	}
+	// Since Linux 4.3, 4.12 and 4.20; without them answers are longer, and say less.
 	_ = unix.SetsockoptInt(s.fd, unix.SOL_NETLINK, unix.NETLINK_CAP_ACK, 1)
+	_ = unix.SetsockoptInt(s.fd, unix.SOL_NETLINK, unix.NETLINK_EXT_ACK, 1)
 	_ = unix.SetsockoptInt(s.fd, unix.SOL_NETLINK, unix.NETLINK_GET_STRICT_CHK, 1)
 	if err := unix.SetsockoptTimeval(s.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout); err != nil {
 		return err
@@ -163,7 +169,75 @@ func errno(payload []byte) error {
 	return nil
 }
 
-// sequence numbers requests over all sockets.
+// refusal reads an NLMSG_ERROR as errno does, with what the kernel adds in words
+// (struct nlmsgerr and NLMSGERR_ATTR_MSG of linux/netlink.h): many reasons share an
+// errno.
+func refusal(h header, payload []byte) error {
+	err := errno(payload)
+	if err == nil || h.flags&unix.NLM_F_ACK_TLVS == 0 || len(payload) < 4+unix.SizeofNlMsghdr {
+		return err
+	}
+	request := unix.SizeofNlMsghdr // all that there is of it
+	if h.flags&unix.NLM_F_CAPPED == 0 {
+		request = int(native.Uint32(payload[4:])+3) &^ 3
+	}
+	var text string
+	if at := 4 + request; request > 0 && at <= len(payload) {
+		attrs(payload[at:], func(typ uint16, data []byte) {
+			if typ == unix.NLMSGERR_ATTR_MSG {
+				text = unix.ByteSliceToString(data)
+			}
+		})
+	}
+	if text == "" {
+		return err
+	}
+	return fmt.Errorf("%w (%s)", err, text)
+}
+
+// link asks for the index and the MTU, in bytes, of the link of that name. If there
+// is none the error is ENODEV. Nothing may be under way on the socket.
+func (s *socket) link(name string) (index, mtu int, err error) {
+	if name == "" || len(name) >= unix.IFNAMSIZ {
+		return 0, 0, errNoLink
+	}
+	const seq = 0 // batches have others
+	var m buffer
+	m.begin(unix.RTM_GETLINK, 0, seq)
+	m.b = append(m.b, make([]byte, unix.SizeofIfInfomsg)...)
+	m.attr(unix.IFLA_IFNAME, append([]byte(name), 0))
+	m.end()
+	if err := s.send(m.b); err != nil {
+		return 0, 0, fmt.Errorf("look up link %s: %w", name, err)
+	}
+	for done := false; !done; {
+		err := s.receive(func(h header, p []byte) error {
+			switch {
+			case h.seq != seq:
+				return nil
+			case h.typ == unix.NLMSG_ERROR:
+				return errno(p)
+			case h.typ == unix.RTM_NEWLINK && len(p) >= unix.SizeofIfInfomsg:
+				done, index = true, int(native.Uint32(p[4:]))
+				attrs(p[unix.SizeofIfInfomsg:], func(typ uint16, data []byte) {
+					if typ == unix.IFLA_MTU {
+						mtu = int(toUint32(data))
+					}
+				})
+			}
+			return nil
+		})
+		switch {
+		case errors.Is(err, unix.ENODEV):
+			return 0, 0, errNoLink
+		case err != nil:
+			return 0, 0, fmt.Errorf("look up link %s: %w", name, err)
+		}
+	}
+	return index, mtu, nil
+}
+
+// sequence numbers requests over all sockets, from one on.
 type sequence struct{ n atomic.Uint32 }
 
 func (s *sequence) next() uint32 { return s.n.Add(1) }

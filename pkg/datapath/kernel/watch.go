@@ -29,7 +29,7 @@ func (k *Kernel) Watch(ctx context.Context, scope datapath.Scope, underlay strin
 		return fmt.Errorf("watch network changes: %w", err)
 	}
 	defer context.AfterFunc(ctx, interrupt)()
-	f := filter{scope: scope, underlay: underlay, indexes: make(map[int]bool)}
+	f := filter{scope: scope, underlay: underlay, indexes: make(map[int]bool), carriers: make(map[int]bool)}
 	f.learn()
 	signal := func() {
 		select {
@@ -65,6 +65,9 @@ type filter struct {
 	scope    datapath.Scope
 	underlay string
 	indexes  map[int]bool // our links (true) and the underlay (false)
+	// carriers are other links that routes of ours lead to, or did. Of IPv4 routes
+	// that go with their link or its last address there is no notification.
+	carriers map[int]bool
 }
 
 // learn finds the links that are there. What it misses comes with its next
@@ -74,6 +77,7 @@ func (f *filter) learn() {
 	if err != nil {
 		return
 	}
+	defer f.learnCarriers(all)
 	for index, name := range all.names {
 		if owned := all.owned[index] != ""; owned || name == f.underlay {
 			f.indexes[index] = owned
@@ -81,12 +85,40 @@ func (f *filter) learn() {
 	}
 }
 
+// learnCarriers finds the links of the routes that are there.
+func (f *filter) learnCarriers(all links) {
+	s, err := open()
+	if err != nil {
+		return
+	}
+	defer s.close()
+	r := reader{socket: s, seq: new(sequence), scope: f.scope, links: all}
+	// Beside routes that it could not read there are others, which count.
+	_ = r.dumpRoutes(f.carry)
+}
+
+// carry reads a RTM_NEWROUTE payload.
+func (f *filter) carry(p []byte) {
+	if route, index, ok := parseRoute(p); ok && f.ours(route) {
+		f.carriers[index] = true
+	}
+}
+
+// ours reports whether a route on any link is one that we have made.
+func (f *filter) ours(r datapath.Route) bool {
+	return r.Protocol == f.scope.Protocol && f.scope.InNetworks(r.Dst)
+}
+
 func (f *filter) match(typ uint16, p []byte) bool {
 	switch typ {
 	case unix.RTM_NEWLINK, unix.RTM_DELLINK:
 		return f.link(typ, p)
 	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
-		return len(p) >= unix.SizeofIfAddrmsg && f.known(int(native.Uint32(p[4:])))
+		if len(p) < unix.SizeofIfAddrmsg {
+			return false
+		}
+		index := int(native.Uint32(p[4:]))
+		return f.known(index) || f.carriers[index]
 	case unix.RTM_DELNEIGH:
 		return len(p) >= unix.SizeofNdMsg && f.indexes[int(native.Uint32(p[4:]))]
 	case unix.RTM_NEWNEIGH:
@@ -95,6 +127,9 @@ func (f *filter) match(typ uint16, p []byte) bool {
 			native.Uint16(p[8:])&unix.NUD_PERMANENT != 0
 	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
 		route, index, ok := parseRoute(p)
+		if ok && typ == unix.RTM_NEWROUTE && f.ours(route) {
+			f.carriers[index] = true
+		}
 		return ok && (f.indexes[index] && route.Protocol != datapath.ProtocolKernel || f.scope.InNetworks(route.Dst))
 	}
 	return false
@@ -128,5 +163,5 @@ func (f *filter) link(typ uint16, p []byte) bool {
 		delete(f.indexes, index)
 		return true
 	}
-	return false
+	return f.carriers[index]
 }

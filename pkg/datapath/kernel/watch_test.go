@@ -86,7 +86,11 @@ ip addr add 10.5.1.0/32 dev vx.1
 ip neigh add 10.5.2.0 lladdr 0a:00:00:00:00:02 dev vx.1 nud permanent
 bridge fdb add 0a:00:00:00:00:02 dev vx.1 dst 192.0.2.2 self permanent
 ip route add 10.5.2.0/24 via 10.5.2.0 dev vx.1 proto 77 onlink
-ip route add 172.16.0.0/16 dev vx.1`)
+ip route add 172.16.0.0/16 dev vx.1
+ip link add side type veth peer name farside
+ip link set side up; ip link set farside up
+ip addr add 192.0.3.1/24 dev side
+ip route add 10.5.8.0/24 via 192.0.3.2 dev side proto 77`)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,6 +133,11 @@ func TestWatchTellsOfWhatConcernsUs(t *testing.T) {
 		"ip addr del 192.0.2.99/24 dev eth0",
 		"ip link set eth0 down",
 		"ip link set eth0 up",
+		"ip link set side down",
+		"ip link set side up",
+		"ip addr del 192.0.3.1/24 dev side",
+		"ip route add 10.5.8.0/24 dev farside proto 77",
+		"ip link set farside down",
 		"ip link set vx.1 down; ip link set vx.1 name elsewhere",
 		"ip link del other.3",
 	} {

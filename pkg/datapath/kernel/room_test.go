@@ -1,0 +1,49 @@
+package kernel
+
+import (
+	"errors"
+	"net/netip"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"flanneld/pkg/datapath"
+)
+
+// unprivileged is a socket as in a user namespace, where SO_RCVBUFFORCE is not
+// allowed: with the queue that Linux gives by default (net.core.rmem_default).
+func unprivileged(t *testing.T) *socket {
+	t.Helper()
+	s, err := open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.close)
+	const byDefault = 212992 // which is what comes of half of it
+	if err := unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, byDefault/2); err != nil {
+		t.Fatal(err)
+	}
+	s.room = byDefault
+	return s
+}
+
+func TestManyFailuresWithoutPrivilege(t *testing.T) {
+	enter(t)
+	b := batch{socket: unprivileged(t), seq: new(sequence), index: make(map[string]int)}
+	const n = 1000
+	for i := range n {
+		b.add(datapath.Op{Verb: datapath.Set, Object: datapath.Route{
+			Dst:     netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 0}), 24),
+			Gateway: netip.MustParseAddr("203.0.113.1"), Link: "eth0", Protocol: 77,
+		}})
+	}
+	b.flush()
+	if len(b.errs) != n {
+		t.Errorf("%d failures, want %d", len(b.errs), n)
+	}
+	for _, err := range b.errs {
+		if !errors.As(err, new(*datapath.OpError)) || !errors.Is(err, unix.ENETUNREACH) {
+			t.Fatalf("failure is %v", err)
+		}
+	}
+}

@@ -106,8 +106,9 @@ func parseMark(s string) (Mark, bool) {
 // word is a word of a line, and how it was written.
 type word struct{ text, raw string }
 
-// split cuts a line into words. Double quotes hold blanks together; a backslash
-// takes the next byte as it is.
+// split cuts a line into words. Double quotes around one hold blanks together; in them
+// a backslash takes the next byte as it is. Names of interfaces are printed without, and
+// may have such quotes themselves.
 func split(line string) []word {
 	var words []word
 	var text strings.Builder
@@ -132,7 +133,7 @@ func split(line string) []word {
 		case c == '\\' && quoted && i+1 < len(line):
 			i++
 			text.WriteByte(line[i])
-		case c == '"':
+		case c == '"' && (quoted || i == start):
 			quoted = !quoted
 		default:
 			text.WriteByte(c)

@@ -54,9 +54,15 @@ func (t Tables) Apply(ctx context.Context, want Want, o Owner) ([]Edit, error) {
 	if err != nil {
 		return nil, err
 	}
+	var errs []error
+	for _, name := range want.tables() {
+		if err := have.Unreadable(name); err != nil {
+			errs = append(errs, fmt.Errorf("change %s rules: %w", t.Flavour, err))
+		}
+	}
 	edits := Diff(want, have, o)
 	if len(edits) == 0 {
-		return nil, nil
+		return nil, errors.Join(errs...)
 	}
 	args := []string{"--noflush"}
 	if t.Flavour.waits() {
@@ -70,7 +76,6 @@ func (t Tables) Apply(ctx context.Context, want Want, o Owner) ([]Edit, error) {
 	}
 	program := t.Flavour.program(t.Family.name(), "-restore")
 	var done []Edit
-	var errs []error
 	for len(edits) > 0 {
 		n := slices.IndexFunc(edits, func(e Edit) bool { return e.Table != edits[0].Table })
 		if n < 0 {
@@ -82,10 +87,16 @@ func (t Tables) Apply(ctx context.Context, want Want, o Owner) ([]Edit, error) {
 		switch {
 		case err == nil:
 			done = append(done, table...)
-		case slices.Contains(want.Optional, table[0].Table) && strings.Contains(err.Error(), "Table does not exist"):
+		case slices.Contains(want.Optional, table[0].Table) && missing(err):
 		default:
 			errs = append(errs, fmt.Errorf("change %s rules, first %q: %w", t.Flavour, table[0], err))
 		}
 	}
 	return done, errors.Join(errs...)
+}
+
+// missing reports whether the kernel has no such table, in the words of the programs:
+// iptables-restore has others than iptables.
+func missing(err error) bool {
+	return strings.Contains(err.Error(), "unable to initialize table") || strings.Contains(err.Error(), "Table does not exist")
 }

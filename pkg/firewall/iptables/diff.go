@@ -16,7 +16,7 @@ type Edit struct{ Table, Line string }
 func (e Edit) String() string { return "-t " + e.Table + " " + e.Line }
 
 // Diff returns what makes the wanted rules of those that are there, and removes
-// what else is the caller's. Edits of a table are next to each other. There are
+// what else is the caller's, but in tables that are unreadable. Edits of a table are next to each other. There are
 // none if nothing differs.
 func Diff(want Want, have Ruleset, o Owner) []Edit {
 	tables := make(map[string]bool)
@@ -31,6 +31,9 @@ func Diff(want Want, have Ruleset, o Owner) []Edit {
 	}
 	var edits []Edit
 	for _, name := range slices.Sorted(maps.Keys(tables)) {
+		if have.Unreadable(name) != nil {
+			continue
+		}
 		d := differ{name: name, have: have[name], filter: have["filter"], owner: o, final: make(map[string]bool)}
 		d.diff(want)
 		edits = append(edits, d.edits...)
@@ -118,7 +121,7 @@ func (d *differ) others(chain string, inserts []Insert) {
 		// Of several, -D takes the first.
 		again := wanted && slices.ContainsFunc(all[i+1:], func(later Entry) bool { return later.Rule == e.Rule })
 		if !wanted && (group[i] || d.owner.rule(d.have, e.Rule, d.wanted)) || again {
-			d.edit("-D %s %s", chain, e.Text)
+			d.edit("-D %s %s", chain, e.arguments())
 			continue
 		}
 		left = append(left, e)
@@ -129,7 +132,7 @@ func (d *differ) others(chain string, inserts []Insert) {
 			continue
 		}
 		if at >= 0 {
-			d.edit("-D %s %s", chain, left[at].Text)
+			d.edit("-D %s %s", chain, left[at].arguments())
 			left = slices.Delete(left, at, at+1)
 		}
 		e := Entry{in.Rule, in.Rule.String()}

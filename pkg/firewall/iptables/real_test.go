@@ -239,6 +239,73 @@ func TestApplyGoesOnWithoutATable(t *testing.T) {
 	}
 }
 
+// TestApplyGoesOnWithoutATableOfTheKernel has iptables-restore itself say so.
+func TestApplyGoesOnWithoutATableOfTheKernel(t *testing.T) {
+	h := newHost(t)
+	tables := Tables{Run: h.run, Flavour: Flavour{Infix: "-legacy", Version: Version{1, 8, 9}}}
+	want := wanted()
+	want.Inserts = append(want.Inserts, Insert{Table: "absent", Chain: "PREROUTING", Rule: firewall.Rule{Comment: "lab docker", Target: firewall.Accept}})
+	if _, err := tables.Apply(t.Context(), want, owner); err == nil || !strings.Contains(err.Error(), "-t absent") {
+		t.Errorf("error is %v, want one about the table", err)
+	}
+	want.Optional = []string{"absent"}
+	if _, err := tables.Apply(t.Context(), want, owner); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestApplyLeavesWhatItCannotRead: iptables-save shows nothing of a table with rules that
+// only nft(8) can tell, and what was made would be made again each time.
+func TestApplyLeavesWhatItCannotRead(t *testing.T) {
+	h := newHost(t)
+	if _, err := exec.LookPath("nft"); err != nil {
+		t.Skip("nft is not installed (Debian: nftables)")
+	}
+	tables := Tables{Run: h.run, Flavour: Flavour{Infix: "-nft", NFT: true, Version: Version{1, 8, 9}}}
+	h.sh("iptables-nft -A FORWARD -s 192.0.2.1 -j DROP; nft add rule ip filter FORWARD meta mark 0x3 ct mark set 0x5")
+	for range 2 {
+		if _, err := tables.Apply(t.Context(), wanted(), owner); err == nil || !strings.Contains(err.Error(), "table filter has rules") {
+			t.Errorf("error is %v, want one that names the table", err)
+		}
+	}
+	out, err := h.ns.Output("nft", "list", "ruleset")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(out, "LAB-FWD") || !strings.Contains(out, "jump LAB-POST") {
+		t.Errorf("rules in the table that cannot be read, or none in the others:\n%s", out)
+	}
+	if _, err := tables.Apply(t.Context(), Want{}, owner); err != nil {
+		t.Errorf("nothing wanted: %v", err)
+	}
+}
+
+// TestApplyWithOddInterfaces: the kernel allows all in a name but blanks, slashes and
+// colons, and iptables-save quotes none of it.
+func TestApplyWithOddInterfaces(t *testing.T) {
+	each(t, func(h *host, tables Tables) {
+		var want Want
+		for _, name := range []string{`we"ird`, `it's`, `back\slash`, `#1`, `a;b`, `$HOME`, `!not`} {
+			rule := firewall.Rule{In: firewall.Iface{Name: name}, Comment: "lab direct", Target: firewall.Accept}
+			want.Inserts = append(want.Inserts, Insert{Table: "filter", Chain: "FORWARD", Rule: rule, Ahead: OfAll})
+		}
+		for try := range 2 {
+			if edits := h.apply(tables, want); (len(edits) > 0) != (try == 0) {
+				h.Errorf("try %d: edits are %q", try+1, edits)
+			}
+		}
+		h.sh(tables.Flavour.program("iptables", "") + " -I FORWARD -j DROP") // they move ahead of it
+		h.apply(tables, want)
+		if edits := h.apply(tables, want); len(edits) > 0 {
+			h.Errorf("moved, but there is more: %q", edits)
+		}
+		h.apply(tables, Want{})
+		if out := h.rules(tables); strings.Contains(out, "lab direct") {
+			h.Errorf("left of it:\n%s", out)
+		}
+	})
+}
+
 func TestChooseFollowsWhoIsThere(t *testing.T) {
 	h := newHost(t)
 	first, others, err := Choose(h.Context(), h.run, "DOCKER-USER")

@@ -6,12 +6,14 @@
 package iptables
 
 import (
+	"fmt"
 	"strings"
 
 	"flanneld/pkg/firewall"
 )
 
-// Ruleset is what iptables-save(8) prints of all tables, by name.
+// Ruleset is what iptables-save(8) prints of all tables, by name. One that it cannot
+// print is nil.
 type Ruleset map[string]Table
 
 // Table is the chains of a table, by name.
@@ -23,6 +25,15 @@ type Entry struct {
 	Text string
 }
 
+// arguments returns the rule as iptables-restore reads it. It takes quotes in the name
+// of an interface for others than iptables-save means.
+func (e Entry) arguments() string {
+	if strings.Contains(e.Rule.In.Name+e.Rule.Out.Name, `"`) {
+		return e.Rule.String()
+	}
+	return e.Text
+}
+
 // Parse reads what iptables-save prints. Lines that it does not know are passed
 // over.
 func Parse(saved string) Ruleset {
@@ -31,6 +42,11 @@ func Parse(saved string) Ruleset {
 	for line := range strings.Lines(saved) {
 		line = strings.TrimRight(line, "\r\n")
 		switch {
+		case strings.HasPrefix(line, "# Table `"):
+			// Of the flavour nf_tables; see Unreadable.
+			if name, ok := strings.CutSuffix(line[len("# Table `"):], "' is incompatible, use 'nft' tool."); ok && set[name] == nil {
+				set[name] = nil
+			}
 		case strings.HasPrefix(line, "*"):
 			table = make(Table)
 			set[line[1:]] = table
@@ -50,6 +66,16 @@ func Parse(saved string) Ruleset {
 		}
 	}
 	return set
+}
+
+// Unreadable returns an error if there is a table in which somebody has rules made with
+// nft(8) that iptables cannot tell. Whoever changed it all the same would make the same
+// rule again and again, since iptables-save does not show it.
+func (s Ruleset) Unreadable(table string) error {
+	if t, there := s[table]; !there || t != nil {
+		return nil
+	}
+	return fmt.Errorf("table %s has rules that iptables cannot read, made with nft (see them with nft list ruleset, and move them to a table of their own)", table)
 }
 
 // builtin reports whether the chain is there even if the table was never used.

@@ -15,6 +15,19 @@ type Want struct {
 	Optional []string
 }
 
+// tables are those that something is wanted in, sorted.
+func (w Want) tables() []string {
+	var all []string
+	for _, c := range w.Chains {
+		all = append(all, c.Table)
+	}
+	for _, i := range w.Inserts {
+		all = append(all, i.Table)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
 // Chain is a chain that belongs to the caller.
 type Chain struct {
 	Table, Name string

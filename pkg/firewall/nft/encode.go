@@ -119,7 +119,7 @@ func (r Rule) expressions(f Family) ([]expr.Any, error) {
 	if r.Other != "" {
 		return nil, fmt.Errorf("a rule has %q, which has no form in nftables", r.Other)
 	}
-	addresses := r.Src.Prefix.IsValid() || r.Dst.Prefix.IsValid() || r.SrcIn != "" || r.Absent != "" || r.Remember != "" || r.Split ||
+	addresses := r.Src.Prefix.IsValid() || r.Dst.Prefix.IsValid() || r.SrcIn != "" || r.DstIn != "" || r.Absent != "" || r.Remember != "" || r.Split ||
 		r.NetIn != "" || r.PairIn != "" || r.RememberPair != ""
 	if f == Inet && addresses {
 		e.meta(expr.MetaKeyNFPROTO)
@@ -158,6 +158,10 @@ func (r Rule) expressions(f Family) ([]expr.Any, error) {
 			e.addr(false)
 			e.lookup(set, set == r.Absent)
 		}
+	}
+	if r.DstIn != "" {
+		e.addr(true)
+		e.lookup(r.DstIn, false)
 	}
 	e.frame(r)
 	e.actions(r)

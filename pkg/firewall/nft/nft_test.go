@@ -35,6 +35,7 @@ var labTable = Table{
 				In: firewall.Iface{Name: "eth0"}, Src: firewall.In(netip.MustParsePrefix("10.5.0.0/16")), Target: firewall.Drop,
 			}},
 			{V6: true, Ethernet: true, Bits: 64, NetIn: "homes6", StationAbsent: "cards", PairIn: "pairs6", RememberPair: "strayed6"},
+			{Absent: "nets", DstIn: "nets"},
 			{Absent: "nets", Count: "spoofed", Rule: firewall.Rule{In: firewall.Iface{Name: "eth0"}, Src: firewall.In(netip.MustParsePrefix("10.5.0.0/16")), Target: firewall.Drop}},
 		}},
 	},
@@ -121,6 +122,7 @@ func TestApply(t *testing.T) {
 		`iifname "eth0" ip saddr 10.5.0.0/16 ip saddr != @nets counter name "spoofed" drop`,
 		"elements = { 10.5.3.0-10.5.4.255, 10.5.9.0/24 }",
 		`iifname "eth0" ip saddr 10.5.0.0/16 ip saddr & 255.255.255.0 == @homes ether saddr @cards ether saddr . ip saddr & 255.255.255.0 @pairs counter name "spoofed" update @strayed { ether saddr . ip saddr } drop`,
+		"ip saddr != @nets ip daddr @nets",
 		"type ether_addr . ipv4_addr",
 		"02:00:00:00:00:04 . 10.5.4.0",
 	} {

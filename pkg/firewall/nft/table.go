@@ -1,5 +1,5 @@
 // Package nft keeps tables of one's own in nftables, by netlink: no program has to
-// be installed for it, and a kernel since 4.3 will do. A table is a value; it is
+// be installed for it, and a kernel since 4.10 will do. A table is a value; it is
 // compared with what the kernel has, and what differs is replaced in one
 // transaction. What others have in nftables is not looked at.
 package nft
@@ -72,6 +72,7 @@ type Rule struct {
 	VNI    uint32
 	Split  bool   // a fragment, of IPv6
 	SrcIn  string // the source is in the set
+	DstIn  string // the destination is in the set
 	Absent string // the source is not in the set
 
 	// Ethernet: the packet came in a frame of Ethernet, as the fields below need.

@@ -43,22 +43,23 @@ type guard struct {
 	off      bool             // no rule can be made
 
 	kernelMu sync.Mutex // one at a time applies to the kernel
-	marks    bool       // packets are marked for Docker
+	marks    *bool      // packets are marked for Docker; nil: not known yet
+	made     nft.Table  // the filter's table as it last was put in place
 
-	counting sync.Once // the first look at the counters
-	tallyMu  sync.Mutex
-	tally    tally
+	beginning sync.Once // the first look at what an earlier run left
+	tallyMu   sync.Mutex
+	tally     tally
 
 	// Only Run's goroutine uses these.
-	tools              toolbox
-	saidMark, saidNone bool
-	refused            map[string]time.Time // who was named when
-	passed             bool
-	built              []overlayFacts // what the rules in place were made for
-	said               string         // the last error
-	repairs            int            // not logged yet
-	example            string         // of them
-	told               time.Time      // when some were last logged
+	tools                        toolbox
+	saidMark, saidNone, saidMasq bool
+	refused                      map[string]time.Time // who was named when
+	passed                       bool
+	built                        []overlayFacts // what the rules in place were made for
+	said                         string         // the last error
+	repairs                      int            // not logged yet
+	example                      string         // of them
+	told                         time.Time      // when some were last logged
 }
 
 const (
@@ -80,7 +81,7 @@ func newGuard(o options, nftables bool, underlay backend.Underlay, networks []ne
 
 // admit tells the guard of planes and lets their peers in, before packets are sent
 // to them.
-func (g *guard) admit(planes []backend.Plane, be backend.Backend) error {
+func (g *guard) admit(ctx context.Context, planes []backend.Plane, be backend.Backend) error {
 	g.update(planes, be)
 	g.mu.Lock()
 	off := g.off
@@ -88,7 +89,10 @@ func (g *guard) admit(planes []backend.Plane, be backend.Backend) error {
 	if off {
 		return nil
 	}
-	g.counting.Do(g.count)
+	g.beginning.Do(func() {
+		g.count()
+		g.lookAround(ctx) // what an earlier run knew of stations is not forgotten for a while
+	})
 	_, _, _, err := g.filter(nil)
 	if err != nil && g.kernel.Supported() != nil {
 		return nil // which a pass says
@@ -211,7 +215,8 @@ func (g *guard) report(facts []overlayFacts, changes []string, err error) {
 	for _, c := range changes {
 		g.log.Debug("Changed a rule", "rule", c)
 	}
-	if !g.passed && g.opts.IPMasq {
+	if g.opts.IPMasq && !g.saidMasq {
+		g.saidMasq = true
 		g.log.Info("Setting up masking rules")
 	}
 	if !slices.Equal(g.built, facts) {

@@ -128,6 +128,10 @@ func directRules(o overlayFacts, family string, peers []subnet.Claim, t tie, str
 	subnets := nft.Set{Name: "subnets" + family, V6: v6, Ranges: true}
 	for _, p := range peers {
 		subnets.Elements = append(subnets.Elements, p.Subnet)
+		if o.network.Contains(p.PublicIP) {
+			// Its host's own packets have it.
+			subnets.Elements = append(subnets.Elements, netip.PrefixFrom(p.PublicIP, p.PublicIP.BitLen()))
+		}
 	}
 	homes := nft.Set{Name: "homes" + family, V6: v6, Elements: t.homes}
 	pairs := nft.Set{Name: "pairs" + family, Kind: nft.Pairs, V6: v6, Stations: t.pairs}
@@ -144,9 +148,10 @@ func directRules(o overlayFacts, family string, peers []subnet.Claim, t tie, str
 		rules = append(rules, r)
 	}
 	// A set that is full ends the rule: what remembers does not drop.
-	r := base
-	r.Absent, r.Remember = subnets.Name, spoofed.Name
-	rules = append(rules, r, dropping(r))
+	for _, r := range unheld(base, o, subnets.Name) {
+		r.Remember = spoofed.Name
+		rules = append(rules, r, dropping(r))
+	}
 	for _, bits := range lengths {
 		r := base
 		r.Ethernet, r.Bits, r.NetIn, r.RememberPair = true, bits, homes.Name, strayed.Name
@@ -158,6 +163,20 @@ func directRules(o overlayFacts, family string, peers []subnet.Claim, t tie, str
 		rules = append(rules, r, dropping(r))
 	}
 	return sets, rules
+}
+
+// unheld returns what has a source in the Network that no peer holds, and must not come
+// in: what goes to containers, here or by this host's tunnels elsewhere, and whatever
+// claims to be from a container of this host. What goes to the host itself is let in,
+// since the Network may reach around addresses that are not the overlay's: the hosts'
+// own, etcd's, and the administrator's.
+func unheld(base nft.Rule, o overlayFacts, subnets string) []nft.Rule {
+	base.Absent = subnets
+	here, elsewhere, own := base, base, base
+	here.Dst = firewall.In(o.own)
+	elsewhere.DstIn = subnets
+	own.Src = firewall.In(o.own)
+	return []nft.Rule{here, elsewhere, own}
 }
 
 // dropping returns the rule that drops what the rule remembers.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"time"
 
@@ -33,10 +34,14 @@ func (g *guard) pass(ctx context.Context, facts []overlayFacts) (changes []strin
 	if !g.opts.MasqPlainPorts && (s.nftables || g.tools.iptables.RandomFully()) {
 		s.options = firewall.RandomFully
 	}
+	// What comes to be before what goes: for a connection that begins in between, the
+	// kernel would remember that it is not masqueraded.
+	parts := []func(context.Context, []overlayFacts, ruleSwitches) ([]string, error){g.passIptables, g.passNftables, g.passFilter}
+	if s.nftables {
+		parts[0], parts[1] = parts[1], parts[0]
+	}
 	var errs []error
-	for _, part := range []func(context.Context, []overlayFacts, ruleSwitches) ([]string, error){
-		g.passIptables, g.passNftables, g.passFilter,
-	} {
+	for _, part := range parts {
 		some, err := part(ctx, facts, s)
 		changes, errs = append(changes, some...), append(errs, err)
 	}
@@ -112,15 +117,14 @@ func (g *guard) apply(t nft.Table) ([]string, error) {
 }
 
 // passFilter keeps strangers out, and says who they were.
-func (g *guard) passFilter(ctx context.Context, _ []overlayFacts, s ruleSwitches) ([]string, error) {
+func (g *guard) passFilter(ctx context.Context, _ []overlayFacts, _ ruleSwitches) ([]string, error) {
 	if !g.tools.nftables {
 		return nil, nil
 	}
-	there, err := g.kernel.Exists(nft.ID{Family: nft.IPv4, Name: "docker-bridges"}, nft.ID{Family: nft.IPv6, Name: "docker-bridges"})
+	marks, err := g.dockerMarks()
 	if err != nil {
 		return nil, err
 	}
-	marks := s.docker && slices.Contains(there, true)
 	if marks && !g.saidMark {
 		g.saidMark = true
 		g.log.Warn(fmt.Sprintf("Docker uses nftables: start it with --bridge-accept-fwmark=%#x/%#[1]x, or it drops what comes to containers from the overlay", dockerMark))
@@ -134,24 +138,55 @@ func (g *guard) passFilter(ctx context.Context, _ []overlayFacts, s ruleSwitches
 	return changes, err
 }
 
-// filter makes the filter's table for the planes as they are known by now. Marks
-// says whether packets are marked for Docker; nil: as before.
+// dockerMarks reports whether packets have to be marked for Docker's own nftables.
+func (g *guard) dockerMarks() (bool, error) {
+	if !g.opts.DockerFirewall {
+		return false, nil
+	}
+	there, err := g.kernel.Exists(nft.ID{Family: nft.IPv4, Name: "docker-bridges"}, nft.ID{Family: nft.IPv6, Name: "docker-bridges"})
+	return slices.Contains(there, true), err
+}
+
+// filter makes the filter's table for the planes as they are known by now, and returns
+// what others had changed of it. Marks says whether packets are marked for Docker; nil:
+// as before, or at the start as Docker needs it.
 func (g *guard) filter(marks *bool) (filterFacts, nft.Table, []string, error) {
 	g.kernelMu.Lock()
 	defer g.kernelMu.Unlock()
+	if marks == nil && g.marks == nil {
+		// An earlier run's marks stay: without them Docker would cut containers off.
+		now, err := g.dockerMarks()
+		if err != nil {
+			return filterFacts{}, nft.Table{}, nil, err
+		}
+		marks = &now
+	}
 	if marks != nil {
-		g.marks = *marks
+		g.marks = marks
 	}
 	g.mu.Lock()
-	f := filterFacts{planes: g.planes, facts: g.facts, allow: g.opts.PeerAllow, local: g.local, off: !g.opts.PeerFilter, mark: g.marks,
+	f := filterFacts{planes: g.planes, facts: g.facts, allow: g.opts.PeerAllow, local: g.local, off: !g.opts.PeerFilter, mark: *g.marks,
 		docker: g.opts.DockerFirewall, stations: g.stations, strict: g.opts.PeerStrict}
 	g.mu.Unlock()
 	t, ok := filterTable(g.names.filter(), f)
+	put := g.kernel.Apply
 	if !ok {
-		changes, err := g.kernel.Delete(t.ID)
-		return f, nft.Table{}, changes, err
+		put = func(t nft.Table) ([]string, error) { return g.kernel.Delete(t.ID) }
 	}
-	changes, err := g.kernel.Apply(t)
+	changes, err := put(t)
+	if len(changes) > 0 && !reflect.DeepEqual(g.made, t) {
+		// It is another table that is wanted now; nobody has changed the last one.
+		g.log.Debug("Changed the filter", "changes", changes)
+		changes = nil
+	}
+	if err == nil {
+		g.made = t
+	} else if g.opts.PeerFilter {
+		err = fmt.Errorf("keep strangers out: %w (the kernel's nf_tables may lack a part; --peer-filter=off does without)", err)
+	}
+	if !ok {
+		t = nft.Table{}
+	}
 	return f, t, changes, err
 }
 

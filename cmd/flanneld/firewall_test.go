@@ -87,13 +87,12 @@ func TestFilterTable(t *testing.T) {
 // looking is a backend that looks at the filter when it is told of peers.
 type looking struct {
 	backend.Backend
-	look func() string
-	saw  string
+	entrance backend.Entrance
+	look     func() string
+	saw      string
 }
 
-func (l *looking) Entrance(bool) backend.Entrance {
-	return backend.Entrance{Device: "flannel.1", Port: 8472, VNI: 1}
-}
+func (l *looking) Entrance(bool) backend.Entrance { return l.entrance }
 
 func (l *looking) Set(context.Context, []backend.Plane) error {
 	l.saw = l.look()
@@ -109,7 +108,7 @@ func TestPeersAreLetInBeforeThereIsARoute(t *testing.T) {
 	t.Cleanup(func() { ns.Close() })
 	g := newGuard(options{EtcdPrefix: defaultPrefix, PeerFilter: true}, false, backend.Underlay{Name: "eth0"}, nil, subnetEnv{}, nil, discard)
 	g.kernel.NetNS = int(ns)
-	be := &looking{look: func() string {
+	be := &looking{entrance: tunnelEntrance, look: func() string {
 		out, err := lab.Switch().Output("nft", "list", "set", "inet", "flanneld", "hosts4")
 		if err != nil {
 			t.Error(err)

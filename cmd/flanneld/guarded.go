@@ -16,7 +16,7 @@ type guarded struct {
 
 // Set implements backend.Backend.
 func (b guarded) Set(ctx context.Context, planes []backend.Plane) error {
-	admitted := b.guard.admit(planes, b.Backend)
+	admitted := b.guard.admit(ctx, planes, b.Backend)
 	err := b.Backend.Set(ctx, planes)
 	b.guard.update(planes, b.Backend) // there may be a device now
 	if admitted == nil {

@@ -95,6 +95,11 @@ func (r *remover) passIptables(ctx context.Context) (changes []string, err error
 				fmt.Fprintf(r.out, "%s (%s) is not looked at: %v\n", program.name, flavour, err)
 				continue
 			}
+			for _, table := range []string{"nat", "filter", "raw"} {
+				if err := have.Unreadable(table); err != nil {
+					errs = append(errs, fmt.Errorf("%s (%s): %w", program.name, flavour, err))
+				}
+			}
 			edits, err := tables.Apply(ctx, iptables.Want{}, ownerIn(have))
 			errs = append(errs, err)
 			for _, e := range edits {

@@ -45,7 +45,9 @@ func newGuardLab(t *testing.T) guardLab {
 }
 
 func (l guardLab) guard(o options, nftables bool) *guard {
-	o.EtcdPrefix = defaultPrefix
+	if o.EtcdPrefix == "" {
+		o.EtcdPrefix = defaultPrefix
+	}
 	g := newGuard(o, nftables, backend.Underlay{Name: "eth0"}, []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}, subnetEnv{}, nil, discard)
 	g.kernel.NetNS = l.netns
 	g.run = l.run
@@ -152,6 +154,37 @@ func TestOnlyWhatOthersChangedIsARepair(t *testing.T) {
 	look("all taken out", true)
 	g.opts.PeerFilter = false
 	look("off", false)
+}
+
+// A host whose --etcd-prefix changes would keep out all peers that join from then on.
+func TestFiltersOfAnotherPrefixDoNotStay(t *testing.T) {
+	for name, entrance := range map[string]backend.Entrance{"vxlan": tunnelEntrance, "host-gw": {Direct: true}} {
+		t.Run(name, func(t *testing.T) {
+			l := newGuardLab(t)
+			other := tunnelEntrance
+			other.VNI++
+			for prefix, entrance := range map[string]backend.Entrance{"/before": entrance, "/beside": other, "": entrance} {
+				g := l.guard(options{EtcdPrefix: prefix, PeerFilter: true}, false)
+				g.network = wire{}
+				g.update(planeOf("192.0.2.2"), &looking{entrance: entrance})
+				if _, _, _, err := g.filter(nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+			g := l.guard(options{PeerFilter: true}, false)
+			g.network, g.tools.nftables = wire{}, true
+			g.update(planeOf("192.0.2.2", "192.0.2.3"), &looking{entrance: entrance})
+			if _, err := g.passFilter(t.Context(), g.known(), ruleSwitches{}); err != nil {
+				t.Fatal(err)
+			}
+			out := l.nft("list", "tables")
+			for prefix, stays := range map[string]bool{"/before": false, "/beside": true, defaultPrefix: true} {
+				if strings.Contains(out, namesFor(prefix).filter().String()+"\n") != stays {
+					t.Errorf("the filter of %s stays: want %t\n%s", prefix, stays, out)
+				}
+			}
+		})
+	}
 }
 
 // A connection that begins while nothing masquerades stays as it is for as long as it

@@ -117,7 +117,7 @@ func (g *guard) apply(t nft.Table) ([]string, error) {
 }
 
 // passFilter keeps strangers out, and says who they were.
-func (g *guard) passFilter(ctx context.Context, _ []overlayFacts, _ ruleSwitches) ([]string, error) {
+func (g *guard) passFilter(ctx context.Context, facts []overlayFacts, _ ruleSwitches) ([]string, error) {
 	if !g.tools.nftables {
 		return nil, nil
 	}
@@ -132,10 +132,31 @@ func (g *guard) passFilter(ctx context.Context, _ []overlayFacts, _ ruleSwitches
 	g.lookLocal()
 	g.lookAround(ctx)
 	f, table, changes, err := g.filter(&marks)
-	if err == nil {
-		g.tellRefused(f, table)
+	if err != nil {
+		return changes, err
+	}
+	g.tellRefused(f, table)
+	if !slices.Equal(g.built, facts) {
+		err = g.removeRivals(table)
 	}
 	return changes, err
+}
+
+// removeRivals removes filters for the same tunnel, or the same Network on the same
+// interface, under the names of another --etcd-prefix. Their daemon is gone, as two would
+// not share a tunnel, and nobody lets later peers in there.
+func (g *guard) removeRivals(t nft.Table) error {
+	rivals, err := g.kernel.Alike(t, func(id nft.ID) bool { return id != g.names.filter() && id.Family == nft.Inet && ownTable(id) })
+	if err != nil {
+		return err
+	}
+	for _, id := range rivals {
+		if _, err := g.kernel.Delete(id); err != nil {
+			return err
+		}
+		g.log.Warn("Removed the filter that a flanneld with another --etcd-prefix left for this network", "table", id)
+	}
+	return nil
 }
 
 // dockerMarks reports whether packets have to be marked for Docker's own nftables.

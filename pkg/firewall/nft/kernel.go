@@ -13,6 +13,8 @@ import (
 	"github.com/google/nftables/expr"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"flanneld/pkg/firewall"
 )
 
 // ErrUnsupported: the kernel has no nftables.
@@ -138,6 +140,48 @@ func (k *Kernel) Exists(ids ...ID) ([]bool, error) {
 		there[i] = slices.Contains(tables, id)
 	}
 	return there, nil
+}
+
+// Alike returns those of the tables that there are, but this one, which drop what it drops:
+// they have one of its rules that do, word for word. Only such as may are read.
+func (k *Kernel) Alike(t Table, may func(ID) bool) ([]ID, error) {
+	want, err := t.encode()
+	if err != nil {
+		return nil, fmt.Errorf("table %s: %w", t.Name, err)
+	}
+	drops := make(map[string]bool)
+	for _, c := range t.Chains {
+		for i, r := range c.Rules {
+			if r.Target == firewall.Drop {
+				drops[want.chains[c.Name].rules[i]] = true
+			}
+		}
+	}
+	tables, err := k.Tables()
+	if err != nil {
+		return nil, err
+	}
+	var alike []ID
+	for _, id := range tables {
+		if id == t.ID || !may(id) {
+			continue
+		}
+		c, err := k.dial()
+		if err != nil {
+			return nil, fmt.Errorf("open nftables: %w", err)
+		}
+		have, err := readTable(c, id)
+		if err != nil {
+			return nil, fmt.Errorf("read table %s: %w", id, err)
+		}
+		for _, c := range have.chains {
+			if slices.ContainsFunc(c.rules, func(r string) bool { return drops[r] }) {
+				alike = append(alike, id)
+				break
+			}
+		}
+	}
+	return alike, nil
 }
 
 // guard makes an error of it if the package cannot read what the kernel answers, which

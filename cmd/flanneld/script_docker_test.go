@@ -15,14 +15,46 @@ import (
 
 func dockerCommands() map[string]command {
 	return map[string]command{
-		"dockerd":     {"dockerd <host> [flag...]", (*script).dockerd},
-		"docker":      {"docker <host> <command> [argument...]", (*script).docker},
-		"stop-docker": {"stop-docker <host>", (*script).stopDocker},
+		"given-dockerd": {"given-dockerd", (*script).giveDockerd},
+		"dockerd":       {"dockerd <host> [flag...]", (*script).dockerd},
+		"docker":        {"docker <host> <command> [argument...]", (*script).docker},
+		"stop-docker":   {"stop-docker <host>", (*script).stopDocker},
 	}
 }
 
 // dockerTime bounds Docker's start and its end, for which it gives containers 10 s.
 const dockerTime = time.Minute
+
+// dockerdVariable has the path of a dockerd of release 29 or later that needs no
+// libraries of this machine's.
+const dockerdVariable = "FLANNELD_TEST_DOCKERD"
+
+// giveDockerd makes the script use the dockerd that the variable names, and skips the
+// script if none is named.
+func (s *script) giveDockerd(args []string) (string, error) {
+	if len(args) > 0 {
+		return "", mistake("given-dockerd has no arguments")
+	}
+	s.givenDockerd = os.Getenv(dockerdVariable)
+	if s.givenDockerd == "" {
+		s.t.Skip(dockerdVariable + " has not the path of a dockerd 29 (CONTRIBUTING.md says how to build one)")
+	}
+	return s.output(exec.CommandContext(s.ctx, s.givenDockerd, "--version"))
+}
+
+// dockerdRoot returns the root for dockerd, and its path there. The directory is the one
+// that it is going to share.
+func (s *script) dockerdRoot(shared string) (root, program string, err error) {
+	if s.givenDockerd == "" {
+		root, err = debian.Docker28().Build(s.ctx, debian.CacheDir())
+		return root, "dockerd", err
+	}
+	if root, err = debian.Docker29().Build(s.ctx, debian.CacheDir()); err != nil {
+		return "", "", err
+	}
+	_, err = s.output(exec.CommandContext(s.ctx, "cp", "--update", s.givenDockerd, filepath.Join(shared, "dockerd")))
+	return root, filepath.Join(debian.Shared, "dockerd"), err
+}
 
 // dockerd starts a Docker of release 28 or later on a host, with the images and
 // containers that it had there before, and makes an image "box", which is busybox.
@@ -38,19 +70,19 @@ func (s *script) dockerd(args []string) (string, error) {
 	if _, err := exec.LookPath("docker"); err != nil {
 		s.t.Skip("docker is not installed (Debian: docker.io)")
 	}
-	root, err := debian.Docker28().Build(s.ctx, debian.CacheDir())
+	n.dockerDir = filepath.Join(n.dir, "docker")
+	if err := os.MkdirAll(n.dockerDir, 0o755); err != nil {
+		return "", err
+	}
+	root, program, err := s.dockerdRoot(n.dockerDir)
 	if errors.Is(err, debian.ErrUnreachable) {
 		s.t.Skip(err)
 	}
 	if err != nil {
 		return "", errScript{err}
 	}
-	n.dockerDir = filepath.Join(n.dir, "docker")
-	if err := os.MkdirAll(n.dockerDir, 0o755); err != nil {
-		return "", err
-	}
 	in := func(name string) string { return filepath.Join(debian.Shared, name) }
-	service, err := debian.Start(n.Host, root, n.dockerDir, "dockerd", append([]string{
+	service, err := debian.Start(n.Host, root, n.dockerDir, program, append([]string{
 		"--data-root=" + in("data"), "--exec-root=" + in("exec"), "--pidfile=" + in("pid"), "--host=unix://" + in("socket"),
 		"--storage-driver=vfs"}, args[1:]...)...)
 	if err != nil {

@@ -79,6 +79,7 @@ type script struct {
 	repeats                bool      // the line that runs is one of several tries
 	streams                []*process
 	brisk                  func() // ends that etcd is slow; nil: it was not
+	givenDockerd           string // path of a dockerd that is not the root's own; empty: it is
 }
 
 type scriptKey struct{}

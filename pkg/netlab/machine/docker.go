@@ -23,3 +23,11 @@ func FirewalldHost() Recipe {
 func Docker28() Recipe {
 	return Recipe{Release: "forky", Bare: true, Packages: []string{"docker.io", "iptables"}}
 }
+
+// Docker29 is that of a root for a Docker of release 29 or later, which no release of
+// Debian has: it is the caller's own, and makes its rules with the program nft.
+func Docker29() Recipe {
+	r := Docker28()
+	r.Packages = append(r.Packages, "nftables")
+	return r
+}

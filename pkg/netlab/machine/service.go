@@ -65,16 +65,16 @@ if kill -0 $program 2>/dev/null; then wait $program || status=$?; fi
 exit ${status-0}`
 
 // Start runs the program of a root on the host. The directory is the caller's: the
-// program finds it as Shared, and its output is there in a file named after it. It is
-// killed when this process ends.
+// program finds it as Shared, and its output is there in a file named after it; the
+// program itself may be in it, too. It is killed when this process ends.
 func Start(host *netlab.Host, root, dir, program string, arg ...string) (*Service, error) {
-	s := &Service{log: filepath.Join(dir, program+".log")}
+	s := &Service{log: filepath.Join(dir, filepath.Base(program)+".log")}
 	output, err := os.OpenFile(s.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", program, err)
 	}
 	defer output.Close()
-	groups, err := makeCgroups(host.Namespace.Namespace() + "-" + program)
+	groups, err := makeCgroups(host.Namespace.Namespace() + "-" + filepath.Base(program))
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", program, err)
 	}

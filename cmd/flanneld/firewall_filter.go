@@ -13,8 +13,9 @@ import (
 // dockerMark is the bit that packets get which Docker is not to drop and of which a
 // rule among Docker's cannot tell so itself: what a peer's host sends by the underlay
 // under its own address; and all of the overlay's where Docker uses nftables, whose
-// drops no rule of another table can undo. That Docker has to be told:
-// --bridge-accept-fwmark=0x1000000/0x1000000.
+// drops no rule of another table can undo. That Docker has to be told of it, by
+// --bridge-accept-fwmark=0x1000000/0x1000000, and that it is not to drop what is for
+// containers' addresses before it looks at marks, by --allow-direct-routing.
 const dockerMark = 0x1000000
 
 // Names in the table that keeps strangers out.

@@ -127,7 +127,7 @@ func (g *guard) passFilter(ctx context.Context, facts []overlayFacts, _ ruleSwit
 	}
 	if marks && !g.saidMark {
 		g.saidMark = true
-		g.log.Warn(fmt.Sprintf("Docker uses nftables: start it with --bridge-accept-fwmark=%#x/%#[1]x, or it drops what comes to containers from the overlay", dockerMark))
+		g.log.Warn(fmt.Sprintf("Docker uses nftables: start it with --allow-direct-routing --bridge-accept-fwmark=%#x/%#[1]x, or it drops what comes to containers from the overlay", dockerMark))
 	}
 	g.lookLocal()
 	g.lookAround(ctx)

@@ -126,7 +126,7 @@ func TestInterrupted(t *testing.T) {
 		"too late":         {late, boom, boom},
 		"done before that": {canceled, nil, nil},
 	} {
-		if err := interrupted(row.ctx, row.err); err != row.want {
+		if err := interrupted(row.ctx, row.err); !errors.Is(err, row.want) {
 			t.Errorf("%s: interrupted() = %v, want %v", name, err, row.want)
 		}
 	}

@@ -46,7 +46,11 @@ action == "build-fail" { failed++ }
 action == "output" && test == "" && out != "PASS\n" && out !~ /^\?|^coverage:/ { printf "%s", out }
 action == "output" && test != "" {
 	text[key] = text[key] out
-	if (out !~ /^ *(===|---)/) { sub(/^ +/, "", out); said[key] = out }
+	# A script says why it is skipped before its own log, which testscript prints.
+	if (out !~ /^ *(===|---)/ && out !~ /testscript\.go/) {
+		sub(/^ +/, "", out)
+		if (out ~ /^[a-z0-9_]+\.go:[0-9]+: / || said[key] == "") said[key] = out
+	}
 }
 action == "pass" && test != "" { passed++; delete text[key] }
 action == "fail" && test != "" { failed++; printf "%s", text[key] }
@@ -85,7 +89,7 @@ etcd: ## Build bin/flannel-etcd, static (the first time takes minutes)
 PORTABLE := ./backend/udp ./pkg/checksum ./pkg/datapath ./pkg/datapath/kernel ./pkg/envfile ./pkg/firewall \
             ./pkg/firewall/iptables ./pkg/firewall/nft ./pkg/netif ./pkg/offload ./pkg/tun ./pkg/udpbatch \
             ./subnet/cache ./subnet/wire
-NATIVE   := TestKernel|Mended|TUNs|TUNOut|TestWatch|TestApply|TestSetsFollow|TestOverlayIn|TestVersion|TestChooseFollows|TestLock|TestFlow|TestOpenNames|Rung|Ladder|BothWays|Errnos|Persistent|Adopt|Train|PathProbe|ListenErr|Buffers|Refused|Switched|Reuse|FindIn|OnTheKernel|Closed|ATaken|TestSplitIsTheReference|TestBadChecksum|TestDiffCarried|TestNeighbours|TestLargePorts|TestALookIsSmall|TestALinkThatGoes
+NATIVE   := TestKernel|Mended|TUNs|TUNOut|TestWatch|TestApply|TestSetsFollow|TestOverlayIn|TestVersion|TestChooseFollows|TestLock|TestFlow|TestOpenNames|Rung|Ladder|BothWays|Errnos|Persistent|Adopt|Train|PathProbe|ListenErr|Buffers|Refused|Switched|Reuse|FindIn|OnTheKernel|Closed|ATaken|TestSplitIsTheReference|TestBadChecksum|TestDiffCarried|TestNeighbours|TestFailuresHave|TestDeletionsAre|TestATunnelIn|TestLargePorts|TestALookIsSmall|TestALinkThatGoes
 OTHERS   := s390x arm # big-endian, and 32 bits
 
 # go vet comes before, and once: go test would have it analyse all of etcd again.

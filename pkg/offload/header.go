@@ -69,6 +69,9 @@ func DecodeHeader(b []byte) (Header, error) {
 	return h, nil
 }
 
+// TCP reports whether the packet is several of TCP, of IPv4, in one.
+func (h Header) TCP() bool { return h.GSOType&^gsoECN == GSOTCP4 }
+
 // Encode writes h to the first HeaderLen bytes of b, in the byte order of this
 // machine.
 func (h Header) Encode(b []byte) {

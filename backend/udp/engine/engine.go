@@ -37,7 +37,7 @@ type Config struct {
 	// Sockets are one for each queue of the device. If there is more than one
 	// they share their address.
 	Sockets []*udpbatch.Conn
-	// NoPriority keeps the threads from going before applications while they send
+	// NoPriority keeps the threads from going before applications while they move
 	// streams.
 	NoPriority bool
 	Log        *slog.Logger
@@ -93,7 +93,7 @@ func New(c Config) (*Engine, error) {
 	var threads priority
 	if !c.NoPriority {
 		if threads, err = newPriority(); err != nil {
-			e.log.Info("Streams are sent with no priority over applications, which takes some of their speed on a busy host",
+			e.log.Info("Streams are moved with no priority over applications, which takes some of their speed on a busy host",
 				"err", err, "hint", "give CAP_SYS_NICE, or LimitNICE=-10 in the unit, or --udp-offload=priority")
 		}
 	}

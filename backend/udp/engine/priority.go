@@ -4,35 +4,40 @@ import (
 	"runtime"
 
 	"golang.org/x/sys/unix"
+
+	"flanneld/pkg/offload"
 )
 
 const (
-	// raised is the nice value of a thread that sends a stream.
+	// raised is the nice value of a thread that moves streams.
 	raised = -10
-	// judged is over how many reads from the device it is judged what they are of: some
-	// 40 ms of a stream, and a few of single packets.
+	// judged is over how many packets from or to the device it is judged what they are:
+	// some 20 ms of a stream, a few of single packets.
 	judged = 256
-	// streamRead and singleRead are bytes in a read, on average. More is a stream, less
-	// are single packets, and what lies between is what it was.
-	streamRead = 16 << 10
-	singleRead = 4 << 10
+	// streams and singles are bytes of unsplit TCP for each of them, on average. Where
+	// there are more the thread moves streams, where there are less single packets, and
+	// between it does what it did.
+	streams = 16 << 10
+	singles = 4 << 10
 )
 
-// priority is that of a queue's thread. While it sends a stream the thread goes before
-// applications, as the kernel's own tunnels always do. The thread has more to do than
-// they have, so that otherwise it often waits for a processor while a stream waits for
-// it: one through a card that takes single datagrams gets a sixth more, four at once a
-// quarter, at less processor time for each byte. A stream's sender waits for answers and
-// so never has much on its way. With single datagrams nobody does: more of them would be
-// sent than the other side's application takes, and fewer than half arrive.
+// priority is that of a queue's thread. While it moves streams of TCP the thread goes
+// before applications, as the kernel's own tunnels always do. It has more to do than the
+// applications at both ends, and would otherwise often wait for a processor while they
+// wait for it: one stream through a card that takes single datagrams gets a sixth more,
+// four at once a quarter, at less processor time for each byte. A stream's sender waits
+// for answers, and so never has much on its way. With datagrams nobody waits: more would
+// be sent than the other side's application takes, and fewer than half arrive.
+//
+// Without a header on the device no packet is unsplit, and nothing is raised.
 //
 // It belongs to the thread.
 type priority struct {
 	may     bool // be raised
 	usual   int  // nice value
 	is      bool // raised
-	reads   int  // since the last judgement
-	bytes   int  // in them
+	packets int  // since the last judgement
+	bytes   int  // of those that were unsplit TCP
 	setNice func(nice int) error
 }
 
@@ -56,17 +61,21 @@ func newPriority() (priority, error) {
 	return p, p.setNice(usual)
 }
 
-// sent says that so many reads from the device had so many bytes, which were sent.
-func (p *priority) sent(reads, bytes int) {
-	if p.reads, p.bytes = p.reads+reads, p.bytes+bytes; p.reads < judged || !p.may {
+// moved says that a packet of so many bytes came from the device, or went to it.
+func (p *priority) moved(h offload.Header, bytes int) {
+	if h.TCP() {
+		p.bytes += bytes
+	}
+	if p.packets++; p.packets < judged {
 		return
 	}
-	average := p.bytes / p.reads
-	p.reads, p.bytes = 0, 0
+	average := p.bytes / p.packets
+	p.packets, p.bytes = 0, 0
 	switch {
-	case average >= streamRead:
+	case !p.may:
+	case average >= streams:
 		p.raise(true)
-	case average < singleRead:
+	case average < singles:
 		p.raise(false)
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"flanneld/pkg/offload"
 )
 
 // recorded is a priority that only notes what it would set.
@@ -23,23 +25,34 @@ func recorded(usual int) (p *priority, set *[]int) {
 }
 
 func TestPriorityIsForStreams(t *testing.T) {
+	single, stream := offload.Header{}, offload.Header{GSOType: offload.GSOTCP4}
+	datagrams := offload.Header{GSOType: offload.GSOUDP4}
+	type packet struct {
+		header offload.Header
+		bytes  int
+	}
 	p, set := recorded(5)
 	for _, step := range []struct {
-		what                string
-		times, reads, bytes int
-		want                []int // of all that was set so far
+		what    string
+		times   int
+		packets []packet
+		want    []int // of all that was set so far
 	}{
-		{"single packets", 3 * judged, 1, 64, nil},
-		{"a stream, not judged yet", judged/2 - 1, 2, 2 * 64 << 10, nil},
-		{"a stream", 2, 2, 2 * 64 << 10, []int{raised}},
-		{"more of it", 3 * judged, 2, 2 * 64 << 10, []int{raised}},
-		{"the answers to another one too", 3 * judged, 2, 64<<10 + 52, []int{raised}},
-		{"short writes", 3 * judged, 4, 4 * 8 << 10, []int{raised}},
-		{"single packets again", judged, 1, 1400, []int{raised, 5}},
-		{"short writes after them", 3 * judged, 4, 4 * 8 << 10, []int{raised, 5}},
+		{"single packets", 3 * judged, []packet{{single, 64}}, nil},
+		{"many datagrams at once", 3 * judged, []packet{{datagrams, 64 << 10}}, nil},
+		{"a stream, not judged yet", judged - 1, []packet{{stream, 64 << 10}}, nil},
+		{"a stream", 1, []packet{{stream, 64 << 10}}, []int{raised}},
+		{"one with its answers", 3 * judged, []packet{{stream, 64 << 10}, {single, 52}}, []int{raised}},
+		{"short writes", 3 * judged, []packet{{stream, 8 << 10}}, []int{raised}},
+		{"single packets again", judged, []packet{{single, 1400}}, []int{raised, 5}},
+		{"short writes after them", 3 * judged, []packet{{stream, 8 << 10}}, []int{raised, 5}},
+		{"another stream", judged, []packet{{stream, 64 << 10}}, []int{raised, 5, raised}},
+		{"many datagrams after it", judged, []packet{{datagrams, 64 << 10}}, []int{raised, 5, raised, 5}},
 	} {
 		for range step.times {
-			p.sent(step.reads, step.bytes)
+			for _, packet := range step.packets {
+				p.moved(packet.header, packet.bytes)
+			}
 		}
 		if !slices.Equal(*set, step.want) {
 			t.Errorf("%s: set %d, want %d", step.what, *set, step.want)
@@ -52,7 +65,7 @@ func TestPriorityMayBeRefused(t *testing.T) {
 	p, set := recorded(0)
 	p.may = false
 	for range 10 * judged {
-		p.sent(1, 64<<10)
+		p.moved(offload.Header{GSOType: offload.GSOTCP4}, 64<<10)
 	}
 	p.raise(false)
 	if len(*set) != 0 {
@@ -110,8 +123,8 @@ func dropNice() error {
 	return unix.Capset(&h, &d[0])
 }
 
-// The kernel says of the threads of a real engine what they have while a stream is
-// sent, and after it.
+// The kernel says of the threads of real engines what they have while there is a stream,
+// and after it.
 func TestThreadsGoFirstWithAStream(t *testing.T) {
 	needs(t, "iperf3")
 	x, y := newPair(t)
@@ -126,14 +139,14 @@ func TestThreadsGoFirstWithAStream(t *testing.T) {
 	go func() {
 		defer close(end)
 		deadline := time.Now().Add(10 * time.Second)
-		for during = threadsAt(t, raised); len(during) == 0 && time.Now().Before(deadline); during = threadsAt(t, raised) {
+		for during = threadsAt(t, raised); len(during) < 2 && time.Now().Before(deadline); during = threadsAt(t, raised) {
 			time.Sleep(5 * time.Millisecond)
 		}
 	}()
 	client(t, x.c, y.c, "-t", "2")
 	<-end
-	if usual > raised && len(during) != 1 {
-		t.Errorf("while a stream was sent %d threads had nice %d, want one", len(during), raised)
+	if usual > raised && len(during) != 2 {
+		t.Errorf("while there was a stream %d threads had nice %d, want one on each side", len(during), raised)
 	}
 	x.stop()
 	y.stop()

@@ -127,9 +127,12 @@ func (q *queue) accept(f *forwarding, from uint32, datagram []byte) bool {
 func (q *queue) write(h offload.Header, pieces [][]byte) {
 	h.Encode(q.encoded[:])
 	q.pieces = appendPiece(q.pieces[:0], q.encoded[:])
+	length := 0
 	for _, b := range pieces {
 		q.pieces = appendPiece(q.pieces, b)
+		length += len(b)
 	}
+	q.priority.moved(h, length)
 	q.counters.rx.units.Add(1)
 	errno := q.tun.Writev(q.pieces)
 	if errno == 0 {

@@ -36,7 +36,6 @@ func (q *queue) transmit(f *forwarding) bool {
 		return worked
 	}
 	q.counters.tx.units.Add(uint64(reads))
-	q.priority.sent(reads, used)
 	q.flush(f)
 	return true
 }
@@ -62,6 +61,7 @@ func (q *queue) forward(f *forwarding, b []byte) {
 		}
 		b = b[offload.HeaderLen:]
 	}
+	q.priority.moved(h, len(b))
 	p, err := offload.ParseIPv4(b)
 	if err != nil {
 		q.counters.tx.drop(reasonOfPacket(err), 1)

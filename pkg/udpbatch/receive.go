@@ -5,6 +5,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"flanneld/pkg/hugepage"
 )
 
 // ReceiveBatch is room for messages to receive, each a datagram or a train of
@@ -41,7 +43,7 @@ func NewReceiveBatch(n, size int) *ReceiveBatch {
 		iovecs:   make([]unix.Iovec, n),
 		names:    make([]unix.RawSockaddrInet4, n),
 		controls: make([]receiveControl, n),
-		buffers:  make([]byte, n*size),
+		buffers:  hugepage.Make(n * size),
 		size:     size,
 		limit:    n,
 		n:        n, // so that the first reset is of all

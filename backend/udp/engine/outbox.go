@@ -43,10 +43,11 @@ type outMessage struct {
 	open         bool
 }
 
-func newOutbox(trains bool) outbox {
+// newOutbox makes one that writes headers into heads, of headArena bytes.
+func newOutbox(trains bool, heads []byte) outbox {
 	return outbox{
 		trains:   trains,
-		heads:    make([]byte, headArena),
+		heads:    heads,
 		pieces:   make([]unix.Iovec, 0, 2*maxOut),
 		packets:  make([]outPacket, 0, maxOut),
 		messages: make([]outMessage, 0, maxOut),

@@ -25,7 +25,7 @@ func TestTrainsAreOfOnePeerAndOneSize(t *testing.T) {
 		"no more than 64":          {nil, repeat(20, 130), "64x20 64x20 2x20"},
 	} {
 		for _, trains := range []bool{true, false} {
-			o := newOutbox(trains)
+			o := newOutbox(trains, make([]byte, headArena))
 			for i, n := range row.lengths {
 				p := a
 				if row.peers != nil {
@@ -70,7 +70,7 @@ func repeat(n, times int) []int {
 }
 
 func TestOutboxIsFullBeforeItOverflows(t *testing.T) {
-	o := newOutbox(true)
+	o := newOutbox(true, make([]byte, headArena))
 	p := &peer{Peer: Peer{Endpoint: netip.MustParseAddrPort("192.0.2.1:8285")}}
 	n := 0
 	for ; !o.full(); n++ {

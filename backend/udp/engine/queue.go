@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"flanneld/pkg/hugepage"
 	"flanneld/pkg/offload"
 	"flanneld/pkg/tun"
 	"flanneld/pkg/udpbatch"
@@ -77,6 +78,8 @@ func newQueue(e *Engine, device *tun.Queue, conn *udpbatch.Conn, ask int, hold b
 		size = trainSize
 	}
 	features := e.device.Features()
+	// Packets that are sent lie in one huge page, with their headers.
+	page := hugepage.Make(hugepage.Size)
 	q := &queue{
 		engine:   e,
 		tun:      device,
@@ -86,8 +89,8 @@ func newQueue(e *Engine, device *tun.Queue, conn *udpbatch.Conn, ask int, hold b
 		waiter:   newWaiter(device.FD(), conn.FD(), e.stop, ask, hold),
 		reports:  limiter{perSecond: 1},
 		priority: p,
-		arena:    make([]byte, arenaSize),
-		out:      newOutbox(conn.Features().Segment),
+		arena:    page[:arenaSize:arenaSize],
+		out:      newOutbox(conn.Features().Segment, page[arenaSize:][:headArena]),
 		resend:   udpbatch.NewSendBatch(udpbatch.MaxSegments),
 		single:   udpbatch.NewSendBatch(1),
 		in:       udpbatch.NewReceiveBatch(receiveMessages, size),

@@ -18,7 +18,7 @@ var layers = []struct {
 	{"pkg", "cmd", nil, "commands are put together from packages, not the other way round"},
 	{"pkg", "subnet", nil, "what is in pkg reads as if it were published: it knows no leases"},
 	{"pkg", "backend", nil, "what is in pkg reads as if it were published: it knows no backends"},
-	{"pkg", "pkg", []string{"pkg/checksum"}, "what is in pkg can be taken one by one; the checksum is arithmetic"},
+	{"pkg", "pkg", []string{"pkg/checksum", "pkg/hugepage"}, "what is in pkg can be taken one by one; the checksum is arithmetic, a huge page memory"},
 
 	{"subnet", "cmd", nil, "commands are put together from packages, not the other way round"},
 	{"subnet", "backend", nil, "which host has which subnet does not depend on how packets get there"},

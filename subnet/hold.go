@@ -57,6 +57,7 @@ func Hold(ctx context.Context, store Store, l Lease, h Holding) error {
 	k := newKeeper(store, l, h)
 	changed := h.View.subscribe(l.Key(), l.Node)
 	defer h.View.unsubscribe(changed)
+	defer h.View.doubt(false)
 	k.assess()
 	k.announce()
 	for ctx.Err() == nil {
@@ -203,6 +204,7 @@ func (k *keeper) enter(s State, reason string) {
 	case Expired, Conflict:
 		level = slog.LevelError
 	}
+	k.View.doubt(s == AtRisk || s == Expired)
 	args := []any{"subnet", k.lease.Key()}
 	if was != 0 {
 		args = append(args, "was", was)

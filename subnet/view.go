@@ -23,7 +23,8 @@ type View struct {
 	subs   []subscriber
 	freed  []Key       // whose leases have gone, oldest first
 	went   []departure // the last ones, not longer ago than together
-	ownAt  time.Time   // when a lease that somebody holds here went
+	ownAt  time.Time   // when a lease that somebody holds here went, or was safe again
+	unsure bool        // it cannot be renewed
 }
 
 type subscriber struct {
@@ -180,27 +181,24 @@ type departure struct {
 
 // depart removes a lease that has gone from the store, unless one that is held here
 // goes at about the same time: then the store has lost it, and what went before it
-// comes back. It reports whether anything is different now.
+// comes back. Nor does it while that one cannot be renewed, as then others can no more.
+// It reports whether anything is different now.
 func (v *View) depart(k Key, l Lease, ok bool) bool {
 	now := time.Now()
 	own := slices.ContainsFunc(v.subs, func(s subscriber) bool { return s.own == k })
 	v.went = slices.DeleteFunc(v.went, func(d departure) bool { return now.Sub(d.at) > together })
+	away := v.unsure || !v.ownAt.IsZero() && now.Sub(v.ownAt) <= together
 	switch {
 	case own:
 		delete(v.leases, k)
-		v.ownAt = now
-		before := make(map[Key]Lease, len(v.went))
-		for _, d := range v.went {
-			before[d.lease.Key()] = d.lease
-		}
-		v.went = nil
-		v.keep(before, func(Key) bool { return true })
-		return ok || len(before) > 0
+		return v.bringBack(now) || ok
 	case !ok:
 		return false
+	case v.lost[k] && away:
+		return false // a listing may have told so before the watch does
 	case v.lost[k]: // it was deleted before it was written again
 		delete(v.lost, k)
-	case !v.ownAt.IsZero() && now.Sub(v.ownAt) <= together:
+	case away:
 		l.Rev = 0 // whatever is written of it is newer
 		v.leases[k] = l
 		if v.lost == nil {
@@ -213,6 +211,39 @@ func (v *View) depart(k Key, l Lease, ok bool) bool {
 	delete(v.leases, k)
 	v.free(k)
 	return true
+}
+
+// doubt says whether a lease that is held here cannot be renewed.
+func (v *View) doubt(unsure bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.unsure && !unsure {
+		v.ownAt = time.Now() // others follow
+	}
+	v.unsure = unsure
+}
+
+// departed says that a lease that is held here has gone from the store. Who holds it may
+// know before the watch tells, and may have written it again by then.
+func (v *View) departed() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	now := time.Now()
+	v.went = slices.DeleteFunc(v.went, func(d departure) bool { return now.Sub(d.at) > together })
+	v.signal(v.bringBack(now), func(subscriber) bool { return false })
+}
+
+// bringBack keeps what went just before a lease that is held here, as what goes just
+// after it will be. It reports whether there was any.
+func (v *View) bringBack(now time.Time) bool {
+	v.ownAt = now
+	before := make(map[Key]Lease, len(v.went))
+	for _, d := range v.went {
+		before[d.lease.Key()] = d.lease
+	}
+	v.went = nil
+	v.keep(before, func(Key) bool { return true })
+	return len(before) > 0
 }
 
 // mostFreed bounds what is remembered of leases that have gone.

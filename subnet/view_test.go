@@ -205,8 +205,25 @@ func TestViewKeepsPeersThatExpireTogetherWithItsHost(t *testing.T) {
 		{"a peer alone", func(v *View) { gone(v, two) }, own + " " + three, 0},
 		{"a peer before", func(v *View) { gone(v, two); time.Sleep(3 * time.Second); gone(v, own) }, three, 0},
 		{"a peer afterwards", func(v *View) { gone(v, own); time.Sleep(3 * time.Second); gone(v, two) }, three, 0},
+		{"own, written again before the watch tells", func(v *View) {
+			gone(v, two)
+			v.departed()
+			l := lease(own, "192.0.2.1")
+			l.Rev = 12
+			v.Apply(Event{Lease: l})
+			gone(v, own, three)
+		}, own + " " + two + " " + three, 2},
+		{"own, written again, and a peer afterwards", func(v *View) {
+			v.departed()
+			time.Sleep(3 * time.Second)
+			gone(v, two)
+		}, own + " " + three, 0},
+		{"while its own cannot be renewed", func(v *View) { v.doubt(true); gone(v, two, two) }, own + " " + two + " " + three, 1},
+		{"when it has just been renewed", func(v *View) { v.doubt(true); v.doubt(false); gone(v, two) }, own + " " + two + " " + three, 1},
+		{"long after it was renewed", func(v *View) { v.doubt(true); v.doubt(false); time.Sleep(3 * time.Second); gone(v, two) }, own + " " + three, 0},
 		{"forgotten", func(v *View) { gone(v, two, own, three); v.Forget() }, "", 0},
-		{"deleted again", func(v *View) { gone(v, two, own, three, two) }, three, 1},
+		{"told twice", func(v *View) { gone(v, two, own, three, two) }, two + " " + three, 2},
+		{"deleted again", func(v *View) { gone(v, two, own, three); time.Sleep(3 * time.Second); gone(v, two) }, three, 1},
 		{"written again", func(v *View) {
 			gone(v, two, own, three)
 			l := lease(two, "192.0.2.2")

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"flanneld/pkg/backoff"
@@ -66,12 +67,18 @@ func Follow(ctx context.Context, store Store, v *View, from Revision, log *slog.
 	log.Info("Watching for new subnet leases")
 	t := trouble{log: log, back: "etcd is back; subnet leases are read again"}
 	pause := backoff.Backoff{Max: followRetry}
-	forget := time.AfterFunc(lostGrace, v.Forget)
+	var due atomic.Bool // forget is
+	due.Store(v.Lost() > 0)
+	forget := time.AfterFunc(lostGrace, func() {
+		due.Store(false)
+		v.Forget()
+	})
 	defer forget.Stop()
 	listed := from > 0
 	lost := func(n int) {
 		log.Warn("etcd has lost leases that nobody gave up; going on with those hosts as they were until they register again",
 			"hosts", n, "for", lostGrace)
+		due.Store(true)
 		forget.Reset(lostGrace)
 	}
 	var relisted time.Time // when that was last logged
@@ -80,7 +87,11 @@ func Follow(ctx context.Context, store Store, v *View, from Revision, log *slog.
 		var err error
 		started := time.Now()
 		if listed {
-			err = watch(ctx, store, v, from, lost)
+			err = watch(ctx, store, v, from, func() {
+				if n := v.Lost(); n > 0 && !due.Load() {
+					lost(n)
+				}
+			})
 		}
 		listed = true
 		lasted := time.Since(started)
@@ -133,10 +144,9 @@ func Follow(ctx context.Context, store Store, v *View, from Revision, log *slog.
 	}
 }
 
-// watch applies events until one is an error, or there are too many. Lost is
-// called when they show that the store has lost leases.
-func watch(ctx context.Context, store Store, v *View, from Revision, lost func(int)) error {
-	before := v.Lost()
+// watch applies events until one is an error, or there are too many. Applied is called
+// after each.
+func watch(ctx context.Context, store Store, v *View, from Revision, applied func()) error {
 	var second time.Time // when the one that is counted began
 	n := 0
 	ctx, cancel := context.WithTimeoutCause(ctx, age(v.count()), errStale)
@@ -149,11 +159,7 @@ func watch(ctx context.Context, store Store, v *View, from Revision, lost func(i
 			return err
 		}
 		v.Apply(e)
-		now := v.Lost()
-		if now > 0 && before == 0 {
-			lost(now)
-		}
-		before = now
+		applied()
 		if now := time.Now(); now.Sub(second) >= time.Second {
 			second, n = now, 0
 		}

@@ -93,6 +93,32 @@ func TestFollowKeepsLostPeersForAWhile(t *testing.T) {
 	})
 }
 
+// What goes one after another while this host's lease cannot be renewed is kept for as
+// long each, and no longer.
+func TestFollowForgetsEachPeerInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newFakeStore(lease("10.1.1.0/24", "192.0.2.1"), lease("10.1.2.0/24", "192.0.2.2"), lease("10.1.3.0/24", "192.0.2.3"))
+		v, _ := following(t, store)
+		v.subscribe(key("10.1.1.0/24"), "")
+		v.doubt(true)
+		for _, step := range []struct{ gone, kept, after string }{
+			{"10.1.2.0/24", "10.1.1.0/24 10.1.2.0/24 10.1.3.0/24", "10.1.1.0/24 10.1.3.0/24"},
+			{"10.1.3.0/24", "10.1.1.0/24 10.1.3.0/24", "10.1.1.0/24"},
+		} {
+			time.Sleep(2 * time.Minute)
+			store.remove(key(step.gone))
+			time.Sleep(lostGrace - time.Second)
+			if got := subnets(v); got != step.kept {
+				t.Errorf("leases %q before the grace of %s is over, want %q", got, step.gone, step.kept)
+			}
+			time.Sleep(2 * time.Second)
+			if got := subnets(v); got != step.after {
+				t.Errorf("leases %q after it, want %q", got, step.after)
+			}
+		}
+	})
+}
+
 // Listing again, as a busy store makes all do, is no news of what it has lost.
 func TestFollowForgetsWhatWasLostHoweverOftenItLists(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -194,11 +194,7 @@ func (v *View) depart(k Key, l Lease, ok bool) bool {
 		return v.bringBack(now) || ok
 	case !ok:
 		return false
-	case v.lost[k] && away:
-		return false // a listing may have told so before the watch does
-	case v.lost[k]: // it was deleted before it was written again
-		delete(v.lost, k)
-	case away:
+	case away: // a listing may have told so before the watch does
 		l.Rev = 0 // whatever is written of it is newer
 		v.leases[k] = l
 		if v.lost == nil {
@@ -206,6 +202,8 @@ func (v *View) depart(k Key, l Lease, ok bool) bool {
 		}
 		v.lost[k] = true
 		return false
+	case v.lost[k]: // it was deleted before it was written again
+		delete(v.lost, k)
 	}
 	v.went = append(v.went, departure{l, now})
 	delete(v.leases, k)

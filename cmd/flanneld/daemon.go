@@ -122,13 +122,13 @@ func start(ctx context.Context, o options, h *health, tell *notifier, reload <-c
 	}
 	if changesNetwork(cfg.Type) {
 		// Before the lease: nobody could use it.
-		if err := checkPrivilege(); err != nil {
+		if err := netif.CheckPrivilege(); err != nil {
 			return fmt.Errorf("Error registering network: %w", err)
 		}
 	}
 	ledger := &backend.Ledger{Kernel: kern}
 	guard := newGuard(o, cfg.NFTables, underlay, scope.Networks, previous, kern, log)
-	if err := checkPrivilege(); err != nil { // alloc gets so far without it
+	if err := netif.CheckPrivilege(); err != nil { // alloc gets so far without it
 		guard.disable(err)
 	}
 	backendOver := func(u backend.Underlay, kept backend.Descriptors) (backend.Backend, error) {

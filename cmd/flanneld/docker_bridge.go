@@ -53,7 +53,8 @@ func lookAtBridge(name string, mtu int) (bridge, error) {
 	b := bridge{name: name}
 	var err error
 	if b.large, err = netif.LargePorts(name, mtu); b.large != nil && err == nil {
-		b.addrs, err = netif.Prefixes4(name)
+		b.addrs, err = netif.Prefixes(name)
+		b.addrs = slices.DeleteFunc(b.addrs, func(p netip.Prefix) bool { return !p.Addr().Is4() })
 	}
 	return b, err
 }

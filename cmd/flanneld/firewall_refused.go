@@ -8,6 +8,7 @@ import (
 
 	"flanneld/backend"
 	"flanneld/pkg/firewall/nft"
+	"flanneld/pkg/netif"
 	"flanneld/subnet"
 )
 
@@ -70,7 +71,7 @@ func (g *guard) lookLocal() {
 	if len(facts) == 0 {
 		return
 	}
-	now, err := subnetsOf(facts[0].underlay)
+	now, err := netif.Subnets(facts[0].underlay)
 	if err != nil {
 		return // it has gone, and nothing comes from there
 	}

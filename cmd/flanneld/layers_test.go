@@ -9,7 +9,8 @@ import (
 
 // layers says which packages may not know of which, and why. Each path stands
 // for itself and all below it. A package may always use its own part: the tree
-// below the second element of its path, such as pkg/datapath.
+// below the second element of its path, such as pkg/datapath, or below the third
+// in cmd/internal. The first rule that fits decides.
 var layers = []struct {
 	from, to string
 	except   []string // packages under to that are allowed, each without those below it
@@ -18,16 +19,23 @@ var layers = []struct {
 	{"pkg", "cmd", nil, "commands are put together from packages, not the other way round"},
 	{"pkg", "subnet", nil, "what is in pkg reads as if it were published: it knows no leases"},
 	{"pkg", "backend", nil, "what is in pkg reads as if it were published: it knows no backends"},
-	{"pkg", "pkg", []string{"pkg/checksum", "pkg/hugepage"}, "what is in pkg can be taken one by one; the checksum is arithmetic, a huge page memory"},
 
 	{"subnet", "cmd", nil, "commands are put together from packages, not the other way round"},
 	{"subnet", "backend", nil, "which host has which subnet does not depend on how packets get there"},
-	{"subnet", "pkg", []string{"pkg/backoff"}, "left of the plan nothing knows of netlink, files or logs' formats"},
-	{"subnet", "subnet", []string{"subnet", "subnet/wire"}, "stores share the lease and how it is spelled; they do not know each other"},
+	{"subnet/config", "subnet", nil, "the document can be read without knowing what a lease is"},
+	{"subnet/tenant", "subnet", []string{"subnet", "subnet/config", "subnet/node", "subnet/cache"},
+		"a tenant holds its lease in whatever store"},
+	{"subnet", "subnet", []string{"subnet", "subnet/config", "subnet/wire", "subnet/etcd"},
+		"stores share the lease, how it is spelled and how etcd is reached; they do not know each other"},
 
 	{"backend", "cmd", nil, "commands are put together from packages, not the other way round"},
-	{"backend", "subnet", []string{"subnet"}, "a backend sees claims, whatever store they lie in"},
+	{"backend", "subnet", []string{"subnet", "subnet/config"}, "a backend sees claims, whatever store they lie in"},
 	{"backend", "backend", []string{"backend"}, "backends do not know each other, so that one can be left out"},
+
+	{"cmd/internal", "subnet/etcd2", nil, "which stores there are is known where the program is composed"},
+	{"cmd/internal", "subnet/memstore", nil, "which stores there are is known where the program is composed"},
+	{"cmd/internal", "backend", []string{"backend", "backend/loop", "backend/firewall", "backend/underlay"},
+		"which backends there are is known where the program is composed"},
 }
 
 // forbidden returns why the package from may not depend on the package to, or
@@ -37,7 +45,10 @@ func forbidden(from, to string) string {
 		return ""
 	}
 	for _, l := range layers {
-		if under(from, l.from) && under(to, l.to) && !slices.Contains(l.except, to) {
+		if under(from, l.from) && under(to, l.to) {
+			if slices.Contains(l.except, to) {
+				return ""
+			}
 			return l.why
 		}
 	}
@@ -46,10 +57,14 @@ func forbidden(from, to string) string {
 
 func under(path, dir string) bool { return path == dir || strings.HasPrefix(path, dir+"/") }
 
-// part returns the path's first two elements.
+// part returns the path's first two elements, and three in cmd/internal.
 func part(path string) string {
-	elements := strings.SplitN(path, "/", 3)
-	return strings.Join(elements[:min(2, len(elements))], "/")
+	n := 2
+	if under(path, "cmd/internal") {
+		n = 3
+	}
+	elements := strings.SplitN(path, "/", n+1)
+	return strings.Join(elements[:min(n, len(elements))], "/")
 }
 
 func TestLayers(t *testing.T) {
@@ -92,15 +107,25 @@ func TestLayersForbid(t *testing.T) {
 		{"backend", "backend/vxlan", true},
 		{"backend", "subnet/wire", true},
 		{"subnet", "pkg/backoff", false},
-		{"subnet", "pkg/datapath", true},
+		{"subnet", "pkg/datapath", false},
+		{"subnet", "subnet/config", false},
+		{"subnet", "subnet/etcd2", true},
+		{"subnet/config", "subnet", true},
+		{"subnet/tenant", "subnet/cache", false},
+		{"subnet/tenant", "subnet/etcd2", true},
+		{"subnet/etcd2", "subnet/etcd", false},
 		{"subnet", "backend", true},
 		{"subnet/etcd2", "subnet/wire", false},
 		{"subnet/etcd2", "subnet/memstore", true},
 		{"pkg/datapath/kernel", "pkg/datapath", false},
-		{"pkg/netif", "pkg/datapath", true},
+		{"pkg/netif", "pkg/datapath", false},
 		{"pkg/netif", "subnet", true},
 		{"subnetwork", "backend", false},
 		{"cmd/flanneld", "subnet/etcd2", false},
+		{"cmd/internal/boot", "subnet/etcd2", true},
+		{"cmd/internal/boot", "subnet/cache", false},
+		{"cmd/internal/status", "backend/vxlan", true},
+		{"cmd/internal/status", "backend/loop", false},
 	} {
 		if why := forbidden(row.from, row.to); (why != "") != row.want {
 			t.Errorf("forbidden(%q, %q) = %q, want a reason: %v", row.from, row.to, why, row.want)

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"flanneld/backend"
+	"flanneld/pkg/netif"
 	"flanneld/subnet"
 )
 
@@ -137,7 +138,7 @@ func unusable(c subnet.Claim, network netip.Prefix, local []netip.Prefix) string
 // localSubnets returns the subnets that an interface has addresses in. Those
 // within the network are none to lease, which is said at the start and after a move.
 func localSubnets(iface string, cfg subnet.Config, log *slog.Logger) ([]netip.Prefix, error) {
-	local, err := subnetsOf(iface)
+	local, err := netif.Subnets(iface)
 	if err != nil {
 		return nil, err
 	}
@@ -150,23 +151,6 @@ func localSubnets(iface string, cfg subnet.Config, log *slog.Logger) ([]netip.Pr
 		}
 	}
 	return local, nil
-}
-
-// subnetsOf returns the subnets that an interface has addresses in now, sorted and
-// without those that every link has.
-func subnetsOf(iface string) ([]netip.Prefix, error) {
-	prefixes, err := prefixesOf(iface)
-	if err != nil {
-		return nil, err
-	}
-	var all []netip.Prefix
-	for _, p := range prefixes {
-		if !p.Addr().Is6() || !p.Addr().IsLinkLocalUnicast() {
-			all = append(all, p.Masked())
-		}
-	}
-	slices.SortFunc(all, netip.Prefix.Compare)
-	return slices.Compact(all), nil
 }
 
 // orUDP names the type of a lease that has none.

@@ -12,6 +12,7 @@ import (
 	"flanneld/pkg/backoff"
 	"flanneld/pkg/firewall/iptables"
 	"flanneld/pkg/firewall/nft"
+	"flanneld/pkg/netif"
 )
 
 // remover takes out of this host's packet filter what daemons have put there, of
@@ -34,7 +35,7 @@ const (
 // remove returns an error if something of a daemon's is left, or is back soon after.
 // Where nothing is, it changes nothing and does not wait.
 func (r *remover) remove(ctx context.Context) error {
-	if err := checkPrivilege(); err != nil {
+	if err := netif.CheckPrivilege(); err != nil {
 		return fmt.Errorf("remove rules: %w", err)
 	}
 	changes, err := r.pass(ctx)

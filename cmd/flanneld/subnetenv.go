@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"flanneld/pkg/envfile"
+	"flanneld/pkg/netif"
 	"flanneld/subnet"
 )
 
@@ -120,7 +121,8 @@ func leftovers(previous subnetEnv, log *slog.Logger) []string {
 			if !strings.HasPrefix(i.Name, name) {
 				continue
 			}
-			if addrs, err := addrsOf(i.Name); err == nil && slices.Contains(addrs, subnet.Addr()) {
+			has := func(p netip.Prefix) bool { return p.Addr() == subnet.Addr() }
+			if addrs, err := netif.Prefixes(i.Name); err == nil && slices.ContainsFunc(addrs, has) {
 				names = append(names, i.Name)
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"flanneld/backend"
+	"flanneld/pkg/netif"
 )
 
 // underlayCheck finds out when the external interface loses what peers know of
@@ -34,7 +35,7 @@ func (u *underlayCheck) look() (what string, mtu int) {
 	if err != nil {
 		return fmt.Sprintf("find interface %s: %v", u.underlay.Name, err), 0
 	}
-	now, err := addrsOf(u.underlay.Name)
+	now, err := netif.Prefixes(u.underlay.Name)
 	if err != nil {
 		return err.Error(), 0
 	}
@@ -68,40 +69,11 @@ func (u *underlayCheck) complain(what string, again func()) {
 	}
 }
 
-func (u *underlayCheck) missing(now []netip.Addr) netip.Addr {
+func (u *underlayCheck) missing(now []netip.Prefix) netip.Addr {
 	for _, own := range []netip.Addr{u.underlay.V4, u.underlay.V6} {
-		if own.IsValid() && !slices.Contains(now, own) {
+		if own.IsValid() && !slices.ContainsFunc(now, func(p netip.Prefix) bool { return p.Addr() == own }) {
 			return own
 		}
 	}
 	return netip.Addr{}
-}
-
-// addrsOf lists an interface's addresses.
-func addrsOf(iface string) ([]netip.Addr, error) {
-	prefixes, err := prefixesOf(iface)
-	var all []netip.Addr
-	for _, p := range prefixes {
-		all = append(all, p.Addr())
-	}
-	return all, err
-}
-
-// prefixesOf lists an interface's addresses with the lengths of their subnets.
-func prefixesOf(iface string) ([]netip.Prefix, error) {
-	i, err := net.InterfaceByName(iface)
-	if err != nil {
-		return nil, fmt.Errorf("find interface %s: %w", iface, err)
-	}
-	addrs, err := i.Addrs()
-	if err != nil {
-		return nil, fmt.Errorf("list addresses of %s: %w", iface, err)
-	}
-	var all []netip.Prefix
-	for _, a := range addrs {
-		if p, err := netip.ParsePrefix(a.String()); err == nil {
-			all = append(all, p)
-		}
-	}
-	return all, nil
 }

@@ -1,4 +1,4 @@
-package main
+package netif
 
 import (
 	"errors"
@@ -8,15 +8,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// checkPrivilege returns an error that is unix.EPERM if the kernel would not let
+// CheckPrivilege returns an error that is unix.EPERM if the kernel would not let
 // this process change the network. It asks the kernel, since a capability counts
 // only in the user namespace that the network belongs to.
-func checkPrivilege() error {
+func CheckPrivilege() error {
 	// The change of no link: EINVAL for those who might make one.
 	request := nl.NewNetlinkRequest(unix.RTM_SETLINK, unix.NLM_F_ACK)
 	request.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
 	if _, err := request.Execute(unix.NETLINK_ROUTE, 0); errors.Is(err, unix.EPERM) {
-		return fmt.Errorf("%w (run flanneld as root, or give it the capability CAP_NET_ADMIN)", err)
+		return fmt.Errorf("%w (run as root, or with the capability CAP_NET_ADMIN)", err)
 	}
 	return nil
 }

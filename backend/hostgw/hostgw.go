@@ -75,8 +75,8 @@ func (b *Backend) Run(ctx context.Context) error {
 	return nil
 }
 
-// Entrance implements backend.Receiving.
-func (b *Backend) Entrance(bool) backend.Entrance { return backend.Entrance{Direct: true} }
+// Ingress implements backend.Receiving.
+func (b *Backend) Ingress(bool) backend.Ingress { return backend.Ingress{Direct: true} }
 
 // plan returns the wanted state: a route per peer.
 func plan(link string, protocol uint8, planes []backend.Plane) datapath.State {

@@ -228,12 +228,12 @@ func (b *Backend) forward() error {
 	return err
 }
 
-// Entrance implements backend.Receiving. Before the first Set there is no device.
-func (b *Backend) Entrance(v6 bool) backend.Entrance {
+// Ingress implements backend.Receiving. Before the first Set there is no device.
+func (b *Backend) Ingress(v6 bool) backend.Ingress {
 	if v6 {
-		return backend.Entrance{}
+		return backend.Ingress{}
 	}
-	return backend.Entrance{Device: b.device}
+	return backend.Ingress{Device: b.device}
 }
 
 // Run implements backend.Backend: it runs forwarders, one after the other.

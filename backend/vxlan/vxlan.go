@@ -184,10 +184,10 @@ func (b *Backend) Run(ctx context.Context) error {
 	return nil
 }
 
-// Entrance implements backend.Receiving. Whoever has DirectRouting sends packets as
+// Ingress implements backend.Receiving. Whoever has DirectRouting sends packets as
 // they are, and it is likely that all hosts have it.
-func (b *Backend) Entrance(v6 bool) backend.Entrance {
-	return backend.Entrance{Device: b.device(v6), Direct: b.opts.DirectRouting, Port: b.opts.Port, VNI: b.opts.VNI}
+func (b *Backend) Ingress(v6 bool) backend.Ingress {
+	return backend.Ingress{Device: b.device(v6), Direct: b.opts.DirectRouting, Port: b.opts.Port, VNI: b.opts.VNI}
 }
 
 // device names the VXLAN device of a family.

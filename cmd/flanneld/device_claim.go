@@ -44,7 +44,7 @@ func claimDevice(ctx context.Context, be backend.Backend, kern datapath.Kernel, 
 	if !ok {
 		return func() {}, nil
 	}
-	device := r.Entrance(false).Device
+	device := r.Ingress(false).Device
 	if device == "" {
 		return func() {}, nil
 	}

@@ -106,7 +106,7 @@ func (g *guard) update(planes []backend.Plane, be backend.Backend) {
 	for _, p := range planes {
 		f := overlayFacts{network: p.Network, own: p.Subnet, underlay: g.underlay.Name}
 		if r, ok := be.(backend.Receiving); ok {
-			f.entrance = r.Entrance(p.Network.Addr().Is6())
+			f.ingress = r.Ingress(p.Network.Addr().Is6())
 		}
 		facts = append(facts, f)
 	}

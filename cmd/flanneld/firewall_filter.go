@@ -53,9 +53,9 @@ func filterTable(id nft.ID, f filterFacts) (t nft.Table, ok bool) {
 			family = "6"
 		}
 		peers := f.planes[i].Peers
-		tunnel, unpacked := o.entrance.Port != 0 && !f.off, o.entrance.Direct && !f.off
+		tunnel, unpacked := o.ingress.Port != 0 && !f.off, o.ingress.Direct && !f.off
 		hosts := nft.Set{Name: "hosts" + family, V6: v6}
-		if fromHosts := o.entrance.Direct && f.docker; tunnel || fromHosts {
+		if fromHosts := o.ingress.Direct && f.docker; tunnel || fromHosts {
 			for _, p := range peers {
 				hosts.Elements = append(hosts.Elements, netip.PrefixFrom(p.PublicIP, p.PublicIP.BitLen()))
 			}
@@ -94,8 +94,8 @@ func filterTable(id nft.ID, f filterFacts) (t nft.Table, ok bool) {
 // this host and, with IPv4, whole; what passes through the host does not come
 // there. Other tunnels on the port, with another VNI, are not looked at.
 func tunnelRules(o overlayFacts, v6 bool, family string, local []netip.Prefix) (rules []nft.Rule) {
-	packet := nft.Rule{V6: v6, Port: o.entrance.Port, VXLAN: true, VNI: o.entrance.VNI}
-	part := nft.Rule{V6: v6, Port: o.entrance.Port, Split: true}
+	packet := nft.Rule{V6: v6, Port: o.ingress.Port, VXLAN: true, VNI: o.ingress.VNI}
+	part := nft.Rule{V6: v6, Port: o.ingress.Port, Split: true}
 	kinds := []nft.Rule{packet}
 	if v6 {
 		// A first fragment may end before the VNI, and fragments of IPv6 are

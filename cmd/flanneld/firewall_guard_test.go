@@ -67,7 +67,7 @@ func (l guardLab) nft(arg ...string) string {
 	return out
 }
 
-var tunnelEntrance = backend.Entrance{Device: "flannel.1", Port: 8472, VNI: 1}
+var tunnelIngress = backend.Ingress{Device: "flannel.1", Port: 8472, VNI: 1}
 
 // planeOf returns a plane with peers at the addresses.
 func planeOf(publicIPs ...string) []backend.Plane {
@@ -84,7 +84,7 @@ func planeOf(publicIPs ...string) []backend.Plane {
 func TestMarksForDockerStayOverARestart(t *testing.T) {
 	l := newGuardLab(t)
 	l.nft("add", "table", "ip", "docker-bridges")
-	be := &looking{entrance: tunnelEntrance, look: func() string { return l.nft("list", "table", "inet", "flanneld") }}
+	be := &looking{ingress: tunnelIngress, look: func() string { return l.nft("list", "table", "inet", "flanneld") }}
 	for _, run := range []string{"first", "second"} {
 		g := l.guard(options{PeerFilter: true, DockerFirewall: true}, false)
 		if err := (guarded{be, g}).Set(t.Context(), planeOf("192.0.2.2")); err != nil {
@@ -111,7 +111,7 @@ func TestStationsAreKnownFromTheStart(t *testing.T) {
 	l := newGuardLab(t)
 	g := l.guard(options{PeerFilter: true}, false)
 	g.network = wire{{IP: netip.MustParseAddr("192.0.2.2"), MAC: datapath.MAC{2, 0, 0, 0, 0, 2}}}
-	be := &looking{entrance: backend.Entrance{Direct: true}, look: func() string { return l.nft("list", "set", "inet", "flanneld", "pairs4") }}
+	be := &looking{ingress: backend.Ingress{Direct: true}, look: func() string { return l.nft("list", "set", "inet", "flanneld", "pairs4") }}
 	if err := (guarded{be, g}).Set(t.Context(), planeOf("192.0.2.2")); err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +143,7 @@ func TestOnlyWhatOthersChangedIsARepair(t *testing.T) {
 			t.Errorf("%s: repairs are %q", what, changes)
 		}
 	}
-	be := &looking{entrance: tunnelEntrance}
+	be := &looking{ingress: tunnelIngress}
 	g.update(planeOf("192.0.2.2"), be)
 	look("at the start", false)
 	g.update(planeOf("192.0.2.2", "192.0.2.3"), be)
@@ -158,22 +158,22 @@ func TestOnlyWhatOthersChangedIsARepair(t *testing.T) {
 
 // A host whose --etcd-prefix changes would keep out all peers that join from then on.
 func TestFiltersOfAnotherPrefixDoNotStay(t *testing.T) {
-	for name, entrance := range map[string]backend.Entrance{"vxlan": tunnelEntrance, "host-gw": {Direct: true}} {
+	for name, ingress := range map[string]backend.Ingress{"vxlan": tunnelIngress, "host-gw": {Direct: true}} {
 		t.Run(name, func(t *testing.T) {
 			l := newGuardLab(t)
-			other := tunnelEntrance
+			other := tunnelIngress
 			other.VNI++
-			for prefix, entrance := range map[string]backend.Entrance{"/before": entrance, "/beside": other, "": entrance} {
+			for prefix, ingress := range map[string]backend.Ingress{"/before": ingress, "/beside": other, "": ingress} {
 				g := l.guard(options{EtcdPrefix: prefix, PeerFilter: true}, false)
 				g.network = wire{}
-				g.update(planeOf("192.0.2.2"), &looking{entrance: entrance})
+				g.update(planeOf("192.0.2.2"), &looking{ingress: ingress})
 				if _, _, _, err := g.filter(nil); err != nil {
 					t.Fatal(err)
 				}
 			}
 			g := l.guard(options{PeerFilter: true}, false)
 			g.network, g.tools.nftables = wire{}, true
-			g.update(planeOf("192.0.2.2", "192.0.2.3"), &looking{entrance: entrance})
+			g.update(planeOf("192.0.2.2", "192.0.2.3"), &looking{ingress: ingress})
 			if _, err := g.passFilter(t.Context(), g.known(), ruleSwitches{}); err != nil {
 				t.Fatal(err)
 			}
@@ -205,7 +205,7 @@ func TestMasqueradingMovesWithoutAGap(t *testing.T) {
 			}
 			return out, err
 		}
-		g.update(planeOf("192.0.2.2"), &looking{entrance: tunnelEntrance})
+		g.update(planeOf("192.0.2.2"), &looking{ingress: tunnelIngress})
 		if _, err := g.pass(t.Context(), g.known()); err != nil {
 			t.Fatal(err)
 		}

@@ -12,17 +12,17 @@ import (
 // overlayFacts are what one family's rules depend on. They compare with ==.
 type overlayFacts struct {
 	network, own netip.Prefix
-	entrance     backend.Entrance
+	ingress      backend.Ingress
 	underlay     string // name of the interface
 }
 
 // ways says how the overlay's packets come in.
 func (f overlayFacts) ways() []firewall.Way {
 	var ways []firewall.Way
-	if f.entrance.Device != "" {
-		ways = append(ways, firewall.Way{In: f.entrance.Device})
+	if f.ingress.Device != "" {
+		ways = append(ways, firewall.Way{In: f.ingress.Device})
 	}
-	if f.entrance.Direct {
+	if f.ingress.Direct {
 		ways = append(ways, firewall.Way{In: f.underlay, Source: f.network})
 	}
 	return ways
@@ -32,7 +32,7 @@ func (f overlayFacts) ways() []firewall.Way {
 // their own addresses.
 func (f overlayFacts) waysIn(marks bool) []firewall.Way {
 	ways := f.ways()
-	if marks && f.entrance.Direct {
+	if marks && f.ingress.Direct {
 		ways = append(ways, firewall.Way{In: f.underlay, Mark: firewall.Mark{Value: dockerMark, Mask: dockerMark}})
 	}
 	return ways

@@ -82,7 +82,7 @@ func (g *guard) stationLink() string {
 		return ""
 	}
 	for _, f := range g.facts {
-		if f.entrance.Direct {
+		if f.ingress.Direct {
 			return f.underlay
 		}
 	}

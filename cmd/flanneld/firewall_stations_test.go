@@ -69,7 +69,7 @@ func TestTieOf(t *testing.T) {
 // direct is a backend whose packets come by the underlay as they are.
 type direct struct{ backend.Backend }
 
-func (direct) Entrance(bool) backend.Entrance { return backend.Entrance{Direct: true} }
+func (direct) Ingress(bool) backend.Ingress { return backend.Ingress{Direct: true} }
 
 // links is a network that tells which link was looked at and watched.
 type links struct{ looked, watched chan string }

@@ -49,24 +49,24 @@ func TestFilterTable(t *testing.T) {
 	v4, v6 := netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("fd00:1::/48")
 	plane := backend.Plane{Network: v4, Peers: []subnet.Claim{{Subnet: netip.MustParsePrefix("10.1.2.0/24"), PublicIP: netip.MustParseAddr("192.0.2.2")}}}
 	plane6 := backend.Plane{Network: v6, Peers: []subnet.Claim{{Subnet: netip.MustParsePrefix("fd00:1:0:2::/64"), PublicIP: netip.MustParseAddr("2001:db8::2")}}}
-	tunnel := backend.Entrance{Device: "flannel.1", Port: 8472, VNI: 1}
+	tunnel := backend.Ingress{Device: "flannel.1", Port: 8472, VNI: 1}
 	for _, row := range []struct {
 		name         string
-		entrance     backend.Entrance
+		ingress      backend.Ingress
 		off, mark    bool
 		chains, sets []string
 	}{
-		{"udp", backend.Entrance{Device: "flannel0"}, false, false, nil, nil},
-		{"udp, with Docker's nftables", backend.Entrance{Device: "flannel0"}, false, true, []string{"mark"}, nil},
+		{"udp", backend.Ingress{Device: "flannel0"}, false, false, nil, nil},
+		{"udp, with Docker's nftables", backend.Ingress{Device: "flannel0"}, false, true, []string{"mark"}, nil},
 		{"vxlan", tunnel, false, false, []string{"input"}, []string{"hosts4", "allowed4", "refused4", "hosts6", "allowed6", "refused6"}},
 		{"vxlan, off", tunnel, true, false, nil, nil},
 		{"vxlan, off, with Docker's nftables", tunnel, true, true, []string{"mark"}, nil},
-		{"host-gw", backend.Entrance{Direct: true}, false, false, []string{"prerouting"}, []string{
+		{"host-gw", backend.Ingress{Direct: true}, false, false, []string{"prerouting"}, []string{
 			"subnets4", "homes4", "pairs4", "stations4", "spoofed4", "strayed4", "subnets6", "homes6", "pairs6", "stations6", "spoofed6", "strayed6",
 		}},
 	} {
 		f := filterFacts{planes: []backend.Plane{plane, plane6}, off: row.off, mark: row.mark,
-			facts: []overlayFacts{{network: v4, entrance: row.entrance, underlay: "eth0"}, {network: v6, entrance: row.entrance, underlay: "eth0"}}}
+			facts: []overlayFacts{{network: v4, ingress: row.ingress, underlay: "eth0"}, {network: v6, ingress: row.ingress, underlay: "eth0"}}}
 		table, ok := filterTable(nft.ID{Family: nft.Inet, Name: "x"}, f)
 		if ok != (row.chains != nil) {
 			t.Errorf("%s: there is a table: %t", row.name, ok)
@@ -87,12 +87,12 @@ func TestFilterTable(t *testing.T) {
 // looking is a backend that looks at the filter when it is told of peers.
 type looking struct {
 	backend.Backend
-	entrance backend.Entrance
-	look     func() string
-	saw      string
+	ingress backend.Ingress
+	look    func() string
+	saw     string
 }
 
-func (l *looking) Entrance(bool) backend.Entrance { return l.entrance }
+func (l *looking) Ingress(bool) backend.Ingress { return l.ingress }
 
 func (l *looking) Set(context.Context, []backend.Plane) error {
 	l.saw = l.look()
@@ -108,7 +108,7 @@ func TestPeersAreLetInBeforeThereIsARoute(t *testing.T) {
 	t.Cleanup(func() { ns.Close() })
 	g := newGuard(options{EtcdPrefix: defaultPrefix, PeerFilter: true}, false, backend.Underlay{Name: "eth0"}, nil, subnetEnv{}, nil, discard)
 	g.kernel.NetNS = int(ns)
-	be := &looking{entrance: tunnelEntrance, look: func() string {
+	be := &looking{ingress: tunnelIngress, look: func() string {
 		out, err := lab.Switch().Output("nft", "list", "set", "inet", "flanneld", "hosts4")
 		if err != nil {
 			t.Error(err)

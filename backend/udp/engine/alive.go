@@ -8,12 +8,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// askEvery is how often it is looked whether a queue has answered.
+// askEvery is the time between two looks whether a queue has answered.
 const askEvery = 5 * time.Millisecond
 
-// Alive returns nil once each queue's thread has shown that it moves packets, or
-// would, and an error that names one that has not when ctx is done. While Run does
-// not run, there is none.
+// Alive returns nil once each queue's thread has begun another round. When ctx is done
+// before that, the error names a queue that has not. While Run does not run, there is
+// no such thread.
 func (e *Engine) Alive(ctx context.Context) error {
 	before := make([]uint64, len(e.queues))
 	for i, q := range e.queues {

@@ -14,8 +14,8 @@ import (
 // icmpPerSecond is what the kernel allows itself (net.ipv4.icmp_msgs_per_sec).
 const icmpPerSecond = 1000
 
-// answers sends errors about packets, for all queues. That happens seldom, so
-// that they can wait for each other.
+// answers sends ICMP errors about packets, for all queues. That happens seldom, so the
+// queues can wait for each other.
 type answers struct {
 	mu    sync.Mutex
 	limit limiter
@@ -24,16 +24,16 @@ type answers struct {
 	buf   []byte
 }
 
-// newAnswers returns a nil error, but no raw socket and why, where that is not
-// permitted.
+// newAnswers opens the sockets. Where a raw one is not permitted, noRaw says why and
+// no ICMP errors are sent.
 func newAnswers() (a *answers, noRaw, err error) {
 	probe, err := udpbatch.NewPathProbe()
 	if err != nil {
 		return nil, nil, err
 	}
-	// Errors have an address of ours as source. If they came out of the device
-	// the kernel would drop them as martians, unless accept_local is set. So
-	// they leave as if it had sent them, and pass the firewall as such.
+	// The errors' source is an address of this host. If they came out of the device,
+	// the kernel would drop them as martians unless accept_local is set. So the host
+	// sends them itself, and its firewall sees them as such.
 	raw, noRaw := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_RAW)
 	if noRaw != nil {
 		raw = -1
@@ -53,7 +53,7 @@ func (a *answers) close() {
 	}
 }
 
-// send sends an error about a packet from our address, if there is one, and
+// send sends an error about a packet from the given address, if that is valid, and
 // counts it.
 func (a *answers) send(c *counters, from netip.Addr, e icmpError, mtu int, offender offload.IPv4) {
 	if !from.IsValid() {

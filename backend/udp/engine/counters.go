@@ -10,7 +10,7 @@ import (
 // Reason is why packets were dropped.
 type Reason int
 
-// The reasons. Which direction they are of is said by where they are counted.
+// The reasons. Each direction counts its own.
 const (
 	IPv6               Reason = iota // an IPv6 packet
 	Malformed                        // not an IP packet, or not one with the offloads it claims
@@ -43,11 +43,11 @@ func (r Reason) String() string {
 	return names[r]
 }
 
-// Direction counts what went one way. A packet that one side had unsplit counts
-// as what it is on the wire.
+// Direction counts what went one way. A GSO packet counts as the packets that it is
+// on the wire.
 type Direction struct {
 	Packets, Bytes uint64 // on the wire, without the outer headers: sent, or let in
-	Messages       uint64 // trains of datagrams, and single ones
+	Messages       uint64 // GSO batches of datagrams, and single ones
 	Units          uint64 // reads from the device, or writes to it
 	Calls          uint64 // system calls on the socket that moved something
 	Drops          [NumReasons]uint64
@@ -56,21 +56,27 @@ type Direction struct {
 // Counters count since New.
 type Counters struct {
 	Tx, Rx         Direction // to peers, from peers
-	ICMP           uint64    // errors sent about dropped packets
-	ICMPSuppressed uint64    // and those that were too many
-	Piecewise      uint64    // trains that were refused and sent one by one
+	ICMP           uint64    // ICMP errors that were sent about dropped packets
+	ICMPSuppressed uint64    // ICMP errors above the limit, which were not sent
+	Piecewise      uint64    // GSO batches that were refused and sent one by one
 	Fragmented     uint64    // datagrams larger than the path's MTU that were sent in fragments
-	Waits          uint64    // times that nothing was to do
+	Waits          uint64    // waits, since there was nothing to do
 }
 
-// direction is written by one queue and read by anyone. The path adds to it
-// once for each batch, except for drops.
+// direction is written by one queue and read by anybody. Except for drops, a queue
+// adds to it once for each batch.
 type direction struct {
 	packets, bytes, messages, units, calls atomic.Uint64
 	drops                                  [NumReasons]atomic.Uint64
 }
 
 func (d *direction) drop(r Reason, packets int) { d.drops[r].Add(uint64(packets)) }
+
+func (d *direction) moved(packets, bytes, messages int) {
+	d.packets.Add(uint64(packets))
+	d.bytes.Add(uint64(bytes))
+	d.messages.Add(uint64(messages))
+}
 
 func (d *direction) addTo(sum *Direction) {
 	sum.Packets += d.packets.Load()

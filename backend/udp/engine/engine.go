@@ -1,13 +1,3 @@
-// Package engine moves packets between a TUN device and peers, one bare IPv4
-// packet in each UDP datagram.
-//
-// It decides for each packet where it goes, whether it may come in, and what is
-// said about it if it may not. The device, the sockets and what peers there are
-// it is given. Each queue of the device and its socket have one thread, which
-// moves packets in both directions, many at a time: what the kernel hands out
-// unsplit is cut into datagrams that leave as trains, and what arrives is
-// joined again. Every datagram is the same as if each packet had been sent by
-// itself, as all releases do.
 package engine
 
 import (
@@ -30,22 +20,22 @@ import (
 // ErrDeviceGone is returned by Run when the TUN device was deleted.
 var ErrDeviceGone = errors.New("device is gone")
 
-// Config is what an engine works with. All of it stays the caller's, to be
-// closed after Run has returned.
+// Config is what an engine works with. The caller owns all of it, and closes it
+// after Run has returned.
 type Config struct {
 	Device *tun.Device
-	// Sockets are one for each queue of the device. If there is more than one
-	// they share their address.
+	// Sockets are one for each queue of the device. If there are several, they share
+	// their address.
 	Sockets []*udpbatch.Conn
-	// NoPriority keeps the threads from going before applications while they move
+	// NoPriority: the threads get no priority over applications while they move
 	// streams.
 	NoPriority bool
 	Log        *slog.Logger
 }
 
-// Queues returns how many queues are right for a number of processors: a
-// thread with a queue is busy while there is traffic, and more than four do not
-// help a host that has also applications.
+// Queues returns the number of queues for a number of processors. A queue's thread
+// is busy while there is traffic, and more than four of them take too much from a
+// host's applications.
 func Queues(processors int) int { return min(max(processors/2, 1), 4) }
 
 // Engine moves packets while Run runs.
@@ -56,13 +46,13 @@ type Engine struct {
 	forwarding atomic.Pointer[forwarding]
 	answers    *answers
 	reports    chan report
-	stop       int // eventfd, readable when it is time
+	stop       int // eventfd, readable when Run is to end
 
 	mu     sync.Mutex
 	closed bool
 }
 
-// report is that packets of a peer came from an address that is not its own.
+// report says that packets of a peer came from an address that is not its own.
 type report struct {
 	peer Peer
 	from netip.Addr
@@ -75,20 +65,15 @@ func New(c Config) (*Engine, error) {
 	if len(queues) != len(c.Sockets) {
 		return nil, fmt.Errorf("make udp engine: %d sockets for %d queues", len(c.Sockets), len(queues))
 	}
-	e := &Engine{device: c.Device, log: c.Log, stop: -1, reports: make(chan report, 16)}
-	e.forwarding.Store(&forwarding{subnet: network{1, 0}})
 	answers, noRaw, err := newAnswers()
 	if err != nil {
 		return nil, fmt.Errorf("make udp engine: %w", err)
 	}
+	e := &Engine{device: c.Device, log: c.Log, stop: -1, answers: answers, reports: make(chan report, 16)}
+	e.forwarding.Store(&forwarding{subnet: network{1, 0}})
 	if noRaw != nil {
 		e.log.Warn("no ICMP errors are sent about packets that are dropped", "err", noRaw,
 			"hint", "run as root or with CAP_NET_RAW")
-	}
-	e.answers = answers
-	if e.stop, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err != nil {
-		e.Close()
-		return nil, fmt.Errorf("make udp engine: %w", err)
 	}
 	var threads priority
 	if !c.NoPriority {
@@ -97,27 +82,38 @@ func New(c Config) (*Engine, error) {
 				"err", err, "hint", "give CAP_SYS_NICE, or LimitNICE=-10 in the unit, or --udp-offload=priority")
 		}
 	}
-	// A thread that holds its processor while it waits needs another one for
-	// everything else.
-	hold := runtime.GOMAXPROCS(0) > len(queues)
-	for i, q := range queues {
-		if err := c.Sockets[i].SetDiscovery(udpbatch.Do); err != nil {
-			e.Close()
-			return nil, fmt.Errorf("make udp engine: %w", err)
-		}
-		ask, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
-		if err != nil {
-			e.Close()
-			return nil, fmt.Errorf("make udp engine: %w", err)
-		}
-		e.queues = append(e.queues, newQueue(e, q, c.Sockets[i], ask, hold, threads))
+	if err := e.open(c, threads); err != nil {
+		e.Close()
+		return nil, fmt.Errorf("make udp engine: %w", err)
 	}
 	return e, nil
 }
 
-// Set forwards by the state from now on, all at once. It may be called at any
-// time, and twice with the same is nothing. What is not valid in it is left
-// out, and makes an error.
+// open makes the queues. After an error, Close frees what it made.
+func (e *Engine) open(c Config, threads priority) (err error) {
+	if e.stop, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err != nil {
+		return err
+	}
+	queues := c.Device.Queues()
+	// A thread that keeps its processor while it waits needs another processor for
+	// everything else.
+	hold := runtime.GOMAXPROCS(0) > len(queues)
+	for i, q := range queues {
+		if err := c.Sockets[i].SetDiscovery(udpbatch.Do); err != nil {
+			return err
+		}
+		ask, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
+		if err != nil {
+			return err
+		}
+		e.queues = append(e.queues, newQueue(e, q, c.Sockets[i], ask, hold, threads))
+	}
+	return nil
+}
+
+// Set makes the engine forward by the state from now on. It may be called at any
+// time, also twice with the same state. What is not valid in it is left out and
+// makes an error.
 func (e *Engine) Set(s State) error {
 	f, err := compile(s, e.forwarding.Load())
 	e.forwarding.Store(f)
@@ -133,9 +129,9 @@ func (e *Engine) Counters() Counters {
 	return sum
 }
 
-// Run moves packets until ctx is done; then it returns nil. No error of a
-// packet ends it, but ErrDeviceGone does, as does a socket that is closed. It
-// is called once.
+// Run moves packets until ctx is done, and then returns nil. No error of a packet
+// ends it. It returns ErrDeviceGone if the device was deleted, and an error if a
+// socket was closed. It is called once.
 func (e *Engine) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	defer context.AfterFunc(ctx, func() {
@@ -144,8 +140,8 @@ func (e *Engine) Run(ctx context.Context) error {
 	})()
 	for _, q := range e.queues {
 		group.Go(func() error {
-			// The queue's memory stays with one processor, and blocking
-			// there holds up nobody else.
+			// The queue's memory stays in one processor's cache, and a system call
+			// that blocks holds up no other goroutine.
 			runtime.LockOSThread()
 			defer runtime.UnlockOSThread()
 			return q.run()
@@ -167,8 +163,8 @@ func (e *Engine) Run(ctx context.Context) error {
 	return nil
 }
 
-// report is not done by the threads of the queues, which must not wait for who
-// reads the log.
+// report logs in a goroutine of its own, so that the queues' threads never wait for
+// the log.
 func (e *Engine) report(r report) {
 	e.log.Warn("refused packets that are said to be from a peer: the datagrams are not from its address",
 		"subnet", r.peer.Subnet, "want", r.peer.Endpoint.Addr(), "from", r.from,

@@ -54,7 +54,7 @@ func TestOffloadsAreUsed(t *testing.T) {
 	}
 	// About 45 packets each, if the sender is fast; a slow one is not why we
 	// are here.
-	for name, n := range map[string]uint64{"packets of the device": tx.Units, "trains": tx.Messages, "trains received": rx.Messages, "packets to the device": rx.Units} {
+	for name, n := range map[string]uint64{"packets of the device": tx.Units, "messages": tx.Messages, "messages received": rx.Messages, "packets to the device": rx.Units} {
 		if n > tx.Packets/4 {
 			t.Errorf("%d %s for %d packets", n, name, tx.Packets)
 		}
@@ -156,14 +156,14 @@ func TestTrainsThatAreRefusedAreSentOneByOne(t *testing.T) {
 	if !a.conns[0].Features().Segment {
 		t.Skip("the kernel has no UDP_SEGMENT")
 	}
-	// The kernel refuses trains without checksums, with EINVAL.
+	// The kernel refuses GSO batches without checksums, with EINVAL.
 	must(t, unix.SetsockoptInt(a.conns[0].FD(), unix.SOL_SOCKET, unix.SO_NO_CHECK, 1))
 	transferTCP(t, a.c, b.c, 4<<20)
 	transferUDP(t, a.c, b.c, 64, 500, 1000)
 	a.drops(t)
 	c := a.Counters()
 	if c.Piecewise == 0 || c.Piecewise > 4 {
-		t.Errorf("%d trains were refused, want it remembered after the first", c.Piecewise)
+		t.Errorf("%d batches were refused, want it remembered after the first", c.Piecewise)
 	}
 	for _, p := range a.forwarding.Load().peers {
 		if until := time.Unix(0, p.piecewise.Load()); time.Until(until) > piecewiseFor || time.Until(until) < piecewiseFor/2 {
@@ -176,7 +176,7 @@ func TestTrainsThatAreRefusedAreSentOneByOne(t *testing.T) {
 	transferTCP(t, a.c, b.c, 4<<20)
 	after := a.Counters().Tx
 	if packets, messages := after.Packets-before.Packets, after.Messages-before.Messages; messages > packets/2 {
-		t.Errorf("later %d messages for %d packets, want trains again", messages, packets)
+		t.Errorf("later %d messages for %d packets, want batches again", messages, packets)
 	}
 }
 

@@ -19,17 +19,16 @@ const (
 
 const (
 	protocolICMP = 1
-	// icmpTTL is enough between hosts of one overlay, and what all releases
-	// sent.
+	// icmpTTL is enough between hosts of one overlay. All releases send it.
 	icmpTTL = 8
-	// offenderPayload is how much of the packet follows its header.
+	// offenderPayload is the number of bytes that are quoted after the packet's header.
 	offenderPayload = 8
 	icmpMaxLen      = 20 + 8 + 60 + offenderPayload
 )
 
-// appendICMP appends the error about a packet that src found, an IPv4 packet of
-// at most icmpMaxLen bytes. mtu is in it if it is about that. It appends
-// nothing if no error may be sent about the packet.
+// appendICMP appends the error that src sends about a packet: an IPv4 packet of at most
+// icmpMaxLen bytes. Only fragmentationNeeded uses mtu. It appends nothing if no error may
+// be sent about the packet.
 func appendICMP(b []byte, e icmpError, mtu int, src netip.Addr, offender offload.IPv4) []byte {
 	if !mayAnswer(e, offender) {
 		return b
@@ -53,8 +52,8 @@ func appendICMP(b []byte, e icmpError, mtu int, src netip.Addr, offender offload
 }
 
 // mayAnswer implements RFC 1812 section 4.3.2.7: nothing about ICMP errors,
-// fragments but the first, or packets from no single host. Net unreachable is
-// not sent about any ICMP nor long headers, as no release ever did.
+// fragments but the first, or packets from no single host. As in all releases, net
+// unreachable is not sent about ICMP packets or headers with all options.
 func mayAnswer(e icmpError, p offload.IPv4) bool {
 	src := p.Src()
 	if src.IsUnspecified() || src.IsMulticast() || src.IsLoopback() || src.As4()[0] >= 240 || p.Dst().IsMulticast() {
@@ -72,8 +71,7 @@ func mayAnswer(e icmpError, p offload.IPv4) bool {
 	return true
 }
 
-// isQuery reports whether a type of ICMP is a question or an answer, not an
-// error.
+// isQuery reports whether a type of ICMP is a question or an answer, not an error.
 func isQuery(typ byte) bool {
 	switch typ {
 	case 0, 8, 13, 14, 15, 16, 17, 18:

@@ -2,7 +2,7 @@ package engine
 
 import "time"
 
-// limiter allows so many a second on average, and as many at once.
+// limiter allows perSecond events a second on average, and as many at once.
 type limiter struct {
 	perSecond float64
 	tokens    float64

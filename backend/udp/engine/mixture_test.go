@@ -176,7 +176,7 @@ func TestPacketsOfAllKindsArriveAsTheyAreAndInOrder(t *testing.T) {
 				t.Errorf("%d of %d queues sent something", busy, len(a.queues))
 			}
 			rx := b.Counters().Rx
-			t.Logf("%d packets in %d datagrams and trains, %d writes to the device", rx.Packets, rx.Messages, rx.Units)
+			t.Logf("%d packets in %d datagrams and batches, %d writes to the device", rx.Packets, rx.Messages, rx.Units)
 			if joined := rx.Packets-rx.Units > 150; joined != (name != "no header") {
 				t.Errorf("%d writes for %d packets", rx.Units, rx.Packets)
 			}

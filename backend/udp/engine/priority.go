@@ -11,38 +11,37 @@ import (
 const (
 	// raised is the nice value of a thread that moves streams.
 	raised = -10
-	// judged is over how many packets from or to the device it is judged what they are:
-	// some 20 ms of a stream, a few of single packets.
+	// judged is the number of packets between two decisions: some 20 ms of a stream, a
+	// few of single packets.
 	judged = 256
-	// streams and singles are bytes of unsplit TCP for each of them, on average. Where
-	// there are more the thread moves streams, where there are less single packets, and
-	// between it does what it did.
+	// streams and singles are average bytes of TCP in GSO packets for each packet. From
+	// streams on the thread moves streams, below singles it moves single packets, and
+	// between them it stays what it was.
 	streams = 16 << 10
 	singles = 4 << 10
 )
 
-// priority is that of a queue's thread. While it moves streams of TCP the thread goes
-// before applications, as the kernel's own tunnels always do. It has more to do than the
-// applications at both ends, and would otherwise often wait for a processor while they
-// wait for it: one stream through a card that takes single datagrams gets a sixth more,
-// four at once a quarter, at less processor time for each byte. A stream's sender waits
-// for answers, and so never has much on its way. With datagrams nobody waits: more would
-// be sent than the other side's application takes, and fewer than half arrive.
+// priority is the priority of a queue's thread, which alone uses it. While the thread
+// moves streams of TCP it goes before applications, as the kernel's own tunnels always
+// do. It has more to do than the applications at both ends, and would otherwise often
+// wait for a processor while they wait for it: one stream through a card that takes
+// single datagrams gets a sixth more, four streams a quarter, at less processor time for
+// each byte. A stream's sender waits for answers, so it never has much on its way. With
+// datagrams nobody waits: more would be sent than the other side's application takes,
+// and fewer than half would arrive.
 //
-// Without a header on the device no packet is unsplit, and nothing is raised.
-//
-// It belongs to the thread.
+// A device without virtio headers has no GSO packets, so nothing is raised.
 type priority struct {
-	may     bool // be raised
+	may     bool // the thread may be raised
 	usual   int  // nice value
-	is      bool // raised
-	packets int  // since the last judgement
-	bytes   int  // of those that were unsplit TCP
+	is      bool // the thread is raised
+	packets int  // since the last decision
+	bytes   int  // of TCP in GSO packets among them
 	setNice func(nice int) error
 }
 
-// newPriority returns the priority of threads that are like the calling one, and why
-// they may not be raised.
+// newPriority returns the priority for threads like the calling one. The error says why
+// they may not be raised; the priority can be used all the same.
 func newPriority() (priority, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -88,8 +87,7 @@ func (p *priority) raise(on bool) {
 	if on {
 		nice = raised
 	}
-	// What was allowed once can be forbidden later, for a process of which the limits
-	// were changed from outside. Then it stays as it is.
+	// Somebody may have changed the process's limits since. Then it stays as it is.
 	if p.setNice(nice) == nil {
 		p.is = on
 	}
@@ -102,5 +100,6 @@ func niceOfThread() (int, error) {
 	return 20 - n, err
 }
 
-// setNiceOfThread sets it: of one thread, in spite of the name.
+// setNiceOfThread sets the nice value of the calling thread. PRIO_PROCESS means a
+// thread here, in spite of its name.
 func setNiceOfThread(nice int) error { return unix.Setpriority(unix.PRIO_PROCESS, 0, nice) }

@@ -7,9 +7,43 @@ import (
 	"golang.org/x/sys/unix"
 
 	"flanneld/pkg/offload"
+	"flanneld/pkg/tun"
+	"flanneld/pkg/udpbatch"
 )
 
-// admission is the last packet that was let in: the next is likely to be of the
+const (
+	// receiveMessages is the number of messages that one call receives. With 4 in place
+	// of 64, a network card that hands on single datagrams gets a third less.
+	receiveMessages = 64
+	// receiveBatches is the same while GRO batches come. More would fall out of the
+	// cache before they are written, and would delay the first by the last: one flow
+	// gets a twentieth less.
+	receiveBatches = 8
+	// batchBytes is the average size of a message from which on GRO batches are taken
+	// to come, in bytes.
+	batchBytes = 8 << 10
+	// batchSize is the size of a buffer for a GRO batch, in bytes. It is no power of
+	// two, so that the messages' beginnings spread over the cache.
+	batchSize = 64<<10 + 9*64
+	// datagramSize is the size of a buffer for a datagram, in bytes: a jumbo frame.
+	datagramSize = 16<<10 + 9*64
+	// enough is the number of bytes received at once that say that more are on their
+	// way.
+	enough = 32 << 10
+)
+
+// receiver moves packets from peers to the device. It is a part of its queue.
+type receiver struct {
+	q         *queue
+	in        *udpbatch.ReceiveBatch // the one that is received into
+	last      *udpbatch.ReceiveBatch // the one before, which the coalescer may still use
+	coalescer offload.Coalescer
+	encoded   [offload.HeaderLen]byte
+	pieces    []unix.Iovec
+	admitted  admission
+}
+
+// admission is the last packet that was let in: the next one is likely to be of the
 // same flow.
 type admission struct {
 	f        *forwarding
@@ -17,39 +51,76 @@ type admission struct {
 	src, dst uint32
 }
 
-// enough bytes received at once say that more are on their way.
-const enough = 32 << 10
+func newReceiver(q *queue) receiver {
+	size := datagramSize
+	if q.conn.Features().GRO {
+		size = batchSize
+	}
+	offloads := q.engine.device.Features().Offloads
+	r := receiver{
+		q:      q,
+		in:     udpbatch.NewReceiveBatch(receiveMessages, size),
+		last:   udpbatch.NewReceiveBatch(receiveMessages, size),
+		pieces: make([]unix.Iovec, 0, 256),
+	}
+	r.coalescer.UDP = offloads&tun.USO4 != 0
+	if offloads&tun.TSO4 == 0 {
+		r.coalescer.MaxSegments = 1
+	}
+	return r
+}
 
 // receive writes what the socket has to the device. It reports whether it did
 // anything.
 //
-// A run of packets that one call ends in the middle of goes on with the next one,
-// if that is due at once: a network card that hands on single datagrams would
-// otherwise get two short packets out of each 64 where one does.
-func (q *queue) receive(f *forwarding) bool {
-	q.in, q.last = q.last, q.in
-	switch errno := q.conn.Receive(q.in); errno {
-	case 0:
-	case unix.EAGAIN:
-		q.coalescer.Flush()
-		return false
-	case unix.EBADF, unix.ENOTSOCK:
-		q.err = fmt.Errorf("receive: %w", errno)
-		return false
-	default:
-		// An error that an earlier datagram met on its way; it is told once.
-		q.coalescer.Flush()
-		q.counters.rx.drop(reasonOf(errno), 1)
-		q.failures++
+// Packets of one flow that one call ends in the middle of are joined with those of the
+// next call, if that is due at once: a network card that hands on single datagrams
+// would otherwise get two short packets out of each 64 where one does.
+func (r *receiver) receive(f *forwarding) bool {
+	r.in, r.last = r.last, r.in
+	if errno := r.q.conn.Receive(r.in); errno != 0 {
+		r.failReceive(errno)
 		return false
 	}
-	rx := &q.counters.rx
-	carried, written := q.coalescer.Waiting() > 0, rx.units.Load()
-	var packets, bytes int
-	for i := range q.in.Len() {
-		m := q.in.Message(i)
+	rx := &r.q.counters.rx
+	carried, written := r.coalescer.Waiting() > 0, rx.units.Load()
+	packets, bytes := r.acceptAll(f)
+	// Packets that were carried here and are still waiting lie in the last batch, which
+	// is the next one to be received into.
+	if bytes < enough || carried && rx.units.Load() == written {
+		r.coalescer.Flush()
+	}
+	next := receiveMessages
+	if bytes >= r.in.Len()*batchBytes {
+		next = receiveBatches
+	}
+	r.last.Limit(next)
+	rx.calls.Add(1)
+	rx.moved(packets, bytes, r.in.Len())
+	return true
+}
+
+func (r *receiver) failReceive(errno unix.Errno) {
+	switch errno {
+	case unix.EAGAIN:
+		r.coalescer.Flush()
+	case unix.EBADF, unix.ENOTSOCK:
+		r.q.err = fmt.Errorf("receive: %w", errno)
+	default:
+		// An error that an earlier datagram met on its way; the kernel tells it once.
+		r.coalescer.Flush()
+		r.q.counters.rx.drop(reasonOf(errno), 1)
+		r.q.failures++
+	}
+}
+
+// acceptAll accepts the datagrams of all messages, and returns how many packets were
+// let in and their bytes.
+func (r *receiver) acceptAll(f *forwarding) (packets, bytes int) {
+	for i := range r.in.Len() {
+		m := r.in.Message(i)
 		if m.Truncated {
-			q.counters.rx.drop(Truncated, 1)
+			r.q.counters.rx.drop(Truncated, 1)
 			continue
 		}
 		from := number(m.From.Addr())
@@ -60,7 +131,7 @@ func (q *queue) receive(f *forwarding) bool {
 		// An empty datagram is no packet either.
 		for rest := m.Payload; ; {
 			d := rest[:min(step, len(rest))]
-			if q.accept(f, from, d) {
+			if r.accept(f, from, d) {
 				packets++
 				bytes += len(d)
 			}
@@ -69,93 +140,80 @@ func (q *queue) receive(f *forwarding) bool {
 			}
 		}
 	}
-	// A run that was carried here and is still open has packets of the last batch,
-	// which is the next to be received into.
-	if bytes < enough || carried && rx.units.Load() == written {
-		q.coalescer.Flush()
-	}
-	next := receiveMessages
-	if bytes >= q.in.Len()*trainBytes {
-		next = receiveTrains
-	}
-	q.last.Limit(next)
-	rx.calls.Add(1)
-	rx.messages.Add(uint64(q.in.Len()))
-	rx.packets.Add(uint64(packets))
-	rx.bytes.Add(uint64(bytes))
-	return true
+	return packets, bytes
 }
 
-// accept writes a packet to the device, at the latest when the batch is done, if
-// it may come in: it reports whether.
-func (q *queue) accept(f *forwarding, from uint32, datagram []byte) bool {
+// accept writes a packet to the device if it may come in, at the latest when the batch
+// is done. It reports whether the packet was let in.
+func (r *receiver) accept(f *forwarding, from uint32, datagram []byte) bool {
+	rx := &r.q.counters.rx
 	p, err := offload.ParseIPv4(datagram)
 	if err != nil {
-		q.counters.rx.drop(reasonOfPacket(err), 1)
+		rx.drop(reasonOfPacket(err), 1)
 		return false
 	}
 	a := admission{f, from, be32(p[12:]), be32(p[16:])}
-	if a != q.admitted {
+	if a != r.admitted {
 		reason, ok, claimed := f.admit(a.from, a.src, a.dst)
 		if !ok {
-			q.counters.rx.drop(reason, 1)
+			rx.drop(reason, 1)
 			if claimed != nil {
-				q.report(claimed, from)
+				r.q.report(claimed, from)
 			}
 			return false
 		}
-		q.admitted = a
+		r.admitted = a
 	}
 	if !p.DecrementTTL() {
-		q.counters.rx.drop(TTLExceeded, 1)
-		q.engine.answers.send(&q.counters, f.addr, timeExceeded, 0, p)
+		rx.drop(TTLExceeded, 1)
+		r.q.answer(f, timeExceeded, 0, p)
 		return false
 	}
-	if q.header {
-		q.coalescer.Add(p)
+	if r.q.header {
+		r.coalescer.Add(p)
 		return true
 	}
-	q.pieces = appendPiece(q.pieces[:0], p)
-	q.counters.rx.units.Add(1)
-	if errno := q.tun.Writev(q.pieces); errno != 0 {
-		q.failWrite(errno, 1)
+	r.pieces = appendPiece(r.pieces[:0], p)
+	rx.units.Add(1)
+	if errno := r.q.tun.Writev(r.pieces); errno != 0 {
+		r.failWrite(errno, 1)
 	}
 	return true
 }
 
 // write writes one packet, which may be made of many, with its header.
-func (q *queue) write(h offload.Header, pieces [][]byte) {
-	h.Encode(q.encoded[:])
-	q.pieces = appendPiece(q.pieces[:0], q.encoded[:])
+func (r *receiver) write(h offload.Header, pieces [][]byte) {
+	h.Encode(r.encoded[:])
+	r.pieces = appendPiece(r.pieces[:0], r.encoded[:])
 	length := 0
 	for _, b := range pieces {
-		q.pieces = appendPiece(q.pieces, b)
+		r.pieces = appendPiece(r.pieces, b)
 		length += len(b)
 	}
-	q.priority.moved(h, length)
-	q.counters.rx.units.Add(1)
-	errno := q.tun.Writev(q.pieces)
+	r.q.priority.moved(h, length)
+	r.q.counters.rx.units.Add(1)
+	errno := r.q.tun.Writev(r.pieces)
 	if errno == 0 {
 		return
 	}
 	if errno == unix.EINVAL && h.GSOType == offload.GSOUDP4 {
 		// A device that hands out such packets should take them.
-		q.coalescer.UDP = false
+		r.coalescer.UDP = false
 	}
-	q.failWrite(errno, len(pieces))
+	r.failWrite(errno, len(pieces))
 }
 
-// failWrite counts packets that were lost. A device that is down is about to be
-// set up, or to be deleted.
-func (q *queue) failWrite(errno unix.Errno, packets int) {
+// failWrite counts packets that were lost. A device that is down is about to be set
+// up, or to be deleted.
+func (r *receiver) failWrite(errno unix.Errno, packets int) {
 	reason := reasonOf(errno)
 	if isGone(errno) {
-		q.err = ErrDeviceGone
+		r.q.err = ErrDeviceGone
 	}
 	if errno == unix.EIO || isGone(errno) {
 		reason = DeviceDown
 	}
-	q.counters.rx.drop(reason, packets)
+	r.q.counters.rx.drop(reason, packets)
 }
 
 func address(n uint32) netip.Addr {

@@ -8,10 +8,10 @@ import (
 
 // State is where packets go and who may send some.
 type State struct {
-	// Addr is the device's own address, the source of ICMP errors. Invalid:
+	// Addr is the device's own address, the source of ICMP errors. If it is invalid,
 	// none are sent.
 	Addr netip.Addr
-	// Subnet is the one that is ours. Filter lets only packets to it in.
+	// Subnet is this host's. Filter lets only packets to it in.
 	Subnet netip.Prefix
 	// MTU is the length in bytes of the longest packet for a peer.
 	MTU    int
@@ -31,9 +31,9 @@ type Peer struct {
 type Filter struct {
 	// Off lets everything in that is an IPv4 packet.
 	Off bool
-	// Extra is from where peers may send as well, since their address is
-	// translated on the way. Whose subnet a packet from there is of is not
-	// known then, only that it is of some peer's.
+	// Extra are addresses from which peers may send as well, since theirs are
+	// translated on the way. We cannot tell which peer sent such a packet, only that
+	// the inner source is some peer's.
 	Extra []netip.Prefix
 }
 
@@ -59,8 +59,8 @@ func networkOf(p netip.Prefix) network {
 	return network{number(p.Addr()) & mask, mask}
 }
 
-// compile makes a State ready. Peers that stay the same keep what is known
-// about them. What is not valid is left out and makes an error.
+// compile makes a State ready. Peers that stay the same keep what was found out about
+// them. What is not valid is left out and makes an error.
 func compile(s State, old *forwarding) (*forwarding, error) {
 	f := &forwarding{
 		mtu:       s.MTU,
@@ -101,8 +101,8 @@ func compile(s State, old *forwarding) (*forwarding, error) {
 	return f, errors.Join(errs...)
 }
 
-// admit decides on a packet by the address its datagram came from and those of
-// its own. The peer is set if the packet claims to be from it but did not come
+// admit decides on a packet by the address that its datagram came from, its source and
+// its destination. The peer is set if the packet claims to be from it but did not come
 // from its address.
 func (f *forwarding) admit(from, src, dst uint32) (reason Reason, ok bool, claimed *peer) {
 	if f.open {

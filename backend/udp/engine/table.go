@@ -10,15 +10,15 @@ import (
 type peer struct {
 	Peer
 	address uint32 // of the endpoint
-	// piecewise is when trains may be tried again, in nanoseconds since 1970;
-	// zero if nothing is known against them.
+	// piecewise is the time from which on a GSO batch may be tried again, in
+	// nanoseconds since 1970; zero if none was refused.
 	piecewise atomic.Int64
-	reported  atomic.Bool // that datagrams came for it from elsewhere
+	reported  atomic.Bool // that its packets came from another address
 }
 
-// table finds the peer of the longest subnet that has an address. An overlay
-// has subnets of one length, or of two while its configuration changes: so
-// there is a map for each length. It does not change once it is made.
+// table finds the peer whose subnet is the longest that contains an address. It has a
+// map for each length of subnets: an overlay has one length, or two while its
+// configuration changes. It does not change once it is made.
 type table struct{ levels []level }
 
 type level struct {

@@ -113,18 +113,18 @@ func socket(t testing.TB, c *netlab.Container, o udpbatch.Options) *udpbatch.Con
 	return s
 }
 
-// transferUDP sends trains of datagrams of each of the sizes, and compares what
+// transferUDP sends batches of datagrams of each of the sizes, and compares what
 // arrives, in what order.
-func transferUDP(t testing.TB, from, to *netlab.Container, train int, sizes ...int) {
+func transferUDP(t testing.TB, from, to *netlab.Container, batched int, sizes ...int) {
 	t.Helper()
 	out, in := socket(t, from, udpbatch.Options{}), socket(t, to, udpbatch.Options{NoGRO: true})
 	batch, received := udpbatch.NewSendBatch(1), udpbatch.NewReceiveBatch(64, 64<<10)
 	if !out.Features().Segment {
-		train = 1
+		batched = 1
 	}
 	seq := uint32(0)
 	for _, size := range sizes {
-		n := max(1, min(train, udpbatch.MaxPayload/size))
+		n := max(1, min(batched, udpbatch.MaxPayload/size))
 		b := make([]byte, n*size)
 		copy(b, block)
 		for i := range n {
@@ -180,7 +180,7 @@ func traffic(t testing.TB, a, b *side, bytes int) {
 		}
 		transferTCP(t, from, to, bytes)
 		transferTCP(t, from, to, 1)
-		transferUDP(t, from, to, 64, oddSizes[:10]...) // a train has no fragments
+		transferUDP(t, from, to, 64, oddSizes[:10]...) // a batch has no fragments
 		transferUDP(t, from, to, 1, oddSizes...)
 	}
 }

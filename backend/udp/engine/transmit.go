@@ -7,104 +7,134 @@ import (
 	"golang.org/x/sys/unix"
 
 	"flanneld/pkg/offload"
+	"flanneld/pkg/tun"
+	"flanneld/pkg/udpbatch"
 )
+
+const (
+	// maxRead is the size of the largest packet with its header, in bytes.
+	maxRead = tun.HeaderLen + 65535
+	// arenaSize has room for two of the largest packets and some small ones: of 45
+	// segments 44 make a GSO batch, and the next packet fills the rest.
+	arenaSize = 192 << 10
+	// maxReads is the largest number of packets that are read before received ones get
+	// their turn; small ones fill two GSO batches.
+	maxReads = 2 * udpbatch.MaxSegments
+)
+
+// sender moves packets from the device to peers. It is a part of its queue.
+type sender struct {
+	q        *queue
+	arena    []byte // packets from the device
+	splitter offload.Splitter
+	out      sendQueue
+	resend   *udpbatch.SendBatch // the packets of a batch that was refused
+	single   *udpbatch.SendBatch // a datagram
+}
+
+// newSender returns a sender that keeps packets and headers in a page of
+// arenaSize + headArena bytes or more.
+func newSender(q *queue, page []byte) sender {
+	return sender{
+		q:      q,
+		arena:  page[:arenaSize:arenaSize],
+		out:    newSendQueue(q.conn.Features().Segment, page[arenaSize:][:headArena]),
+		resend: udpbatch.NewSendBatch(udpbatch.MaxSegments),
+		single: udpbatch.NewSendBatch(1),
+	}
+}
 
 // transmit sends what the device has, up to a bound. It reports whether it did
 // anything.
-func (q *queue) transmit(f *forwarding) bool {
+func (s *sender) transmit(f *forwarding) bool {
 	worked := false
-	if q.out.left() > 0 {
-		before := q.out.left()
-		if !q.send() {
-			return q.out.left() < before
+	if s.out.left() > 0 {
+		before := s.out.left()
+		if !s.send() {
+			return s.out.left() < before
 		}
-		q.settle(f)
+		s.complete(f)
 		worked = true
 	}
 	used, reads := 0, 0
-	for reads < maxReads && len(q.arena)-used >= maxRead {
-		n, errno := q.tun.Read(q.arena[used : used+maxRead])
+	for reads < maxReads && len(s.arena)-used >= maxRead {
+		n, errno := s.q.tun.Read(s.arena[used : used+maxRead])
 		if errno != 0 {
-			q.failRead(errno)
+			s.failRead(errno)
 			break
 		}
 		reads++
-		q.forward(f, q.arena[used:used+n])
+		s.forward(f, s.arena[used:used+n])
 		used += n
 	}
 	if reads == 0 {
 		return worked
 	}
-	q.counters.tx.units.Add(uint64(reads))
-	q.flush(f)
+	s.q.counters.tx.units.Add(uint64(reads))
+	s.flush(f)
 	return true
 }
 
-func (q *queue) failRead(errno unix.Errno) {
+func (s *sender) failRead(errno unix.Errno) {
 	switch {
 	case errno == unix.EAGAIN:
 	case isGone(errno):
-		q.err = ErrDeviceGone
+		s.q.err = ErrDeviceGone
 	default:
-		q.failures++
+		s.q.failures++
 	}
 }
 
-// forward puts a packet from the device into the outbox.
-func (q *queue) forward(f *forwarding, b []byte) {
+// forward puts a packet from the device into the send queue.
+func (s *sender) forward(f *forwarding, b []byte) {
+	tx := &s.q.counters.tx
 	var h offload.Header
-	if q.header {
+	if s.q.header {
 		var err error
 		if h, err = offload.DecodeHeader(b); err != nil {
-			q.counters.tx.drop(Malformed, 1)
+			tx.drop(Malformed, 1)
 			return
 		}
 		b = b[offload.HeaderLen:]
 	}
-	q.priority.moved(h, len(b))
+	s.q.priority.moved(h, len(b))
 	p, err := offload.ParseIPv4(b)
 	if err != nil {
-		q.counters.tx.drop(reasonOfPacket(err), 1)
+		tx.drop(reasonOfPacket(err), 1)
 		return
 	}
 	to := f.table.lookup(be32(p[16:]))
 	if to == nil {
-		q.counters.tx.drop(NoPeer, 1)
-		q.engine.answers.send(&q.counters, f.addr, netUnreachable, 0, p)
+		tx.drop(NoPeer, 1)
+		s.q.answer(f, netUnreachable, 0, p)
 		return
 	}
 	if !p.DecrementTTL() {
-		q.counters.tx.drop(TTLExceeded, 1)
-		q.engine.answers.send(&q.counters, f.addr, timeExceeded, 0, p)
+		tx.drop(TTLExceeded, 1)
+		s.q.answer(f, timeExceeded, 0, p)
 		return
 	}
-	if err := q.splitter.Start(h, p); err != nil {
-		q.counters.tx.drop(Malformed, 1)
+	if err := s.splitter.Start(h, p); err != nil {
+		tx.drop(Malformed, 1)
 		return
 	}
-	trains := q.out.trains && q.mayTrain(to)
-	headLen := q.splitter.HeadLen()
-	for q.splitter.Left() > 0 {
-		if q.out.full() {
-			q.flush(f)
-			if q.out.left() > 0 {
-				q.giveUp(f)
+	batch := s.out.gso && mayBatch(to)
+	headLen := s.splitter.HeadLen()
+	for s.splitter.Left() > 0 {
+		if s.out.full() {
+			s.flush(f)
+			if s.out.left() > 0 {
+				s.dropRest(f)
 			}
 		}
-		s := q.splitter.Next(q.out.heads[q.out.used:])
-		if s.Len() > f.mtu {
-			// The first is as long as all but the last.
-			q.counters.tx.drop(TooLarge, 1+q.splitter.Left())
-			q.answerTooLarge(f, p, f.mtu)
+		segment := s.splitter.Next(s.out.heads[s.out.used:])
+		if segment.Len() > f.mtu {
+			// The first one is as long as all but the last.
+			tx.drop(TooLarge, 1+s.splitter.Left())
+			s.q.answerTooLarge(f, p, f.mtu)
 			return
 		}
-		q.out.add(to, s, headLen, trains)
-	}
-}
-
-func (q *queue) answerTooLarge(f *forwarding, p offload.IPv4, mtu int) {
-	if p.DontFragment() {
-		q.engine.answers.send(&q.counters, f.addr, fragmentationNeeded, mtu, p)
+		s.out.add(to, segment, headLen, batch)
 	}
 }
 
@@ -116,56 +146,53 @@ func reasonOfPacket(err error) Reason {
 	return Malformed
 }
 
-// flush sends the outbox, or as much as the socket takes.
-func (q *queue) flush(f *forwarding) {
-	if len(q.out.messages) == 0 {
+// flush sends the send queue, or as much of it as the socket takes.
+func (s *sender) flush(f *forwarding) {
+	if len(s.out.messages) == 0 {
 		return
 	}
-	q.out.seal()
-	if q.send() {
-		q.settle(f)
+	s.out.seal()
+	if s.send() {
+		s.complete(f)
 	}
 }
 
-// send reports whether the socket has taken, or refused, the whole outbox.
-func (q *queue) send() bool {
-	q.counters.tx.calls.Add(1)
-	return q.conn.Send(q.out.batch) == 0
+// send reports whether the socket has taken or refused the whole send queue.
+func (s *sender) send() bool {
+	s.q.counters.tx.calls.Add(1)
+	return s.q.conn.Send(s.out.batch) == 0
 }
 
-// giveUp drops what the socket has no room for.
-func (q *queue) giveUp(f *forwarding) {
-	for _, m := range q.out.messages[q.out.batch.Len()-q.out.left():] {
-		q.counters.tx.drop(NoBuffer, m.count)
+// dropRest drops what the socket has no room for.
+func (s *sender) dropRest(f *forwarding) {
+	for _, m := range s.out.messages[s.out.batch.Len()-s.out.left():] {
+		s.q.counters.tx.drop(NoBuffer, m.count)
 	}
-	q.settle(f)
+	s.complete(f)
 }
 
-// settle counts what was sent, deals with what was refused and empties the
-// outbox.
-func (q *queue) settle(f *forwarding) {
-	done := q.out.batch.Len() - q.out.left()
+// complete counts what was sent, deals with what was refused, and empties the send
+// queue.
+func (s *sender) complete(f *forwarding) {
+	done := s.out.batch.Len() - s.out.left()
 	var packets, bytes int
 	for i := range done {
-		packets += q.out.messages[i].count
-		bytes += q.out.messages[i].bytes
+		packets += s.out.messages[i].count
+		bytes += s.out.messages[i].bytes
 	}
-	for _, r := range q.out.batch.Refused() {
-		m := &q.out.messages[r.Message]
+	for _, r := range s.out.batch.Refused() {
+		m := &s.out.messages[r.Message]
 		packets -= m.count
 		bytes -= m.bytes
-		q.refused(f, m, r.Errno)
+		s.refused(f, m, r.Errno)
 		done--
 	}
-	tx := &q.counters.tx
-	tx.packets.Add(uint64(packets))
-	tx.bytes.Add(uint64(bytes))
-	tx.messages.Add(uint64(done))
-	q.out.reset()
+	s.q.counters.tx.moved(packets, bytes, done)
+	s.out.reset()
 }
 
-// mayTrain reports whether trains to a peer are worth trying.
-func (q *queue) mayTrain(p *peer) bool {
+// mayBatch reports whether GSO batches to a peer are worth trying.
+func mayBatch(p *peer) bool {
 	until := p.piecewise.Load()
 	if until == 0 {
 		return true

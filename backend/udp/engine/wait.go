@@ -8,26 +8,26 @@ import (
 )
 
 const (
-	// shortWait is how long a wait may hold the processor that the Go
-	// scheduler lent us. Who gives it up each time waits longer than the
-	// packet takes: round trips get half as long again.
+	// shortWait is the longest wait that keeps the processor which the Go scheduler
+	// lent us. To give it up each time takes longer than the packet does: round trips
+	// get half as long again.
 	shortWait = 2 * time.Millisecond
-	// idleAfter is how long nothing must have happened before it is given up.
+	// idleAfter is the time without work after which the processor is given up.
 	idleAfter = 100 * time.Millisecond
 
-	// spinTime is how long a queue in the middle of a stream looks for more before
-	// it sleeps. To wake a thread costs the one that does it, and takes longer than
-	// a train does: one stream gets a tenth more.
+	// spinTime is how long a queue in the middle of a stream looks for more before it
+	// sleeps. To wake a thread costs the thread that does it, and takes longer than a
+	// GSO batch does: one stream gets a tenth more by spinning.
 	spinTime = 50 * time.Microsecond
-	// spinFrom is how many bytes make a stream of what was moved since the last
-	// sleep. Single packets, even many, are not worth a processor.
+	// spinFrom is the number of bytes since the last sleep that make a stream. Single
+	// packets, even many, are not worth a processor.
 	spinFrom = 16 << 10
-	// spinPays is how short the last time without work must have been: who always
-	// waits longer spins in vain.
+	// spinPays is the longest time without work, at the last sleep, after which spinning
+	// is tried again: a queue that always waits longer would spin in vain.
 	spinPays = 2 * spinTime
 
-	// stopRounds is how often a queue that never waits looks whether it is time to
-	// stop.
+	// stopRounds is the number of rounds after which a queue that never waits looks
+	// whether it is to stop.
 	stopRounds = 256
 )
 
@@ -35,12 +35,12 @@ const (
 type waiter struct {
 	fds     [4]unix.PollFd // device, socket, stop, ask
 	hold    bool           // short waits are allowed
-	idle    bool           // the last thing was a wait
-	since   time.Time      // that it is
-	moved   uint64         // bytes, from the start
-	slept   uint64         // how many of them by the last sleep
-	pays    bool           // spinning would have, the last time
-	rounds  int            // of work, without a look at stop
+	idle    bool           // there was no work in the last round
+	since   time.Time      // when that began
+	moved   uint64         // bytes from the start
+	slept   uint64         // bytes from the start to the last sleep
+	pays    bool           // spinning would have paid before the last sleep
+	rounds  int            // rounds of work without a look at stop
 	timeout unix.Timespec
 }
 
@@ -71,13 +71,13 @@ func (w *waiter) busy(moved uint64) (stop bool) {
 	return w.poll(unix.POLLIN, unix.POLLIN, 0)
 }
 
-// spin reports whether to look for more once again, since some is likely to come
+// spin reports whether to look for more once again, since more is likely to come
 // before a thread could be woken.
 func (w *waiter) spin() bool {
 	if !w.spins(w.lasted()) {
 		return false
 	}
-	// To whoever else wants the processor.
+	// Let others have the processor.
 	_, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
 	return true
 }
@@ -96,9 +96,9 @@ func (w *waiter) lasted() time.Duration {
 	return now.Sub(w.since)
 }
 
-// wait waits until there is something to read, or something to do about an
-// error, or for a short time. If full is true the socket has no room: then it
-// waits for that and not for the device. It reports whether it is time to stop.
+// wait waits until there is something to read or an error to handle, or for a short
+// time. If full is true the socket has no room: then it waits for room and not for the
+// device. It reports whether it is time to stop.
 func (w *waiter) wait(full bool) (stop bool) {
 	device, socket := int16(unix.POLLIN), int16(unix.POLLIN)
 	if full {
@@ -113,8 +113,8 @@ func (w *waiter) wait(full bool) (stop bool) {
 	return stop
 }
 
-// poll waits for events of the device and of the socket: for as long as it takes if
-// limit is negative, and otherwise no longer than that, holding the processor. It
+// poll waits for events of the device and of the socket. It waits for as long as it
+// takes if limit is negative, and otherwise for at most limit, keeping the processor. It
 // reports whether it is time to stop.
 func (w *waiter) poll(device, socket int16, limit time.Duration) (stop bool) {
 	w.rounds = 0
@@ -125,12 +125,12 @@ func (w *waiter) poll(device, socket int16, limit time.Duration) (stop bool) {
 		_, _, _ = unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&w.fds)), uintptr(len(w.fds)),
 			uintptr(unsafe.Pointer(&w.timeout)), 0, 0, 0)
 	} else {
-		// The only errors are a signal and no memory: a wait of no time.
+		// The only errors are a signal and no memory: then the wait was short.
 		_, _ = unix.Ppoll(w.fds[:], nil, nil)
 	}
 	if w.fds[waitAsk].Revents != 0 {
 		var count [8]byte
-		_, _ = unix.Read(int(w.fds[waitAsk].Fd), count[:]) // or the next wait would be of no time
+		_, _ = unix.Read(int(w.fds[waitAsk].Fd), count[:]) // or the next wait would return at once
 	}
 	return w.fds[waitStop].Revents != 0
 }

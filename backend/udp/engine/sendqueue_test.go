@@ -24,8 +24,8 @@ func TestTrainsAreOfOnePeerAndOneSize(t *testing.T) {
 		"no more than 65507 bytes": {nil, repeat(1472, 45), "44x1472 1x1472"},
 		"no more than 64":          {nil, repeat(20, 130), "64x20 64x20 2x20"},
 	} {
-		for _, trains := range []bool{true, false} {
-			o := newOutbox(trains, make([]byte, headArena))
+		for _, batches := range []bool{true, false} {
+			o := newSendQueue(batches, make([]byte, headArena))
 			for i, n := range row.lengths {
 				p := a
 				if row.peers != nil {
@@ -33,7 +33,7 @@ func TestTrainsAreOfOnePeerAndOneSize(t *testing.T) {
 				}
 				// In one piece and in two.
 				s := offload.Segment{Head: make([]byte, n-n/2*(i%2)), Payload: make([]byte, n/2*(i%2))}
-				o.add(p, s, 0, trains)
+				o.add(p, s, 0, batches)
 			}
 			var got []string
 			packets := 0
@@ -51,11 +51,11 @@ func TestTrainsAreOfOnePeerAndOneSize(t *testing.T) {
 				}
 				packets += m.count
 			}
-			if s := strings.Join(got, " "); trains && s != row.want {
+			if s := strings.Join(got, " "); batches && s != row.want {
 				t.Errorf("%s: got %s, want %s", name, s, row.want)
 			}
-			if !trains && len(got) != len(row.lengths) {
-				t.Errorf("%s, no trains: %d messages, want %d", name, len(got), len(row.lengths))
+			if !batches && len(got) != len(row.lengths) {
+				t.Errorf("%s, no batches: %d messages, want %d", name, len(got), len(row.lengths))
 			}
 		}
 	}
@@ -70,7 +70,7 @@ func repeat(n, times int) []int {
 }
 
 func TestOutboxIsFullBeforeItOverflows(t *testing.T) {
-	o := newOutbox(true, make([]byte, headArena))
+	o := newSendQueue(true, make([]byte, headArena))
 	p := &peer{Peer: Peer{Endpoint: netip.MustParseAddrPort("192.0.2.1:8285")}}
 	n := 0
 	for ; !o.full(); n++ {

@@ -8,22 +8,22 @@ import (
 )
 
 const (
-	// maxOut is how many packets are collected before they are sent: two of
-	// the largest have 90 segments, if their flows have a usual MSS.
+	// maxOut is the largest number of packets that are collected before they are sent.
+	// Two of the largest GSO packets have 90 segments at a usual MSS.
 	maxOut = 512
-	// headArena has room for the headers of all, at most 60 bytes of IP and as
-	// many of TCP.
+	// headArena has room for all headers, each at most 60 bytes of IP and as many of
+	// TCP.
 	headArena = maxOut * 120
 )
 
-// outbox collects packets, and joins those that may leave as one train.
-type outbox struct {
-	trains   bool // the kernel has them
+// sendQueue collects packets, and joins those that may leave as one GSO batch.
+type sendQueue struct {
+	gso      bool // the kernel takes GSO batches
 	heads    []byte
 	used     int // of heads
 	pieces   []unix.Iovec
 	packets  []outPacket
-	messages []outMessage
+	messages []message
 	batch    *udpbatch.SendBatch
 }
 
@@ -34,37 +34,38 @@ type outPacket struct {
 	piece, count int // in pieces
 }
 
-// outMessage is a row of packets for one peer. All have the same length but the
-// last, which may be shorter.
-type outMessage struct {
+// message is a packet for a peer, or a GSO batch of several. All of these have the
+// same length but the last, which may be shorter.
+type message struct {
 	peer         *peer
-	first, count int // in packets
-	size, bytes  int // of a packet but the last, of all
-	open         bool
+	first, count int  // in packets
+	size, bytes  int  // of each packet but the last; of all together
+	open         bool // another packet may be added
 }
 
-// newOutbox makes one that writes headers into heads, of headArena bytes.
-func newOutbox(trains bool, heads []byte) outbox {
-	return outbox{
-		trains:   trains,
+// newSendQueue returns a sendQueue that writes headers into heads, of headArena bytes.
+func newSendQueue(gso bool, heads []byte) sendQueue {
+	return sendQueue{
+		gso:      gso,
 		heads:    heads,
 		pieces:   make([]unix.Iovec, 0, 2*maxOut),
 		packets:  make([]outPacket, 0, maxOut),
-		messages: make([]outMessage, 0, maxOut),
+		messages: make([]message, 0, maxOut),
 		batch:    udpbatch.NewSendBatch(maxOut),
 	}
 }
 
 // full reports whether there may be no room for another packet.
-func (o *outbox) full() bool {
+func (o *sendQueue) full() bool {
 	return len(o.packets) == maxOut || headArena-o.used < 120
 }
 
 // left returns how many messages the socket has not taken yet.
-func (o *outbox) left() int { return o.batch.Left() }
+func (o *sendQueue) left() int { return o.batch.Left() }
 
-// add appends a packet, whose headers may be the next of heads.
-func (o *outbox) add(p *peer, s offload.Segment, headLen int, trains bool) {
+// add appends a packet. Its first headLen bytes may lie in heads. With batch it may be
+// joined with the last one.
+func (o *sendQueue) add(p *peer, s offload.Segment, headLen int, batch bool) {
 	o.used += headLen
 	packet := outPacket{head: s.Head, length: s.Len(), piece: len(o.pieces), count: 1}
 	o.pieces = appendPiece(o.pieces, s.Head)
@@ -73,7 +74,7 @@ func (o *outbox) add(p *peer, s offload.Segment, headLen int, trains bool) {
 		packet.count = 2
 	}
 	o.packets = append(o.packets, packet)
-	if n := len(o.messages); n > 0 && trains {
+	if n := len(o.messages); n > 0 && batch {
 		m := &o.messages[n-1]
 		if m.open && m.peer == p && packet.length <= m.size && m.count < udpbatch.MaxSegments &&
 			m.bytes+packet.length <= udpbatch.MaxPayload {
@@ -83,8 +84,8 @@ func (o *outbox) add(p *peer, s offload.Segment, headLen int, trains bool) {
 			return
 		}
 	}
-	o.messages = append(o.messages, outMessage{
-		peer: p, first: len(o.packets) - 1, count: 1, size: packet.length, bytes: packet.length, open: trains,
+	o.messages = append(o.messages, message{
+		peer: p, first: len(o.packets) - 1, count: 1, size: packet.length, bytes: packet.length, open: batch,
 	})
 }
 
@@ -94,8 +95,8 @@ func appendPiece(pieces []unix.Iovec, b []byte) []unix.Iovec {
 	return append(pieces, v)
 }
 
-// seal makes the messages ready to be sent.
-func (o *outbox) seal() {
+// seal hands the messages to the batch that the socket sends.
+func (o *sendQueue) seal() {
 	for i := range o.messages {
 		m := &o.messages[i]
 		last := &o.packets[m.first+m.count-1]
@@ -108,10 +109,10 @@ func (o *outbox) seal() {
 }
 
 // piecesOf returns a packet's pieces.
-func (o *outbox) piecesOf(p *outPacket) []unix.Iovec { return o.pieces[p.piece:][:p.count] }
+func (o *sendQueue) piecesOf(p *outPacket) []unix.Iovec { return o.pieces[p.piece:][:p.count] }
 
 // reset empties it.
-func (o *outbox) reset() {
+func (o *sendQueue) reset() {
 	o.used = 0
 	o.pieces, o.packets, o.messages = o.pieces[:0], o.packets[:0], o.messages[:0]
 	o.batch.Reset()

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"flanneld/backend"
+	"flanneld/backend/underlay"
 	"flanneld/subnet"
 	"flanneld/subnet/cache"
 	"flanneld/subnet/etcd2"
@@ -76,7 +77,7 @@ const waitingForConfig = "waiting for the network configuration"
 // orient finds out what to start from, and with which interface.
 func orient(ctx context.Context, o options, store subnet.Store, m *memory, tell *notifier) (basis, backend.Underlay, error) {
 	tell.status(waitingForConfig)
-	once := sync.OnceFunc(func() { sayUnderlay(o, m.log) })
+	once := sync.OnceFunc(func() { underlay.Preview(underlayQuery(o, false), m.log) })
 	waits := func(reason string) {
 		once()
 		tell.status(waitingForConfig + ": " + reason)
@@ -87,11 +88,16 @@ func orient(ctx context.Context, o options, store subnet.Store, m *memory, tell 
 			return b, backend.Underlay{}, err
 		}
 		m.log.Info("Found network config - Backend type: " + b.cfg.Type)
-		u, err := findUnderlay(o, b.cfg, m.log)
+		u, err := underlay.Find(underlayQuery(o, b.cfg.V6.Enabled()), m.log)
 		if err != nil || b.known == nil || m.isOf(b.known, u) {
 			return b, u, err
 		}
 	}
+}
+
+func underlayQuery(o options, v6 bool) underlay.Query {
+	return underlay.Query{Names: o.Iface, Regexps: o.IfaceRegex, CanReach: o.IfaceCanReach,
+		PublicIP: o.PublicIP, PublicIPv6: o.PublicIPv6, V6: v6}
 }
 
 // take takes a lease. The store has answered with the configuration, but may have

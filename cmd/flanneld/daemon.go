@@ -16,6 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"flanneld/backend"
+	"flanneld/backend/udp"
+	"flanneld/backend/underlay"
 	"flanneld/pkg/datapath"
 	"flanneld/pkg/datapath/kernel"
 	"flanneld/pkg/fdstore"
@@ -100,12 +102,12 @@ func start(ctx context.Context, o options, h *health, tell *notifier, reload <-c
 	}
 	id := loadIdentity(state, kept, thisMachine(o.Tuning.MachineID), log)
 	memory := &memory{dir: state, path: o.StateDir, host: cache.Host{Node: id.id, Prefix: o.EtcdPrefix}, boot: bootID(), log: log}
-	basis, underlay, err := orient(ctx, o, store, memory, tell)
+	basis, external, err := orient(ctx, o, store, memory, tell)
 	if err != nil {
 		return err
 	}
 	cfg := basis.cfg
-	local, err := localSubnets(underlay.Name, cfg, log)
+	local, err := localSubnets(external.Name, cfg, log)
 	if err != nil {
 		return err
 	}
@@ -127,7 +129,7 @@ func start(ctx context.Context, o options, h *health, tell *notifier, reload <-c
 		}
 	}
 	ledger := &backend.Ledger{Kernel: kern}
-	guard := newGuard(o, cfg.NFTables, underlay, scope.Networks, previous, kern, log)
+	guard := newGuard(o, cfg.NFTables, external, scope.Networks, previous, kern, log)
 	if err := netif.CheckPrivilege(); err != nil { // alloc gets so far without it
 		guard.disable(err)
 	}
@@ -141,7 +143,7 @@ func start(ctx context.Context, o options, h *health, tell *notifier, reload <-c
 		}
 		return guarded{be, guard}, nil
 	}
-	be, err := backendOver(underlay, descriptors)
+	be, err := backendOver(external, descriptors)
 	if err != nil {
 		return fmt.Errorf("Error fetching backend: %w", err)
 	}
@@ -156,11 +158,11 @@ func start(ctx context.Context, o options, h *health, tell *notifier, reload <-c
 	counters := h.serveCounters(be)
 	d := &daemon{opts: o, cfg: cfg, basis: basis, memory: memory, kept: kept, store: store, backend: be, newBackend: backendOver,
 		guard: guard, descriptors: descriptors, scope: scope, kernel: kern, ledger: ledger,
-		underlay: underlay, local: local,
+		underlay: external, local: local,
 		view: subnet.NewView(), identity: id, ready: h.setReady, health: h, counters: counters, tell: tell, log: log, moved: make(chan struct{}, 1),
 		claimsChanged: make(chan subnet.Lease, 1), stood: make(chan struct{}, 1), passedOnce: make(chan struct{}), began: began, started: started,
 		passes: newLifeline("keeps the datapath in step"), holding: newLifeline("holds the lease")}
-	d.external = d.externalCheck()
+	d.external = underlay.Watch{Query: underlayQuery(o, cfg.V6.Enabled()), OwnMTU: cfg.Type == udp.Type, Wake: d.poke, Log: log}
 	return d.run(ctx, ahead, previous, reload)
 }
 
@@ -208,7 +210,7 @@ type daemon struct {
 	handedOver handover // what subnet.env says
 	noFile     string   // why it cannot be written; empty: it can
 	reloading  bool     // this pass was asked for by a reload
-	external   underlayCheck
+	external   underlay.Watch
 
 	handed     atomic.Bool   // subnet.env is there, and systemd knows
 	reload     atomic.Bool   // the next pass that begins is to look at subnet.env, too

@@ -11,11 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"flanneld/backend"
+	"flanneld/backend/underlay"
 	"flanneld/pkg/datapath"
 )
-
-// aliasPrefix begins the alias of our devices; the etcd prefix follows.
-const aliasPrefix = "flanneld "
 
 // maxAlias bounds an alias, in bytes (IFALIASZ and its final zero).
 const maxAlias = 255
@@ -23,7 +21,7 @@ const maxAlias = 255
 // aliasFor returns the alias of the devices of the network below an etcd prefix. Of one
 // that is too long there is the beginning, and what tells it from others.
 func aliasFor(etcdPrefix string) string {
-	alias := aliasPrefix + etcdPrefix
+	alias := underlay.AliasPrefix + etcdPrefix
 	if len(alias) <= maxAlias {
 		return alias
 	}
@@ -62,7 +60,7 @@ func claimDevice(ctx context.Context, be backend.Backend, kern datapath.Kernel, 
 		return nil, fmt.Errorf("look whose interface %s is: %w", device, err)
 	}
 	for _, l := range have.Links {
-		if other, ours := strings.CutPrefix(l.Alias, aliasPrefix); l.Name == device && ours && l.Alias != owner {
+		if other, ours := strings.CutPrefix(l.Alias, underlay.AliasPrefix); l.Name == device && ours && l.Alias != owner {
 			return nil, fmt.Errorf("interface %s is that of another flanneld on this host, with --etcd-prefix=%s: "+
 				"give each network a VNI of its own, in \"Backend\"", device, other)
 		}

@@ -3,17 +3,19 @@ package main
 import (
 	"strings"
 	"testing"
+
+	"flanneld/backend/underlay"
 )
 
 func TestAliasesFitAndDiffer(t *testing.T) {
 	if got := aliasFor("/coreos.com/network"); got != "flanneld /coreos.com/network" {
 		t.Errorf("the usual alias is %q", got)
 	}
-	long := "/" + strings.Repeat("a", maxAlias-len(aliasPrefix)-1)
+	long := "/" + strings.Repeat("a", maxAlias-len(underlay.AliasPrefix)-1)
 	seen := make(map[string]string)
 	for _, prefix := range []string{long, long + "b", long + "c", long + strings.Repeat("d", 1000)} {
 		alias := aliasFor(prefix)
-		if len(alias) > maxAlias || !strings.HasPrefix(alias, aliasPrefix) {
+		if len(alias) > maxAlias || !strings.HasPrefix(alias, underlay.AliasPrefix) {
 			t.Errorf("alias of %d bytes: %q", len(alias), alias)
 		}
 		if other, taken := seen[alias]; taken {

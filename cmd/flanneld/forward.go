@@ -7,7 +7,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"flanneld/backend"
-	"flanneld/backend/udp"
 	"flanneld/subnet"
 )
 
@@ -60,24 +59,19 @@ func (movedError) Error() string { return "the host's external interface has cha
 // followUnderlay returns a movedError if this host has another external interface than
 // the backend and the peers know of, or another address or MTU on it.
 func (d *daemon) followUnderlay() error {
-	what, mtu := d.external.look()
+	now, what := d.external.Look(d.underlay)
 	if what == "" {
 		return nil
 	}
-	now, err := d.underlay, error(nil)
-	if now.MTU = mtu; mtu == 0 {
-		now, err = findUnderlay(d.opts, d.cfg, discardLog())
+	if now != d.underlay {
+		next, err := d.newBackend(now, inherited{d.descriptors, d.backend})
+		if err == nil {
+			return movedError{now, next}
+		}
+		what += ": " + err.Error()
 	}
-	if err != nil || now == d.underlay {
-		d.external.complain(what, d.poke)
-		return nil
-	}
-	next, err := d.newBackend(now, inherited{d.descriptors, d.backend})
-	if err != nil {
-		d.external.complain(what+": "+err.Error(), d.poke)
-		return nil
-	}
-	return movedError{now, next}
+	d.external.Complain(what)
+	return nil
 }
 
 // move takes the next backend, and tells the peers where this host is now: its
@@ -100,7 +94,6 @@ func (d *daemon) move(to movedError) error {
 		d.mu.Unlock()
 	}
 	d.guard.poke() // the underlay's subnets are others
-	d.external = d.externalCheck()
 	d.store.Moved()
 	d.health.serveCounters(to.next)
 	claims, err := d.claims()
@@ -121,11 +114,6 @@ func (d *daemon) move(to movedError) error {
 	}
 	d.claimsChanged <- claims // nobody else sends
 	return nil
-}
-
-// externalCheck returns what looks whether the external interface is as it was.
-func (d *daemon) externalCheck() underlayCheck {
-	return underlayCheck{underlay: d.underlay, ownMTU: d.cfg.Type == udp.Type, log: d.log}
 }
 
 // claims returns what this host's lease says, without its subnets and its node.

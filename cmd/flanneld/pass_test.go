@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"flanneld/backend"
+	"flanneld/backend/underlay"
 	"flanneld/pkg/fdstore/fake"
 	"flanneld/subnet"
 )
@@ -54,7 +55,7 @@ func TestPassedHandsNoSubnetOverThatIsAnothers(t *testing.T) {
 			d := &daemon{opts: options{SubnetFile: filepath.Join(t.TempDir(), "subnet.env")}, backend: idleBackend{}, guard: &guard{done: true},
 				cfg: subnet.Config{V4: subnet.Range{Network: netip.MustParsePrefix("10.1.0.0/16")}}, ready: func(bool) {}, started: func() {},
 				tell: &notifier{log: log}, log: log, passedOnce: make(chan struct{}),
-				external: underlayCheck{underlay: backend.Underlay{Name: "lo", Index: lo.Index, MTU: lo.MTU}, log: log}}
+				underlay: backend.Underlay{Name: "lo", Index: lo.Index, MTU: lo.MTU}, external: underlay.Watch{Log: log}}
 			d.lease.V4.Subnet = netip.MustParsePrefix("10.1.2.0/24")
 			for i, state := range row.states {
 				if row.again && i == len(row.states)-1 {

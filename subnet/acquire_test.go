@@ -130,7 +130,7 @@ func TestAcquireReturnsASnapshotWithItsLease(t *testing.T) {
 		}
 		v := NewView()
 		v.Reset(seen)
-		if own, ok := v.Get(got.Key()); !ok || own != got || len(v.Leases()) != 2 || seen.Rev != 2 {
+		if own, _, ok := v.at(got.Key()); !ok || own != got || len(v.Leases()) != 2 || seen.Rev != 2 {
 			t.Errorf("snapshot: %v", seen)
 		}
 		if _, _, err := acquire(t.Context(), store, request(""), l.logger()); err != nil || len(store.leases) != 2 {

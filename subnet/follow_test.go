@@ -59,7 +59,7 @@ func TestFollowListsFirstWhatWasNeverListed(t *testing.T) {
 		l.want(t, "etcd unreachable", 1)
 		store.setDown(nil)
 		time.Sleep(followRetry)
-		if got, _ := v.Get(key("10.1.1.0/24")); subnets(v) != "10.1.1.0/24" || got.V4.Data != "new" {
+		if got, _, _ := v.at(key("10.1.1.0/24")); subnets(v) != "10.1.1.0/24" || got.V4.Data != "new" {
 			t.Errorf("leases are %v", v.Leases())
 		}
 		l.want(t, "etcd is back", 1)
@@ -75,7 +75,7 @@ func TestFollowKeepsLostPeersForAWhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newFakeStore(lease("10.1.1.0/24", "192.0.2.1"), lease("10.1.2.0/24", "192.0.2.2"))
 		v, l := following(t, store)
-		v.subscribe(key("10.1.1.0/24"), "")
+		v.hold(key("10.1.1.0/24"), "")
 		store.setDown(errDown)
 		time.Sleep(time.Minute)
 		store.remove(key("10.1.1.0/24"))
@@ -99,8 +99,8 @@ func TestFollowForgetsEachPeerInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newFakeStore(lease("10.1.1.0/24", "192.0.2.1"), lease("10.1.2.0/24", "192.0.2.2"), lease("10.1.3.0/24", "192.0.2.3"))
 		v, _ := following(t, store)
-		v.subscribe(key("10.1.1.0/24"), "")
-		v.doubt(true)
+		v.hold(key("10.1.1.0/24"), "")
+		v.ownAtRisk(true)
 		for _, step := range []struct{ gone, kept, after string }{
 			{"10.1.2.0/24", "10.1.1.0/24 10.1.2.0/24 10.1.3.0/24", "10.1.1.0/24 10.1.3.0/24"},
 			{"10.1.3.0/24", "10.1.1.0/24 10.1.3.0/24", "10.1.1.0/24"},
@@ -124,8 +124,8 @@ func TestFollowForgetsWhatWasLostHoweverOftenItLists(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newFakeStore(lease("10.1.1.0/24", "192.0.2.1"), lease("10.1.2.0/24", "192.0.2.2"))
 		v, l := following(t, store)
-		own := v.subscribe(key("10.1.1.0/24"), "")
-		defer v.unsubscribe(own)
+		v.hold(key("10.1.1.0/24"), "")
+		defer v.release()
 		time.Sleep(time.Minute)
 		store.wipe()
 		for range 10 {
@@ -196,7 +196,7 @@ func TestFollowKeepsTheViewInAnOutage(t *testing.T) {
 		store.remove(key("10.1.1.0/24"))
 		store.setDown(nil)
 		time.Sleep(10 * time.Second)
-		if got, _ := v.Get(key("10.1.2.0/24")); got.V4.Data != "b" || len(v.Leases()) != 1 || !signalled(c) {
+		if got, _, _ := v.at(key("10.1.2.0/24")); got.V4.Data != "b" || len(v.Leases()) != 1 || !signalled(c) {
 			t.Errorf("what changed in the outage was missed: %v", v.Leases())
 		}
 		l.want(t, "etcd is back", 1)

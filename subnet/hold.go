@@ -55,9 +55,8 @@ func Hold(ctx context.Context, store Store, l Lease, h Holding) error {
 		h.Clock = HostClock
 	}
 	k := newKeeper(store, l, h)
-	changed := h.View.subscribe(l.Key(), l.Node)
-	defer h.View.unsubscribe(changed)
-	defer h.View.doubt(false)
+	changed := h.View.hold(l.Key(), l.Node)
+	defer h.View.release()
 	k.assess()
 	k.announce()
 	for ctx.Err() == nil {
@@ -204,7 +203,7 @@ func (k *keeper) enter(s State, reason string) {
 	case Expired, Conflict:
 		level = slog.LevelError
 	}
-	k.View.doubt(s == AtRisk || s == Expired)
+	k.View.ownAtRisk(s == AtRisk || s == Expired)
 	args := []any{"subnet", k.lease.Key()}
 	if was != 0 {
 		args = append(args, "was", was)

@@ -94,8 +94,8 @@ func holdingAs(t *testing.T, store *fakeStore, node string, options ...func(*Hol
 		if h.err != nil && !errors.Is(h.err, ErrLost) {
 			t.Errorf("Hold: %v", h.err)
 		}
-		if n := len(h.view.subs); n != 0 {
-			t.Errorf("%d subscriptions are left", n)
+		if h.view.own != nil {
+			t.Error("the View still takes the lease for held")
 		}
 	})
 	synctest.Wait()

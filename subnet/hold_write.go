@@ -141,7 +141,7 @@ func (k *keeper) gone() error {
 		return fmt.Errorf("%w: the key of %s is gone", ErrLost, k.lease.Key())
 	}
 	k.Log.Warn("Lease has gone from etcd; taking the same subnet again", "subnet", k.lease.Key())
-	k.View.departed()
+	k.View.ownGone()
 	k.next, k.due = retaking, k.up()
 	return nil
 }

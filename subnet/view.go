@@ -1,9 +1,12 @@
 package subnet
 
 import (
+	"maps"
 	"slices"
 	"sync"
 	"time"
+
+	"flanneld/pkg/wake"
 )
 
 // Snapshot is all leases at one revision. A lease in it may be newer than that:
@@ -17,20 +20,20 @@ type Snapshot struct {
 // View is the latest known state of all leases. It is safe for concurrent use.
 type View struct {
 	mu     sync.Mutex
-	leases map[Key]Lease
-	rev    Revision     // that the View is known to have reached
-	lost   map[Key]bool // leases that the store has lost and that are kept for a while
-	subs   []subscriber
-	freed  []Key       // whose leases have gone, oldest first
-	went   []departure // the last ones, not longer ago than together
-	ownAt  time.Time   // when a lease that somebody holds here went, or was safe again
-	unsure bool        // it cannot be renewed
+	leases map[Key]Lease // that the store has
+	rev    Revision      // that the View is known to have reached
+	lost   retention     // with the leases that are kept besides
+	freed  []Key         // of leases that have gone, oldest first
+	subs   []wake.Chan   // of Subscribe
+	own    *ownLease     // that is held here; nil: none
 }
 
-type subscriber struct {
-	c    chan struct{}
-	own  Key    // zero: wants claims that changed; else any write of this key
-	node string // and of any key by this node; empty: of none
+// ownLease is a lease that this host holds. Its holder is told of every write of it,
+// renewals included, and of all else that its node writes.
+type ownLease struct {
+	key     Key
+	node    string // empty: none
+	written wake.Chan
 }
 
 // NewView returns an empty View.
@@ -39,31 +42,51 @@ func NewView() *View { return &View{leases: make(map[Key]Lease)} }
 // Subscribe returns a channel of capacity one that holds a token if a claim
 // came, went or changed since the last one was taken. A renewal changes none,
 // so the fleet's daily renewals wake nobody.
-func (v *View) Subscribe() <-chan struct{} { return v.subscribe(Key{}, "") }
-
-// subscribe is for a lease's own host if the key is not zero: that must know of
-// every write of the key, renewals included, and of what else its node writes.
-func (v *View) subscribe(own Key, node string) <-chan struct{} {
-	c := make(chan struct{}, 1)
+func (v *View) Subscribe() <-chan struct{} {
+	c := wake.New()
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.subs = append(v.subs, subscriber{c, own, node})
+	v.subs = append(v.subs, c)
 	return c
 }
 
-func (v *View) unsubscribe(c <-chan struct{}) {
+// hold makes a lease this host's own until release. The returned channel holds a token
+// if the lease was written, or another by the same node.
+func (v *View) hold(k Key, node string) <-chan struct{} {
+	h := &ownLease{k, node, wake.New()}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.subs = slices.DeleteFunc(v.subs, func(s subscriber) bool { return s.c == c })
+	v.own = h
+	return h.written
+}
+
+func (v *View) release() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.own = nil
+	v.lost.ownAtRisk(false, time.Now())
+}
+
+// ownAtRisk is called by the holder, for whom it decides which peers are kept.
+func (v *View) ownAtRisk(is bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.lost.ownAtRisk(is, time.Now())
+}
+
+// ownGone is called by the holder, who may know before the watch tells, and may have
+// written the lease again by then.
+func (v *View) ownGone() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.wake(v.lost.ownGone(time.Now()))
 }
 
 // Leases returns all leases, sorted. The caller owns the slice.
 func (v *View) Leases() []Lease {
 	v.mu.Lock()
-	all := make([]Lease, 0, len(v.leases))
-	for _, l := range v.leases {
-		all = append(all, l)
-	}
+	all := slices.AppendSeq(make([]Lease, 0, len(v.leases)+len(v.lost.lost)), maps.Values(v.leases))
+	all = slices.AppendSeq(all, maps.Values(v.lost.lost))
 	v.mu.Unlock()
 	slices.SortFunc(all, Lease.Compare)
 	return all
@@ -75,14 +98,8 @@ func (v *View) count() int {
 	return len(v.leases)
 }
 
-// Get returns one lease.
-func (v *View) Get(k Key) (Lease, bool) {
-	l, _, ok := v.at(k)
-	return l, ok
-}
-
-// at returns one lease and the revision up to which the View speaks, which
-// tells a key that is gone from one that has not arrived yet.
+// at returns a lease that the store has, and the revision up to which the View
+// speaks: it tells a key that is gone from one that has not arrived yet.
 func (v *View) at(k Key) (Lease, Revision, bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -90,11 +107,19 @@ func (v *View) at(k Key) (Lease, Revision, bool) {
 	return l, v.rev, ok
 }
 
+// find needs the lock.
+func (v *View) find(k Key) (l Lease, ok bool) {
+	if l, ok = v.leases[k]; !ok {
+		l, ok = v.lost.lost[k]
+	}
+	return l, ok
+}
+
 // Reset replaces the View by a snapshot, whatever its revision: that of a store
-// which was wiped starts again from nothing. If a lease that somebody holds here
-// has gone as well, or is there in a store that has gone back to an earlier revision,
-// what the snapshot lacks is kept (see [View.Lost]) until it is written again, until
-// something else is leased in its place, or until Forget.
+// which was wiped starts again from nothing. If a lease that is held here has gone as
+// well, or is there in a store that has gone back to an earlier revision, what the
+// snapshot lacks is kept (see [View.Lost]) until it is written again, until something
+// else is leased in its place, or until Forget.
 func (v *View) Reset(s Snapshot) {
 	leases := make(map[Key]Lease, len(s.Leases))
 	for _, l := range s.Leases {
@@ -102,146 +127,71 @@ func (v *View) Reset(s Snapshot) {
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	before, lost := v.leases, v.lost
-	// From a backup, which does not know who came later.
-	restored := s.Rev < v.rev && slices.ContainsFunc(v.subs, func(s subscriber) bool { return s.own != Key{} })
-	v.leases, v.rev, v.lost = leases, s.Rev, nil
-	if restored || v.forgotten(before) {
-		v.keep(before, func(Key) bool { return true })
-	} else {
-		v.keep(before, func(k Key) bool { return lost[k] })
+	before := maps.Clone(v.leases)
+	maps.Copy(before, v.lost.lost)
+	var own Key
+	forgotten := false
+	if v.own != nil {
+		own = v.own.key
+		_, was := before[own]
+		_, is := leases[own]
+		forgotten = was && !is || s.Rev < v.rev // wiped, or from a backup that does not know who came later
+	}
+	v.lost.listed(before, leases, own, forgotten)
+	v.leases, v.rev = leases, s.Rev
+	changed := len(leases)+len(v.lost.lost) != len(before)
+	for k, l := range leases {
+		old, ok := before[k]
+		changed = changed || !ok || !old.SameClaim(l)
 	}
 	for k := range before {
 		if _, there := leases[k]; !there {
 			v.free(k)
 		}
 	}
-	changed := len(leases) != len(before)
-	for k, l := range leases {
-		old, ok := before[k]
-		changed = changed || !ok || !old.SameClaim(l)
+	v.wake(changed)
+	if v.own != nil {
+		v.own.written.Wake() // that the store has answered is news to who waits for it
 	}
-	v.signal(changed, func(subscriber) bool { return true }) // that the store has answered is news to who waits for it
 }
 
-// forgotten reports whether a subscriber's own lease has gone with the others: the
-// store was wiped, or its subnets were removed as a whole. The host itself is
-// there, so the others can be too.
-func (v *View) forgotten(before map[Key]Lease) bool {
-	return slices.ContainsFunc(v.subs, func(s subscriber) bool {
-		_, was := before[s.own]
-		_, is := v.leases[s.own]
-		return was && !is
-	})
-}
-
-// keep goes on with those of the leases before that are lost, no subscriber's own,
-// and that nothing new overlaps. Whatever is written of them is newer.
-func (v *View) keep(before map[Key]Lease, lost func(Key) bool) {
-	for k, l := range before {
-		own := slices.ContainsFunc(v.subs, func(s subscriber) bool { return s.own == k })
-		if _, there := v.leases[k]; there || own || !lost(k) {
-			continue
-		}
-		if v.lost == nil {
-			v.lost = make(map[Key]bool)
-		}
-		v.lost[k] = true
-		l.Rev = 0
-		v.leases[k] = l
-	}
-	if len(v.lost) == 0 {
+// Apply carries one event out, unless the View has something newer. An event
+// without a revision is always carried out.
+func (v *View) Apply(e Event) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.rev = max(v.rev, e.Lease.Rev)
+	k := e.Lease.Key()
+	if old, ok := v.leases[k]; ok && e.Lease.Rev != 0 && e.Lease.Rev < old.Rev {
 		return
 	}
-	for k := range v.leases {
-		if !v.lost[k] {
-			v.yield(k)
-		}
+	if e.Deleted {
+		v.wake(v.delete(k))
+	} else {
+		old, ok := v.find(k)
+		v.leases[k] = e.Lease
+		v.lost.leased(k)
+		v.wake(!ok || !old.SameClaim(e.Lease))
+	}
+	if o := v.own; o != nil && (o.key == k || o.node != "" && o.node == e.Lease.Node) {
+		o.written.Wake()
 	}
 }
 
-// yield gives up the lost leases that overlap k.
-func (v *View) yield(k Key) {
-	for l := range v.lost {
-		if l != k && l.Overlaps(k) {
-			delete(v.lost, l)
-			delete(v.leases, l)
-		}
-	}
-}
-
-// together is how far apart leases go that a store loses for one reason: those that
-// expired while it was away go in its first seconds, one by one.
-const together = 2 * time.Second
-
-type departure struct {
-	lease Lease
-	at    time.Time
-}
-
-// depart removes a lease that has gone from the store, unless one that is held here
-// goes at about the same time: then the store has lost it, and what went before it
-// comes back. Nor does it while that one cannot be renewed, as then others can no more.
-// It reports whether anything is different now.
-func (v *View) depart(k Key, l Lease, ok bool) bool {
-	now := time.Now()
-	own := slices.ContainsFunc(v.subs, func(s subscriber) bool { return s.own == k })
-	v.went = slices.DeleteFunc(v.went, func(d departure) bool { return now.Sub(d.at) > together })
-	away := v.unsure || !v.ownAt.IsZero() && now.Sub(v.ownAt) <= together
-	switch {
-	case own:
-		delete(v.leases, k)
-		return v.bringBack(now) || ok
-	case !ok:
-		return false
-	case away: // a listing may have told so before the watch does
-		l.Rev = 0 // whatever is written of it is newer
-		v.leases[k] = l
-		if v.lost == nil {
-			v.lost = make(map[Key]bool)
-		}
-		v.lost[k] = true
-		return false
-	case v.lost[k]: // it was deleted before it was written again
-		delete(v.lost, k)
-	}
-	v.went = append(v.went, departure{l, now})
+// delete removes a lease, unless it is kept, and reports whether anything is different
+// now.
+func (v *View) delete(k Key) bool {
+	old, ok := v.find(k)
 	delete(v.leases, k)
+	now := time.Now()
+	switch {
+	case v.own != nil && v.own.key == k:
+		return v.lost.ownGone(now) || ok
+	case !ok || v.lost.peerGone(old, now):
+		return false
+	}
 	v.free(k)
 	return true
-}
-
-// doubt says whether a lease that is held here cannot be renewed.
-func (v *View) doubt(unsure bool) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.unsure && !unsure {
-		v.ownAt = time.Now() // others follow
-	}
-	v.unsure = unsure
-}
-
-// departed says that a lease that is held here has gone from the store. Who holds it may
-// know before the watch tells, and may have written it again by then.
-func (v *View) departed() {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	now := time.Now()
-	v.went = slices.DeleteFunc(v.went, func(d departure) bool { return now.Sub(d.at) > together })
-	v.signal(v.bringBack(now), func(subscriber) bool { return false })
-}
-
-// bringBack keeps what went just before a lease that is held here, as what goes just
-// after it will be. It reports whether there was any.
-func (v *View) bringBack(now time.Time) bool {
-	v.ownAt = now
-	before := make(map[Key]Lease, len(v.went))
-	for _, d := range v.went {
-		before[d.lease.Key()] = d.lease
-	}
-	v.went = nil
-	v.keep(before, func(Key) bool { return true })
-	return len(before) > 0
 }
 
 // mostFreed bounds what is remembered of leases that have gone.
@@ -252,7 +202,7 @@ const mostFreed = 1024
 func (v *View) Freed() []Key {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(v.freed), func(k Key) bool { _, there := v.leases[k]; return there })
+	return slices.DeleteFunc(slices.Clone(v.freed), func(k Key) bool { _, there := v.find(k); return there })
 }
 
 // free remembers that a lease has gone.
@@ -267,55 +217,24 @@ func (v *View) free(k Key) {
 func (v *View) Lost() int {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return len(v.lost)
+	return len(v.lost.lost)
 }
 
 // Forget removes the leases that Lost counts.
 func (v *View) Forget() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	for k := range v.lost {
-		delete(v.leases, k)
-	}
-	changed := len(v.lost) > 0
-	v.lost = nil
-	v.signal(changed, func(subscriber) bool { return false })
+	changed := len(v.lost.lost) > 0
+	v.lost.lost = nil
+	v.wake(changed)
 }
 
-// Apply carries one event out, unless the View has something newer. An event
-// without a revision is always carried out.
-func (v *View) Apply(e Event) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.rev = max(v.rev, e.Lease.Rev)
-	k := e.Lease.Key()
-	old, ok := v.leases[k]
-	changed := false
-	switch {
-	case ok && e.Lease.Rev != 0 && e.Lease.Rev < old.Rev:
+// wake tells all subscribers, if a claim has changed.
+func (v *View) wake(changed bool) {
+	if !changed {
 		return
-	case e.Deleted:
-		changed = v.depart(k, old, ok)
-	default:
-		v.leases[k] = e.Lease
-		changed = !ok || !old.SameClaim(e.Lease)
-		v.yield(k)
 	}
-	if !e.Deleted {
-		delete(v.lost, k)
-	}
-	v.signal(changed, func(s subscriber) bool { return s.own == k || s.node != "" && s.node == e.Lease.Node })
-}
-
-// signal needs the lock.
-func (v *View) signal(changed bool, written func(subscriber) bool) {
-	for _, s := range v.subs {
-		if s.own == (Key{}) && !changed || s.own != (Key{}) && !written(s) {
-			continue
-		}
-		select {
-		case s.c <- struct{}{}:
-		default:
-		}
+	for _, c := range v.subs {
+		c.Wake()
 	}
 }

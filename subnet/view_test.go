@@ -62,7 +62,7 @@ func lostOne() (*View, <-chan struct{}) {
 	v := NewView()
 	v.Reset(Snapshot{[]Lease{lease("10.1.1.0/24", "192.0.2.1"), lease("10.1.2.0/24", "192.0.2.2"), lease("10.1.3.0/24", "192.0.2.3")}, 5})
 	c := v.Subscribe()
-	v.subscribe(key("10.1.1.0/24"), "")
+	v.hold(key("10.1.1.0/24"), "")
 	v.Reset(Snapshot{nil, 1})
 	return v, c
 }
@@ -109,7 +109,7 @@ func TestViewTakesWhatALostPeerWritesFirst(t *testing.T) {
 	two := lease("10.1.2.0/24", "192.0.2.2", "new")
 	two.Rev = 2 // the store counts anew
 	v.Apply(Event{Lease: two})
-	if got, _ := v.Get(two.Key()); got != two || !signalled(c) {
+	if got, _, _ := v.at(two.Key()); got != two || !signalled(c) {
 		t.Errorf("the View has %v", got)
 	}
 }
@@ -119,7 +119,7 @@ func TestViewKeepsPeersThatABackupDoesNotKnow(t *testing.T) {
 	own, two := lease("10.1.1.0/24", "192.0.2.1"), lease("10.1.2.0/24", "192.0.2.2")
 	two.Rev = 9
 	v := NewView()
-	v.subscribe(own.Key(), "")
+	v.hold(own.Key(), "")
 	v.Reset(Snapshot{[]Lease{own}, 5})
 	v.Apply(Event{Lease: two})
 	v.Reset(Snapshot{[]Lease{own}, 7})
@@ -137,7 +137,7 @@ func TestViewLosesPeersWhileItsOwnLeaseIsThere(t *testing.T) {
 	v := NewView()
 	own := lease("10.1.1.0/24", "192.0.2.1")
 	v.Reset(Snapshot{[]Lease{own, lease("10.1.2.0/24", "192.0.2.2")}, 5})
-	v.subscribe(own.Key(), "")
+	v.hold(own.Key(), "")
 	v.Reset(Snapshot{[]Lease{own}, 9})
 	if got := subnets(v); got != "10.1.1.0/24" || v.Lost() != 0 {
 		t.Errorf("leases %s, %d lost", got, v.Lost())
@@ -207,20 +207,20 @@ func TestViewKeepsPeersThatExpireTogetherWithItsHost(t *testing.T) {
 		{"a peer afterwards", func(v *View) { gone(v, own); time.Sleep(3 * time.Second); gone(v, two) }, three, 0},
 		{"own, written again before the watch tells", func(v *View) {
 			gone(v, two)
-			v.departed()
+			v.ownGone()
 			l := lease(own, "192.0.2.1")
 			l.Rev = 12
 			v.Apply(Event{Lease: l})
 			gone(v, own, three)
 		}, own + " " + two + " " + three, 2},
 		{"own, written again, and a peer afterwards", func(v *View) {
-			v.departed()
+			v.ownGone()
 			time.Sleep(3 * time.Second)
 			gone(v, two)
 		}, own + " " + three, 0},
-		{"while its own cannot be renewed", func(v *View) { v.doubt(true); gone(v, two, two) }, own + " " + two + " " + three, 1},
-		{"when it has just been renewed", func(v *View) { v.doubt(true); v.doubt(false); gone(v, two) }, own + " " + two + " " + three, 1},
-		{"long after it was renewed", func(v *View) { v.doubt(true); v.doubt(false); time.Sleep(3 * time.Second); gone(v, two) }, own + " " + three, 0},
+		{"while its own cannot be renewed", func(v *View) { v.ownAtRisk(true); gone(v, two, two) }, own + " " + two + " " + three, 1},
+		{"when it has just been renewed", func(v *View) { v.ownAtRisk(true); v.ownAtRisk(false); gone(v, two) }, own + " " + two + " " + three, 1},
+		{"long after it was renewed", func(v *View) { v.ownAtRisk(true); v.ownAtRisk(false); time.Sleep(3 * time.Second); gone(v, two) }, own + " " + three, 0},
 		{"forgotten", func(v *View) { gone(v, two, own, three); v.Forget() }, "", 0},
 		{"told twice", func(v *View) { gone(v, two, own, three, two) }, two + " " + three, 2},
 		{"deleted again", func(v *View) { gone(v, two, own, three); time.Sleep(3 * time.Second); gone(v, two) }, three, 1},
@@ -236,7 +236,7 @@ func TestViewKeepsPeersThatExpireTogetherWithItsHost(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				v := NewView()
 				v.Reset(Snapshot{[]Lease{lease(own, "192.0.2.1"), lease(two, "192.0.2.2"), lease(three, "192.0.2.3")}, 5})
-				v.subscribe(key(own), "")
+				v.hold(key(own), "")
 				tt.do(v)
 				if got := subnets(v); got != tt.want || v.Lost() != tt.lost {
 					t.Errorf("leases %s, %d of them lost; want %s, %d", got, v.Lost(), tt.want, tt.lost)

@@ -9,6 +9,7 @@ import (
 
 	"flanneld/backend"
 	"flanneld/backend/underlay"
+	"flanneld/pkg/systemd"
 	"flanneld/subnet"
 	"flanneld/subnet/cache"
 	"flanneld/subnet/etcd2"
@@ -75,12 +76,12 @@ func (b basis) rev() subnet.Revision {
 const waitingForConfig = "waiting for the network configuration"
 
 // orient finds out what to start from, and with which interface.
-func orient(ctx context.Context, o options, store subnet.Store, m *memory, tell *notifier) (basis, backend.Underlay, error) {
-	tell.status(waitingForConfig)
+func orient(ctx context.Context, o options, store subnet.Store, m *memory, tell *systemd.Notifier) (basis, backend.Underlay, error) {
+	tell.Status(waitingForConfig)
 	once := sync.OnceFunc(func() { underlay.Preview(underlayQuery(o, false), m.log) })
 	waits := func(reason string) {
 		once()
-		tell.status(waitingForConfig + ": " + reason)
+		tell.Status(waitingForConfig + ": " + reason)
 	}
 	for {
 		b, err := begin(ctx, store, m, waits)

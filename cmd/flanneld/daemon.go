@@ -20,9 +20,9 @@ import (
 	"flanneld/backend/underlay"
 	"flanneld/pkg/datapath"
 	"flanneld/pkg/datapath/kernel"
-	"flanneld/pkg/fdstore"
 	"flanneld/pkg/netif"
 	"flanneld/pkg/statedir"
+	"flanneld/pkg/systemd"
 	"flanneld/subnet"
 	"flanneld/subnet/cache"
 )
@@ -34,15 +34,15 @@ const routeProtocol = 102
 // serve runs the daemon, and beside it what tells others how it is, until ctx is
 // done or it fails.
 func serve(ctx context.Context, o options, log *slog.Logger) error {
-	tell := &notifier{log: log}
+	tell := &systemd.Notifier{Log: log}
 	// From now on: until then the signal ends the process, as it does any.
 	reload := make(chan os.Signal, 1)
 	signal.Notify(reload, unix.SIGHUP)
 	defer signal.Stop(reload)
 	h, err := listenHealth(o, log)
 	if err != nil {
-		tell.failed(err)
-		tell.stopping()
+		tell.Failed(err)
+		tell.Stopping()
 		return err
 	}
 	asked := ctx
@@ -52,11 +52,11 @@ func serve(ctx context.Context, o options, log *slog.Logger) error {
 	g.Go(func() { h.run(ctx) })
 	g.Go(func() {
 		<-ctx.Done()
-		tell.stopping() // at once, however long the rest takes
+		tell.Stopping() // at once, however long the rest takes
 	})
 	err = start(ctx, o, h, tell, reload, log)
 	if err != nil && asked.Err() == nil {
-		tell.failed(err)
+		tell.Failed(err)
 	}
 	cancel()
 	g.Wait()
@@ -65,10 +65,10 @@ func serve(ctx context.Context, o options, log *slog.Logger) error {
 
 // start first does what only reads, then what changes the machine, and runs until
 // ctx is done.
-func start(ctx context.Context, o options, h *health, tell *notifier, reload <-chan os.Signal, log *slog.Logger) error {
+func start(ctx context.Context, o options, h *health, tell *systemd.Notifier, reload <-chan os.Signal, log *slog.Logger) error {
 	began := time.Now()
 	started := easeStart()
-	descriptors := fdstore.Open()
+	descriptors := systemd.OpenFDStore()
 	store, err := newStore(o, log)
 	if err != nil {
 		return err
@@ -161,7 +161,7 @@ func start(ctx context.Context, o options, h *health, tell *notifier, reload <-c
 		underlay: external, local: local,
 		view: subnet.NewView(), identity: id, ready: h.setReady, health: h, counters: counters, tell: tell, log: log, moved: make(chan struct{}, 1),
 		claimsChanged: make(chan subnet.Lease, 1), stood: make(chan struct{}, 1), passedOnce: make(chan struct{}), began: began, started: started,
-		passes: newLifeline("keeps the datapath in step"), holding: newLifeline("holds the lease")}
+		passes: systemd.NewProbe("keeps the datapath in step"), holding: systemd.NewProbe("holds the lease")}
 	d.external = underlay.Watch{Query: underlayQuery(o, cfg.V6.Enabled()), OwnMTU: cfg.Type == udp.Type, Wake: d.poke, Log: log}
 	return d.run(ctx, ahead, previous, reload)
 }
@@ -185,10 +185,10 @@ type daemon struct {
 	ready    func(bool)
 	health   *health
 	counters func() []backend.Counter // nil: the backend has none
-	passes   *lifeline
-	holding  *lifeline
+	passes   *systemd.Probe
+	holding  *systemd.Probe
 	running  running
-	tell     *notifier
+	tell     *systemd.Notifier
 	log      *slog.Logger
 	moved    chan struct{} // the own lease has changed
 	stood    chan struct{} // so has the standing, perhaps by its deadline only
@@ -247,7 +247,7 @@ func (d *daemon) run(ctx context.Context, ahead *subnet.Ahead, previous subnetEn
 	g.Go(func() error { return d.watchHost(ctx) })
 	g.Go(func() error { return d.reloads(ctx, reload) })
 	g.Go(func() error {
-		return feedWatchdog(ctx, watchdogTime(d.log), d.lifelines(), d.tell.alive, d.log)
+		return systemd.FeedWatchdog(ctx, systemd.WatchdogInterval(d.log), d.lifelines(), d.tell)
 	})
 	return g.Wait()
 }

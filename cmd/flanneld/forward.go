@@ -33,7 +33,7 @@ func (d *daemon) forwardOver(ctx context.Context, changed <-chan struct{}) error
 	g, ctx := errgroup.WithContext(ctx)
 	noticed := make(chan struct{}, 1)
 	loop := backend.Loop{Backend: d.backend, Planes: d.planes, Changed: changed, Noticed: noticed,
-		Resync: d.opts.Resync, Done: d.passed, Ledger: d.ledger, Asked: d.passes.ask, Log: d.log}
+		Resync: d.opts.Resync, Done: d.passed, Ledger: d.ledger, Asked: d.passes.Ask, Log: d.log}
 	g.Go(func() error { return loop.Run(ctx) })
 	g.Go(func() error {
 		// The first pass makes thousands of changes: nobody needs to hear of them.

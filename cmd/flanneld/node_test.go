@@ -14,9 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"flanneld/pkg/envfile"
-	"flanneld/pkg/fdstore/fake"
 	"flanneld/pkg/netlab"
 	debian "flanneld/pkg/netlab/machine"
+	"flanneld/pkg/systemd/fake"
 )
 
 // readyTime is how long a daemon may take to become ready.

@@ -54,9 +54,9 @@ func (d *daemon) hold(ctx context.Context, request subnet.Request, got subnet.Ac
 			TTL: request.TTL, Margin: d.opts.RenewMargin, Sent: got.Sent, Rebound: rebound,
 			Unverified: d.basis.known != nil && !rebound,
 			Surrender:  d.opts.LeaseLost == leaseLostExit,
-			View:       d.view, Log: d.log, Entered: d.entered, Renewed: d.renewed, Changes: d.claimsChanged, Asked: d.holding.ask,
+			View:       d.view, Log: d.log, Entered: d.entered, Renewed: d.renewed, Changes: d.claimsChanged, Asked: d.holding.Ask,
 		})
-		d.holding.away.Store(true) // to take a lease may take as long as etcd is away
+		d.holding.Busy.Store(true) // to take a lease may take as long as etcd is away
 		if !errors.Is(err, subnet.ErrLost) {
 			return err
 		}
@@ -77,7 +77,7 @@ func (d *daemon) hold(ctx context.Context, request subnet.Request, got subnet.Ac
 			return err
 		}
 		d.setLease(got.Lease)
-		d.holding.away.Store(false)
+		d.holding.Busy.Store(false)
 	}
 }
 
@@ -111,7 +111,7 @@ func (d *daemon) entered(s subnet.Standing) {
 	}
 	if !s.State.Safe() {
 		d.ready(false)
-		d.tell.status(text)
+		d.tell.Status(text)
 	}
 	d.health.setLease(s)
 	d.mu.Unlock()
@@ -139,7 +139,7 @@ func (d *daemon) sayUnfinished(err error) {
 	if err != nil {
 		text = "the datapath is not as it should be: " + err.Error()
 	}
-	d.tell.status(fmt.Sprintf("%s %s; %s", d.lease.Key(), d.cfg.Type, text))
+	d.tell.Status(fmt.Sprintf("%s %s; %s", d.lease.Key(), d.cfg.Type, text))
 }
 
 // setReady follows a pass after which the subnet file has the lease.
@@ -160,7 +160,7 @@ func (d *daemon) setReady(l subnet.Lease, peers int) {
 	if d.trouble != "" {
 		text += "; " + d.trouble
 	}
-	d.tell.status(text)
+	d.tell.Status(text)
 }
 
 func (d *daemon) setLease(l subnet.Lease) {

@@ -70,7 +70,7 @@ func (d *daemon) passed(p backend.Pass) error {
 		}
 		if before == (handover{}) {
 			d.handed.Store(true)
-			d.tell.ready()
+			d.tell.Ready()
 			d.log.Info("flannel is ready")
 			d.started()
 		}
@@ -101,5 +101,5 @@ func (d *daemon) unwritten(err error) {
 		d.noFile = err.Error()
 		d.log.Error(d.noFile)
 	}
-	d.tell.status(d.noFile)
+	d.tell.Status(d.noFile)
 }

@@ -12,7 +12,8 @@ import (
 
 	"flanneld/backend"
 	"flanneld/backend/underlay"
-	"flanneld/pkg/fdstore/fake"
+	"flanneld/pkg/systemd"
+	"flanneld/pkg/systemd/fake"
 	"flanneld/subnet"
 )
 
@@ -54,7 +55,7 @@ func TestPassedHandsNoSubnetOverThatIsAnothers(t *testing.T) {
 			log := slog.New(slog.DiscardHandler)
 			d := &daemon{opts: options{SubnetFile: filepath.Join(t.TempDir(), "subnet.env")}, backend: idleBackend{}, guard: &guard{done: true},
 				cfg: subnet.Config{V4: subnet.Range{Network: netip.MustParsePrefix("10.1.0.0/16")}}, ready: func(bool) {}, started: func() {},
-				tell: &notifier{log: log}, log: log, passedOnce: make(chan struct{}),
+				tell: &systemd.Notifier{Log: log}, log: log, passedOnce: make(chan struct{}),
 				underlay: backend.Underlay{Name: "lo", Index: lo.Index, MTU: lo.MTU}, external: underlay.Watch{Log: log}}
 			d.lease.V4.Subnet = netip.MustParsePrefix("10.1.2.0/24")
 			for i, state := range row.states {
@@ -72,7 +73,7 @@ func TestPassedHandsNoSubnetOverThatIsAnothers(t *testing.T) {
 			if text := string(file); row.want == nothing && text != "" || !strings.Contains(text, row.want) {
 				t.Errorf("the subnet file is %q, want one with %q", text, row.want)
 			}
-			d.tell.status("the end")
+			d.tell.Status("the end")
 			if err := eventually(time.Second, func() error {
 				log := said.log.String()
 				if ready := row.want != nothing || row.again; !strings.HasSuffix(log, "STATUS=the end\n") || strings.Contains(log, "READY=1") != ready {

@@ -29,7 +29,7 @@ func (d *daemon) reloads(ctx context.Context, signals <-chan os.Signal) error {
 		}
 		d.log.Info("Reloading: looking at the configuration, the kernel and the subnet file again. " +
 			"Flags and variables stay those of the start; a restart reads them")
-		d.tell.reloading()
+		d.tell.Reloading()
 		d.sayConfig(ctx)
 		d.reload.Store(true)
 		poke(d.moved)
@@ -54,7 +54,7 @@ func (d *daemon) reloaded() {
 	if d.reloading {
 		d.reloading = false
 		d.log.Info("Reloaded")
-		d.tell.ready()
+		d.tell.Ready()
 	}
 }
 

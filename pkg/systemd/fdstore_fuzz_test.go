@@ -1,4 +1,4 @@
-package fdstore
+package systemd
 
 import (
 	"os"
@@ -28,14 +28,14 @@ func FuzzHanded(f *testing.F) {
 	})
 }
 
-// TestOpenDoesNotBelieveANumber that would make it take what is not kept, or all
+// TestOpenFDStoreDoesNotBelieveANumber that would make it take what is not kept, or all
 // memory.
-func TestOpenDoesNotBelieveANumber(t *testing.T) {
+func TestOpenFDStoreDoesNotBelieveANumber(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", "")
 	t.Setenv("LISTEN_PID", strconv.Itoa(os.Getpid()))
 	t.Setenv("LISTEN_FDS", "2000000000")
 	t.Setenv("LISTEN_FDNAMES", "")
-	if s := Open(); len(s.kept) != 0 {
+	if s := OpenFDStore(); len(s.kept) != 0 {
 		t.Errorf("took %v", s.kept)
 	}
 	if _, ok := os.LookupEnv("LISTEN_FDS"); ok {

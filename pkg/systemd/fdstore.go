@@ -1,10 +1,4 @@
-// Package fdstore keeps file descriptors over a restart of the process, in the
-// file descriptor store of systemd or of whatever else speaks its protocol
-// (sd_notify(3), sd_pid_notify_with_fds(3), sd_listen_fds(3)). What is kept stays
-// open meanwhile: a socket goes on to receive, a device keeps its queue.
-//
-// It knows names and numbers, and nothing of what the descriptors are.
-package fdstore
+package systemd
 
 import (
 	"errors"
@@ -18,9 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Store is the store of the process's service manager. Without a manager it is
-// empty, and nothing is kept. It is not safe for concurrent use.
-type Store struct {
+// FDStore keeps file descriptors over a restart of the process. What is kept stays
+// open meanwhile: a socket goes on to receive, a device keeps its queue. Without a
+// service manager it is empty, and nothing is kept. It is not safe for concurrent use.
+type FDStore struct {
 	socket string // empty: there is no manager
 	kept   map[string][]int
 }
@@ -28,11 +23,11 @@ type Store struct {
 // barrierTime bounds the wait for the manager to have dealt with a message.
 const barrierTime = 5 * time.Second
 
-// Open takes what the manager handed to this process, and the environment
+// OpenFDStore takes what the manager handed to this process, and the environment
 // variables that say so: children do not get either. To be called once, before
 // anything opens files.
-func Open() *Store {
-	s := &Store{kept: make(map[string][]int)}
+func OpenFDStore() *FDStore {
+	s := &FDStore{kept: make(map[string][]int)}
 	if socket := os.Getenv("NOTIFY_SOCKET"); strings.HasPrefix(socket, "/") || strings.HasPrefix(socket, "@") {
 		s.socket = socket
 	}
@@ -73,7 +68,7 @@ func handed(pid int, listenPID, listenFDs, listenFDNames string) []string {
 // Take returns the descriptors that were kept under the name, in the order in
 // which they were put there, and leaves closing them to the caller. They stay in
 // the store.
-func (s *Store) Take(name string) []int {
+func (s *FDStore) Take(name string) []int {
 	fds := s.kept[name]
 	delete(s.kept, name)
 	return fds
@@ -82,7 +77,7 @@ func (s *Store) Take(name string) []int {
 // Put keeps descriptors under a name, beside what is there. What is in the store
 // already, by whatever number, is not kept twice. The caller's stay the caller's.
 // The name has no colon.
-func (s *Store) Put(name string, fds ...int) error {
+func (s *FDStore) Put(name string, fds ...int) error {
 	if s.socket == "" || len(fds) == 0 {
 		return nil
 	}
@@ -95,7 +90,7 @@ func (s *Store) Put(name string, fds ...int) error {
 
 // Remove makes the manager close what it has of that name, and waits until it
 // has.
-func (s *Store) Remove(name string) error {
+func (s *FDStore) Remove(name string) error {
 	if s.socket == "" {
 		return nil
 	}
@@ -110,7 +105,7 @@ func (s *Store) Remove(name string) error {
 }
 
 // Close closes what was handed over and not taken, and has it removed.
-func (s *Store) Close() error {
+func (s *FDStore) Close() error {
 	var errs []error
 	for name, fds := range s.kept {
 		for _, fd := range fds {
@@ -122,7 +117,7 @@ func (s *Store) Close() error {
 	return errors.Join(errs...)
 }
 
-func (s *Store) send(state string, fds ...int) error {
+func (s *FDStore) send(state string, fds ...int) error {
 	socket, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err
@@ -138,7 +133,7 @@ func (s *Store) send(state string, fds ...int) error {
 // barrier returns when the manager has dealt with all messages so far: it closes
 // the end of a pipe that it is sent (BARRIER=1; systemd 246). An older one closes
 // it too, since it does not know what it is for.
-func (s *Store) barrier() error {
+func (s *FDStore) barrier() error {
 	var pipe [2]int
 	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
 		return err

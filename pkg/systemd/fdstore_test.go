@@ -1,4 +1,4 @@
-package fdstore
+package systemd
 
 import (
 	"net"
@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"flanneld/pkg/fdstore/fake"
+	"flanneld/pkg/systemd/fake"
 )
 
 // asService makes the test binary a service's second process.
@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 
 // service prints what it was handed, takes one of the names, and leaves the rest.
 func service() {
-	s := Open()
+	s := OpenFDStore()
 	for _, name := range []string{"pipe", "none"} {
 		for _, fd := range s.Take(name) {
 			text := make([]byte, 10)
@@ -43,22 +43,30 @@ func service() {
 	}
 }
 
-// manager runs a fake manager that keeps that many, and is the process's own.
-func manager(t *testing.T, most int) *fake.Manager {
+// testManager is a fake manager that is the process's own.
+type testManager struct {
+	fake.Manager
+	messages chan string // what it was sent
+}
+
+// startManager runs one that keeps that many descriptors.
+func startManager(t *testing.T, most int) *testManager {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "notify")
 	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &fake.Manager{Max: most}
+	m := &testManager{fake.Manager{Max: most}, make(chan string, 100)}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		for {
-			if _, err := m.Receive(socket); err != nil {
+			text, err := m.Receive(socket)
+			if err != nil {
 				return
 			}
+			m.messages <- text
 		}
 	}()
 	t.Cleanup(func() { socket.Close(); <-done; m.Close() })
@@ -81,7 +89,7 @@ func pipe(t *testing.T, text string) int {
 }
 
 // settle waits until the manager has dealt with everything.
-func settle(t *testing.T, s *Store) {
+func settle(t *testing.T, s *FDStore) {
 	t.Helper()
 	if err := s.barrier(); err != nil {
 		t.Fatal(err)
@@ -89,8 +97,8 @@ func settle(t *testing.T, s *Store) {
 }
 
 func TestPutSurvivesTheProcess(t *testing.T) {
-	m := manager(t, 10)
-	s := Open()
+	m := startManager(t, 10)
+	s := OpenFDStore()
 	one, two := pipe(t, "one"), pipe(t, "two")
 	for name, fds := range map[string][]int{"pipe": {one, two}, "unknown": {pipe(t, "")}} {
 		if err := s.Put(name, fds...); err != nil {
@@ -124,8 +132,8 @@ func TestPutSurvivesTheProcess(t *testing.T) {
 }
 
 func TestRemoveReturnsWhenTheManagerHasClosed(t *testing.T) {
-	m := manager(t, 10)
-	s := Open()
+	m := startManager(t, 10)
+	s := OpenFDStore()
 	if err := s.Put("a", pipe(t, "a")); err != nil {
 		t.Fatal(err)
 	}
@@ -141,8 +149,8 @@ func TestRemoveReturnsWhenTheManagerHasClosed(t *testing.T) {
 }
 
 func TestAManagerWithoutAStore(t *testing.T) {
-	m := manager(t, 0)
-	s := Open()
+	m := startManager(t, 0)
+	s := OpenFDStore()
 	if err := s.Put("a", pipe(t, "a")); err != nil {
 		t.Error(err)
 	}
@@ -154,7 +162,7 @@ func TestAManagerWithoutAStore(t *testing.T) {
 func TestWithoutAManager(t *testing.T) {
 	for _, socket := range []string{"", "vsock:2:1234"} {
 		t.Setenv("NOTIFY_SOCKET", socket)
-		s := Open()
+		s := OpenFDStore()
 		if fds := s.Take("a"); fds != nil {
 			t.Errorf("took %v", fds)
 		}
@@ -169,7 +177,7 @@ func TestWithoutAManager(t *testing.T) {
 func TestAManagerThatIsGone(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "nobody")
 	t.Setenv("NOTIFY_SOCKET", path)
-	s := Open()
+	s := OpenFDStore()
 	if err := s.Put("a", 0); err == nil || !strings.Contains(err.Error(), "keep file descriptors a") {
 		t.Errorf("Put: %v", err)
 	}

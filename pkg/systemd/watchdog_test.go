@@ -1,4 +1,4 @@
-package main
+package systemd
 
 import (
 	"bytes"
@@ -10,8 +10,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"flanneld/backend"
 )
 
 // living answers unless it is stuck.
@@ -33,7 +31,7 @@ func TestWatchdogIsFedOnlyWhileAllAnswer(t *testing.T) {
 		one, other := new(living), new(living)
 		ended := make(chan error, 1)
 		go func() {
-			ended <- feedWatchdog(ctx, time.Minute, []backend.Living{one, other}, func() { fed.Add(1) },
+			ended <- feedWatchdog(ctx, time.Minute, []func(context.Context) error{one.Alive, other.Alive}, func() { fed.Add(1) },
 				slog.New(slog.NewTextHandler(&log, nil)))
 		}()
 		time.Sleep(time.Minute + time.Second)
@@ -68,9 +66,9 @@ func TestWatchdogThatIsOff(t *testing.T) {
 	}
 }
 
-func TestLifeline(t *testing.T) {
+func TestProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := newLifeline("sleeps")
+		l := NewProbe("sleeps")
 		bound := func() context.Context {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			t.Cleanup(cancel)
@@ -79,12 +77,12 @@ func TestLifeline(t *testing.T) {
 		if err := l.Alive(bound()); err == nil || !strings.Contains(err.Error(), "that sleeps does not answer") {
 			t.Errorf("nobody answers: %v", err)
 		}
-		l.away.Store(true)
+		l.Busy.Store(true)
 		if err := l.Alive(bound()); err != nil {
 			t.Errorf("away: %v", err)
 		}
-		l.away.Store(false)
-		go func() { (<-l.ask)() }()
+		l.Busy.Store(false)
+		go func() { (<-l.Ask)() }()
 		if err := l.Alive(bound()); err != nil {
 			t.Errorf("answered: %v", err)
 		}

@@ -1,0 +1,114 @@
+package systemd
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+
+	"flanneld/pkg/logonce"
+)
+
+// Probe shows that a loop runs: the loop receives from Ask and calls what it gets,
+// between two of its steps.
+type Probe struct {
+	Ask  chan func()
+	Busy atomic.Bool // the loop does what may take as long as it will, and is not asked
+
+	loop string
+}
+
+// NewProbe makes the probe of the loop that does what the text says, as in "holds the
+// lease".
+func NewProbe(loop string) *Probe { return &Probe{Ask: make(chan func()), loop: loop} }
+
+// Alive returns nil once the loop has answered, and an error if it has not when ctx is
+// done.
+func (p *Probe) Alive(ctx context.Context) error {
+	if p.Busy.Load() {
+		return nil
+	}
+	answered := make(chan struct{})
+	select {
+	case p.Ask <- func() { close(answered) }:
+	case <-ctx.Done():
+		if p.Busy.Load() { // it has become so meanwhile
+			return nil
+		}
+		return fmt.Errorf("the loop that %s does not answer", p.loop)
+	}
+	select { // the answer itself does not block
+	case <-answered:
+	case <-ctx.Done():
+	}
+	return nil
+}
+
+// WatchdogInterval returns the longest time that systemd lets pass without hearing from
+// this process (WatchdogSec=); zero: any.
+func WatchdogInterval(log *slog.Logger) time.Duration {
+	interval, err := daemon.SdWatchdogEnabled(false)
+	if err != nil {
+		log.Warn("The watchdog is off: systemd has not said properly how often it wants to hear from us", "err", err)
+	}
+	return interval
+}
+
+// feedsPer is the number of times the watchdog is fed in its interval.
+const feedsPer = 4
+
+// FeedWatchdog feeds systemd's watchdog until ctx is done, while every part answers
+// nil. A part that does not is asked again: systemd ends the process if that takes the
+// whole interval. It returns nil at once if the interval is zero.
+func FeedWatchdog(ctx context.Context, interval time.Duration, parts []func(context.Context) error, n *Notifier) error {
+	return feedWatchdog(ctx, interval, parts, n.feed, n.Log)
+}
+
+func feedWatchdog(ctx context.Context, interval time.Duration, parts []func(context.Context) error, feed func(), log *slog.Logger) error {
+	if interval <= 0 {
+		return nil
+	}
+	ticker := time.NewTicker(interval / feedsPer)
+	defer ticker.Stop()
+	var hangs logonce.Line
+	for {
+		err := askAll(ctx, interval/feedsPer, parts)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err == nil {
+			feed()
+		}
+		switch changed := hangs.ChangedError(err); {
+		case changed && err != nil:
+			log.Error("A part of the daemon hangs; systemd will restart it unless it goes on", "err", err, "within", interval)
+		case changed:
+			log.Info("All loops answer again")
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+// askAll returns the first error.
+func askAll(ctx context.Context, within time.Duration, parts []func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	answers := make(chan error, len(parts))
+	for _, alive := range parts {
+		go func() { answers <- alive(ctx) }()
+	}
+	var first error
+	for range parts {
+		if err := <-answers; first == nil {
+			first = err
+		}
+	}
+	return first
+}

@@ -11,6 +11,7 @@ import (
 
 	"flanneld/pkg/datapath"
 	"flanneld/subnet"
+	"flanneld/subnet/config"
 )
 
 // Backend forwards packets to the subnets of peers.
@@ -139,10 +140,10 @@ type Kernel interface {
 }
 
 // NoOptions reads the "Backend" object of a backend without options, and returns
-// the names of what is there in vain. An error is a *subnet.ConfigError with the
+// the names of what is there in vain. An error is a *config.Error with the
 // position within the object.
 func NoOptions(raw json.RawMessage) (unknown []string, err error) {
-	return subnet.DecodeBackend(raw, &struct{}{})
+	return config.DecodeBackend(raw, &struct{}{})
 }
 
 // WarnUnknown warns of names in the "Backend" object that are no options of a

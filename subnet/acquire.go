@@ -12,11 +12,12 @@ import (
 	"time"
 
 	"flanneld/pkg/backoff"
+	"flanneld/subnet/config"
 )
 
 // Request says what lease a host wants.
 type Request struct {
-	Config   Config
+	Config   config.Config
 	Lease    Lease         // what to publish; its subnets are not set. By its Node and IPv4 PublicIP the host is known
 	Previous Key           // the subnets of the last run; zero if not known
 	TTL      time.Duration // zero: DefaultTTL
@@ -97,7 +98,7 @@ func Acquire(ctx context.Context, store Store, r Request, log *slog.Logger) (Acq
 			log.Debug("Lost a race for a subnet; choosing again", "err", err)
 			pause.Reset()
 			wait = &race
-		case errors.Is(err, ErrFull):
+		case errors.Is(err, config.ErrFull):
 			a.entered(err.Error())
 			down.over()
 			full.failed(fmt.Sprintf("Failed to acquire subnet: %v; waiting for one to become free", err),
@@ -288,7 +289,7 @@ const (
 )
 
 // decide chooses the next step from all leases and the keys that are taken by
-// what is no lease. It returns ErrFull if there is nothing to choose from. A nil
+// what is no lease. It returns config.ErrFull if there is nothing to choose from. A nil
 // rnd is the shared source.
 //
 // A reservation is never deleted: an operator made it, and no host can make it
@@ -339,11 +340,11 @@ func decide(leases []Lease, junk []Key, r Request, rnd *rand.Rand) (step, error)
 	}
 	var k Key
 	var err error
-	if k.V4, err = FreeLast(r.Config.V4, taken4, freed4, rnd); err != nil {
+	if k.V4, err = config.FreeLast(r.Config.V4, taken4, freed4, rnd); err != nil {
 		return step{}, err
 	}
 	if r.Config.V6.Enabled() {
-		if k.V6, err = FreeLast(r.Config.V6, taken6, freed6, rnd); err != nil {
+		if k.V6, err = config.FreeLast(r.Config.V6, taken6, freed6, rnd); err != nil {
 			return step{}, err
 		}
 	}
@@ -387,14 +388,9 @@ func (r Request) own(leases []Lease) (fit, unfit []Lease, rival Lease) {
 	return fit, unfit, rival
 }
 
-// compatible reports whether a lease on k is one that the configuration allows.
-func (c Config) compatible(k Key) bool {
-	return c.V4.Contains(k.V4) && k.V6.IsValid() == c.V6.Enabled() && (!k.V6.IsValid() || c.V6.Contains(k.V6))
-}
-
 // fits reports whether this host may have a lease on k.
 func (r Request) fits(k Key) bool {
-	return r.Config.compatible(k) && !slices.ContainsFunc(r.Avoid, func(p netip.Prefix) bool {
+	return r.Config.Allows(k.V4, k.V6) && !slices.ContainsFunc(r.Avoid, func(p netip.Prefix) bool {
 		return overlap(k.V4, p) || overlap(k.V6, p)
 	})
 }

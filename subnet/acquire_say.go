@@ -2,6 +2,7 @@ package subnet
 
 import (
 	"encoding/json"
+	"flanneld/subnet/config"
 	"fmt"
 	"net/netip"
 	"reflect"
@@ -52,7 +53,7 @@ func (a *acquirer) say(s step) {
 		case a.Previous != (Key{}):
 			a.log.Error(fmt.Sprintf("Previously leased subnet (%s) not compatible with the Etcd network config, ignoring", a.Previous))
 		}
-		for _, f := range []Range{a.Config.V4, a.Config.V6} {
+		for _, f := range []config.Range{a.Config.V4, a.Config.V6} {
 			if f.Enabled() {
 				a.log.Info(fmt.Sprintf("Picking subnet in range %s ... %s", f.Min, f.Max))
 			}

@@ -3,6 +3,7 @@ package subnet
 import (
 	"context"
 	"errors"
+	"flanneld/subnet/config"
 	"log/slog"
 	"net/netip"
 	"strings"
@@ -14,8 +15,13 @@ import (
 
 const me = "192.0.2.1"
 
+func rangeOf(network string, length int, least, most string) config.Range {
+	return config.Range{Network: netip.MustParsePrefix(network), SubnetLen: length,
+		Min: netip.MustParseAddr(least), Max: netip.MustParseAddr(most)}
+}
+
 func request(previous string) Request {
-	r := Request{Config: Config{V4: rangeOf("10.1.0.0/16", 24, "10.1.1.0", "10.1.60.0"), Type: "vxlan"}}
+	r := Request{Config: config.Config{V4: rangeOf("10.1.0.0/16", 24, "10.1.1.0", "10.1.60.0"), Type: "vxlan"}}
 	r.Lease.Type = "vxlan"
 	r.Lease.V4 = Claim{PublicIP: netip.MustParseAddr(me), Data: "new"}
 	if previous != "" {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flanneld/subnet/config"
 	"iter"
 	"log/slog"
 	"net/netip"
@@ -146,9 +147,11 @@ func (s *fakeStore) count(op string) int {
 	return s.ops[op]
 }
 
-func (s *fakeStore) Config(context.Context) (Document, error) { return Document{}, ErrNoConfig }
-func (s *fakeStore) AwaitConfig(context.Context, Revision) (Document, error) {
-	return Document{}, ErrNoConfig
+func (s *fakeStore) Config(context.Context) (config.Document, error) {
+	return config.Document{}, config.ErrNone
+}
+func (s *fakeStore) AwaitConfig(context.Context, Revision) (config.Document, error) {
+	return config.Document{}, config.ErrNone
 }
 
 func (s *fakeStore) Leases(context.Context) ([]Lease, Revision, error) {

@@ -5,17 +5,12 @@ import (
 	"errors"
 	"iter"
 	"time"
+
+	"flanneld/subnet/config"
 )
 
-// Revision counts the store's changes. Revisions of one store are ordered; zero
-// is before all of them.
-type Revision uint64
-
-// Document is the configuration as it lies in the store, not yet parsed.
-type Document struct {
-	Raw []byte
-	Rev Revision // of its last change; if there is none, of the store when that was found out
-}
+// Revision is the store's: it counts leases and the configuration alike.
+type Revision = config.Revision
 
 // Event is one change of a lease. A delete or an expiry carries the key's
 // subnets only.
@@ -26,8 +21,6 @@ type Event struct {
 
 // Sentinels of Store. Implementations wrap them; test with errors.Is.
 var (
-	// ErrNoConfig: the store answered and has no configuration document.
-	ErrNoConfig = errors.New("no network configuration in the store")
 	// ErrTaken: the key exists already, under whatever owner.
 	ErrTaken = errors.New("subnet is leased already")
 	// ErrLost: the key is gone, or its value is no longer the one that the
@@ -55,13 +48,13 @@ const DefaultTTL = 24 * time.Hour
 // was done: the caller lists again and decides by owner.
 type Store interface {
 	// Config returns the configuration document. If there is none the error is
-	// ErrNoConfig and the Document's Rev is still set.
-	Config(ctx context.Context) (Document, error)
+	// [config.ErrNone] and the Document's Rev is still set.
+	Config(ctx context.Context) (config.Document, error)
 
 	// AwaitConfig blocks until the document was written or deleted after the
 	// given revision, and returns it as Config does. It may return early, with
 	// an unchanged document.
-	AwaitConfig(ctx context.Context, after Revision) (Document, error)
+	AwaitConfig(ctx context.Context, after Revision) (config.Document, error)
 
 	// Leases returns all leases, in no order, and the revision they were read
 	// at, from which Watch goes on. Keys and values that are no leases are

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"flanneld/pkg/datapath"
-	"flanneld/subnet"
+	"flanneld/subnet/config"
 )
 
 // Run holds a backend, configured with the Backend object, to what every one
@@ -64,8 +64,8 @@ func warnsOfOptions(t *testing.T, newBackend New, _ string) {
 
 func refusesNoObject(t *testing.T, newBackend New, _ string) {
 	_, err := newBackend(NewHost(t, nil).Params(`["vxlan"]`))
-	if _, ok := errors.AsType[*subnet.ConfigError](err); !ok {
-		t.Errorf("New: %v, want a *subnet.ConfigError", err)
+	if _, ok := errors.AsType[*config.Error](err); !ok {
+		t.Errorf("New: %v, want a *config.Error", err)
 	}
 }
 

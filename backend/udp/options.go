@@ -3,7 +3,7 @@ package udp
 import (
 	"encoding/json"
 
-	"flanneld/subnet"
+	"flanneld/subnet/config"
 )
 
 // defaultPort is what every release used.
@@ -15,9 +15,9 @@ type Options struct {
 }
 
 // ParseOptions reads the configuration's "Backend" object, and returns the names
-// in it that are no options. An error is a *subnet.ConfigError.
+// in it that are no options. An error is a *config.Error.
 func ParseOptions(raw json.RawMessage) (o Options, unknown []string, err error) {
-	unknown, err = subnet.DecodeBackend(raw, &o)
+	unknown, err = config.DecodeBackend(raw, &o)
 	if o.Port == 0 {
 		o.Port = defaultPort
 	}

@@ -20,6 +20,7 @@ import (
 	"flanneld/backend/udp/engine"
 	"flanneld/pkg/datapath"
 	"flanneld/subnet"
+	"flanneld/subnet/config"
 )
 
 var update = flag.Bool("update", false, "rewrite testdata/*.golden")
@@ -456,7 +457,7 @@ func FuzzParseOptions(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		o, _, err := ParseOptions(raw)
-		var told *subnet.ConfigError
+		var told *config.Error
 		if err != nil && !errors.As(err, &told) || err == nil && o.Port == 0 {
 			t.Errorf("%+v, %v", o, err)
 		}

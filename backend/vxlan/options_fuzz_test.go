@@ -4,7 +4,7 @@ import (
 	"errors"
 	"testing"
 
-	"flanneld/subnet"
+	"flanneld/subnet/config"
 )
 
 func FuzzParseOptions(f *testing.F) {
@@ -13,7 +13,7 @@ func FuzzParseOptions(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		o, _, err := ParseOptions(raw)
-		var told *subnet.ConfigError
+		var told *config.Error
 		switch {
 		case err != nil && !errors.As(err, &told):
 			t.Errorf("error without a position: %v", err)

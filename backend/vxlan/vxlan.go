@@ -15,6 +15,7 @@ import (
 	"flanneld/backend"
 	"flanneld/pkg/datapath"
 	"flanneld/subnet"
+	"flanneld/subnet/config"
 )
 
 // Type is the backend's type in the configuration and in leases.
@@ -59,19 +60,19 @@ type Backend struct {
 }
 
 // ParseOptions reads the configuration's "Backend" object, and returns the names
-// in it that are no options. An error is a *subnet.ConfigError with the position
+// in it that are no options. An error is a *config.Error with the position
 // within the object.
 func ParseOptions(raw json.RawMessage) (o Options, unknown []string, err error) {
 	o.VNI = defaultVNI
-	if unknown, err = subnet.DecodeBackend(raw, &o); err != nil {
+	if unknown, err = config.DecodeBackend(raw, &o); err != nil {
 		return o, unknown, err
 	}
 	switch {
 	case o.VNI > maxVNI:
-		err = subnet.OptionError(raw, "VNI", fmt.Sprintf("Backend option VNI %d does not fit 24 bits", o.VNI),
+		err = config.OptionError(raw, "VNI", fmt.Sprintf("Backend option VNI %d does not fit 24 bits", o.VNI),
 			fmt.Sprintf("write a number from 0 to %d", maxVNI))
 	case o.MTU != 0 && (o.MTU < minMTU || o.MTU > maxMTU):
-		err = subnet.OptionError(raw, "MTU", fmt.Sprintf("Backend option MTU %d is out of range", o.MTU),
+		err = config.OptionError(raw, "MTU", fmt.Sprintf("Backend option MTU %d is out of range", o.MTU),
 			fmt.Sprintf("write a number from %d to %d, or leave it out to use the interface's", minMTU, maxMTU))
 	}
 	return o, unknown, err

@@ -12,6 +12,7 @@ import (
 	"flanneld/pkg/systemd"
 	"flanneld/subnet"
 	"flanneld/subnet/cache"
+	"flanneld/subnet/config"
 	"flanneld/subnet/etcd2"
 )
 
@@ -24,8 +25,8 @@ const (
 
 // basis is what a start goes on.
 type basis struct {
-	cfg   subnet.Config
-	doc   subnet.Document
+	cfg   config.Config
+	doc   config.Document
 	known *cache.Known // nil: the store has answered
 }
 
@@ -46,7 +47,7 @@ func begin(ctx context.Context, store subnet.Store, m *memory, waits func(reason
 	case <-time.After(configPatience):
 	case <-ctx.Done():
 	}
-	if first.err != nil && !errors.Is(first.err, subnet.ErrNoConfig) && ctx.Err() == nil {
+	if first.err != nil && !errors.Is(first.err, config.ErrNone) && ctx.Err() == nil {
 		if known, cfg := m.recall(first.err, nil); known != nil {
 			cancel()
 			return basis{cfg, known.Config, known}, nil

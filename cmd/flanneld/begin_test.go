@@ -16,6 +16,7 @@ import (
 	"flanneld/pkg/statedir"
 	"flanneld/subnet"
 	"flanneld/subnet/cache"
+	"flanneld/subnet/config"
 )
 
 const knownDoc = `{"Network":"10.1.0.0/16","Backend":{"Type":"vxlan"}}`
@@ -28,7 +29,7 @@ func beginning(t *testing.T, change func(*cache.Known)) (*memory, *bytes.Buffer)
 		log: slog.New(glog.New(&log, nil))}
 	own := subnet.Lease{V4: subnet.Claim{Subnet: netip.MustParsePrefix("10.1.2.0/24"), PublicIP: netip.MustParseAddr("192.0.2.1")},
 		Type: "vxlan", Expires: m.now().Wall.Add(24 * time.Hour), Rev: 5}
-	k := cache.Known{Host: m.host, Config: subnet.Document{Raw: []byte(knownDoc), Rev: 3}, Own: own, Sent: m.now().Add(-time.Hour),
+	k := cache.Known{Host: m.host, Config: config.Document{Raw: []byte(knownDoc), Rev: 3}, Own: own, Sent: m.now().Add(-time.Hour),
 		Until: m.now().Add(time.Hour), Saved: m.now()}
 	change(&k)
 	data, err := k.Encode()
@@ -45,28 +46,28 @@ func beginning(t *testing.T, change func(*cache.Known)) (*memory, *bytes.Buffer)
 type configStore struct {
 	subnet.Store
 	after time.Duration
-	doc   subnet.Document
+	doc   config.Document
 	err   error
 }
 
-func (s configStore) Config(ctx context.Context) (subnet.Document, error) {
+func (s configStore) Config(ctx context.Context) (config.Document, error) {
 	select {
 	case <-ctx.Done():
-		return subnet.Document{}, ctx.Err()
+		return config.Document{}, ctx.Err()
 	case <-time.After(s.after):
 		return s.doc, s.err
 	}
 }
 
-func (s configStore) AwaitConfig(ctx context.Context, _ subnet.Revision) (subnet.Document, error) {
+func (s configStore) AwaitConfig(ctx context.Context, _ subnet.Revision) (config.Document, error) {
 	<-ctx.Done()
-	return subnet.Document{}, ctx.Err()
+	return config.Document{}, ctx.Err()
 }
 
 var errRefused = errors.New("connection refused")
 
 func TestBegin(t *testing.T) {
-	here := subnet.Document{Raw: []byte(knownDoc), Rev: 9}
+	here := config.Document{Raw: []byte(knownDoc), Rev: 9}
 	for name, row := range map[string]struct {
 		store  configStore
 		change func(*cache.Known)
@@ -78,7 +79,7 @@ func TestBegin(t *testing.T) {
 		"etcd refuses":          {configStore{err: errRefused}, nil, true, 1, "starting from what this host knew of the cluster subnet=10.1.2.0/24 peers=0"},
 		"etcd is silent":        {configStore{after: time.Hour}, nil, true, configPatience, "etcd has not answered within 500ms"},
 		"etcd is slow, no use":  {configStore{after: time.Second, doc: here}, func(k *cache.Known) { k.Host.Node = "m" }, false, time.Second, "another host's"},
-		"etcd has no config":    {configStore{doc: subnet.Document{Rev: 1}, err: subnet.ErrNoConfig}, nil, false, 0, "Couldn't fetch network config"},
+		"etcd has no config":    {configStore{doc: config.Document{Rev: 1}, err: config.ErrNone}, nil, false, 0, "Couldn't fetch network config"},
 		"past the deadline":     {configStore{after: time.Second, doc: here}, func(k *cache.Known) { k.Until = k.Saved }, false, time.Second, "file=/var/lib/flannel/cluster reason=\"its lease on 10.1.2.0/24 may have ended"},
 		"a backend that is not": {configStore{after: time.Second, doc: here}, func(k *cache.Known) { k.Config.Raw = []byte(`{"Network":"10.1.0.0/16","Backend":{"Type":"x"}}`) }, false, time.Second, "unknown backend type"},
 	} {
@@ -208,7 +209,7 @@ func TestTakeGoesOnWithoutAListing(t *testing.T) {
 				defer cancel()
 				d := &daemon{memory: m, store: row.store, log: m.log, began: time.Now(), claimsChanged: make(chan subnet.Lease, 1),
 					moved: make(chan struct{}, 1), underlay: backend.Underlay{PublicV4: netip.MustParseAddr("192.0.2.1")},
-					basis: basis{doc: subnet.Document{Raw: []byte(row.doc), Rev: 9}}}
+					basis: basis{doc: config.Document{Raw: []byte(row.doc), Rev: 9}}}
 				request := subnet.Request{Lease: subnet.Lease{V4: subnet.Claim{PublicIP: d.underlay.PublicV4}}}
 				got, followed, err := d.take(ctx, subnet.ListAhead(ctx, row.store), &request)
 				if took := max(time.Since(d.began), 1); row.took == 0 {

@@ -11,6 +11,7 @@ import (
 	"flanneld/backend/udp"
 	"flanneld/backend/vxlan"
 	"flanneld/subnet"
+	"flanneld/subnet/config"
 	"flanneld/subnet/etcd2"
 )
 
@@ -21,9 +22,9 @@ type newBackend func(backend.Params) (backend.Backend, error)
 func changesNetwork(typ string) bool { return typ != alloc.Type }
 
 // chooseBackend returns what makes the configuration's backend. It is a
-// *subnet.ConfigError if there is none of its type, or if its options are not
+// *config.Error if there is none of its type, or if its options are not
 // ones that it can work with.
-func chooseBackend(cfg subnet.Config) (newBackend, error) {
+func chooseBackend(cfg config.Config) (newBackend, error) {
 	var check func(json.RawMessage) error
 	var choice newBackend
 	switch cfg.Type {
@@ -53,8 +54,8 @@ func noOptions(raw json.RawMessage) error {
 	return err
 }
 
-func noBackend(cfg subnet.Config) error {
-	return subnet.OptionError(cfg.Backend, "Type", "unknown backend type: "+cfg.Type, `there are "udp", "vxlan", "host-gw" and "alloc"`)
+func noBackend(cfg config.Config) error {
+	return config.OptionError(cfg.Backend, "Type", "unknown backend type: "+cfg.Type, `there are "udp", "vxlan", "host-gw" and "alloc"`)
 }
 
 // remote is a store somewhere in the network.

@@ -10,6 +10,7 @@ import (
 
 	"flanneld/pkg/backoff"
 	"flanneld/subnet"
+	"flanneld/subnet/config"
 )
 
 // repeatAfter is how often a reason to wait is logged again while it lasts.
@@ -20,25 +21,25 @@ const repeatAfter = 30 * time.Second
 // can be followed. First is the answer to a first call of the store's Config. Key
 // is where the configuration belongs in etcd. Waits is called with the reason to
 // wait, before each time that it may be logged.
-func awaitConfig(ctx context.Context, store subnet.Store, first answer, key string, waits func(reason string), log *slog.Logger) (subnet.Config, subnet.Document, error) {
+func awaitConfig(ctx context.Context, store subnet.Store, first answer, key string, waits func(reason string), log *slog.Logger) (config.Config, config.Document, error) {
 	var pause backoff.Backoff
 	say := repeated{log: log}
 	doc, err := first.doc, first.err
 	for {
 		if err == nil {
-			var cfg subnet.Config
+			var cfg config.Config
 			if cfg, err = usable(doc, log); err == nil {
 				return cfg, doc, nil
 			}
 		}
 		if ctx.Err() != nil {
-			return subnet.Config{}, subnet.Document{}, ctx.Err()
+			return config.Config{}, config.Document{}, ctx.Err()
 		}
 		waits(whyWaiting(err, key))
 		say.error(cannotFetch(err, key), doc.Rev)
-		answered := doc.Rev > 0 && (len(doc.Raw) > 0 || errors.Is(err, subnet.ErrNoConfig))
+		answered := doc.Rev > 0 && (len(doc.Raw) > 0 || errors.Is(err, config.ErrNone))
 		if !answered && pause.Wait(ctx) != nil {
-			return subnet.Config{}, subnet.Document{}, ctx.Err()
+			return config.Config{}, config.Document{}, ctx.Err()
 		}
 		if doc.Rev == 0 {
 			doc, err = store.Config(ctx)
@@ -53,8 +54,8 @@ func awaitConfig(ctx context.Context, store subnet.Store, first answer, key stri
 			doc, err = store.Config(ctx)
 			continue
 		}
-		if failed != nil && !errors.Is(failed, subnet.ErrNoConfig) {
-			doc, err = subnet.Document{}, failed
+		if failed != nil && !errors.Is(failed, config.ErrNone) {
+			doc, err = config.Document{}, failed
 			continue
 		}
 		pause.Reset()
@@ -67,7 +68,7 @@ func awaitConfig(ctx context.Context, store subnet.Store, first answer, key stri
 // nor the remedy.
 func cannotFetch(err error, key string) string {
 	text := "Couldn't fetch network config: " + err.Error()
-	if errors.Is(err, subnet.ErrNoConfig) {
+	if errors.Is(err, config.ErrNone) {
 		text += fmt.Sprintf(" (write one, through etcd's v2 API: "+
 			`ETCDCTL_API=2 etcdctl mk %s '{"Network": "10.100.0.0/16"}')`, key)
 	}
@@ -76,7 +77,7 @@ func cannotFetch(err error, key string) string {
 
 // whyWaiting is the same for one line in the output of systemctl.
 func whyWaiting(err error, key string) string {
-	if errors.Is(err, subnet.ErrNoConfig) {
+	if errors.Is(err, config.ErrNone) {
 		return "etcd's v2 API has none at " + key
 	}
 	return err.Error()
@@ -84,19 +85,19 @@ func whyWaiting(err error, key string) string {
 
 // answer is what a store's Config returns.
 type answer struct {
-	doc subnet.Document
+	doc config.Document
 	err error
 }
 
 // usable reads a document that this daemon can run with, and logs what in it
 // deserves a warning.
-func usable(doc subnet.Document, log *slog.Logger) (subnet.Config, error) {
-	cfg, warnings, err := subnet.ParseConfig(doc.Raw)
+func usable(doc config.Document, log *slog.Logger) (config.Config, error) {
+	cfg, warnings, err := config.Parse(doc.Raw)
 	if err == nil {
 		_, err = chooseBackend(cfg)
 	}
 	if err != nil {
-		return subnet.Config{}, err
+		return config.Config{}, err
 	}
 	for _, w := range warnings {
 		log.Warn("Network config: " + w)
@@ -111,11 +112,11 @@ const deleted = "it was deleted"
 // start: a network does not change under running containers. The revision is that
 // of the running one; zero if it was not read from the store, which is then asked
 // first.
-func watchConfig(ctx context.Context, store subnet.Store, running subnet.Config, rev subnet.Revision, log *slog.Logger) error {
+func watchConfig(ctx context.Context, store subnet.Store, running config.Config, rev subnet.Revision, log *slog.Logger) error {
 	var pause backoff.Backoff
 	var said string
 	for ctx.Err() == nil {
-		var doc subnet.Document
+		var doc config.Document
 		var err error
 		if rev == 0 {
 			doc, err = store.Config(ctx)
@@ -124,7 +125,7 @@ func watchConfig(ctx context.Context, store subnet.Store, running subnet.Config,
 		}
 		text := ""
 		switch {
-		case errors.Is(err, subnet.ErrNoConfig):
+		case errors.Is(err, config.ErrNone):
 			text = deleted
 		case err != nil:
 			_ = pause.Wait(ctx) // whoever follows the leases logs that etcd is away

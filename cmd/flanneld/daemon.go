@@ -25,6 +25,7 @@ import (
 	"flanneld/pkg/systemd"
 	"flanneld/subnet"
 	"flanneld/subnet/cache"
+	"flanneld/subnet/config"
 )
 
 // routeProtocol marks our routes (rtnetlink(7)). No registered routing daemon
@@ -169,7 +170,7 @@ func start(ctx context.Context, o options, h *health, tell *systemd.Notifier, re
 // daemon is a host with a backend, on its way to a lease or holding one.
 type daemon struct {
 	opts     options
-	cfg      subnet.Config
+	cfg      config.Config
 	basis    basis
 	memory   *memory
 	kept     bool // the state directory can be written

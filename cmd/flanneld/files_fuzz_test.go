@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"flanneld/subnet"
+	"flanneld/subnet/config"
 )
 
 // FuzzFiles are those that others may write: the subnet file and that of the
@@ -23,7 +23,7 @@ func FuzzFiles(f *testing.F) {
 		if err := os.WriteFile(path, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		for _, p := range networks(subnet.Config{}, readSubnetEnv(path, slog.New(slog.DiscardHandler))) {
+		for _, p := range networks(config.Config{}, readSubnetEnv(path, slog.New(slog.DiscardHandler))) {
 			if !p.IsValid() || p.Bits() < widest || p != p.Masked() {
 				t.Errorf("routes are looked for in %v", p)
 			}

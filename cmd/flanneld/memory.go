@@ -14,6 +14,7 @@ import (
 	"flanneld/pkg/statedir"
 	"flanneld/subnet"
 	"flanneld/subnet/cache"
+	"flanneld/subnet/config"
 )
 
 // memory is what this host knew of the cluster before it started.
@@ -29,17 +30,17 @@ type memory struct {
 // recall returns what was known, and its configuration, if the host can start with
 // it; else nil. It is called when the store does not answer, which why tells.
 // Running is the configuration that the host has already; nil if it has none.
-func (m *memory) recall(why error, running []byte) (*cache.Known, subnet.Config) {
+func (m *memory) recall(why error, running []byte) (*cache.Known, config.Config) {
 	if m.refused {
-		return nil, subnet.Config{}
+		return nil, config.Config{}
 	}
 	now := m.now()
 	known, err := cache.Load(m.dir, m.host, now)
 	if cache.Missing(err) {
 		m.refused = true
-		return nil, subnet.Config{}
+		return nil, config.Config{}
 	}
-	var cfg subnet.Config
+	var cfg config.Config
 	if err == nil && running != nil && string(running) != string(known.Config.Raw) {
 		err = errors.New("it is of another configuration than etcd has now")
 	}
@@ -48,7 +49,7 @@ func (m *memory) recall(why error, running []byte) (*cache.Known, subnet.Config)
 	}
 	if err != nil {
 		m.refuse(err, "etcd", why)
-		return nil, subnet.Config{}
+		return nil, config.Config{}
 	}
 	args := []any{"subnet", known.Own.Key(), "peers", len(known.Peers), "as of", known.Saved.Wall.Format(time.RFC3339)}
 	if left, err := known.Left(now); err == nil && !known.Own.Reserved() {

@@ -15,6 +15,7 @@ import (
 	"flanneld/pkg/systemd"
 	"flanneld/pkg/systemd/fake"
 	"flanneld/subnet"
+	"flanneld/subnet/config"
 )
 
 // idleBackend has nothing to forward.
@@ -54,7 +55,7 @@ func TestPassedHandsNoSubnetOverThatIsAnothers(t *testing.T) {
 			defer said.close()
 			log := slog.New(slog.DiscardHandler)
 			d := &daemon{opts: options{SubnetFile: filepath.Join(t.TempDir(), "subnet.env")}, backend: idleBackend{}, guard: &guard{done: true},
-				cfg: subnet.Config{V4: subnet.Range{Network: netip.MustParsePrefix("10.1.0.0/16")}}, ready: func(bool) {}, started: func() {},
+				cfg: config.Config{V4: config.Range{Network: netip.MustParsePrefix("10.1.0.0/16")}}, ready: func(bool) {}, started: func() {},
 				tell: &systemd.Notifier{Log: log}, log: log, passedOnce: make(chan struct{}),
 				underlay: backend.Underlay{Name: "lo", Index: lo.Index, MTU: lo.MTU}, external: underlay.Watch{Log: log}}
 			d.lease.V4.Subnet = netip.MustParsePrefix("10.1.2.0/24")

@@ -9,12 +9,13 @@ import (
 	"flanneld/backend"
 	"flanneld/pkg/netif"
 	"flanneld/subnet"
+	"flanneld/subnet/config"
 )
 
 // planes makes of all leases what the backend is to forward to: a plane per
 // family. Leases that cannot be peers are left out, and each is complained
 // about once. What this host itself is in (local) is never a peer's.
-func planes(cfg subnet.Config, own subnet.Lease, leases []subnet.Lease, local []netip.Prefix, blackhole bool,
+func planes(cfg config.Config, own subnet.Lease, leases []subnet.Lease, local []netip.Prefix, blackhole bool,
 	c *complaints, log *slog.Logger) []backend.Plane {
 	v4 := backend.Plane{Network: cfg.V4.Network, Subnet: own.V4.Subnet, Blackhole: blackhole}
 	v6 := backend.Plane{Network: cfg.V6.Network, Subnet: own.V6.Subnet, Blackhole: blackhole}
@@ -137,7 +138,7 @@ func unusable(c subnet.Claim, network netip.Prefix, local []netip.Prefix) string
 
 // localSubnets returns the subnets that an interface has addresses in. Those
 // within the network are none to lease, which is said at the start and after a move.
-func localSubnets(iface string, cfg subnet.Config, log *slog.Logger) ([]netip.Prefix, error) {
+func localSubnets(iface string, cfg config.Config, log *slog.Logger) ([]netip.Prefix, error) {
 	local, err := netif.Subnets(iface)
 	if err != nil {
 		return nil, err

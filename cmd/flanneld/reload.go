@@ -6,7 +6,7 @@ import (
 	"os"
 	"time"
 
-	"flanneld/subnet"
+	"flanneld/subnet/config"
 	"flanneld/subnet/etcd2"
 )
 
@@ -59,15 +59,15 @@ func (d *daemon) reloaded() {
 }
 
 // changes says what another start would make different; empty: nothing.
-func changes(running subnet.Config, doc subnet.Document) string {
-	cfg, _, err := subnet.ParseConfig(doc.Raw)
+func changes(running config.Config, doc config.Document) string {
+	cfg, _, err := config.Parse(doc.Raw)
 	if err == nil {
 		_, err = chooseBackend(cfg)
 	}
 	if err != nil {
 		return err.Error()
 	}
-	return subnet.Diff(running, cfg)
+	return config.Diff(running, cfg)
 }
 
 func sayDiffers(text string, log *slog.Logger) {

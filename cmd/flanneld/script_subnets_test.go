@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"flanneld/subnet"
+	"flanneld/subnet/config"
 )
 
 // TestScriptsNameNoSubnetToBeLeased looks for subnets that a script writes out, in a
@@ -62,14 +62,14 @@ var (
 // leasableSubnets returns the lines of a script that name a subnet which a host of it
 // may lease by one of its configurations.
 func leasableSubnets(script string) []string {
-	var ranges []subnet.Range
+	var ranges []config.Range
 	var reserved []netip.Prefix
 	var found []string
 	lines := strings.Split(script, "\n")
 	up := false
 	for _, line := range lines {
 		if m := configLine.FindStringSubmatch(line); m != nil {
-			c, _, err := subnet.ParseConfig([]byte(m[1]))
+			c, _, err := config.Parse([]byte(m[1]))
 			if err == nil && c.V4.Enabled() && c.V4.Min != c.V4.Max {
 				ranges = append(ranges, c.V4)
 			}
@@ -84,7 +84,7 @@ func leasableSubnets(script string) []string {
 			continue
 		}
 		for _, p := range subnetsNamed(line) {
-			leasable := slices.ContainsFunc(ranges, func(r subnet.Range) bool { return r.Contains(p) })
+			leasable := slices.ContainsFunc(ranges, func(r config.Range) bool { return r.Contains(p) })
 			if leasable && !slices.ContainsFunc(reserved, p.Overlaps) {
 				found = append(found, line)
 				break

@@ -12,6 +12,7 @@ import (
 	"flanneld/pkg/envfile"
 	"flanneld/pkg/netif"
 	"flanneld/subnet"
+	"flanneld/subnet/config"
 )
 
 // subnetEnv is what subnet.env said when the daemon started: what the last run
@@ -66,7 +67,7 @@ func (d *daemon) writeSubnetEnv(l subnet.Lease, mtu int) error {
 
 // subnetEnvText returns the file's content. FLANNEL_IPMASQ tells Docker not to
 // masquerade because we do.
-func subnetEnvText(cfg subnet.Config, l subnet.Lease, mtu int, masquerade bool) []byte {
+func subnetEnvText(cfg config.Config, l subnet.Lease, mtu int, masquerade bool) []byte {
 	var b strings.Builder
 	line := func(family string, network, subnet netip.Prefix) {
 		first := netip.PrefixFrom(subnet.Addr().Next(), subnet.Bits())
@@ -86,7 +87,7 @@ const widest = 8
 
 // networks are those in which routes with our mark are ours: the present one,
 // and that of the last run.
-func networks(cfg subnet.Config, previous subnetEnv) []netip.Prefix {
+func networks(cfg config.Config, previous subnetEnv) []netip.Prefix {
 	var all []netip.Prefix
 	for _, p := range []netip.Prefix{cfg.V4.Network, cfg.V6.Network} {
 		if p.IsValid() {

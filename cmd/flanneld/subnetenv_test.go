@@ -5,7 +5,7 @@ import (
 	"slices"
 	"testing"
 
-	"flanneld/subnet"
+	"flanneld/subnet/config"
 )
 
 func TestNetworksDistrustTheSubnetFileOnly(t *testing.T) {
@@ -21,7 +21,7 @@ func TestNetworksDistrustTheSubnetFileOnly(t *testing.T) {
 		{"a damaged file", "10.1.0.0/16", "", subnetEnv{network: p("0.0.0.0/0"), networkV6: p("::/7")}, []netip.Prefix{p("10.1.0.0/16")}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			var cfg subnet.Config
+			var cfg config.Config
 			cfg.V4.Network = p(tt.v4)
 			if tt.v6 != "" {
 				cfg.V6.Network = p(tt.v6)

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"flanneld/subnet"
+	"flanneld/subnet/config"
 )
 
 func TestPlanesLeaveOutWhatANewerLeaseOutdoes(t *testing.T) {
@@ -69,7 +70,7 @@ func TestPlanesLeaveOutWhatANewerLeaseOutdoes(t *testing.T) {
 			[]subnet.Lease{lease("10.5.2.0/24", "192.0.2.2", "two", 4), lease("10.5.2.0/25", "127.0.0.1", "two", 5), lease("10.5.1.128/25", "192.0.2.7", "two", 6)},
 			[]string{"10.5.2.0/24"}, nil},
 	} {
-		cfg := subnet.Config{V4: subnet.Range{Network: netip.MustParsePrefix("10.5.0.0/16")}, V6: subnet.Range{Network: netip.MustParsePrefix("fd00:5::/48")}}
+		cfg := config.Config{V4: config.Range{Network: netip.MustParsePrefix("10.5.0.0/16")}, V6: config.Range{Network: netip.MustParsePrefix("fd00:5::/48")}}
 		own.Type = test.leases[0].Type
 		all := planes(cfg, own, append(slices.Clone(test.leases), own), nil, false, new(complaints), discard)
 		for i, want := range [][]string{test.v4, test.v6} {

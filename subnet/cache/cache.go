@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"flanneld/subnet"
+	"flanneld/subnet/config"
 )
 
 // File is the name that the cache has in the state directory.
@@ -36,7 +37,7 @@ type Host struct {
 // Known is what a host knows of its cluster.
 type Known struct {
 	Host   Host
-	Config subnet.Document
+	Config config.Document
 	Own    subnet.Lease
 	Sent   Moment         // when the own lease's last good write was sent, or earlier
 	Until  Moment         // from when on another host may have the own lease; not used for a reservation
@@ -72,20 +73,15 @@ func (k Known) check(h Host, now Moment) error {
 	case k.Host.Prefix != h.Prefix:
 		return fmt.Errorf("it is another network's, of etcd prefix %q; this daemon's is %q", k.Host.Prefix, h.Prefix)
 	}
-	cfg, _, err := subnet.ParseConfig(k.Config.Raw)
+	cfg, _, err := config.Parse(k.Config.Raw)
 	if err != nil {
 		return fmt.Errorf("its configuration: %w", err)
 	}
-	if !allows(cfg, k.Own.Key()) {
+	if !cfg.Allows(k.Own.V4.Subnet, k.Own.V6.Subnet) {
 		return fmt.Errorf("its lease on %s is none that its configuration allows", k.Own.Key())
 	}
 	_, err = k.Left(now)
 	return err
-}
-
-// allows reports whether the configuration can have given a lease on the key.
-func allows(cfg subnet.Config, k subnet.Key) bool {
-	return cfg.V4.Contains(k.V4) && k.V6.IsValid() == cfg.V6.Enabled() && (!k.V6.IsValid() || cfg.V6.Contains(k.V6))
 }
 
 // Left returns for how long the own lease is safe to use, or why it is not.

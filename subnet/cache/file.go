@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"flanneld/subnet"
+	"flanneld/subnet/config"
 	"flanneld/subnet/wire"
 )
 
@@ -154,7 +155,7 @@ func decode(body []byte) (Known, error) {
 	}
 	k := Known{
 		Host:   Host{h.Node, h.Prefix},
-		Config: subnet.Document{Raw: bytes.Clone(rest[:h.ConfigBytes]), Rev: h.ConfigRev},
+		Config: config.Document{Raw: bytes.Clone(rest[:h.ConfigBytes]), Rev: h.ConfigRev},
 		Saved:  h.Saved.read(), Sent: h.Sent.read(), Until: h.Until.read(),
 	}
 	rest = rest[h.ConfigBytes+1:]

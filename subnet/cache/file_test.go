@@ -11,6 +11,7 @@ import (
 
 	"flanneld/subnet"
 	"flanneld/subnet/cache"
+	"flanneld/subnet/config"
 )
 
 const configDoc = "{\n \"Network\": \"10.0.0.0/8\", \"Backend\": {\"Type\": \"vxlan\"}, \"x\": \"ü<&>\"\n}\n"
@@ -32,7 +33,7 @@ func lease(i int) subnet.Lease {
 func known(peers int) cache.Known {
 	k := cache.Known{
 		Host:   cache.Host{Node: "n1", Prefix: "/coreos.com/network"},
-		Config: subnet.Document{Raw: []byte(configDoc), Rev: 7},
+		Config: config.Document{Raw: []byte(configDoc), Rev: 7},
 		Own:    lease(1), Sent: saved.Add(-time.Hour / 2), Until: saved.Add(23 * time.Hour), Saved: saved,
 		Peers: make([]subnet.Lease, 0, peers),
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"flanneld/subnet"
+	"flanneld/subnet/config"
 )
 
 // seal makes a file of a body, with the right checksum: a fuzzer would never find
@@ -22,7 +23,7 @@ func seal(body []byte) []byte {
 func FuzzDecode(f *testing.F) {
 	l := subnet.Lease{V4: subnet.Claim{Subnet: netip.MustParsePrefix("10.1.2.0/24"), PublicIP: netip.MustParseAddr("192.0.2.1"),
 		Data: `{"a":1}`}, Type: "vxlan", Node: "n", Expires: time.Unix(1, 2), Rev: 3}
-	k := Known{Host: Host{"n", "/p"}, Config: subnet.Document{Raw: []byte(`{"Network":"10.1.0.0/16"}`), Rev: 1}, Own: l, Peers: []subnet.Lease{l}}
+	k := Known{Host: Host{"n", "/p"}, Config: config.Document{Raw: []byte(`{"Network":"10.1.0.0/16"}`), Rev: 1}, Own: l, Peers: []subnet.Lease{l}}
 	file, err := k.Encode()
 	if err != nil {
 		f.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"flanneld/subnet"
+	"flanneld/subnet/config"
 	"flanneld/subnet/etcd2"
 	"flanneld/subnet/wire"
 )
@@ -49,10 +50,10 @@ func (i identity) lease() subnet.Lease {
 	}}
 }
 
-func config(pool int) subnet.Config {
-	r := subnet.Range{Network: netip.MustParsePrefix("10.64.0.0/10"), SubnetLen: 24, Min: netip.MustParseAddr("10.64.0.0")}
+func network(pool int) config.Config {
+	r := config.Range{Network: netip.MustParsePrefix("10.64.0.0/10"), SubnetLen: 24, Min: netip.MustParseAddr("10.64.0.0")}
 	r.Max = netip.AddrFrom4([4]byte{10, 64 + byte((pool-1)>>8), byte(pool - 1), 0})
-	return subnet.Config{V4: r, Type: "vxlan"}
+	return config.Config{V4: r, Type: "vxlan"}
 }
 
 func (i identity) previous() subnet.Key {
@@ -83,7 +84,7 @@ func live(ctx context.Context, id identity, tell func(note)) error {
 	store := &noted{Store: s, host: id.owner(), last: &calls, note: tell}
 	b := &believer{id.owner(), tell, id.clock}
 	defer b.drop()
-	r := subnet.Request{Config: config(id.Pool), Lease: id.lease(), Previous: id.previous(), TTL: ttl, Clock: b.clock.read}
+	r := subnet.Request{Config: network(id.Pool), Lease: id.lease(), Previous: id.previous(), TTL: ttl, Clock: b.clock.read}
 	view := subnet.NewView()
 	var follow sync.WaitGroup
 	defer follow.Wait()

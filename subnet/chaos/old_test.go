@@ -94,7 +94,7 @@ func (o *old) key(name string) string { return prefix + "/subnets/" + name }
 
 func (o *old) value() url.Values {
 	l := o.lease()
-	l.V4.Subnet = config(o.Pool).V4.Network // a value does not say it
+	l.V4.Subnet = network(o.Pool).V4.Network // a value does not say it
 	return url.Values{"value": {encode(l)}, "ttl": {strconv.Itoa(int(ttl.Seconds()))}}
 }
 
@@ -115,7 +115,7 @@ func (o *old) acquire(ctx context.Context) (key string, rev uint64, err error) {
 	key = o.Previous
 	if key == "" || used[key] {
 		var free []string
-		r := config(o.Pool).V4
+		r := network(o.Pool).V4
 		for a := r.Min; a.Compare(r.Max) <= 0 && len(free) < 100; {
 			if name := a.String() + "-24"; !used[name] {
 				free = append(free, name)

@@ -164,7 +164,7 @@ func TestTenMinutesOfOutageAreFewLines(t *testing.T) {
 					ctx, end := context.WithCancel(t.Context())
 					store := &cut{Store: memstore.New(), hangs: hangs}
 					id := identity{Number: 1}
-					r := subnet.Request{Config: config(20), Lease: id.lease()}
+					r := subnet.Request{Config: network(20), Lease: id.lease()}
 					got, err := subnet.Acquire(ctx, store, r, log)
 					if err != nil {
 						t.Fatal(err)

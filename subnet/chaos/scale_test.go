@@ -62,7 +62,7 @@ func (f *fleet) start(first, n int, within time.Duration) (leases []subnet.Lease
 // host takes a lease, holds it and follows those of others.
 func (f *fleet) host(id identity) {
 	store := f.store(id)
-	got, err := subnet.Acquire(f.alive, store, subnet.Request{Config: config(id.Pool), Lease: id.lease(), TTL: f.ttl}, id.log())
+	got, err := subnet.Acquire(f.alive, store, subnet.Request{Config: network(id.Pool), Lease: id.lease(), TTL: f.ttl}, id.log())
 	if err != nil {
 		if f.alive.Err() == nil {
 			f.t.Error(err)

@@ -10,7 +10,7 @@ import (
 
 	"go.etcd.io/etcd/client/v2"
 
-	"flanneld/subnet"
+	"flanneld/subnet/config"
 )
 
 func TestOddAnswersAreFailures(t *testing.T) {
@@ -250,7 +250,7 @@ func TestConfigPrintsEtcdsOwnError(t *testing.T) {
 	t.Parallel()
 	f := serve(t, func(w http.ResponseWriter, _ *http.Request) { reply(w, 7, 404, noKeyAt(7)) })
 	d, err := f.store(t).Config(t.Context())
-	if !errors.Is(err, subnet.ErrNoConfig) || err.Error() != "100: Key not found (/net) [7]" || d.Rev != 7 {
+	if !errors.Is(err, config.ErrNone) || err.Error() != "100: Key not found (/net) [7]" || d.Rev != 7 {
 		t.Errorf("Config at %d: %v", d.Rev, err)
 	}
 }

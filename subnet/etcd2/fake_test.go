@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"flanneld/subnet"
+	"flanneld/subnet/config"
 )
 
 // hasty is the timing for servers that misbehave.
@@ -163,7 +164,7 @@ func wantFailure(t *testing.T, name string, err error, endpoint, text string) {
 		t.Errorf("%s succeeds", name)
 		return
 	}
-	for _, s := range []error{subnet.ErrNoConfig, subnet.ErrTaken, subnet.ErrLost, subnet.ErrCompacted, context.Canceled, context.DeadlineExceeded} {
+	for _, s := range []error{config.ErrNone, subnet.ErrTaken, subnet.ErrLost, subnet.ErrCompacted, context.Canceled, context.DeadlineExceeded} {
 		if errors.Is(err, s) {
 			t.Errorf("%s: %v is %v", name, err, s)
 		}

@@ -12,7 +12,7 @@ import (
 	"sync"
 	"testing"
 
-	"flanneld/subnet"
+	"flanneld/subnet/config"
 	"flanneld/subnet/wire"
 )
 
@@ -50,7 +50,7 @@ func FuzzAnswer(f *testing.F) {
 		mu.Unlock()
 		s := newTestStore(t, Options{Endpoints: []string{server.URL}, Prefix: "/net", Log: slog.New(slog.DiscardHandler)}, hasty())
 		named := func(err error) {
-			if err != nil && !errors.Is(err, subnet.ErrNoConfig) && (strings.Contains(err.Error(), "\n") || !strings.Contains(err.Error(), server.Listener.Addr().String())) {
+			if err != nil && !errors.Is(err, config.ErrNone) && (strings.Contains(err.Error(), "\n") || !strings.Contains(err.Error(), server.Listener.Addr().String())) {
 				t.Errorf("%q is not one line with the server's address", err)
 			}
 		}

@@ -11,6 +11,7 @@ import (
 	"go.etcd.io/etcd/client/v2"
 
 	"flanneld/subnet"
+	"flanneld/subnet/config"
 	"flanneld/subnet/wire"
 )
 
@@ -36,32 +37,32 @@ func checkNode(r *client.Response) error {
 }
 
 // Config implements subnet.Store.
-func (s *Store) Config(ctx context.Context) (subnet.Document, error) {
+func (s *Store) Config(ctx context.Context) (config.Document, error) {
 	doc, _, err := s.config(ctx)
 	return doc, err
 }
 
 // config also returns the store's revision at the time of reading.
-func (s *Store) config(ctx context.Context) (subnet.Document, subnet.Revision, error) {
+func (s *Store) config(ctx context.Context) (config.Document, subnet.Revision, error) {
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
 	r, err := s.read(ctx, s.keys, s.configKey(), false)
 	if e, ok := apiError(err, client.ErrorCodeKeyNotFound); ok {
 		at := subnet.Revision(e.Index)
-		return subnet.Document{Rev: at}, at, &noConfig{e}
+		return config.Document{Rev: at}, at, &noConfig{e}
 	}
 	if err != nil {
-		return subnet.Document{}, 0, err
+		return config.Document{}, 0, err
 	}
-	return subnet.Document{Raw: []byte(r.Node.Value), Rev: subnet.Revision(r.Node.ModifiedIndex)}, subnet.Revision(r.Index), nil
+	return config.Document{Raw: []byte(r.Node.Value), Rev: subnet.Revision(r.Node.ModifiedIndex)}, subnet.Revision(r.Index), nil
 }
 
 // noConfig prints as etcd's error, which people search their logs for, and is
-// subnet.ErrNoConfig.
+// config.ErrNone.
 type noConfig struct{ err error }
 
 func (e *noConfig) Error() string   { return e.err.Error() }
-func (e *noConfig) Unwrap() []error { return []error{subnet.ErrNoConfig, e.err} }
+func (e *noConfig) Unwrap() []error { return []error{config.ErrNone, e.err} }
 
 // Leases implements subnet.Store.
 func (s *Store) Leases(ctx context.Context) ([]subnet.Lease, subnet.Revision, error) {

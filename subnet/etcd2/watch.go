@@ -11,14 +11,15 @@ import (
 
 	"flanneld/pkg/backoff"
 	"flanneld/subnet"
+	"flanneld/subnet/config"
 	"flanneld/subnet/wire"
 )
 
 // AwaitConfig implements subnet.Store.
-func (s *Store) AwaitConfig(ctx context.Context, after subnet.Revision) (subnet.Document, error) {
+func (s *Store) AwaitConfig(ctx context.Context, after subnet.Revision) (config.Document, error) {
 	p, err := s.poll(s.configKey(), false, after)
 	if err != nil {
-		return subnet.Document{}, err
+		return config.Document{}, err
 	}
 	defer p.close()
 	var pause backoff.Backoff
@@ -26,7 +27,7 @@ func (s *Store) AwaitConfig(ctx context.Context, after subnet.Revision) (subnet.
 		_, err := p.next(ctx)
 		lost := errors.Is(err, subnet.ErrCompacted)
 		if err != nil && !lost && !errors.Is(err, errQuiet) {
-			return subnet.Document{}, err
+			return config.Document{}, err
 		}
 		doc, at, err := s.config(ctx)
 		if !lost || err != nil || doc.Rev > after || uint64(at) < p.cursor {
@@ -36,7 +37,7 @@ func (s *Store) AwaitConfig(ctx context.Context, after subnet.Revision) (subnet.
 		// been there: wait from where the store is now.
 		p.cursor = uint64(at)
 		if err := pause.Wait(ctx); err != nil {
-			return subnet.Document{}, err
+			return config.Document{}, err
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"flanneld/subnet"
+	"flanneld/subnet/config"
 	"flanneld/subnet/wire"
 )
 
@@ -249,16 +250,16 @@ func (s *Store) Delete(ctx context.Context, l subnet.Lease) error {
 var errUnset = errors.New("100: Key not found (/coreos.com)")
 
 // Config implements subnet.Store.
-func (s *Store) Config(ctx context.Context) (subnet.Document, error) {
+func (s *Store) Config(ctx context.Context) (config.Document, error) {
 	if err := s.begin(ctx, "Config"); err != nil {
-		return subnet.Document{}, err
+		return config.Document{}, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.config.rev == 0 {
-		return subnet.Document{Rev: s.rev}, fmt.Errorf("%w: %w [%d]", subnet.ErrNoConfig, errUnset, s.rev)
+		return config.Document{Rev: s.rev}, fmt.Errorf("%w: %w [%d]", config.ErrNone, errUnset, s.rev)
 	}
-	return subnet.Document{Raw: []byte(s.config.value), Rev: s.config.rev}, nil
+	return config.Document{Raw: []byte(s.config.value), Rev: s.config.rev}, nil
 }
 
 // seconds makes of a ttl what etcd would: whole seconds, at least one.

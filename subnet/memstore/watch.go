@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"flanneld/subnet"
+	"flanneld/subnet/config"
 	"flanneld/subnet/wire"
 )
 
@@ -78,10 +79,10 @@ func (s *Store) event(c change) (subnet.Event, bool) {
 }
 
 // AwaitConfig implements subnet.Store.
-func (s *Store) AwaitConfig(ctx context.Context, after subnet.Revision) (subnet.Document, error) {
+func (s *Store) AwaitConfig(ctx context.Context, after subnet.Revision) (config.Document, error) {
 	for {
 		if err := s.begin(ctx, "AwaitConfig"); err != nil {
-			return subnet.Document{}, err
+			return config.Document{}, err
 		}
 		changes, rev, next, err := s.since(after)
 		if err != nil || slices.ContainsFunc(changes, func(c change) bool { return c.config }) {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"flanneld/subnet"
+	"flanneld/subnet/config"
 )
 
 func configAsWritten(t *testing.T, h Harness) {
@@ -24,19 +25,19 @@ func configAsWritten(t *testing.T, h Harness) {
 
 func configMissing(t *testing.T, h Harness) {
 	d, err := h.Store.Config(t.Context())
-	if !errors.Is(err, subnet.ErrNoConfig) || d.Rev == 0 || d.Raw != nil {
+	if !errors.Is(err, config.ErrNone) || d.Rev == 0 || d.Raw != nil {
 		t.Errorf("Config = %q at %d, %v; want ErrNoConfig and the revision", d.Raw, d.Rev, err)
 	}
 }
 
 // await calls AwaitConfig while f is done, and wants the answer soon after it.
 // Early returns with what was there are allowed.
-func await(t *testing.T, h Harness, after subnet.Revision, f func()) (subnet.Document, error) {
+func await(t *testing.T, h Harness, after subnet.Revision, f func()) (config.Document, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	type result struct {
-		d   subnet.Document
+		d   config.Document
 		err error
 	}
 	answer := make(chan result, 1)
@@ -78,7 +79,7 @@ func awaitDelete(t *testing.T, h Harness) {
 		t.Fatal(err)
 	}
 	d, err = await(t, h, d.Rev, h.DeleteConfig)
-	if !errors.Is(err, subnet.ErrNoConfig) || d.Rev == 0 {
+	if !errors.Is(err, config.ErrNone) || d.Rev == 0 {
 		t.Errorf("AwaitConfig = %q at %d, %v; want ErrNoConfig and the revision", d.Raw, d.Rev, err)
 	}
 }

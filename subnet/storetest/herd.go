@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"flanneld/subnet"
+	"flanneld/subnet/config"
 )
 
 // herd is how many hosts start at once, on a network of as many subnets.
@@ -18,7 +19,7 @@ const herd = 100
 // store from dial, all of one server; all are to have leases of their own in time.
 func Herd(t *testing.T, dial func() subnet.Store, within time.Duration) {
 	t.Helper()
-	cfg, _, err := subnet.ParseConfig(fmt.Appendf(nil, `{"Network":"10.5.0.0/16","SubnetMin":"10.5.1.0","SubnetMax":"10.5.%d.0"}`, herd))
+	cfg, _, err := config.Parse(fmt.Appendf(nil, `{"Network":"10.5.0.0/16","SubnetMin":"10.5.1.0","SubnetMax":"10.5.%d.0"}`, herd))
 	if err != nil {
 		t.Fatal(err)
 	}

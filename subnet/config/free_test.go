@@ -1,4 +1,4 @@
-package subnet
+package config
 
 import (
 	"encoding/binary"
@@ -22,7 +22,7 @@ func freeModel(r Range, taken []netip.Prefix) map[netip.Prefix]bool {
 		p := netip.PrefixFrom(a, r.SubnetLen)
 		hit := false
 		for _, t := range taken {
-			hit = hit || overlap(p, t)
+			hit = hit || t.IsValid() && p.Overlaps(t)
 		}
 		if !hit {
 			free[p] = true

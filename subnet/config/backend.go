@@ -1,4 +1,4 @@
-package subnet
+package config
 
 import (
 	"bytes"
@@ -20,7 +20,7 @@ func (d *document) backendType(raw json.RawMessage) (string, error) {
 	all, twice, err := members(raw)
 	switch {
 	case twice != nil:
-		return "", configErrorAt(d.raw, at+twice.at, "Backend option "+err.Error(), "upper and lower case are the same; remove one")
+		return "", errorAt(d.raw, at+twice.at, "Backend option "+err.Error(), "upper and lower case are the same; remove one")
 	case err != nil:
 		return "", d.errorf("Backend", "", "read Backend: %v", err)
 	}
@@ -32,10 +32,10 @@ func (d *document) backendType(raw json.RawMessage) (string, error) {
 		}
 		var typ string
 		if err := json.Unmarshal(m.value, &typ); err != nil {
-			return "", configErrorAt(d.raw, at+m.valueAt, "Backend Type is "+jsonType(m.value), `write it in quotes, such as "vxlan"`)
+			return "", errorAt(d.raw, at+m.valueAt, "Backend Type is "+jsonType(m.value), `write it in quotes, such as "vxlan"`)
 		}
 		if typ == "" {
-			return "", configErrorAt(d.raw, at+m.valueAt, "Backend has no Type: it is empty", `write one, such as "vxlan"`)
+			return "", errorAt(d.raw, at+m.valueAt, "Backend has no Type: it is empty", `write one, such as "vxlan"`)
 		}
 		return strings.ToLower(typ), nil
 	}
@@ -52,7 +52,7 @@ func (d *document) backendType(raw json.RawMessage) (string, error) {
 // regard to case; an option that is absent or null leaves its field as it is, and
 // so does no object at all. After ten unknown names only their number is told.
 //
-// An error is a *ConfigError with the position within raw ([Config.Locate] knows
+// An error is a *Error with the position within raw ([Config.Locate] knows
 // that within the document), names the option, and leaves the struct partly
 // written. It panics if into is not a pointer to a struct.
 func DecodeBackend(raw json.RawMessage, into any) (unknown []string, err error) {
@@ -60,12 +60,12 @@ func DecodeBackend(raw json.RawMessage, into any) (unknown []string, err error) 
 		return nil, nil
 	}
 	if start := skipBlank(raw, 0); !json.Valid(raw) || raw[start] != '{' {
-		return nil, configErrorAt(raw, start, "Backend is not an object", typeHint("Backend", raw))
+		return nil, errorAt(raw, start, "Backend is not an object", typeHint("Backend", raw))
 	}
 	all, twice, err := members(raw)
 	switch {
 	case twice != nil:
-		return nil, configErrorAt(raw, twice.at, "Backend option "+err.Error(), "upper and lower case are the same; remove one")
+		return nil, errorAt(raw, twice.at, "Backend option "+err.Error(), "upper and lower case are the same; remove one")
 	case err != nil:
 		return nil, fmt.Errorf("read Backend: %w", err)
 	}
@@ -121,7 +121,7 @@ func didYouMean(name string, names []string) string {
 
 // optionError says which type an option has and which it should have.
 func optionError(raw []byte, m member, field reflect.Value, err error) error {
-	e := configErrorAt(raw, m.valueAt, fmt.Sprintf("Backend option %s is %s", clip(m.name), jsonType(m.value)), "")
+	e := errorAt(raw, m.valueAt, fmt.Sprintf("Backend option %s is %s", clip(m.name), jsonType(m.value)), "")
 	t := field.Type()
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()

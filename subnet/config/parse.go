@@ -1,4 +1,4 @@
-package subnet
+package config
 
 import (
 	"bytes"
@@ -30,8 +30,8 @@ type document struct {
 	Backend        *json.RawMessage
 
 	raw      []byte
-	at       map[string]int          // offset of each value, by the key's proper name
-	misspelt map[string]*ConfigError // unknown keys, by what they may stand for
+	at       map[string]int    // offset of each value, by the key's proper name
+	misspelt map[string]*Error // unknown keys, by what they may stand for
 	warnings []string
 }
 
@@ -42,11 +42,11 @@ var known = [...]string{
 	"IPv6Network", "IPv6SubnetLen", "IPv6SubnetMin", "IPv6SubnetMax",
 }
 
-// ParseConfig reads a configuration document, applies every default and rule
+// Parse reads a configuration document, applies every default and rule
 // (docs/configuration.md) and returns what in it deserves a warning, one
-// sentence each. The error is a *ConfigError. The backend's options are not
+// sentence each. The error is a *Error. The backend's options are not
 // looked at, see [DecodeBackend].
-func ParseConfig(doc []byte) (Config, []string, error) {
+func Parse(doc []byte) (Config, []string, error) {
 	doc = bytes.TrimPrefix(doc, []byte("\xef\xbb\xbf"))
 	if err := checkSyntax(doc); err != nil {
 		return Config{}, nil, err
@@ -68,11 +68,11 @@ func readDocument(doc []byte) (*document, error) {
 	all, twice, err := members(doc[start:])
 	switch {
 	case twice != nil:
-		return nil, configErrorAt(doc, start+twice.at, err.Error(), "upper and lower case are the same; remove one")
+		return nil, errorAt(doc, start+twice.at, err.Error(), "upper and lower case are the same; remove one")
 	case err != nil:
 		return nil, syntaxError(doc, err)
 	}
-	d := &document{raw: doc, at: make(map[string]int), misspelt: make(map[string]*ConfigError)}
+	d := &document{raw: doc, at: make(map[string]int), misspelt: make(map[string]*Error)}
 	into := map[string]any{
 		"EnableIPv4": &d.EnableIPv4, "EnableIPv6": &d.EnableIPv6, "EnableNFTables": &d.EnableNFTables,
 		"Network": &d.Network, "IPv6Network": &d.IPv6Network,
@@ -113,7 +113,7 @@ func properName(name string) string {
 
 // unknown warns about a key that nobody reads.
 func (d *document) unknown(name string, at int) {
-	e := configErrorAt(d.raw, at, fmt.Sprintf("unknown key %q", clip(name)), "it is ignored")
+	e := errorAt(d.raw, at, fmt.Sprintf("unknown key %q", clip(name)), "it is ignored")
 	if like := nearest(name, known[:]); like != "" {
 		e.Hint = fmt.Sprintf("did you mean %q? It is ignored", like)
 		d.misspelt[like] = e
@@ -123,12 +123,12 @@ func (d *document) unknown(name string, at int) {
 
 // missing makes the error about a required key that is absent. Where a key is
 // there that looks like it, that is the one to mend.
-func (d *document) missing(name, example string) *ConfigError {
+func (d *document) missing(name, example string) *Error {
 	if e := d.misspelt[name]; e != nil {
 		e.Hint = fmt.Sprintf("did you mean %q? It is missing", name)
 		return e
 	}
-	return &ConfigError{Msg: name + " is missing",
+	return &Error{Msg: name + " is missing",
 		Hint: fmt.Sprintf("please define a correct %s parameter in the flannel config, such as %q", name, example)}
 }
 
@@ -138,15 +138,15 @@ func (d *document) warnf(format string, args ...any) {
 
 // errorf makes an error about the value of a key; about the document as a whole
 // if the key is absent.
-func (d *document) errorf(name, hint, format string, args ...any) *ConfigError {
+func (d *document) errorf(name, hint, format string, args ...any) *Error {
 	at, ok := d.at[name]
 	if !ok {
-		return &ConfigError{Msg: fmt.Sprintf(format, args...), Hint: hint}
+		return &Error{Msg: fmt.Sprintf(format, args...), Hint: hint}
 	}
-	return configErrorAt(d.raw, at, fmt.Sprintf(format, args...), hint)
+	return errorAt(d.raw, at, fmt.Sprintf(format, args...), hint)
 }
 
-// config applies the rules. An error is a *ConfigError.
+// config applies the rules. An error is a *Error.
 func (d *document) config() (Config, error) {
 	cfg := Config{NFTables: d.EnableNFTables != nil && *d.EnableNFTables}
 	v4 := d.EnableIPv4 == nil || *d.EnableIPv4

@@ -1,4 +1,4 @@
-package subnet_test
+package config_test
 
 import (
 	"encoding/json"
@@ -7,7 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"flanneld/subnet"
+	"flanneld/subnet/config"
 )
 
 type backendOptions struct {
@@ -35,7 +35,7 @@ func TestDecodeBackendReadsOptions(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got := backendOptions{VNI: 1}
-			unknown, err := subnet.DecodeBackend(json.RawMessage(tt.raw), &got)
+			unknown, err := config.DecodeBackend(json.RawMessage(tt.raw), &got)
 			if err != nil || got != tt.want {
 				t.Errorf("got %+v, %v; want %+v", got, err, tt.want)
 			}
@@ -60,7 +60,7 @@ func TestDecodeBackendNamesTheWrongOption(t *testing.T) {
 		{`{`, "line 1, column 1: Backend is not an object"},
 	} {
 		var o backendOptions
-		if _, err := subnet.DecodeBackend(json.RawMessage(tt.raw), &o); err == nil || err.Error() != tt.want && !strings.HasPrefix(err.Error(), tt.want+" (write an object") {
+		if _, err := config.DecodeBackend(json.RawMessage(tt.raw), &o); err == nil || err.Error() != tt.want && !strings.HasPrefix(err.Error(), tt.want+" (write an object") {
 			t.Errorf("DecodeBackend(%s)\n got %v\nwant %s", tt.raw, err, tt.want)
 		}
 	}
@@ -75,12 +75,12 @@ func TestLocateTellsThePlaceInTheDocument(t *testing.T) {
 		{`{"Network":"10.1.0.0/16","Backend":{"Type":"x"}}`, "VNI", "wrong (mend it)"},
 		{`{"Network":"10.1.0.0/16"}`, "Type", "wrong (mend it)"},
 	} {
-		c, _, err := subnet.ParseConfig([]byte(tt.doc))
+		c, _, err := config.Parse([]byte(tt.doc))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err = subnet.DecodeBackend(c.Backend, &backendOptions{}); tt.option != "" {
-			err = subnet.OptionError(c.Backend, tt.option, "wrong", "mend it")
+		if _, err = config.DecodeBackend(c.Backend, &backendOptions{}); tt.option != "" {
+			err = config.OptionError(c.Backend, tt.option, "wrong", "mend it")
 		}
 		if got := c.Locate(err); got == nil || got.Error() != tt.want {
 			t.Errorf("%s\n got %v\nwant %s", tt.doc, got, tt.want)
@@ -104,15 +104,15 @@ func TestDiffNamesWhatChanged(t *testing.T) {
 			"IPv6Network none -> fd00::/48, EnableNFTables false -> true"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			a, _, err := subnet.ParseConfig([]byte(tt.a))
+			a, _, err := config.Parse([]byte(tt.a))
 			if err != nil {
 				t.Fatal(err)
 			}
-			b, _, err := subnet.ParseConfig([]byte(tt.b))
+			b, _, err := config.Parse([]byte(tt.b))
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := subnet.Diff(a, b); got != tt.want {
+			if got := config.Diff(a, b); got != tt.want {
 				t.Errorf("got  %q\nwant %q", got, tt.want)
 			}
 		})

@@ -1,4 +1,4 @@
-package subnet
+package config
 
 import (
 	"errors"
@@ -43,7 +43,7 @@ func FreeLast(r Range, taken, freed []netip.Prefix, rnd *rand.Rand) (netip.Prefi
 	}
 	var left []netip.Prefix
 	for _, f := range freed {
-		if r.Contains(f) && !slices.ContainsFunc(taken, func(t netip.Prefix) bool { return overlap(f, t) }) {
+		if r.Contains(f) && !slices.ContainsFunc(taken, func(t netip.Prefix) bool { return t.IsValid() && f.Overlaps(t) }) {
 			left = append(left, f)
 		}
 	}

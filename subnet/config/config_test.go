@@ -1,4 +1,4 @@
-package subnet_test
+package config_test
 
 import (
 	"errors"
@@ -11,10 +11,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"flanneld/subnet"
+	"flanneld/subnet/config"
 )
 
-func TestParseConfigFillsInDefaults(t *testing.T) {
+func TestParseFillsInDefaults(t *testing.T) {
 	for _, tt := range []struct{ doc, want string }{
 		{`{"Network":"10.100.0.0/16"}`, "10.100.0.0/16 /24 10.100.1.0-10.100.255.0 udp"},
 		{`{"network":"10.100.3.4/16","backend":{"type":"VXLAN"}}`, "10.100.0.0/16 /24 10.100.1.0-10.100.255.0 vxlan"},
@@ -27,15 +27,15 @@ func TestParseConfigFillsInDefaults(t *testing.T) {
 		{`{"Network":"255.255.255.240/28"}`, "255.255.255.240/28 /30 255.255.255.244-255.255.255.252 udp"},
 		{"\xef\xbb\xbf" + ` {"Network":"10.0.0.0/22"} `, "10.0.0.0/22 /24 10.0.1.0-10.0.3.0 udp"},
 	} {
-		c, _, err := subnet.ParseConfig([]byte(tt.doc))
+		c, _, err := config.Parse([]byte(tt.doc))
 		got := fmt.Sprintf("%s /%d %s-%s %s", c.V4.Network, c.V4.SubnetLen, c.V4.Min, c.V4.Max, c.Type)
 		if err != nil || got != tt.want {
-			t.Errorf("ParseConfig(%s)\n got %s, %v\nwant %s", tt.doc, got, err, tt.want)
+			t.Errorf("Parse(%s)\n got %s, %v\nwant %s", tt.doc, got, err, tt.want)
 		}
 	}
 }
 
-func TestParseConfigReadsIPv6(t *testing.T) {
+func TestParseReadsIPv6(t *testing.T) {
 	for _, tt := range []struct{ fields, want string }{
 		{`"IPv6Network":"fd00::/48"`, "fd00::/48 /64 fd00:0:0:1::-fd00:0:0:ffff::"},
 		{`"IPv6Network":"fd00::/62"`, "fd00::/62 /64 fd00:0:0:1::-fd00:0:0:3::"},
@@ -43,7 +43,7 @@ func TestParseConfigReadsIPv6(t *testing.T) {
 		{`"IPv6Network":"fd00::/124"`, "fd00::/124 /126 fd00::4-fd00::c"},
 		{`"ipv6network":"fd00::/48","IPv6SubnetLen":56,"IPv6SubnetMin":"fd00::","IPv6SubnetMax":"fd00:0:0:400::"`, "fd00::/48 /56 fd00::-fd00:0:0:400::"},
 	} {
-		c, _, err := subnet.ParseConfig([]byte(`{"Network":"10.5.0.0/16","EnableIPv6":true,` + tt.fields + `}`))
+		c, _, err := config.Parse([]byte(`{"Network":"10.5.0.0/16","EnableIPv6":true,` + tt.fields + `}`))
 		got := fmt.Sprintf("%s /%d %s-%s", c.V6.Network, c.V6.SubnetLen, c.V6.Min, c.V6.Max)
 		if err != nil || got != tt.want {
 			t.Errorf("%s\n got %s, %v\nwant %s", tt.fields, got, err, tt.want)
@@ -51,7 +51,7 @@ func TestParseConfigReadsIPv6(t *testing.T) {
 	}
 }
 
-func TestParseConfigSaysWhatIsWrongAndWhere(t *testing.T) {
+func TestParseSaysWhatIsWrongAndWhere(t *testing.T) {
 	for _, tt := range []struct{ doc, want string }{
 		{``, "empty"},
 		{`[]`, "not a JSON object"},
@@ -121,16 +121,16 @@ func TestParseConfigSaysWhatIsWrongAndWhere(t *testing.T) {
 		{`{"EnableIPv4":false}`, "column 15: none defined stack: neither IPv4 nor IPv6"},
 		{`{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd00::/48"}`, "IPv6 without IPv4 (v6-only) is unsupported (set EnableIPv4 to true"},
 	} {
-		_, _, err := subnet.ParseConfig([]byte(tt.doc))
+		_, _, err := config.Parse([]byte(tt.doc))
 		if err == nil || !strings.Contains(err.Error(), tt.want) {
-			t.Errorf("ParseConfig(%.200s)\n got %v\nwant %s", tt.doc, err, tt.want)
-		} else if _, ok := errors.AsType[*subnet.ConfigError](err); !ok {
-			t.Errorf("ParseConfig(%.200s) returns a %T", tt.doc, err)
+			t.Errorf("Parse(%.200s)\n got %v\nwant %s", tt.doc, err, tt.want)
+		} else if _, ok := errors.AsType[*config.Error](err); !ok {
+			t.Errorf("Parse(%.200s) returns a %T", tt.doc, err)
 		}
 	}
 }
 
-func TestParseConfigWarns(t *testing.T) {
+func TestParseWarns(t *testing.T) {
 	for _, tt := range []struct {
 		name, doc string
 		want      []string
@@ -150,7 +150,7 @@ func TestParseConfigWarns(t *testing.T) {
 			"IPv6Network is ignored, since EnableIPv6 is not true"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, got, err := subnet.ParseConfig([]byte(tt.doc))
+			_, got, err := config.Parse([]byte(tt.doc))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -161,35 +161,35 @@ func TestParseConfigWarns(t *testing.T) {
 	}
 }
 
-func TestParseConfigBoundsItsWarnings(t *testing.T) {
+func TestParseBoundsItsWarnings(t *testing.T) {
 	var doc strings.Builder
 	doc.WriteString(`{"Network":"10.1.0.0/16"`)
 	for i := range 50000 {
 		fmt.Fprintf(&doc, ",\n\"x%d\":0", i)
 	}
 	doc.WriteString("}")
-	_, warnings, err := subnet.ParseConfig([]byte(doc.String()))
+	_, warnings, err := config.Parse([]byte(doc.String()))
 	if err != nil || len(warnings) != 11 || warnings[10] != "49990 more unknown keys are ignored" {
 		t.Errorf("%d warnings, %v; want 10 and a count", len(warnings), err)
 	}
 }
 
-func TestParseConfigKeepsTheBackend(t *testing.T) {
+func TestParseKeepsTheBackend(t *testing.T) {
 	for _, tt := range []struct{ doc, typ, backend string }{
 		{`{"Network":"10.1.0.0/16"}`, "udp", ""},
 		{`{"Network":"10.1.0.0/16","Backend":null}`, "udp", ""},
 		{`{"Network":"10.1.0.0/16","Backend":{ "VNI": 1, "tYPE":"Host-GW"} }`, "host-gw", `{ "VNI": 1, "tYPE":"Host-GW"}`},
 	} {
-		c, _, err := subnet.ParseConfig([]byte(tt.doc))
+		c, _, err := config.Parse([]byte(tt.doc))
 		if err != nil || c.Type != tt.typ || string(c.Backend) != tt.backend || (c.Backend == nil) != (tt.backend == "") {
-			t.Errorf("ParseConfig(%s) has the backend %q %s, %v", tt.doc, c.Type, c.Backend, err)
+			t.Errorf("Parse(%s) has the backend %q %s, %v", tt.doc, c.Type, c.Backend, err)
 		}
 	}
 }
 
 // Whoever copies the example from the documentation must get what it says.
 func TestDocumentedExamplesAreValid(t *testing.T) {
-	doc, err := os.ReadFile("../docs/configuration.md")
+	doc, err := os.ReadFile("../../docs/configuration.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,7 +198,7 @@ func TestDocumentedExamplesAreValid(t *testing.T) {
 		t.Errorf("found %d examples, want at least two", len(examples))
 	}
 	for _, e := range examples {
-		c, warnings, err := subnet.ParseConfig(append(e[1], e[2]...))
+		c, warnings, err := config.Parse(append(e[1], e[2]...))
 		if err != nil || len(warnings) > 0 || c.Type != "vxlan" {
 			t.Errorf("%s\ngives %+v, %q, %v", e[0], c, warnings, err)
 		}
@@ -216,9 +216,9 @@ func FuzzConfig(f *testing.F) {
 		f.Add(doc)
 	}
 	f.Fuzz(func(t *testing.T, doc string) {
-		c, _, err := subnet.ParseConfig([]byte(doc))
+		c, _, err := config.Parse([]byte(doc))
 		if err != nil {
-			if e, ok := errors.AsType[*subnet.ConfigError](err); !ok || e.Msg == "" || e.Line > strings.Count(doc, "\n")+1 || e.Col > len(doc)+1 {
+			if e, ok := errors.AsType[*config.Error](err); !ok || e.Msg == "" || e.Line > strings.Count(doc, "\n")+1 || e.Col > len(doc)+1 {
 				t.Errorf("%q gives the error %#v", doc, err)
 			}
 			return
@@ -226,7 +226,7 @@ func FuzzConfig(f *testing.F) {
 		if c.Type == "" || c.Type != strings.ToLower(c.Type) || !c.V4.Enabled() {
 			t.Errorf("%q gives %+v", doc, c)
 		}
-		for _, r := range []subnet.Range{c.V4, c.V6} {
+		for _, r := range []config.Range{c.V4, c.V6} {
 			if !r.Enabled() {
 				continue
 			}
@@ -237,7 +237,7 @@ func FuzzConfig(f *testing.F) {
 				}
 			}
 		}
-		if got := subnet.Diff(c, c); got != "" {
+		if got := config.Diff(c, c); got != "" {
 			t.Errorf("%q differs from itself: %s", doc, got)
 		}
 	})

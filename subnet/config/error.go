@@ -1,4 +1,4 @@
-package subnet
+package config
 
 import (
 	"bytes"
@@ -6,15 +6,15 @@ import (
 	"fmt"
 )
 
-// ConfigError says what is wrong with a configuration document and where.
-type ConfigError struct {
+// Error says what is wrong with a configuration document and where.
+type Error struct {
 	Line, Col int    // from 1, Col in bytes; zero if the document as a whole is meant
 	Msg       string // what is wrong
 	Hint      string // what to do; may be empty
 }
 
 // Error returns "line 2, column 27: what is wrong (what to do)".
-func (e *ConfigError) Error() string {
+func (e *Error) Error() string {
 	s := e.Msg
 	if e.Line > 0 {
 		s = fmt.Sprintf("line %d, column %d: %s", e.Line, e.Col, e.Msg)
@@ -33,32 +33,32 @@ func positionOf(doc []byte, offset int) position {
 	return position{bytes.Count(before, []byte("\n")) + 1, len(before) - bytes.LastIndexByte(before, '\n')}
 }
 
-// configErrorAt makes an error about the byte at offset.
-func configErrorAt(doc []byte, offset int, msg, hint string) *ConfigError {
+// errorAt makes an error about the byte at offset.
+func errorAt(doc []byte, offset int, msg, hint string) *Error {
 	p := positionOf(doc, offset)
-	return &ConfigError{Line: p.line, Col: p.col, Msg: msg, Hint: hint}
+	return &Error{Line: p.line, Col: p.col, Msg: msg, Hint: hint}
 }
 
 // OptionError makes an error about an option of a Backend object, absent or null
 // included, which is not what the backend can work with. Its position is that of
 // the option's value within the object, none if the option is not there; see
 // [Config.Locate].
-func OptionError(raw json.RawMessage, name, msg, hint string) *ConfigError {
+func OptionError(raw json.RawMessage, name, msg, hint string) *Error {
 	if all, _, err := members(raw); err == nil {
 		for _, m := range all {
 			if fold(m.name) == fold(name) {
-				return configErrorAt(raw, m.valueAt, msg, hint)
+				return errorAt(raw, m.valueAt, msg, hint)
 			}
 		}
 	}
-	return &ConfigError{Msg: msg, Hint: hint}
+	return &Error{Msg: msg, Hint: hint}
 }
 
-// Locate turns a position within the Backend object, as in the *ConfigError of
+// Locate turns a position within the Backend object, as in the *Error of
 // [DecodeBackend] and [OptionError], into the one within the whole document. Any
 // other error is returned as it is.
 func (c Config) Locate(err error) error {
-	inner, ok := err.(*ConfigError) //nolint:errorlint // one that is wrapped says more than its position
+	inner, ok := err.(*Error) //nolint:errorlint // one that is wrapped says more than its position
 	if !ok || inner.Line == 0 || c.backendAt.line == 0 {
 		return err
 	}

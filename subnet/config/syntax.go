@@ -1,4 +1,4 @@
-package subnet
+package config
 
 import (
 	"bytes"
@@ -21,21 +21,21 @@ type member struct {
 	valueAt int // offset of the value
 }
 
-// checkSyntax returns a *ConfigError unless doc is one JSON object.
+// checkSyntax returns a *Error unless doc is one JSON object.
 func checkSyntax(doc []byte) error {
 	if len(doc) > maxConfig {
-		return &ConfigError{Msg: fmt.Sprintf("the document has %d bytes, more than %d", len(doc), maxConfig)}
+		return &Error{Msg: fmt.Sprintf("the document has %d bytes, more than %d", len(doc), maxConfig)}
 	}
 	const example = `write at least {"Network":"10.100.0.0/16","Backend":{"Type":"vxlan"}}`
 	if len(bytes.TrimSpace(doc)) == 0 {
-		return &ConfigError{Msg: "the document is empty", Hint: example}
+		return &Error{Msg: "the document is empty", Hint: example}
 	}
 	var whole json.RawMessage
 	if err := json.Unmarshal(doc, &whole); err != nil {
 		return syntaxError(doc, err)
 	}
 	if start := skipBlank(doc, 0); doc[start] != '{' {
-		return configErrorAt(doc, start, "the document is "+jsonType(doc[start:])+", not a JSON object", example)
+		return errorAt(doc, start, "the document is "+jsonType(doc[start:])+", not a JSON object", example)
 	}
 	return nil
 }
@@ -83,9 +83,9 @@ func skipBlank(doc []byte, from int) int {
 }
 
 // syntaxError places a JSON error and knows the mistakes that people make.
-func syntaxError(doc []byte, err error) *ConfigError {
+func syntaxError(doc []byte, err error) *Error {
 	if bytes.HasPrefix(doc, []byte("\xff\xfe")) || bytes.HasPrefix(doc, []byte("\xfe\xff")) {
-		return &ConfigError{Msg: "the document is in UTF-16", Hint: "save it as UTF-8"}
+		return &Error{Msg: "the document is in UTF-16", Hint: "save it as UTF-8"}
 	}
 	at := len(doc)
 	if e, ok := errors.AsType[*json.SyntaxError](err); ok && !strings.HasPrefix(err.Error(), "unexpected end") {
@@ -96,32 +96,32 @@ func syntaxError(doc []byte, err error) *ConfigError {
 		at = quote
 	}
 	if at >= len(doc) {
-		return configErrorAt(doc, len(doc), "the document ends too early", "a closing brace or quote is missing")
+		return errorAt(doc, len(doc), "the document ends too early", "a closing brace or quote is missing")
 	}
 	previous := len(bytes.TrimRight(doc[:at], " \t\r\n")) - 1
 	c := doc[at]
 	switch {
 	case (c == '}' || c == ']') && previous >= 0 && doc[previous] == ',':
-		return configErrorAt(doc, previous, "a comma before the closing brace", "remove this comma: JSON allows none after the last member")
+		return errorAt(doc, previous, "a comma before the closing brace", "remove this comma: JSON allows none after the last member")
 	case c == ',':
-		return configErrorAt(doc, at, "a comma where something else is expected", "remove this comma, or write what is missing before it")
+		return errorAt(doc, at, "a comma where something else is expected", "remove this comma, or write what is missing before it")
 	case c == '\'' || smartQuote(doc[at:]) == 0:
-		return configErrorAt(doc, at, "a quote that JSON does not know", `use plain double quotes: "`)
+		return errorAt(doc, at, "a quote that JSON does not know", `use plain double quotes: "`)
 	case c == '/' || c == '#':
-		return configErrorAt(doc, at, "a comment", "remove it: JSON has no comments")
+		return errorAt(doc, at, "a comment", "remove it: JSON has no comments")
 	case c == '\n' || c == '\r':
-		return configErrorAt(doc, at, "the line ends within quotes", "the closing quote is missing")
+		return errorAt(doc, at, "the line ends within quotes", "the closing quote is missing")
 	case strings.HasSuffix(err.Error(), "after top-level value"):
-		return configErrorAt(doc, at, "something follows the end of the document", "remove what is after the last brace")
+		return errorAt(doc, at, "something follows the end of the document", "remove what is after the last brace")
 	case strings.HasSuffix(err.Error(), "looking for beginning of object key string"):
-		return configErrorAt(doc, at, "a key without quotes",
+		return errorAt(doc, at, "a key without quotes",
 			"put keys in double quotes, and in a shell the whole document in single quotes")
 	}
 	hint := ""
 	if c == '"' {
 		hint = "a comma or colon is missing before it"
 	}
-	return configErrorAt(doc, at, "not JSON: "+err.Error(), hint)
+	return errorAt(doc, at, "not JSON: "+err.Error(), hint)
 }
 
 // smartQuote returns the offset of the first typographic quote, as word

@@ -1,4 +1,4 @@
-package subnet
+package config
 
 import (
 	"bytes"
@@ -75,7 +75,7 @@ func optionValues(raw json.RawMessage, names map[string]string) (values, all map
 	}
 	list, _, err := members(raw)
 	if err != nil {
-		return values, all // ParseConfig lets no such object pass
+		return values, all // Parse lets no such object pass
 	}
 	for _, m := range list {
 		folded := fold(m.name)

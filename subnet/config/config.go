@@ -1,4 +1,8 @@
-package subnet
+// Package config decides what a cluster's configuration document means: which
+// ranges subnets are leased from, which of them are free, which backend carries
+// the packets. It does not know what a lease is, where the document is kept, or
+// which backends there are.
+package config
 
 import (
 	"encoding/json"
@@ -31,4 +35,10 @@ func (r Range) Enabled() bool { return r.Network.IsValid() }
 func (r Range) Contains(p netip.Prefix) bool {
 	return r.Enabled() && p.IsValid() && p == p.Masked() && p.Bits() == r.SubnetLen &&
 		p.Addr().BitLen() == r.Min.BitLen() && r.Min.Compare(p.Addr()) <= 0 && p.Addr().Compare(r.Max) <= 0
+}
+
+// Allows reports whether the configuration can have given a lease on these
+// subnets. A disabled family's is the zero Prefix.
+func (c Config) Allows(v4, v6 netip.Prefix) bool {
+	return c.V4.Contains(v4) && v6.IsValid() == c.V6.Enabled() && (!v6.IsValid() || c.V6.Contains(v6))
 }

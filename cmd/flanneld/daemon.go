@@ -130,7 +130,7 @@ func start(ctx context.Context, o options, h *health, tell *systemd.Notifier, re
 		}
 	}
 	ledger := &backend.Ledger{Kernel: kern}
-	guard := newGuard(o, cfg.NFTables, external, scope.Networks, previous, kern, log)
+	guard := newGuard(o, cfg.NFTables, external, scope.Networks, previous, log)
 	if err := netif.CheckPrivilege(); err != nil { // alloc gets so far without it
 		guard.disable(err)
 	}

@@ -10,7 +10,6 @@ import (
 
 	"flanneld/backend"
 	"flanneld/pkg/backoff"
-	"flanneld/pkg/datapath"
 	"flanneld/pkg/firewall/iptables"
 	"flanneld/pkg/firewall/nft"
 )
@@ -25,22 +24,18 @@ type guard struct {
 	underlay backend.Underlay // of the goroutine that tells of planes; others have its name from facts
 	run      iptables.Runner
 	kernel   nft.Kernel
-	network  neighbourhood
 	log      *slog.Logger
 
 	first chan struct{} // has a token after the first pass that put all in place
 	poked chan struct{} // facts may have changed
-	faced chan struct{} // likewise, for who follows stations
 
 	mu     sync.Mutex
 	planes []backend.Plane
 	facts  []overlayFacts // of the planes; nil: not known yet
 	local  []netip.Prefix // the underlay's own subnets, as they last were
 
-	stations []datapath.Neigh // on the underlay's interface, sorted; nil: not looked for
-	blind    bool             // they cannot be found out
-	done     bool             // all was in place once
-	off      bool             // no rule can be made
+	done bool // all was in place once
+	off  bool // no rule can be made
 
 	kernelMu sync.Mutex // one at a time applies to the kernel
 	marks    *bool      // packets are marked for Docker; nil: not known yet
@@ -71,11 +66,11 @@ const (
 	tellGap = time.Minute
 )
 
-func newGuard(o options, nftables bool, underlay backend.Underlay, networks []netip.Prefix, previous subnetEnv, network neighbourhood, log *slog.Logger) *guard {
+func newGuard(o options, nftables bool, underlay backend.Underlay, networks []netip.Prefix, previous subnetEnv, log *slog.Logger) *guard {
 	return &guard{
 		opts: o, names: namesFor(o.EtcdPrefix), networks: networks, previous: []netip.Prefix{previous.subnet, previous.subnetV6},
-		nftables: nftables, underlay: underlay, network: network, refused: make(map[string]time.Time),
-		run: iptables.Exec, log: log, poked: make(chan struct{}, 1), faced: make(chan struct{}, 1), first: make(chan struct{}, 1),
+		nftables: nftables, underlay: underlay, refused: make(map[string]time.Time),
+		run: iptables.Exec, log: log, poked: make(chan struct{}, 1), first: make(chan struct{}, 1),
 	}
 }
 
@@ -89,10 +84,7 @@ func (g *guard) admit(ctx context.Context, planes []backend.Plane, be backend.Ba
 	if off {
 		return nil
 	}
-	g.beginning.Do(func() {
-		g.count()
-		g.lookAround(ctx) // what an earlier run knew of stations is not forgotten for a while
-	})
+	g.beginning.Do(g.count)
 	_, _, _, err := g.filter(nil)
 	if err != nil && g.kernel.Supported() != nil {
 		return nil // which a pass says
@@ -117,7 +109,6 @@ func (g *guard) update(planes []backend.Plane, be backend.Backend) {
 	if changed {
 		g.lookLocal()
 		g.poke()
-		poke(g.faced)
 	}
 }
 
@@ -133,7 +124,6 @@ func (g *guard) Run(ctx context.Context) error {
 			g.log.Debug("Changes of others to the firewall are noticed at the next resync only", "err", err)
 		}
 	})
-	watch.Go(func() { g.followStations(ctx) })
 	retry := backoff.Backoff{Min: 500 * time.Millisecond, Max: max(g.opts.FirewallResync, time.Second)}
 	for {
 		wait := g.opts.FirewallResync

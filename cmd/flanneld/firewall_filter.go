@@ -4,7 +4,6 @@ import (
 	"net/netip"
 
 	"flanneld/backend"
-	"flanneld/pkg/datapath"
 	"flanneld/pkg/firewall"
 	"flanneld/pkg/firewall/nft"
 	"flanneld/subnet"
@@ -23,7 +22,6 @@ const (
 	counterRefused = "refused" // datagrams to the tunnel's port
 	counterSpoofed = "spoofed" // packets with a source in the overlay
 	setSpoofed     = "spoofed" // sources that no host has; of a family
-	setStrayed     = "strayed" // sources, and stations that are not their host's
 )
 
 // filterFacts are what the table depends on.
@@ -35,9 +33,6 @@ type filterFacts struct {
 	off    bool           // strangers are let in
 	mark   bool           // for Docker's nftables
 	docker bool           // packets are let past Docker's rules
-
-	stations []datapath.Neigh // on the underlay's interface
-	strict   bool             // a station that is not known is a stranger
 }
 
 // filterTable returns the table; ok is false if there is to be none.
@@ -71,7 +66,7 @@ func filterTable(id nft.ID, f filterFacts) (t nft.Table, ok bool) {
 			input.Rules = append(input.Rules, tunnelRules(o, v6, family, ofFamily(v6, f.local...))...)
 		}
 		if unpacked {
-			sets, rules := directRules(o, family, peers, tieOf(peers, f.stations, f.allow, f.strict), f.strict)
+			sets, rules := directRules(o, family, peers)
 			t.Sets, direct.Rules = append(t.Sets, sets...), append(direct.Rules, rules...)
 		}
 		if f.mark {
@@ -121,10 +116,9 @@ func tunnelRules(o overlayFacts, v6 bool, family string, local []netip.Prefix) (
 }
 
 // directRules returns what lets packets with a source in the overlay in by the
-// underlay's interface only if a peer has this source, and as far as it is known
-// which station that peer is, only if it is this one that sends. Of packets that are
-// in order one look-up decides.
-func directRules(o overlayFacts, family string, peers []subnet.Claim, t tie, strict bool) (sets []nft.Set, rules []nft.Rule) {
+// underlay's interface only if a peer has this source. One look-up decides about
+// packets that are in order.
+func directRules(o overlayFacts, family string, peers []subnet.Claim) (sets []nft.Set, rules []nft.Rule) {
 	v6 := o.network.Addr().Is6()
 	subnets := nft.Set{Name: "subnets" + family, V6: v6, Ranges: true}
 	for _, p := range peers {
@@ -134,33 +128,16 @@ func directRules(o overlayFacts, family string, peers []subnet.Claim, t tie, str
 			subnets.Elements = append(subnets.Elements, netip.PrefixFrom(p.PublicIP, p.PublicIP.BitLen()))
 		}
 	}
-	homes := nft.Set{Name: "homes" + family, V6: v6, Elements: t.homes}
-	pairs := nft.Set{Name: "pairs" + family, Kind: nft.Pairs, V6: v6, Stations: t.pairs}
-	cards := nft.Set{Name: "stations" + family, Kind: nft.MACs, Stations: t.stations}
-	spoofed, strayed := remembering(setSpoofed+family, v6), remembering(setStrayed+family, v6)
-	strayed.Kind = nft.Pairs
-	sets = []nft.Set{subnets, homes, pairs, cards, spoofed, strayed}
+	spoofed := remembering(setSpoofed+family, v6)
+	sets = []nft.Set{subnets, spoofed}
 
 	base := nft.Rule{V6: v6, Rule: firewall.Rule{In: firewall.Iface{Name: o.underlay}, Src: firewall.In(o.network)}}
-	lengths := t.lengths()
-	for _, bits := range lengths {
-		r := base
-		r.Ethernet, r.Bits, r.PairIn, r.Target = true, bits, pairs.Name, firewall.Return
-		rules = append(rules, r)
-	}
+	held := base
+	held.SrcIn, held.Target = subnets.Name, firewall.Return
+	rules = append(rules, held)
 	// A set that is full ends the rule: what remembers does not drop.
 	for _, r := range unheld(base, o, subnets.Name) {
 		r.Remember = spoofed.Name
-		rules = append(rules, r, dropping(r))
-	}
-	for _, bits := range lengths {
-		r := base
-		r.Ethernet, r.Bits, r.NetIn, r.RememberPair = true, bits, homes.Name, strayed.Name
-		if strict {
-			r.StationAbsent = cards.Name
-		} else {
-			r.StationIn = cards.Name
-		}
 		rules = append(rules, r, dropping(r))
 	}
 	return sets, rules
@@ -182,7 +159,7 @@ func unheld(base nft.Rule, o overlayFacts, subnets string) []nft.Rule {
 
 // dropping returns the rule that drops what the rule remembers.
 func dropping(r nft.Rule) nft.Rule {
-	r.Remember, r.RememberPair, r.Count, r.Target = "", "", counterSpoofed, firewall.Drop
+	r.Remember, r.Count, r.Target = "", counterSpoofed, firewall.Drop
 	return r
 }
 

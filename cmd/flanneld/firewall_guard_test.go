@@ -14,7 +14,6 @@ import (
 	"github.com/vishvananda/netns"
 
 	"flanneld/backend"
-	"flanneld/pkg/datapath"
 	"flanneld/pkg/firewall/iptables"
 	"flanneld/pkg/netlab"
 	"flanneld/pkg/netlab/labtest"
@@ -48,7 +47,7 @@ func (l guardLab) guard(o options, nftables bool) *guard {
 	if o.EtcdPrefix == "" {
 		o.EtcdPrefix = defaultPrefix
 	}
-	g := newGuard(o, nftables, backend.Underlay{Name: "eth0"}, []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}, subnetEnv{}, nil, discard)
+	g := newGuard(o, nftables, backend.Underlay{Name: "eth0"}, []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}, subnetEnv{}, discard)
 	g.kernel.NetNS = l.netns
 	g.run = l.run
 	return g
@@ -96,32 +95,8 @@ func TestMarksForDockerStayOverARestart(t *testing.T) {
 	}
 }
 
-// wire is an underlay with neighbours.
-type wire []datapath.Neigh
-
-func (w wire) Neighbours(context.Context, string) ([]datapath.Neigh, error) { return w, nil }
-
-func (w wire) WatchNeighbours(ctx context.Context, _ string, _ chan<- struct{}) error {
-	<-ctx.Done()
-	return nil
-}
-
-// Until stations are known, any may send with the source of any peer.
-func TestStationsAreKnownFromTheStart(t *testing.T) {
-	l := newGuardLab(t)
-	g := l.guard(options{PeerFilter: true}, false)
-	g.network = wire{{IP: netip.MustParseAddr("192.0.2.2"), MAC: datapath.MAC{2, 0, 0, 0, 0, 2}}}
-	be := &looking{ingress: backend.Ingress{Direct: true}, look: func() string { return l.nft("list", "set", "inet", "flanneld", "pairs4") }}
-	if err := (guarded{be, g}).Set(t.Context(), planeOf("192.0.2.2")); err != nil {
-		t.Fatal(err)
-	}
-	if !strings.Contains(be.saw, "02:00:00:00:00:02") {
-		t.Errorf("the peer's station is not known when the backend hears of it:\n%s", be.saw)
-	}
-}
-
 func TestErrorsOfTheFilterHaveARemedy(t *testing.T) {
-	g := newGuard(options{PeerFilter: true}, false, backend.Underlay{}, nil, subnetEnv{}, nil, discard)
+	g := newGuard(options{PeerFilter: true}, false, backend.Underlay{}, nil, subnetEnv{}, discard)
 	g.kernel.NetNS = math.MaxInt32 // no such descriptor
 	if _, _, _, err := g.filter(nil); err == nil || !strings.Contains(err.Error(), "--peer-filter=off") {
 		t.Errorf("error is %v, want one with the remedy", err)
@@ -165,14 +140,13 @@ func TestFiltersOfAnotherPrefixDoNotStay(t *testing.T) {
 			other.VNI++
 			for prefix, ingress := range map[string]backend.Ingress{"/before": ingress, "/beside": other, "": ingress} {
 				g := l.guard(options{EtcdPrefix: prefix, PeerFilter: true}, false)
-				g.network = wire{}
 				g.update(planeOf("192.0.2.2"), &looking{ingress: ingress})
 				if _, _, _, err := g.filter(nil); err != nil {
 					t.Fatal(err)
 				}
 			}
 			g := l.guard(options{PeerFilter: true}, false)
-			g.network, g.tools.nftables = wire{}, true
+			g.tools.nftables = true
 			g.update(planeOf("192.0.2.2", "192.0.2.3"), &looking{ingress: ingress})
 			if _, err := g.passFilter(t.Context(), g.known(), ruleSwitches{}); err != nil {
 				t.Fatal(err)
@@ -217,7 +191,7 @@ func TestMasqueradingMovesWithoutAGap(t *testing.T) {
 
 func TestRulesThatCannotBeMadeAreSaidOnce(t *testing.T) {
 	var out bytes.Buffer
-	g := newGuard(options{IPMasq: true}, false, backend.Underlay{}, nil, subnetEnv{}, nil, slog.New(slog.NewTextHandler(&out, nil)))
+	g := newGuard(options{IPMasq: true}, false, backend.Underlay{}, nil, subnetEnv{}, slog.New(slog.NewTextHandler(&out, nil)))
 	for range 3 {
 		g.report(nil, nil, errors.New("no room"))
 	}

@@ -117,7 +117,7 @@ func (g *guard) apply(t nft.Table) ([]string, error) {
 }
 
 // passFilter keeps strangers out, and says who they were.
-func (g *guard) passFilter(ctx context.Context, facts []overlayFacts, _ ruleSwitches) ([]string, error) {
+func (g *guard) passFilter(_ context.Context, facts []overlayFacts, _ ruleSwitches) ([]string, error) {
 	if !g.tools.nftables {
 		return nil, nil
 	}
@@ -130,7 +130,6 @@ func (g *guard) passFilter(ctx context.Context, facts []overlayFacts, _ ruleSwit
 		g.log.Warn(fmt.Sprintf("Docker uses nftables: start it with --allow-direct-routing --bridge-accept-fwmark=%#x/%#[1]x, or it drops what comes to containers from the overlay", dockerMark))
 	}
 	g.lookLocal()
-	g.lookAround(ctx)
 	f, table, changes, err := g.filter(&marks)
 	if err != nil {
 		return changes, err
@@ -187,7 +186,7 @@ func (g *guard) filter(marks *bool) (filterFacts, nft.Table, []string, error) {
 	}
 	g.mu.Lock()
 	f := filterFacts{planes: g.planes, facts: g.facts, allow: g.opts.PeerAllow, local: g.local, off: !g.opts.PeerFilter, mark: *g.marks,
-		docker: g.opts.DockerFirewall, stations: g.stations, strict: g.opts.PeerStrict}
+		docker: g.opts.DockerFirewall}
 	g.mu.Unlock()
 	t, ok := filterTable(g.names.filter(), f)
 	put := g.kernel.Apply

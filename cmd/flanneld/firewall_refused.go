@@ -88,11 +88,7 @@ func (g *guard) tellRefused(f filterFacts, t nft.Table) {
 		}
 	}
 	for _, s := range t.Sets {
-		switch {
-		case s.Remembers == 0:
-			continue
-		case s.Kind == nft.Pairs:
-			g.tellStrayed(f, t.ID, s.Name)
+		if s.Remembers == 0 {
 			continue
 		}
 		addrs, err := g.kernel.Remembered(t.ID, s.Name)

@@ -62,7 +62,7 @@ func TestFilterTable(t *testing.T) {
 		{"vxlan, off", tunnel, true, false, nil, nil},
 		{"vxlan, off, with Docker's nftables", tunnel, true, true, []string{"mark"}, nil},
 		{"host-gw", backend.Ingress{Direct: true}, false, false, []string{"prerouting"}, []string{
-			"subnets4", "homes4", "pairs4", "stations4", "spoofed4", "strayed4", "subnets6", "homes6", "pairs6", "stations6", "spoofed6", "strayed6",
+			"subnets4", "spoofed4", "subnets6", "spoofed6",
 		}},
 	} {
 		f := filterFacts{planes: []backend.Plane{plane, plane6}, off: row.off, mark: row.mark,
@@ -106,7 +106,7 @@ func TestPeersAreLetInBeforeThereIsARoute(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { ns.Close() })
-	g := newGuard(options{EtcdPrefix: defaultPrefix, PeerFilter: true}, false, backend.Underlay{Name: "eth0"}, nil, subnetEnv{}, nil, discard)
+	g := newGuard(options{EtcdPrefix: defaultPrefix, PeerFilter: true}, false, backend.Underlay{Name: "eth0"}, nil, subnetEnv{}, discard)
 	g.kernel.NetNS = int(ns)
 	be := &looking{ingress: tunnelIngress, look: func() string {
 		out, err := lab.Switch().Output("nft", "list", "set", "inet", "flanneld", "hosts4")
@@ -129,7 +129,7 @@ func TestPeersAreLetInBeforeThereIsARoute(t *testing.T) {
 
 func TestRefusedAreNamedNowAndThen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGuard(options{}, false, backend.Underlay{}, nil, subnetEnv{}, nil, discard)
+		g := newGuard(options{}, false, backend.Underlay{}, nil, subnetEnv{}, discard)
 		named := 0
 		for i := range 2 * mostRefused {
 			if g.mayName(fmt.Sprint(i)) {

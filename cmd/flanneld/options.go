@@ -44,7 +44,6 @@ type options struct {
 	DockerBridge string // name of the bridge that is looked at; empty: none
 
 	PeerFilter bool           // let in only what registered hosts send
-	PeerStrict bool           // with it: what comes unpacked, only from the station that the peer is known by
 	PeerAllow  []netip.Prefix // whence peers may send beside their PublicIP; masked
 	UDPOffload []string       // what the udp backend does without; each one of udpOffloads
 
@@ -129,7 +128,6 @@ func (o options) String() string {
 	add("stateDir", o.StateDir)
 	add("dockerBridge", o.DockerBridge)
 	add("peerFilter", o.PeerFilter)
-	add("peerStrict", o.PeerStrict)
 	add("peerAllow", o.PeerAllow)
 	add("udpOffload", o.UDPOffload)
 	add("leaseLost", o.LeaseLost)

@@ -89,7 +89,7 @@ func liveFlags() []flagSpec {
 		{name: "iptables-resync", kind: number, def: "5", arg: "SECONDS", group: groupFirewall, help: "how often to check the firewall's rules unasked, at least 1"},
 		{name: "docker-firewall", def: "auto", arg: "auto|off", group: groupFirewall, help: "let packets from the overlay reach containers past the rules of Docker 28 and later; off leaves Docker's rules as they are"},
 
-		{name: "peer-filter", def: "on", arg: "on|strict|off", group: groupPeers, help: "let in only what comes from a registered host; strict also doubts stations that are not known (host-gw); off lets in anything"},
+		{name: "peer-filter", def: "on", arg: "on|off", group: groupPeers, help: "let in only what comes from a registered host; off lets in anything"},
 		{name: "peer-allow", kind: list, arg: "CIDR", group: groupPeers, help: "addresses from which peers send that are behind NAT or have several; may be repeated (udp, vxlan)"},
 		{name: "udp-offload", def: "", arg: "LIST", group: groupPeers, help: "what of the kernel's help the udp backend does without, separated by commas: gso, gro, uso, vnet, multiqueue, priority; for kernels and devices that do it wrong"},
 

@@ -12,10 +12,14 @@ func udpOffloads() []string { return []string{"gso", "gro", "uso", "vnet", "mult
 
 func (v flagValues) checkPeers(o *options) error {
 	switch filter := v.text("peer-filter"); filter {
-	case "on", "strict", "off":
-		o.PeerFilter, o.PeerStrict = filter != "off", filter == "strict"
+	case "on", "off":
+		o.PeerFilter = filter == "on"
 	default:
-		return usageError{Msg: fmt.Sprintf("invalid value %q for %s", filter, v.from("peer-filter")), Hint: "give on, strict or off"}
+		hint := "give on or off"
+		if filter == "strict" {
+			hint = "strict is gone: give on, which lets in only sources in leased subnets"
+		}
+		return usageError{Msg: fmt.Sprintf("invalid value %q for %s", filter, v.from("peer-filter")), Hint: hint}
 	}
 	// Commas too, since a variable cannot be repeated.
 	for s := range strings.SplitSeq(strings.Join(v.list("peer-allow"), ","), ",") {

@@ -216,7 +216,8 @@ func TestOptionErrors(t *testing.T) {
 		{"--subnet-lease-renew-margin=0", "invalid subnet-lease-renew-margin option, out of acceptable range", "1 to 1439"},
 		{"--subnet-lease-renew-margin=1440", "out of acceptable range", "1 to 1439"},
 		{"--resync=999ms", `invalid value "999ms" for --resync`, "one second"},
-		{"--peer-filter=true", `invalid value "true" for --peer-filter`, "on, strict or off"},
+		{"--peer-filter=true", `invalid value "true" for --peer-filter`, "on or off"},
+		{"--peer-filter=strict", `invalid value "strict" for --peer-filter`, "strict is gone: give on"},
 		{"--peer-allow=10.0.0.0/33", `invalid value "10.0.0.0/33" for --peer-allow`, "192.0.2.0/24"},
 		{"--udp-offload=gso,tso", `invalid value "tso" for --udp-offload`, "gso, gro, uso"},
 		{"--resync=60", `invalid value "60" for --resync`, "one second"},
@@ -304,12 +305,5 @@ func TestSecretIsNeverPrinted(t *testing.T) {
 	}
 	if got := o.flagsLine(); !strings.HasPrefix(got, "CLI flags config: {etcdEndpoints:http://127.0.0.1:4001,") || strings.Contains(got, "***") {
 		t.Errorf("flagsLine %q", got)
-	}
-}
-
-func TestPeerFilterStrictIsOn(t *testing.T) {
-	o, _, err := parseOptions([]string{"--peer-filter=strict"}, nil)
-	if err != nil || !o.PeerFilter || !o.PeerStrict {
-		t.Errorf("peer filter is on: %t, strict: %t, %v", o.PeerFilter, o.PeerStrict, err)
 	}
 }

@@ -14,40 +14,14 @@ type element struct {
 
 func keyOf(a netip.Addr) string { return string(a.AsSlice()) }
 
-// key is the station as an element. The kernel fills up each part of a key to four
-// bytes.
-func (s Station) key(k Kind) string {
-	if k == MACs {
-		return string(s.MAC[:])
-	}
-	return string(s.MAC[:]) + "\x00\x00" + keyOf(s.Addr)
-}
-
-// stationOf reads the key of one of Pairs.
-func stationOf(key string) (s Station, ok bool) {
-	const before = 8 // bytes: the MAC, filled up
-	if len(key) < before {
-		return s, false
-	}
-	copy(s.MAC[:], key)
-	s.Addr, ok = netip.AddrFromSlice([]byte(key[before:]))
-	return s, ok
-}
-
 // elements returns what the kernel is to have for the set, sorted.
 func (s Set) elements() []element {
-	var all []element
-	switch {
-	case s.Kind != Addresses:
-		for _, station := range s.Stations {
-			all = append(all, element{key: station.key(s.Kind)})
-		}
-	case s.Ranges:
+	if s.Ranges {
 		return ranges(s.Elements)
-	default:
-		for _, p := range s.Elements {
-			all = append(all, element{key: keyOf(p.Masked().Addr())})
-		}
+	}
+	all := make([]element, 0, len(s.Elements))
+	for _, p := range s.Elements {
+		all = append(all, element{key: keyOf(p.Masked().Addr())})
 	}
 	slices.SortFunc(all, func(a, b element) int { return strings.Compare(a.key, b.key) })
 	return slices.Compact(all)

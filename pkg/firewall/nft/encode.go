@@ -14,10 +14,6 @@ import (
 // reg is the register that expressions pass values in.
 const reg = 1
 
-// regAfterMAC is the register of 32 bits behind an Ethernet address in reg, which
-// takes two of them.
-const regAfterMAC = unix.NFT_REG32_00 + 2
-
 // encoder collects a rule's expressions.
 type encoder struct {
 	family Family
@@ -48,9 +44,7 @@ func (e *encoder) lookup(set string, absent bool) {
 }
 
 // addr loads an address of the packet's header.
-func (e *encoder) addr(dst bool) { e.addrInto(reg, dst) }
-
-func (e *encoder) addrInto(register uint32, dst bool) {
+func (e *encoder) addr(dst bool) {
 	offset, length := uint32(12), uint32(4)
 	if e.v6 {
 		offset, length = 8, 16
@@ -58,24 +52,7 @@ func (e *encoder) addrInto(register uint32, dst bool) {
 	if dst {
 		offset += length
 	}
-	e.add(&expr.Payload{DestRegister: register, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: length})
-}
-
-// station loads the source of the packet's frame.
-func (e *encoder) station() { e.payload(expr.PayloadBaseLLHeader, 6, 6) }
-
-// network loads the source's network of a length in bits.
-func (e *encoder) network(register uint32, bits int) {
-	e.addrInto(register, false)
-	length := 4
-	if e.v6 {
-		length = 16
-	}
-	if bits < length*8 {
-		m := make([]byte, length)
-		setBits(m, bits)
-		e.add(&expr.Bitwise{SourceRegister: register, DestRegister: register, Len: uint32(length), Mask: m, Xor: make([]byte, length)})
-	}
+	e.payload(expr.PayloadBaseNetworkHeader, offset, length)
 }
 
 func (e *encoder) net(n firewall.Net, dst bool) {
@@ -93,14 +70,10 @@ func (e *encoder) net(n firewall.Net, dst bool) {
 
 func mask(p netip.Prefix) []byte {
 	m := make([]byte, p.Addr().BitLen()/8)
-	setBits(m, p.Bits())
-	return m
-}
-
-func setBits(m []byte, bits int) {
-	for i := range bits {
+	for i := range p.Bits() {
 		m[i/8] |= 0x80 >> (i % 8)
 	}
+	return m
 }
 
 func (e *encoder) iface(key expr.MetaKey, i firewall.Iface) {
@@ -119,8 +92,7 @@ func (r Rule) expressions(f Family) ([]expr.Any, error) {
 	if r.Other != "" {
 		return nil, fmt.Errorf("a rule has %q, which has no form in nftables", r.Other)
 	}
-	addresses := r.Src.Prefix.IsValid() || r.Dst.Prefix.IsValid() || r.SrcIn != "" || r.DstIn != "" || r.Absent != "" || r.Remember != "" || r.Split ||
-		r.NetIn != "" || r.PairIn != "" || r.RememberPair != ""
+	addresses := r.Src.Prefix.IsValid() || r.Dst.Prefix.IsValid() || r.SrcIn != "" || r.DstIn != "" || r.Absent != "" || r.Remember != "" || r.Split
 	if f == Inet && addresses {
 		e.meta(expr.MetaKeyNFPROTO)
 		family := byte(unix.NFPROTO_IPV4)
@@ -163,32 +135,8 @@ func (r Rule) expressions(f Family) ([]expr.Any, error) {
 		e.addr(true)
 		e.lookup(r.DstIn, false)
 	}
-	e.frame(r)
 	e.actions(r)
 	return e.out, e.verdict(r)
-}
-
-// frame adds what is matched of the packet's frame.
-func (e *encoder) frame(r Rule) {
-	if r.Ethernet {
-		e.meta(expr.MetaKeyIIFTYPE)
-		e.cmp(false, binary.NativeEndian.AppendUint16(nil, unix.ARPHRD_ETHER))
-	}
-	if r.NetIn != "" {
-		e.network(reg, r.Bits)
-		e.lookup(r.NetIn, false)
-	}
-	for _, set := range []string{r.StationIn, r.StationAbsent} {
-		if set != "" {
-			e.station()
-			e.lookup(set, set == r.StationAbsent)
-		}
-	}
-	if r.PairIn != "" {
-		e.station()
-		e.network(regAfterMAC, r.Bits)
-		e.lookup(r.PairIn, false)
-	}
 }
 
 func (e *encoder) actions(r Rule) {
@@ -198,11 +146,6 @@ func (e *encoder) actions(r Rule) {
 	if r.Remember != "" {
 		e.addr(false)
 		e.add(&expr.Dynset{SrcRegKey: reg, SetName: r.Remember, Operation: unix.NFT_DYNSET_OP_UPDATE})
-	}
-	if r.RememberPair != "" {
-		e.station()
-		e.addrInto(regAfterMAC, false)
-		e.add(&expr.Dynset{SrcRegKey: reg, SetName: r.RememberPair, Operation: unix.NFT_DYNSET_OP_UPDATE})
 	}
 	if r.SetMark.Mask != 0 {
 		e.meta(expr.MetaKeyMARK)

@@ -93,18 +93,9 @@ func describe(c *nftables.Chain) string {
 }
 
 func (s Set) set(t *nftables.Table) *nftables.Set {
-	addr := nftables.TypeIPAddr
+	n := &nftables.Set{Table: t, Name: s.Name, KeyType: nftables.TypeIPAddr, Interval: s.Ranges}
 	if s.V6 {
-		addr = nftables.TypeIP6Addr
-	}
-	n := &nftables.Set{Table: t, Name: s.Name, KeyType: addr, Interval: s.Ranges}
-	switch s.Kind {
-	case MACs:
-		n.KeyType = nftables.TypeEtherAddr
-	case Pairs:
-		// Not marked as a concatenation, which is for those with ranges and
-		// which only kernels since 5.6 know.
-		n.KeyType = nftables.MustConcatSetType(nftables.TypeEtherAddr, addr)
+		n.KeyType = nftables.TypeIP6Addr
 	}
 	if s.Remembers != 0 {
 		n.Dynamic, n.HasTimeout, n.Size = true, true, s.Remembers

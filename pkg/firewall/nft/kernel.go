@@ -294,9 +294,17 @@ func (k *Kernel) Counters(id ID) (map[string]uint64, error) {
 	return countersOf(c, &nftables.Table{Family: nftables.TableFamily(id.Family), Name: id.Name})
 }
 
-// Remembered returns the addresses that rules have put into a set of Addresses.
+// Remembered returns the addresses that rules have put into a set.
 func (k *Kernel) Remembered(id ID, set string) ([]netip.Addr, error) {
-	elements, err := k.elements(id, set)
+	c, err := k.dial()
+	if err != nil {
+		return nil, fmt.Errorf("open nftables: %w", err)
+	}
+	s, err := c.GetSetByName(&nftables.Table{Family: nftables.TableFamily(id.Family), Name: id.Name}, set)
+	if err != nil {
+		return nil, fmt.Errorf("look for set %s: %w", set, err)
+	}
+	elements, err := elementsOf(c, s)
 	if err != nil {
 		return nil, err
 	}
@@ -308,34 +316,6 @@ func (k *Kernel) Remembered(id ID, set string) ([]netip.Addr, error) {
 		}
 	}
 	return all, nil
-}
-
-// RememberedPairs returns what rules have put into a set of Pairs.
-func (k *Kernel) RememberedPairs(id ID, set string) ([]Station, error) {
-	elements, err := k.elements(id, set)
-	if err != nil {
-		return nil, err
-	}
-	all := make([]Station, len(elements))
-	for i, e := range elements {
-		var ok bool
-		if all[i], ok = stationOf(e.key); !ok {
-			return nil, fmt.Errorf("list elements of %s: %x is no pair of addresses", set, e.key)
-		}
-	}
-	return all, nil
-}
-
-func (k *Kernel) elements(id ID, set string) ([]element, error) {
-	c, err := k.dial()
-	if err != nil {
-		return nil, fmt.Errorf("open nftables: %w", err)
-	}
-	s, err := c.GetSetByName(&nftables.Table{Family: nftables.TableFamily(id.Family), Name: id.Name}, set)
-	if err != nil {
-		return nil, fmt.Errorf("look for set %s: %w", set, err)
-	}
-	return elementsOf(c, s)
 }
 
 // flatten returns a rule's expressions as the bytes that they are on the wire.

@@ -75,49 +75,21 @@ type Rule struct {
 	DstIn  string // the destination is in the set
 	Absent string // the source is not in the set
 
-	// Ethernet: the packet came in a frame of Ethernet, as the fields below need.
-	Ethernet      bool
-	Bits          int    // length of the source's network, for NetIn and PairIn
-	NetIn         string // the source's network is in the set
-	StationIn     string // the frame's source is in the set
-	StationAbsent string // the frame's source is not in the set
-	PairIn        string // the frame's source and the source's network are in the set
-
-	Count    string // counter that counts the packet
-	Remember string // set that the source is put into
-	// RememberPair is a set that the frame's source and the source are put into.
-	RememberPair string
-	SetMark      firewall.Mark // that the packet gets
+	Count    string        // counter that counts the packet
+	Remember string        // set that the source is put into
+	SetMark  firewall.Mark // that the packet gets
 }
-
-// Kind is what a set's elements are.
-type Kind int
-
-// The kinds.
-const (
-	Addresses Kind = iota // of one family, or networks
-	MACs                  // Ethernet addresses
-	Pairs                 // an Ethernet address and an address of one family each
-)
 
 // Set is addresses.
 type Set struct {
 	Name     string
-	Kind     Kind
 	V6       bool
 	Ranges   bool           // Elements are networks; false: single addresses
-	Elements []netip.Prefix // of Addresses, in any order; networks may overlap
-	Stations []Station      // of MACs and Pairs, in any order
+	Elements []netip.Prefix // in any order; networks may overlap
 	// Remembers is how many addresses rules may put in, each for Seconds. Zero:
-	// it has Elements or Stations, and rules only look.
+	// it has Elements, and rules only look.
 	Remembers uint32
 	Seconds   uint32
-}
-
-// Station is who sends frames, and for Pairs with which address.
-type Station struct {
-	MAC  [6]byte
-	Addr netip.Addr
 }
 
 // Rules returns rules that need nothing of what is nftables' alone.

@@ -1,0 +1,188 @@
+package status
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"flanneld/subnet"
+)
+
+// Board is what the parts of the daemon have said of this host. It is safe for
+// concurrent use.
+type Board struct {
+	notify func(text string)
+	clock  subnet.Clock
+
+	mu       sync.Mutex
+	text     string // that of the last notification
+	failure  string // why the daemon ends; empty: it does not
+	waiting  string // why there is no usable configuration; empty: there is one, or nothing is known yet
+	backend  string
+	standing subnet.Standing
+	since    time.Time // of the standing's state
+	ready    bool      // a pass was complete since the lease is safe
+	pass     pass
+	peers    int
+	trouble  string // of the host
+	etcdAway bool
+}
+
+// pass is how the last pass ended; zero: there was none since the lease is safe.
+type pass struct {
+	done bool
+	part Part   // that is in trouble; empty: none
+	what string // as a sentence
+}
+
+// NewBoard returns a Board that calls notify with each new text, in order. The function
+// must neither block nor call the Board.
+func NewBoard(notify func(text string)) *Board {
+	return &Board{notify: notify, clock: subnet.HostClock}
+}
+
+// Fail says why the daemon ends. Nothing that is said later changes the text.
+func (b *Board) Fail(err error) {
+	b.change(func() { b.failure = err.Error() })
+}
+
+// WaitForConfig says that the daemon waits for a usable configuration, and why, or that
+// it is about to ask for one, if the reason is empty.
+func (b *Board) WaitForConfig(reason string) {
+	b.change(func() { b.waiting = reason })
+}
+
+// SetBackend sets the backend's type, once the configuration is known.
+func (b *Board) SetBackend(typ string) {
+	b.change(func() { b.waiting, b.backend = "", typ })
+}
+
+// SetLease sets how this host stands with its lease. While that is not safe the host is
+// not ready, and becomes so by a pass that is Complete.
+func (b *Board) SetLease(s subnet.Standing) {
+	b.change(func() {
+		if s.State != b.standing.State {
+			_, b.since = b.clock()
+		}
+		if b.standing = s; !s.State.Safe() {
+			b.ready, b.pass = false, pass{}
+		}
+	})
+}
+
+// Incomplete says that a pass has not put everything in place: the datapath, if there is
+// an error, else the firewall. A host that is ready stays so.
+func (b *Board) Incomplete(err error) {
+	if err != nil {
+		b.passed(pass{true, Datapath, "the datapath is not as it should be: " + err.Error()})
+		return
+	}
+	b.passed(pass{true, Firewall, "the firewall's rules are not in place yet"})
+}
+
+// Unwritten says that a pass could not write the subnet file. A host that is ready stays
+// so: forwarding needs no file.
+func (b *Board) Unwritten(err error) { b.passed(pass{true, SubnetFile, err.Error()}) }
+
+// passed leaves what was said of a lease that is not safe, which says more.
+func (b *Board) passed(p pass) {
+	b.change(func() {
+		if b.standing.State.Safe() {
+			b.pass = p
+		}
+	})
+}
+
+// Complete says that a pass has put everything in place for that lease and those peers,
+// and that Docker was told. It changes nothing if the host has another lease since the
+// pass began, or one that is not safe.
+func (b *Board) Complete(lease subnet.Key, peers int) {
+	b.change(func() {
+		if b.standing.State.Safe() && b.standing.Lease.Key() == lease {
+			b.ready, b.pass, b.peers = true, pass{done: true}, peers
+		}
+	})
+}
+
+// SetTrouble says what is wrong with what is not the daemon's; empty: nothing.
+func (b *Board) SetTrouble(what string) {
+	b.change(func() { b.trouble = what })
+}
+
+// SetEtcdAway says whether etcd has not answered since the start.
+func (b *Board) SetEtcdAway(away bool) {
+	b.change(func() { b.etcdAway = away })
+}
+
+// Status returns how the host is now.
+func (b *Board) Status() Status {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := Status{Text: b.text, Ready: b.ready, Backend: b.backend, Peers: b.peers, EtcdAway: b.etcdAway}
+	if l := b.standing; l.State != 0 {
+		s.Lease = Lease{State: l.State.String(), Since: b.since, Subnet: l.Lease.V4.Subnet, SubnetV6: l.Lease.V6.Subnet, Reason: l.Reason}
+		if l.Deadline != 0 {
+			up, wall := b.clock()
+			s.Lease.Expires = wall.Add(l.Deadline - up).Round(time.Second)
+		}
+	}
+	for _, t := range []Trouble{{Config, b.waiting}, {b.pass.part, b.pass.what}, {Host, b.trouble}} {
+		if t.What != "" {
+			s.Troubles = append(s.Troubles, t)
+		}
+	}
+	return s
+}
+
+// change calls f, and notifies if the text is another one now.
+func (b *Board) change(f func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	f()
+	if text := b.describe(); text != b.text {
+		b.text = text
+		b.notify(text)
+	}
+}
+
+// describe returns the text for what there is now.
+func (b *Board) describe() string {
+	switch s := b.standing; {
+	case b.failure != "":
+		return "failed: " + b.failure
+	case s.State == 0 && b.backend == "":
+		return because("waiting for the network configuration", b.waiting)
+	case s.State == subnet.Acquiring:
+		return because("acquiring a subnet", s.Reason)
+	case s.State == subnet.Expired:
+		return because("the lease on "+s.Lease.Key().String()+" has expired", s.Reason)
+	case s.State == subnet.Conflict:
+		return because("lost the lease on "+s.Lease.Key().String(), s.Reason)
+	case !b.pass.done:
+		return b.text // a pass follows at once
+	case b.pass.part == SubnetFile:
+		return b.pass.what
+	}
+	text := b.standing.Lease.Key().String() + " " + b.backend
+	if b.pass.part != "" {
+		return text + "; " + b.pass.what
+	}
+	text += fmt.Sprintf(", %d peers", b.peers)
+	if b.standing.State == subnet.AtRisk {
+		text += "; the lease is at risk: " + b.standing.Reason
+	}
+	if b.etcdAway {
+		text += "; etcd is away, and this is what was known before"
+	}
+	if b.trouble != "" {
+		text += "; " + b.trouble
+	}
+	return text
+}
+
+func because(text, reason string) string {
+	if reason == "" {
+		return text
+	}
+	return text + ": " + reason
+}

@@ -1,0 +1,202 @@
+package status
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"flanneld/subnet"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+func lease(text string) (l subnet.Lease) {
+	l.V4.Subnet = netip.MustParsePrefix(text)
+	return l
+}
+
+var (
+	one   = lease("10.1.1.0/24")
+	other = lease("10.1.2.0/24")
+)
+
+func standing(s subnet.State, l subnet.Lease, reason string) subnet.Standing {
+	return subnet.Standing{State: s, Lease: l, Reason: reason}
+}
+
+// start returns a board of a host that is held and ready with two peers.
+func start(b *Board) {
+	b.WaitForConfig("")
+	b.SetBackend("vxlan")
+	b.SetLease(standing(subnet.Acquiring, subnet.Lease{}, ""))
+	b.SetLease(standing(subnet.Held, one, ""))
+	b.Complete(one.Key(), 2)
+}
+
+func TestBoardSaysEachTextOnce(t *testing.T) {
+	broken := errors.New("add route: no buffer space")
+	for _, row := range []struct {
+		name  string
+		do    func(*Board)
+		ready bool
+		want  []string // after those of start
+	}{
+		{"a complete pass", func(b *Board) { b.Complete(one.Key(), 2) }, true, nil},
+		{"peers", func(b *Board) { b.Complete(one.Key(), 3) }, true, []string{"10.1.1.0/24 vxlan, 3 peers"}},
+		{"an incomplete pass", func(b *Board) { b.Incomplete(broken); b.Incomplete(broken) }, true,
+			[]string{"10.1.1.0/24 vxlan; the datapath is not as it should be: add route: no buffer space"}},
+		{"no firewall", func(b *Board) { b.Incomplete(nil) }, true, []string{"10.1.1.0/24 vxlan; the firewall's rules are not in place yet"}},
+		{"in place again", func(b *Board) { b.Incomplete(nil); b.Complete(one.Key(), 2) }, true,
+			[]string{"10.1.1.0/24 vxlan; the firewall's rules are not in place yet", "10.1.1.0/24 vxlan, 2 peers"}},
+		{"no subnet file", func(b *Board) { b.Unwritten(errors.New("Failed to write subnet file: no space left")) }, true,
+			[]string{"Failed to write subnet file: no space left"}},
+		{"at risk", func(b *Board) { b.SetLease(standing(subnet.AtRisk, one, "connection refused")) }, true,
+			[]string{"10.1.1.0/24 vxlan, 2 peers; the lease is at risk: connection refused"}},
+		{"at risk, etcd away, Docker elsewhere", func(b *Board) {
+			b.SetEtcdAway(true)
+			b.SetTrouble("docker0 has 172.17.0.1/16")
+			b.SetLease(standing(subnet.AtRisk, one, "not verified"))
+		}, true, []string{
+			"10.1.1.0/24 vxlan, 2 peers; etcd is away, and this is what was known before",
+			"10.1.1.0/24 vxlan, 2 peers; etcd is away, and this is what was known before; docker0 has 172.17.0.1/16",
+			"10.1.1.0/24 vxlan, 2 peers; the lease is at risk: not verified; etcd is away, and this is what was known before; docker0 has 172.17.0.1/16",
+		}},
+		{"etcd is back", func(b *Board) { b.SetEtcdAway(true); b.SetEtcdAway(false) }, true, []string{
+			"10.1.1.0/24 vxlan, 2 peers; etcd is away, and this is what was known before", "10.1.1.0/24 vxlan, 2 peers"}},
+		{"renewed", func(b *Board) { b.SetLease(subnet.Standing{State: subnet.Held, Lease: one, Deadline: time.Hour}) }, true, nil},
+		{"expired", func(b *Board) { b.SetLease(standing(subnet.Expired, one, "")); b.Complete(one.Key(), 2) }, false,
+			[]string{"the lease on 10.1.1.0/24 has expired"}},
+		{"expired, and the datapath is broken", func(b *Board) {
+			b.SetLease(standing(subnet.Expired, one, "etcd has not answered"))
+			b.Incomplete(broken)
+		}, false, []string{"the lease on 10.1.1.0/24 has expired: etcd has not answered"}},
+		{"held again, before a pass", func(b *Board) {
+			b.SetLease(standing(subnet.Expired, one, ""))
+			b.SetLease(standing(subnet.Held, one, ""))
+		}, false, []string{"the lease on 10.1.1.0/24 has expired"}},
+		{"held again", func(b *Board) {
+			b.SetLease(standing(subnet.Expired, one, ""))
+			b.SetLease(standing(subnet.Held, one, ""))
+			b.Complete(one.Key(), 2)
+		}, true, []string{"the lease on 10.1.1.0/24 has expired", "10.1.1.0/24 vxlan, 2 peers"}},
+		{"another lease, and a pass that began before", func(b *Board) {
+			b.SetLease(standing(subnet.Conflict, one, "10.1.1.0/24 is leased to 192.168.1.99 now"))
+			b.SetLease(standing(subnet.Rebound, other, ""))
+			b.Complete(one.Key(), 2)
+		}, false, []string{"lost the lease on 10.1.1.0/24: 10.1.1.0/24 is leased to 192.168.1.99 now"}},
+		{"another lease", func(b *Board) {
+			b.SetLease(standing(subnet.Conflict, one, "it is gone"))
+			b.SetLease(standing(subnet.Rebound, other, ""))
+			b.Complete(other.Key(), 0)
+		}, true, []string{"lost the lease on 10.1.1.0/24: it is gone", "10.1.2.0/24 vxlan, 0 peers"}},
+		{"the end", func(b *Board) { b.Fail(errors.New("listen on udp")); b.Incomplete(broken) }, true, []string{"failed: listen on udp"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			var said []string
+			b := NewBoard(func(text string) { said = append(said, text) })
+			start(b)
+			want := append([]string{"waiting for the network configuration", "acquiring a subnet", "10.1.1.0/24 vxlan, 2 peers"}, row.want...)
+			row.do(b)
+			if d := cmp.Diff(want, said); d != "" {
+				t.Errorf("texts (-want +got):\n%s", d)
+			}
+			if s := b.Status(); s.Ready != row.ready || s.Text != want[len(want)-1] {
+				t.Errorf("Status is %+v, want ready: %t, and the last text", s, row.ready)
+			}
+		})
+	}
+}
+
+func TestBoardSaysWhyItWaits(t *testing.T) {
+	var said []string
+	b := NewBoard(func(text string) { said = append(said, text) })
+	b.WaitForConfig("")
+	b.WaitForConfig("etcd has none")
+	b.SetBackend("udp")
+	b.SetLease(standing(subnet.Acquiring, subnet.Lease{}, "the network is full"))
+	want := []string{"waiting for the network configuration", "waiting for the network configuration: etcd has none", "acquiring a subnet: the network is full"}
+	if !slices.Equal(said, want) || b.Status().Ready {
+		t.Errorf("said %q, want %q; ready: %t", said, want, b.Status().Ready)
+	}
+}
+
+func TestStatusAsJSON(t *testing.T) {
+	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	for name, do := range map[string]func(*Board){
+		"waiting": func(b *Board) { b.WaitForConfig("etcd has none at /coreos.com/network/config") },
+		"ready": func(b *Board) {
+			start(b)
+			l := one
+			l.V6.Subnet = netip.MustParsePrefix("fd00:1::/64")
+			b.SetLease(subnet.Standing{State: subnet.Held, Lease: l, Deadline: time.Hour})
+			b.Complete(l.Key(), 7)
+		},
+		"trouble": func(b *Board) {
+			start(b)
+			b.SetEtcdAway(true)
+			b.SetTrouble("docker0 has 172.17.0.1/16, which is not this host's subnet 10.1.1.0/24")
+			b.SetLease(standing(subnet.AtRisk, one, "connection refused"))
+			b.Incomplete(errors.New("add route: no buffer space"))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := NewBoard(func(string) {})
+			b.clock = func() (time.Duration, time.Time) { return time.Minute, at }
+			do(b)
+			got, err := json.MarshalIndent(b.Status(), "", "  ")
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, '\n')
+			file := filepath.Join("testdata", name+".json")
+			if *update {
+				if err := os.WriteFile(file, got, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(string(want), string(got)); d != "" {
+				t.Errorf("(-want +got):\n%s", d)
+			}
+			var again Status
+			if err := json.Unmarshal(got, &again); err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(b.Status(), again, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); d != "" {
+				t.Errorf("read again (-want +got):\n%s", d)
+			}
+		})
+	}
+}
+
+func TestBoardIsSafeForConcurrentUse(t *testing.T) {
+	var said int
+	b := NewBoard(func(string) { said++ }) // one call at a time
+	start(b)
+	var g sync.WaitGroup
+	for n := range 10 {
+		g.Go(func() {
+			for range 100 {
+				b.Complete(one.Key(), n)
+				b.SetEtcdAway(n%2 == 0)
+				_ = b.Status()
+			}
+		})
+	}
+	g.Wait()
+	if said < 3 {
+		t.Errorf("notified %d times", said)
+	}
+}

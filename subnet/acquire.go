@@ -23,9 +23,9 @@ type Request struct {
 	TTL      time.Duration // zero: DefaultTTL
 	Clock    Clock         // nil: HostClock
 
-	// Entered is called when the host begins, and when what keeps it from a lease
+	// Report is called when the host begins, and when what keeps it from a lease
 	// changes; nil: not.
-	Entered func(Standing)
+	Report func(Standing)
 
 	// Forgot: the host has lost its node id. A lease with its PublicIP is its own,
 	// whatever node it names, if it is of the Previous subnet, or if the node's id
@@ -143,7 +143,7 @@ type acquirer struct {
 	rev     Revision    // of the last listing
 	refused map[Key]int // how often Create found a key taken
 	last    step        // that was logged
-	told    *string     // the reason that Entered was called with last
+	told    *string     // the reason that Report was called with last
 
 	// What we wrote over, or tried to, of a host that had our node id at another
 	// address; zero: nothing.
@@ -151,9 +151,9 @@ type acquirer struct {
 }
 
 func (a *acquirer) entered(reason string) {
-	if a.Entered != nil && (a.told == nil || *a.told != reason) {
+	if a.Report != nil && (a.told == nil || *a.told != reason) {
 		a.told = &reason
-		a.Entered(Standing{State: Acquiring, Reason: reason})
+		a.Report(Standing{State: Acquiring, Reason: reason})
 	}
 }
 

@@ -1,11 +1,10 @@
 package subnet
 
 import (
-	"encoding/json"
-	"flanneld/subnet/config"
 	"fmt"
 	"net/netip"
-	"reflect"
+
+	"flanneld/subnet/config"
 )
 
 // say logs what is about to be done, in the original's words, unless
@@ -59,28 +58,6 @@ func (a *acquirer) say(s step) {
 			}
 		}
 	}
-}
-
-// contradicts reports whether the leases cannot be of one host's device: a value
-// that the data of both name differs. Releases name more or fewer of them.
-func (l Lease) contradicts(m Lease) bool {
-	return l.Type == m.Type && (differ(l.V4.Data, m.V4.Data) || differ(l.V6.Data, m.V6.Data))
-}
-
-func differ(a, b string) bool {
-	if a == b || a == "" || b == "" {
-		return false
-	}
-	var x, y map[string]any
-	if json.Unmarshal([]byte(a), &x) != nil || json.Unmarshal([]byte(b), &y) != nil {
-		return true
-	}
-	for name, value := range x {
-		if other, ok := y[name]; ok && !reflect.DeepEqual(value, other) {
-			return true
-		}
-	}
-	return false
 }
 
 func orNone(p netip.Prefix) string {

@@ -509,7 +509,7 @@ func TestAcquireWaitsForARivalToGo(t *testing.T) {
 		r := request("")
 		r.Lease.Node = "aaaa"
 		var reasons []string
-		r.Entered = func(s Standing) {
+		r.Report = func(s Standing) {
 			if s.State != Acquiring {
 				t.Errorf("state %s", s.State)
 			}

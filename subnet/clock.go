@@ -17,3 +17,24 @@ func HostClock() (time.Duration, time.Time) {
 	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &t)
 	return time.Duration(t.Nano()), time.Now()
 }
+
+// clocks are what three clocks showed at one moment. They go on together, but for
+// a suspended host, whose monotonic clock stands still, for a paused or restored
+// virtual machine, whose wall clock alone goes on, and for a wall clock that is set.
+type clocks struct {
+	up   time.Duration
+	wall time.Time
+	mono time.Time
+}
+
+func newClocks(c Clock) clocks {
+	up, wall := c()
+	return clocks{up, wall.Round(0), time.Now()}
+}
+
+// since returns by how much at most two clocks have gone apart since then, and how
+// long that was.
+func (c clocks) since(then clocks) (apart, passed time.Duration) {
+	up, wall, mono := c.up-then.up, c.wall.Sub(then.wall), c.mono.Sub(then.mono)
+	return max((up - mono).Abs(), (up - wall).Abs()), up
+}

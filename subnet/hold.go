@@ -1,13 +1,16 @@
 package subnet
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"time"
 
 	"flanneld/pkg/backoff"
+	"flanneld/pkg/logonce"
 )
 
 // Holding says how a lease is held. The zero value of a field is its usual one.
@@ -30,9 +33,8 @@ type Holding struct {
 	View    *View // of all leases, followed by somebody else
 	Log     *slog.Logger
 	Changes <-chan Lease   // what the lease is to say from now on; its subnets, Node, Rev and Expires are passed over
-	Entered func(Standing) // called when the State changes, and at once; may be nil
-	Renewed func(Standing) // called after each write of ours; may be nil
-	Asked   <-chan func()  // called by Hold, which shows that it runs; may be nil
+	Report  func(Standing) // called at once, when the State changes, and after each write of ours, which moves the deadline; may be nil
+	Ping    <-chan func()  // called by Hold, which shows that it runs; may be nil
 }
 
 const defaultMargin = time.Hour
@@ -45,23 +47,18 @@ const defaultMargin = time.Hour
 // A reservation is watched like any lease, but never renewed and never given a
 // time to live.
 func Hold(ctx context.Context, store Store, l Lease, h Holding) error {
-	if h.TTL == 0 {
-		h.TTL = DefaultTTL
-	}
-	if h.Margin == 0 {
-		h.Margin = defaultMargin
-	}
+	h.TTL, h.Margin = cmp.Or(h.TTL, DefaultTTL), cmp.Or(h.Margin, defaultMargin)
 	if h.Clock == nil {
 		h.Clock = HostClock
 	}
 	k := newKeeper(store, l, h)
-	changed := h.View.hold(l.Key(), l.Node)
+	written := h.View.hold(l.Key(), l.Node)
 	defer h.View.release()
 	k.assess()
 	k.announce()
 	for ctx.Err() == nil {
-		k.look()
-		if err := k.check(); err != nil {
+		k.checkClocks()
+		if err := k.checkView(); err != nil {
 			return k.end(err)
 		}
 		k.assess()
@@ -71,15 +68,15 @@ func Hold(ctx context.Context, store Store, l Lease, h Holding) error {
 			}
 			continue
 		}
-		k.tidy(ctx)
+		k.deleteStale(ctx)
 		select {
 		case <-ctx.Done():
-		case <-changed:
-			k.strays.look = true
+		case <-written:
+			k.stale.look = true
 			k.hurry()
 		case l := <-h.Changes:
 			k.publish(l)
-		case answer := <-h.Asked:
+		case answer := <-h.Ping:
 			answer()
 		case <-time.After(k.idle()):
 		}
@@ -87,63 +84,77 @@ func Hold(ctx context.Context, store Store, l Lease, h Holding) error {
 	return nil
 }
 
-// keeper is the state of Hold. Its times are the Clock's.
+// keeper is Hold's state machine. What it does next:
+//
+//	           the key is gone                created
+//	renewing ─────────────────▶ creating ─────────────────▶ renewing
+//	  │  ▲                         │ it exists, says the store
+//	  │  └───── it is ours ─────┐  ▼
+//	  └──────────────────────▶ verifying ── another host's ─▶ ErrLost
+//	    a write was refused,       │ it is gone
+//	    or the host was away       └───────────────────────▶ creating
+//
+// How the lease stands meanwhile:
+//
+//	           a try fails            the deadline passes
+//	held ───────────────────▶ at risk ───────────────────▶ expired
+//	 ▲ ▲                         │                            │
+//	 │ └── renewed or created ───┴────────────────────────────┘
+//	 └── renewed ── rebound              all ── ErrLost ──▶ conflict
 type keeper struct {
 	Holding
-	pace
+	deadline
 	store    Store
-	lease    Lease         // what the key is to hold, with Rev and Expires as last read or written
-	known    []Lease       // what we have written before and may find
-	differs  bool          // the key does not hold it, though it is ours
-	last     time.Duration // when the last good write was sent
-	until    time.Duration // the deadline; says nothing of a reservation
-	next     task          // what is done when it is due
-	due      time.Duration
-	began    time.Duration // of Hold
-	seen     bool          // the View has had our key since we created it
-	refused  bool          // our key exists, says the store's answer to Create
-	compared Revision      // of what was last found under our key
-	fought   bool          // a twin's write was written over
-	doubt    string        // why the lease is not safe; empty: it is
-	state    State
+	lease    Lease  // what the key is to hold, with Rev and Expires as last read or written
+	earlier  writes // of ours
+	differs  bool   // the key does not hold it, though it is ours
+	next     task   // what is done when it is due
+	seen     bool   // the View has had our key since we created it
+	refused  bool   // our key exists, says the store's answer to Create
+	compared Revision
+	copies   duplicates
+	doubt    string // why the lease is not safe; empty: it is
+	standing Standing
 	clocks   clocks
-	strays   strays
-	trouble  trouble // with the store
-	rivalry  trouble // with a host that has our PublicIP
+	stale    staleLeases
+	trouble  trouble      // with the store
+	imitated logonce.Line // another host has our PublicIP; its repetition bounds a fight that our own writes hide
 	retries  backoff.Backoff
 }
 
 type task int
 
 const (
-	renewing task = iota
-	settling      // find out who has the key
-	retaking      // create the key, which is gone
+	renewing  task = iota
+	verifying      // find out who has the key
+	creating       // the key is gone
 )
 
 func newKeeper(store Store, l Lease, h Holding) *keeper {
 	p := paceOf(h.TTL, h.Margin)
-	k := &keeper{Holding: h, pace: p, store: store, lease: l, compared: l.Rev,
-		trouble: trouble{log: h.Log, back: "etcd is back; the lease is safe"},
-		rivalry: trouble{log: h.Log}, // nothing tells that it is over: our own write only hides it
-		retries: backoff.Backoff{Min: p.retry, Max: p.retryMax},
-		strays:  strays{look: true}}
-	k.began = k.up()
-	if k.last = h.Sent; h.Sent == 0 {
-		k.last = k.began
-	}
-	k.until, k.due = k.last+k.ttl-k.safety, k.last+k.after(true)
+	now, _ := h.Clock()
+	k := &keeper{Holding: h, deadline: deadline{pace: p}, store: store, lease: l, compared: l.Rev,
+		copies: duplicates{began: now}, clocks: newClocks(h.Clock), stale: staleLeases{look: true},
+		trouble:  trouble{log: h.Log, back: "etcd is back; the lease is safe"},
+		imitated: logonce.Line{Repeat: reminder},
+		retries:  backoff.Backoff{Min: p.retry, Max: p.retryMax}}
+	k.renewed(cmp.Or(h.Sent, now), true)
 	if h.Unverified {
 		k.doubt = "it was not verified yet"
-		k.next, k.due = settling, k.began
+		k.verify()
 	}
-	k.clocks = newClocks(h.Clock)
 	return k
 }
 
 func (k *keeper) up() time.Duration {
 	up, _ := k.Clock()
 	return up
+}
+
+// left returns how long a lease lives by its expiry and the wall clock.
+func (k *keeper) left(l Lease) time.Duration {
+	_, wall := k.Clock()
+	return l.Expires.Sub(wall)
 }
 
 // isDue reports whether it is time to act. A reservation is not renewed.
@@ -155,7 +166,7 @@ func (k *keeper) isDue() bool {
 func (k *keeper) idle() time.Duration {
 	now := k.up()
 	wait := k.tick
-	for _, t := range []time.Duration{k.due, k.until, k.strays.due} {
+	for _, t := range []time.Duration{k.due, k.until, k.stale.due} {
 		if t > now {
 			wait = min(wait, t-now)
 		}
@@ -169,41 +180,32 @@ func (k *keeper) over() bool { return !k.lease.Reserved() && k.up() >= k.until }
 // assess finds the state anew.
 func (k *keeper) assess() {
 	switch {
-	case k.lease.Reserved() && k.doubt == "":
-		k.enter(k.safe(), "")
 	case k.over():
-		reason := k.doubt
-		if reason == "" {
-			reason = "it was not renewed in time"
-		}
-		k.enter(Expired, reason)
+		k.enter(Expired, cmp.Or(k.doubt, "it was not renewed in time"))
 	case k.doubt != "":
 		k.enter(AtRisk, k.doubt)
+	case k.Rebound:
+		k.enter(Rebound, "")
 	default:
-		k.enter(k.safe(), "")
+		k.enter(Held, "")
 	}
 }
 
-func (k *keeper) safe() State {
-	if k.Rebound {
-		return Rebound
-	}
-	return Held
-}
-
-// enter is one step of the state machine: logged once, and told to who asked.
+// enter is one step of the state machine. It is logged and reported once.
 func (k *keeper) enter(s State, reason string) {
-	if s == k.state {
+	was := k.standing.State
+	if s == was {
 		return
 	}
-	level, was := slog.LevelInfo, k.state
-	switch k.state = s; s {
+	k.standing.State, k.standing.Reason = s, reason
+	k.View.ownAtRisk(s == AtRisk || s == Expired)
+	level := slog.LevelInfo
+	switch s {
 	case AtRisk:
 		level = slog.LevelWarn
 	case Expired, Conflict:
 		level = slog.LevelError
 	}
-	k.View.ownAtRisk(s == AtRisk || s == Expired)
 	args := []any{"subnet", k.lease.Key()}
 	if was != 0 {
 		args = append(args, "was", was)
@@ -215,9 +217,7 @@ func (k *keeper) enter(s State, reason string) {
 		args = append(args, "ours for", (k.until - k.up()).Round(time.Second))
 	}
 	k.Log.Log(context.Background(), level, "Lease is "+stateWords(s), args...)
-	if k.Entered != nil {
-		k.Entered(k.standing(reason))
-	}
+	k.report()
 }
 
 func stateWords(s State) string {
@@ -230,12 +230,14 @@ func stateWords(s State) string {
 	return s.String()
 }
 
-func (k *keeper) standing(reason string) Standing {
-	s := Standing{State: k.state, Lease: k.lease, Reason: reason, Sent: k.last}
-	if !k.lease.Reserved() {
-		s.Deadline = k.until
+func (k *keeper) report() {
+	s := &k.standing
+	if s.Lease, s.Sent, s.Deadline = k.lease, k.sent, k.until; k.lease.Reserved() {
+		s.Deadline = 0
 	}
-	return s
+	if k.Report != nil {
+		k.Report(*s)
+	}
 }
 
 // end is called with what Hold returns.
@@ -252,4 +254,46 @@ func (k *keeper) announce() {
 		return
 	}
 	k.Log.Info(fmt.Sprintf("Waiting for %s to renew lease", max(k.due-k.up(), 0).Round(time.Second)))
+}
+
+// checkClocks finds out whether the host was away. If so the lease is looked for in the
+// store before anything is done about it.
+func (k *keeper) checkClocks() {
+	then := k.clocks
+	k.clocks = newClocks(k.Clock)
+	apart, passed := k.clocks.since(then)
+	if !k.wasAway(apart, passed) {
+		return
+	}
+	k.Log.Info("The host was suspended or stopped, or its clock was set; looking for the lease in etcd",
+		"clocks apart", apart.Round(time.Second), "passed", passed.Round(time.Second))
+	k.due = k.up()
+	if k.next == renewing {
+		k.verify()
+	}
+}
+
+// verify asks the store at once who has the key.
+func (k *keeper) verify() { k.next, k.due = verifying, k.up() }
+
+// hurry tries again soon what failed: somebody on this host has heard of the store,
+// as have other hosts.
+func (k *keeper) hurry() {
+	if k.doubt != "" {
+		k.due = min(k.due, k.up()+rand.N(k.retry/5+1))
+	}
+}
+
+// publish changes what the lease says. It is written at once.
+func (k *keeper) publish(l Lease) {
+	k.earlier.add(k.lease)
+	l.V4.Subnet, l.V6.Subnet = k.lease.V4.Subnet, k.lease.V6.Subnet
+	l.Node, l.Rev, l.Expires = k.lease.Node, k.lease.Rev, k.lease.Expires
+	if l == k.lease {
+		return
+	}
+	k.lease, k.differs = l, true
+	if k.next == renewing {
+		k.due = k.up()
+	}
 }

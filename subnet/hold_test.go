@@ -20,7 +20,8 @@ type holder struct {
 	own     Lease // as acquired
 	err     error // of Hold, once ended is closed
 	ended   chan struct{}
-	renewed []Standing
+	reports []Standing
+	renewed []Standing // of those
 	entered []Standing
 	changes chan Lease
 	asked   chan func()
@@ -77,9 +78,8 @@ func holdingAs(t *testing.T, store *fakeStore, node string, options ...func(*Hol
 	ctx, cancel := context.WithCancel(t.Context())
 	followed := make(chan struct{})
 	go func() { defer close(followed); _ = Follow(ctx, store, h.view, seen.Rev, h.logger()) }()
-	holding := Holding{View: h.view, Log: h.logger(), Clock: h.clock.now, Changes: h.changes, Asked: h.asked,
-		Renewed: func(s Standing) { h.renewed = append(h.renewed, s) },
-		Entered: func(s Standing) { h.entered = append(h.entered, s) }}
+	holding := Holding{View: h.view, Log: h.logger(), Clock: h.clock.now, Changes: h.changes, Ping: h.asked,
+		Report: h.report}
 	for _, o := range options {
 		o(&holding)
 	}
@@ -100,6 +100,18 @@ func holdingAs(t *testing.T, store *fakeStore, node string, options ...func(*Hol
 	})
 	synctest.Wait()
 	return h
+}
+
+// report notes the writes, which move the deadline, and the changes of the state.
+func (h *holder) report(s Standing) {
+	n := len(h.reports)
+	if n > 0 && s.Sent != h.reports[n-1].Sent {
+		h.renewed = append(h.renewed, s)
+	}
+	if n == 0 || s.State != h.reports[n-1].State {
+		h.entered = append(h.entered, s)
+	}
+	h.reports = append(h.reports, s)
 }
 
 // holds checks that the lease is ours in the store and that Hold goes on.
@@ -201,7 +213,12 @@ func TestHoldRenewsNeverLaterThanTheMarginAsks(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), tt.ttl)
 			defer cancel()
 			err := Hold(ctx, store, own, Holding{TTL: tt.ttl, Margin: tt.margin, Clock: clock.now, Sent: up - tt.sent, View: NewView(),
-				Log: new(logs).logger(), Renewed: func(Standing) { at = time.Since(start); cancel() }})
+				Log: new(logs).logger(), Report: func(s Standing) {
+					if s.Sent > up-tt.sent {
+						at = time.Since(start)
+						cancel()
+					}
+				}})
 			if err != nil || at < tt.least || at > tt.most {
 				t.Errorf("TTL %s, margin %s, written %s ago: renewed after %s, %v; want %s to %s",
 					tt.ttl, tt.margin, tt.sent, at, err, tt.least, tt.most)
@@ -654,7 +671,7 @@ func TestHoldVerifiesWhatWasKept(t *testing.T) {
 		up, _ := h.clock.now()
 		time.AfterFunc(8*time.Hour, func() { store.setDown(nil) })
 		err := Hold(ctx, store, l, Holding{Unverified: true, Sent: up - 20*time.Hour, Clock: h.clock.now, View: NewView(), Log: h.logger(),
-			Entered: func(s Standing) { h.entered = append(h.entered, s) }})
+			Report: h.report})
 		if have, ok := store.get(l.Key()); err != nil || !ok || !have.SameClaim(l) {
 			t.Errorf("Hold = %v, the store has %v", err, have)
 		}
@@ -695,7 +712,7 @@ func TestHoldVerifiesSoonWhenTheStoreIsBack(t *testing.T) {
 		go func() { done <- Follow(ctx, store, view, 0, h.logger()) }()
 		go func() {
 			done <- Hold(ctx, store, l, Holding{Unverified: true, Clock: h.clock.now, View: view, Log: h.logger(),
-				Entered: func(s Standing) { h.entered = append(h.entered, s) }})
+				Report: h.report})
 		}()
 		time.Sleep(10*time.Hour + 13*time.Second)
 		store.setDown(nil)

@@ -6,7 +6,10 @@ package subnet
 
 import (
 	"cmp"
+	"encoding/json"
+	"fmt"
 	"net/netip"
+	"reflect"
 	"time"
 )
 
@@ -49,6 +52,45 @@ func (l Lease) SameClaim(m Lease) bool {
 
 // Compare orders leases by their IPv4 subnet, then by their IPv6 one.
 func (l Lease) Compare(m Lease) int { return l.Key().Compare(m.Key()) }
+
+// holder names a lease's host.
+func (l Lease) holder() string {
+	if l.Node == "" {
+		return l.V4.PublicIP.String()
+	}
+	return fmt.Sprintf("%s (node %s)", l.V4.PublicIP, l.Node)
+}
+
+// data returns what tells two hosts with one address apart.
+func (l Lease) data() string {
+	s := l.Type + " " + l.V4.Data
+	if !l.V6.IsZero() {
+		s += " " + l.V6.PublicIP.String() + " " + l.V6.Data
+	}
+	return s
+}
+
+// contradicts reports whether the leases cannot be of one host's device: a value
+// that the data of both name differs. Releases name more or fewer of them.
+func (l Lease) contradicts(m Lease) bool {
+	return l.Type == m.Type && (differ(l.V4.Data, m.V4.Data) || differ(l.V6.Data, m.V6.Data))
+}
+
+func differ(a, b string) bool {
+	if a == b || a == "" || b == "" {
+		return false
+	}
+	var x, y map[string]any
+	if json.Unmarshal([]byte(a), &x) != nil || json.Unmarshal([]byte(b), &y) != nil {
+		return true
+	}
+	for name, value := range x {
+		if other, ok := y[name]; ok && !reflect.DeepEqual(value, other) {
+			return true
+		}
+	}
+	return false
+}
 
 // Compare orders keys by their IPv4 subnet, then by their IPv6 one.
 func (k Key) Compare(m Key) int {

@@ -1,6 +1,10 @@
 package subnet
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+	"time"
+)
 
 // owner is whose a lease is, as a host sees it.
 type owner int
@@ -16,10 +20,7 @@ const (
 // PublicIPs that it publishes or has published. What an older daemon wrote has no
 // id, and is its PublicIP's.
 func whose(l Lease, node string, publics ...netip.Addr) owner {
-	known := false
-	for _, p := range publics {
-		known = known || p.IsValid() && p == l.V4.PublicIP
-	}
+	known := l.V4.PublicIP.IsValid() && slices.Contains(publics, l.V4.PublicIP)
 	switch {
 	case l.Node == "" || node == "":
 		if known {
@@ -33,4 +34,76 @@ func whose(l Lease, node string, publics ...netip.Addr) owner {
 		return rivals
 	}
 	return others
+}
+
+// writes are what a host has written under its key before, since a late write is still
+// its own: the last few, oldest first.
+type writes []Lease
+
+func (w *writes) add(l Lease) {
+	const most = 8
+	if *w = append(*w, l); len(*w) > most {
+		*w = (*w)[1:]
+	}
+}
+
+// whose is the function whose for the host that publishes now.
+func (w writes) whose(l, now Lease) owner {
+	publics := []netip.Addr{now.V4.PublicIP}
+	for _, was := range w {
+		publics = append(publics, was.V4.PublicIP)
+	}
+	return whose(l, now.Node, publics...)
+}
+
+// imitated reports whether a lease that seems to be ours is another host's with our
+// PublicIP. It is not if an older daemon on this host has written it, an operator, or
+// we did earlier.
+func (w writes) imitated(l, now Lease) bool {
+	return !l.SameClaim(now) && l.Node == "" && !slices.ContainsFunc(w, l.SameClaim)
+}
+
+// stale returns the host's stale leases: those beside the one that it holds. Writes that
+// were given up came late, and nobody else would remove them before they expire. They
+// are to live until then: nobody else may have the key before it is deleted.
+func (w writes) stale(all []Lease, held Lease, then time.Time) []Lease {
+	return slices.DeleteFunc(slices.Clone(all), func(l Lease) bool {
+		return l.Key() == held.Key() || l.Node != held.Node || w.whose(l, held) != ours || l.Reserved() || !l.Expires.After(then)
+	})
+}
+
+// staleLeases says when to delete stale leases.
+type staleLeases struct {
+	look bool          // there may be some
+	due  time.Duration // zero: there are none
+}
+
+// isDue reports whether to delete some now: a while after any were seen.
+func (s *staleLeases) isDue(now, while time.Duration, any func() bool) bool {
+	if s.look && s.due == 0 && any() {
+		s.due = now + while
+	}
+	s.look = false
+	if s.due == 0 || now < s.due {
+		return false
+	}
+	s.due = 0
+	return true
+}
+
+// duplicates says how to meet hosts that have our node id.
+type duplicates struct {
+	began    time.Duration // when we began to hold the lease
+	objected bool
+}
+
+// object reports whether to write over such a host's write. If we have held the lease
+// for a while, that host is the copy, and finds itself another id when we object. One
+// that writes again thinks the same of us.
+func (d *duplicates) object(now, while time.Duration) bool {
+	if d.objected || now-d.began < while {
+		return false
+	}
+	d.objected = true
+	return true
 }

@@ -11,7 +11,7 @@ import (
 // request says what lease this host wants.
 func (d *daemon) request(previous subnetEnv) (subnet.Request, error) {
 	r := subnet.Request{Config: d.cfg, Previous: previous.key(), Avoid: d.local, TTL: d.opts.Tuning.LeaseTTL,
-		Forgot: d.identity.fresh, Machine: d.identity.machine.mark(), Stateless: d.identity.machine.nodeID(), TakeOver: d.opts.TakeOver, Entered: d.entered}
+		Forgot: d.identity.fresh, Machine: d.identity.machine.mark(), Stateless: d.identity.machine.nodeID(), TakeOver: d.opts.TakeOver, Report: d.entered}
 	var err error
 	if r.Lease, err = d.claims(); err != nil {
 		return r, fmt.Errorf("Error registering network: %w", err)
@@ -54,7 +54,7 @@ func (d *daemon) hold(ctx context.Context, request subnet.Request, got subnet.Ac
 			TTL: request.TTL, Margin: d.opts.RenewMargin, Sent: got.Sent, Rebound: rebound,
 			Unverified: d.basis.known != nil && !rebound,
 			Surrender:  d.opts.LeaseLost == leaseLostExit,
-			View:       d.view, Log: d.log, Entered: d.entered, Renewed: d.renewed, Changes: d.claimsChanged, Asked: d.holding.Ask,
+			View:       d.view, Log: d.log, Report: d.entered, Changes: d.claimsChanged, Ping: d.holding.Ask,
 		})
 		d.holding.Busy.Store(true) // to take a lease may take as long as etcd is away
 		if !errors.Is(err, subnet.ErrLost) {
@@ -81,7 +81,7 @@ func (d *daemon) hold(ctx context.Context, request subnet.Request, got subnet.Ac
 	}
 }
 
-// entered is told how this host stands with its lease. A host that has lost one
+// entered is told how this host stands with its lease, and for how long. A host that has lost one
 // has lost it until it has another.
 func (d *daemon) entered(s subnet.Standing) {
 	d.mu.Lock()
@@ -116,15 +116,9 @@ func (d *daemon) entered(s subnet.Standing) {
 	d.health.setLease(s)
 	d.mu.Unlock()
 	poke(d.stood)
-	d.poke() // what is forwarded, or that the host is ready, may hang on it
-}
-
-// renewed is told how long the lease is safe now.
-func (d *daemon) renewed(s subnet.Standing) {
-	d.mu.Lock()
-	d.standing = s
-	d.mu.Unlock()
-	poke(d.stood)
+	if s.State != was {
+		d.poke() // what is forwarded, or that the host is ready, may hang on it
+	}
 }
 
 // sayUnfinished follows a pass that has not put everything in place. The error is

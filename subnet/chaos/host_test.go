@@ -101,7 +101,7 @@ func live(ctx context.Context, id identity, tell func(note)) error {
 			follow.Go(func() { _ = subnet.Follow(ctx, store, view, got.Seen.Rev, id.log()) })
 		}
 		_ = subnet.Hold(ctx, store, got.Lease, subnet.Holding{
-			TTL: ttl, Clock: b.clock.read, Sent: got.Sent, Rebound: rebound, View: view, Log: id.log(), Entered: b.stands, Renewed: b.stands,
+			TTL: ttl, Clock: b.clock.read, Sent: got.Sent, Rebound: rebound, View: view, Log: id.log(), Report: b.stands,
 		})
 		b.drop() // its end is one of ctx, or another host has the subnet
 		r.Previous, r.Freed = got.Lease.Key(), view.Freed()

@@ -84,8 +84,14 @@ func (f *fleet) host(id identity) {
 		}
 		_ = subnet.Follow(f.alive, store, view, got.Seen.Rev, id.log())
 	})
+	sent := got.Sent
 	err = subnet.Hold(f.alive, store, got.Lease, subnet.Holding{TTL: f.ttl, Sent: got.Sent, View: view, Log: id.log(),
-		Renewed: func(subnet.Standing) { f.renewed.Add(1) }})
+		Report: func(s subnet.Standing) {
+			if s.Sent != sent {
+				f.renewed.Add(1)
+			}
+			sent = s.Sent
+		}})
 	if err != nil {
 		f.t.Errorf("host %d: %v", id.Number, err)
 	}

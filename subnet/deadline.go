@@ -5,6 +5,36 @@ import (
 	"time"
 )
 
+// deadline is until when a lease is ours, and when to do something about it, all by
+// the Clock. It says nothing of a reservation.
+type deadline struct {
+	pace
+	sent  time.Duration // when the last good write was sent
+	until time.Duration
+	due   time.Duration
+}
+
+// renewed sets the deadline after a good write.
+func (d *deadline) renewed(sent time.Duration, quiet bool) {
+	d.sent, d.until, d.due = sent, sent+d.ttl-d.safety, sent+d.after(quiet)
+}
+
+// hasten renews in time what somebody else has written for us, perhaps to expire
+// earlier: in left, by the wall clock.
+func (d *deadline) hasten(left, now time.Duration) {
+	if due := now + max(min(left/2, left-d.safety), 0); left < d.ttl/2 && due < d.due {
+		d.due = due
+		d.shorten(left, now)
+	}
+}
+
+// shorten brings the deadline forward to that of a key which somebody else has given
+// less life. There is time for one try to renew it, since only the wall clock tells how
+// much that is, and that can be wrong.
+func (d *deadline) shorten(left, now time.Duration) {
+	d.until = min(d.until, now+max(left-d.safety, d.patience))
+}
+
 // pace is when things are done that have to do with a lease's life. For the usual
 // one of a day they are the times in the comments; for a shorter one they shrink.
 type pace struct {
@@ -21,8 +51,7 @@ type pace struct {
 }
 
 func paceOf(ttl, margin time.Duration) pace {
-	// Of a day; multiplying durations would overflow.
-	share := float64(ttl) / float64(DefaultTTL)
+	share := float64(ttl) / float64(DefaultTTL) // multiplying durations would overflow
 	scaled := func(d time.Duration) time.Duration { return time.Duration(share * float64(d)) }
 	return pace{
 		ttl:      ttl,
@@ -45,4 +74,10 @@ func (p pace) after(quiet bool) time.Duration {
 		d = p.every
 	}
 	return min(d-d/10+rand.N(d/5+1), p.latest)
+}
+
+// wasAway reports whether something happened to the host while so much time passed
+// between two looks and its clocks went apart by so much.
+func (p pace) wasAway(apart, passed time.Duration) bool {
+	return apart >= p.gap || passed >= p.tick+p.patience+p.gap
 }

@@ -1,0 +1,272 @@
+package subnet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// checkView compares what the View has under our key with what we wrote.
+func (k *keeper) checkView() error {
+	now, rev, there := k.View.at(k.lease.Key())
+	behind := rev < k.lease.Rev
+	switch {
+	case !there && (k.next != renewing || behind && !k.seen):
+		return nil // it is known, or our own write is still on its way
+	case !there && !behind:
+		return k.gone()
+	case !there:
+		// The key went before our last write, and the View has yet to hear of that; or
+		// the store was wiped and counts anew.
+		k.seen = false
+		k.verify()
+		return nil
+	case now.Rev >= k.lease.Rev && now.Rev != k.compared:
+		k.seen = true
+		return k.compare(now)
+	case now.Rev < k.lease.Rev && k.whose(now) == ours:
+		return nil // a quiet renewal is no event
+	case now.Rev == k.compared:
+		k.seen = true
+	case k.next == renewing:
+		k.verify() // the View is behind, or the store was wiped and counts anew
+	}
+	return nil
+}
+
+func (k *keeper) whose(l Lease) owner { return k.earlier.whose(l, k.lease) }
+
+// compare takes what the store has under our key for the truth.
+func (k *keeper) compare(now Lease) error {
+	k.compared = now.Rev
+	switch k.whose(now) {
+	case others:
+		return fmt.Errorf("%w: %s is leased to %s now", ErrLost, k.lease.Key(), now.holder())
+	case rivals:
+		return fmt.Errorf("%w: %s is leased to %s now, and this host is node %s with the same PublicIP; "+
+			"give each host its own with --public-ip or --iface", ErrLost, k.lease.Key(), now.holder(), k.lease.Node)
+	case twins:
+		return k.meet(now)
+	}
+	up := k.up()
+	if k.lease.Reserved() && !now.Reserved() {
+		k.until, k.due = up+k.ttl, up // they were those of the time before the reservation
+		k.shorten(k.left(now), up)
+	}
+	same, foreign := now.SameClaim(k.lease) && now.Node == k.lease.Node, now.Rev != k.lease.Rev
+	k.lease.Rev, k.lease.Expires, k.differs = now.Rev, now.Expires, !same
+	if k.next != renewing {
+		k.next, k.due = renewing, up
+		if !k.Unverified { // what is ours and not written as we write it would be refused again and again
+			k.due += k.retries.Next()
+		}
+		k.Unverified = false
+	}
+	if now.Reserved() {
+		k.doubt = "" // it is there, and stays
+	}
+	switch {
+	case now.Reserved() && !now.contradicts(k.lease): // an operator's
+	case k.earlier.imitated(now, k.lease):
+		// Writing it back at once would start a fight that neither wins: our value
+		// waits for the regular renewal.
+		k.due = max(k.due, k.sent+min(k.seldom, k.latest))
+		if k.imitated.Changed("PublicIP") {
+			k.Log.Error("Another host publishes our PublicIP, and only one of the two gets traffic; "+
+				"give each its own with --public-ip or --iface", "PublicIP", now.V4.PublicIP, "subnet", now.Key(),
+				"theirs", now.data(), "ours", k.lease.data())
+		}
+	case !same || foreign:
+		k.hasten(k.left(now), up)
+	}
+	return nil
+}
+
+// meet deals with a host that has our node id and has written over our key: its write
+// is written over in turn, or the lease is that host's.
+func (k *keeper) meet(now Lease) error {
+	if k.over() || !k.copies.object(k.up(), k.retryMax) {
+		return fmt.Errorf("%w: %w: %s is leased to %s now", ErrLost, ErrTwin, k.lease.Key(), now.holder())
+	}
+	k.Log.Error("A host with a copy of this host's state directory has taken its lease; taking it back",
+		"subnet", k.lease.Key(), "theirs", now.V4.PublicIP, "ours", k.lease.V4.PublicIP, "node", now.Node)
+	k.lease.Rev, k.lease.Expires, k.differs = now.Rev, now.Expires, true
+	k.next, k.due = renewing, k.up()
+	return nil
+}
+
+// act makes one try to do what is next.
+func (k *keeper) act(ctx context.Context) error {
+	bound, cancel := k.bound(ctx)
+	defer cancel()
+	var err error
+	switch k.next {
+	case verifying:
+		var lease Lease
+		var there bool
+		if lease, there, err = k.ask(bound); err == nil && there {
+			return k.found(lease)
+		} else if err == nil {
+			return k.gone()
+		}
+	case creating:
+		err = k.create(bound)
+	default:
+		err = k.renew(bound)
+	}
+	if err != nil && ctx.Err() == nil {
+		k.again(err)
+	}
+	return nil
+}
+
+var errSlow = errors.New("no answer in the time that the lease leaves")
+
+// bound ends a call when the deadline passes, which must be noticed then.
+func (k *keeper) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	d := k.patience
+	if left := k.until - k.up(); left > 0 && !k.lease.Reserved() {
+		d = min(d, left)
+	}
+	return context.WithTimeoutCause(ctx, d, errSlow)
+}
+
+// life returns what the key may be written with.
+func (k *keeper) life() time.Duration {
+	if k.lease.Reserved() {
+		return 0
+	}
+	return k.ttl
+}
+
+// renew writes the key. If that holds what it should it only gets more time.
+func (k *keeper) renew(ctx context.Context) error {
+	sent, quiet := k.up(), true // after a full write the next ones may be
+	var l Lease
+	var err error
+	if k.differs {
+		l, err = k.store.Renew(ctx, k.lease, k.life())
+	} else {
+		l, quiet, err = k.store.Refresh(ctx, k.lease, k.ttl)
+	}
+	if errors.Is(err, ErrLost) {
+		k.verify()
+		return nil
+	}
+	if err == nil {
+		k.written(l, sent, quiet)
+	}
+	return err
+}
+
+func (k *keeper) create(ctx context.Context) error {
+	sent := k.up()
+	l, err := k.store.Create(ctx, k.lease, k.life())
+	if errors.Is(err, ErrTaken) {
+		k.refused = true
+		k.verify()
+		return nil
+	}
+	if err == nil {
+		k.seen = false
+		k.written(l, sent, true)
+	}
+	return err
+}
+
+// ask reads our key from the store.
+func (k *keeper) ask(ctx context.Context) (l Lease, there bool, err error) {
+	leases, _, err := k.store.Leases(ctx)
+	if err != nil {
+		return l, false, err
+	}
+	for _, l := range leases {
+		if l.Key() == k.lease.Key() {
+			return l, true, nil
+		}
+	}
+	if k.refused {
+		k.next = creating
+		return l, false, fmt.Errorf("create lease %s: its key holds what is no lease", k.lease.Key())
+	}
+	return l, false, nil
+}
+
+// found is called with what the store, when asked, has under our key.
+func (k *keeper) found(l Lease) error {
+	k.refused = false
+	err := k.compare(l)
+	if seen, _, ok := k.View.at(l.Key()); ok {
+		k.compared = seen.Rev // it is older, and no news
+	}
+	return err
+}
+
+// gone is called when the key is: it is created again at once.
+func (k *keeper) gone() error {
+	if k.Surrender {
+		return fmt.Errorf("%w: the key of %s is gone", ErrLost, k.lease.Key())
+	}
+	k.Log.Warn("Lease has gone from etcd; taking the same subnet again", "subnet", k.lease.Key())
+	k.View.ownGone()
+	k.next, k.due = creating, k.up()
+	return nil
+}
+
+// soon is the longest pause between tries to say something new.
+const soon = 2 * time.Second
+
+// again puts the task off after an error.
+func (k *keeper) again(err error) {
+	pause := k.retries.Next()
+	if k.differs {
+		pause = min(pause, soon) // peers send to where we are no more
+	}
+	k.due = k.up() + pause
+	k.doubt = err.Error()
+	k.trouble.failed(fmt.Sprintf("Error renewing lease (trying again in %s): %v", pause.Round(100*time.Millisecond), err))
+}
+
+// written takes note of a write that was sent at the given time. The deadline counts
+// from then and not by the server's clock, so that it is never too late.
+func (k *keeper) written(l Lease, sent time.Duration, quiet bool) {
+	k.trouble.over()
+	k.retries.Reset()
+	k.lease.Rev, k.lease.Expires = l.Rev, l.Expires
+	k.differs, k.refused, k.Rebound, k.doubt = false, false, false, ""
+	k.next = renewing
+	k.renewed(sent, quiet)
+	k.assess()
+	if !l.Reserved() {
+		k.Log.Info(fmt.Sprintf("Lease renewed, new expiration: %s", l.Expires.UTC().Format(time.RFC3339)))
+	}
+	k.announce()
+	k.report()
+}
+
+// deleteStale deletes the host's stale leases some time after they were seen. A failure
+// is not worth another try: they expire.
+func (k *keeper) deleteStale(ctx context.Context) {
+	find := func(all []Lease) []Lease {
+		_, wall := k.Clock()
+		return k.earlier.stale(all, k.lease, wall.Add(k.ttl/4))
+	}
+	if k.lease.Node == "" || !k.stale.isDue(k.up(), k.retryMax/30, func() bool { return len(find(k.View.Leases())) > 0 }) {
+		return
+	}
+	bound, cancel := k.bound(ctx)
+	defer cancel()
+	leases, _, err := k.store.Leases(bound)
+	if err != nil {
+		k.Log.Debug("Leave stale leases to expire", "err", err)
+		return
+	}
+	for _, l := range find(leases) {
+		if err := k.store.Delete(bound, l); err != nil {
+			k.Log.Debug("Leave a stale lease to expire", "subnet", l.Key(), "err", err)
+			continue
+		}
+		k.Log.Warn("Deleted a lease of this host's that it does not use: its write had been given up, and came late", "subnet", l.Key())
+	}
+}

@@ -1,6 +1,7 @@
-// Package backend says what every backend is: something that, told which
-// hosts have which subnets, makes this host forward to exactly these. It knows
-// nothing of where leases come from.
+// Package backend says what every backend is: something that, given which hosts
+// have which subnets, plans how the kernel must be for this host to forward to
+// exactly these. It decides what is common to all backends, and which leases can be
+// peers. It does not know where leases come from, or who carries a plan out.
 package backend
 
 import (
@@ -14,7 +15,7 @@ import (
 	"flanneld/subnet/config"
 )
 
-// Backend forwards packets to the subnets of peers.
+// Backend plans how packets get to the subnets of peers.
 type Backend interface {
 	// Type is the backend's type as leases publish it, in lower case; empty for
 	// the backends whose leases never had one.
@@ -27,21 +28,40 @@ type Backend interface {
 	// MTU is the largest packet that containers may send, in bytes.
 	MTU() int
 
-	// Set makes this host forward to exactly the peers in planes. It is
-	// idempotent and, when nothing differs, cheap. After an error it may be
-	// called again with the same planes.
-	Set(ctx context.Context, planes []Plane) error
+	// Plan returns what forwards to exactly the peers in planes. It asks the
+	// kernel, but changes nothing and opens nothing. Like Advertise, it is called
+	// by one goroutine at a time.
+	Plan(ctx context.Context, planes []Plane) (Plan, error)
+}
 
-	// Run does whatever else the backend has to do, until ctx is done.
+// Forwarder is a Backend that moves packets itself.
+type Forwarder interface {
+	Backend
+
+	// Forward begins to move the packets of planes, or goes on with them. It
+	// follows each Plan, once the kernel is as that says.
+	Forward(planes []Plane) error
+
+	// Run moves packets until ctx is done, and then lets go of all that is open.
 	Run(ctx context.Context) error
+
+	// Alive returns nil once what moves packets has shown that it runs, and an
+	// error that says what does not when ctx is done. It may be called at any time.
+	Alive(ctx context.Context) error
+
+	// Counters may be called at any time, and returns the same names in the same
+	// order each time.
+	Counters() []Counter
 }
 
-// Skipper is a Backend that may be unable to forward to some peers, whatever the
-// kernel does.
-type Skipper interface {
-	// Skipped returns the subnets of peers that the last Set left out.
-	Skipped() []netip.Prefix
+// Counter is a number that only grows.
+type Counter struct {
+	Name  string // as in udp_tx_packets
+	Value uint64
 }
+
+// New makes a backend.
+type New func(Params) (Backend, error)
 
 // Plane is one address family of the overlay as this host sees it.
 type Plane struct {
@@ -49,11 +69,11 @@ type Plane struct {
 	Subnet  netip.Prefix   // this host's part
 	Peers   []subnet.Claim // everybody else's, sorted by subnet, none overlapping Subnet
 
-	// Blackhole: what is addressed to Subnet and finds no container is dropped
-	// and does not go back out by the default route.
+	// Blackhole drops packets to Subnet that find no container, which otherwise
+	// leave by the default route.
 	Blackhole bool
-	// Fenced: this host may not own Subnet any more. There are no peers, and what is
-	// addressed to Network is dropped and does not go out by the default route.
+	// Fenced is set while this host may not own Subnet any more: there are no
+	// peers, and packets to Network are dropped.
 	Fenced bool
 }
 
@@ -70,7 +90,6 @@ type Underlay struct {
 
 // Params is what a backend is made from.
 type Params struct {
-	Config   json.RawMessage // the configuration's "Backend" object; nil if absent
 	Underlay Underlay
 	Scope    datapath.Scope // what in the kernel is this daemon's
 	Kernel   Kernel
@@ -78,17 +97,20 @@ type Params struct {
 	Log      *slog.Logger
 
 	Filter      Filter
-	Without     []string    // of the kernel's help, by name; a backend knows which it can do without
+	Without     []string    // kernel offloads that the backend must not use, by its own names
 	Descriptors Descriptors // nil: nothing is kept
+
+	// Before is the backend whose place this one takes in this process, which may
+	// still run. What it has open is taken over instead of what Descriptors keeps.
+	// Nil: there is none.
+	Before Backend
 }
 
 // Filter says who may send to this host. The zero value lets in only what
 // registered hosts send.
 type Filter struct {
-	Off bool // let in anything
-	// Allow is from where peers may send beside their PublicIP, since there is
-	// NAT between or they have several addresses.
-	Allow []netip.Prefix
+	Off   bool           // let in anything
+	Allow []netip.Prefix // where peers may send from, too: behind NAT, or with several addresses
 }
 
 // Descriptors keeps open files over a restart of the daemon, by name.
@@ -101,34 +123,10 @@ type Descriptors interface {
 	Remove(name string) error
 }
 
-// Sharing is a Backend whose open files the one that follows it in this process can
-// have. Share may be called at any time.
-type Sharing interface {
-	// Share returns copies of the files that it has Put under the name. They are the
-	// caller's to close.
-	Share(name string) []int
-}
-
-// Counter is a number that only grows.
-type Counter struct {
-	Name  string // as in udp_tx_packets
-	Value uint64
-}
-
-// Counting is a Backend that counts. Counters may be called at any time, and
-// returns the same names in the same order each time.
-type Counting interface{ Counters() []Counter }
-
-// Living is a Backend whose Run moves packets itself.
-type Living interface {
-	// Alive returns nil once what moves packets has shown that it runs, and an
-	// error that says what does not when ctx is done. It may be called at any time.
-	Alive(ctx context.Context) error
-}
-
-// Kernel is this host's network as backends see and change it.
+// Kernel is this host's network as backends see it.
 type Kernel interface {
-	datapath.Kernel
+	// Read returns what the scope covers.
+	Read(ctx context.Context, s datapath.Scope) (datapath.State, error)
 
 	// NextHops returns where the kernel sends packets to the destinations, in
 	// their order: zero for one that cannot be reached or that is reached

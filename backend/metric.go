@@ -6,9 +6,9 @@ import (
 	"flanneld/pkg/datapath"
 )
 
-// Metric returns the metric that the kernel gives to a route to p when none is
-// asked for: 0 in IPv4, 1024 (IP6_RT_PRIO_USER) in IPv6. A wanted route names
-// it, or it would never equal the one that is read.
+// Metric returns the metric that the kernel gives to a route to p without one: 0 in
+// IPv4, 1024 (IP6_RT_PRIO_USER) in IPv6. A wanted route must have it to equal the
+// one that is read.
 func Metric(p netip.Prefix) uint32 {
 	if p.Addr().Is6() {
 		return 1024
@@ -16,8 +16,8 @@ func Metric(p netip.Prefix) uint32 {
 	return 0
 }
 
-// blackholeMetric is far behind that of the bridge's own route, which it must
-// never take the place of.
+// blackholeMetric is far greater than that of the bridge's own route, which a
+// blackhole must never replace.
 const blackholeMetric = 65535
 
 // Blackholes returns the routes that Plane.Blackhole and Plane.Fenced ask for.

@@ -4,6 +4,7 @@ package alloc
 
 import (
 	"context"
+	"encoding/json"
 
 	"flanneld/backend"
 	"flanneld/pkg/datapath"
@@ -13,43 +14,34 @@ import (
 // Type is the backend's type in the configuration. Leases have none.
 const Type = "alloc"
 
-// Backend implements backend.Backend.
-type Backend struct {
-	mtu        int
-	reconciler datapath.Reconciler
+// Configure reads the configuration's "Backend" object. An error is a
+// *config.Error.
+func Configure(raw json.RawMessage) (backend.New, error) {
+	unknown, err := backend.NoOptions(raw)
+	return func(p backend.Params) (backend.Backend, error) {
+		backend.WarnUnknown(p.Log, Type, unknown)
+		return alloc{p.Underlay.MTU, p.Scope.Protocol}, nil
+	}, err
 }
 
-// New returns the backend.
-func New(p backend.Params) (*Backend, error) {
-	unknown, err := backend.NoOptions(p.Config)
-	if err != nil {
-		return nil, err
-	}
-	backend.WarnUnknown(p.Log, Type, unknown)
-	return &Backend{
-		mtu:        p.Underlay.MTU,
-		reconciler: datapath.Reconciler{Kernel: p.Kernel, Scope: p.Scope, Log: p.Log},
-	}, nil
+type alloc struct {
+	mtu      int
+	protocol uint8
 }
 
 // Type implements backend.Backend: empty, as every release left it out.
-func (b *Backend) Type() string { return "" }
+func (alloc) Type() string { return "" }
 
 // Advertise implements backend.Backend.
-func (b *Backend) Advertise(*subnet.Claim) error { return nil }
+func (alloc) Advertise(*subnet.Claim) error { return nil }
 
 // MTU implements backend.Backend.
-func (b *Backend) MTU() int { return b.mtu }
+func (a alloc) MTU() int { return a.mtu }
 
-// Set implements backend.Backend: no peer is forwarded to.
-func (b *Backend) Set(ctx context.Context, planes []backend.Plane) error {
-	want := datapath.State{Routes: backend.Blackholes(planes, b.reconciler.Scope.Protocol)}
-	_, err := b.reconciler.Apply(ctx, want)
-	return err
-}
-
-// Run implements backend.Backend.
-func (b *Backend) Run(ctx context.Context) error {
-	<-ctx.Done()
-	return nil
+// Plan implements backend.Backend: no peer is forwarded to.
+func (a alloc) Plan(_ context.Context, planes []backend.Plane) (backend.Plan, error) {
+	return backend.Plan{
+		State:   datapath.State{Routes: backend.Blackholes(planes, a.protocol)},
+		Ingress: make([]backend.Ingress, len(planes)),
+	}, nil
 }

@@ -4,19 +4,18 @@ import (
 	"flag"
 	"testing"
 
-	"flanneld/backend"
 	"flanneld/backend/alloc"
 	"flanneld/backend/backendtest"
 )
 
 var update = flag.Bool("update", false, "rewrite testdata/*.golden")
 
-func newBackend(p backend.Params) (backend.Backend, error) { return alloc.New(p) }
-
-func TestBackend(t *testing.T) { backendtest.Run(t, newBackend, `{"Type":"alloc"}`) }
+func TestBackend(t *testing.T) {
+	backendtest.Run(t, backendtest.Configured(alloc.Configure), `{"Type":"alloc"}`)
+}
 
 func TestGolden(t *testing.T) {
-	backendtest.Golden(t, newBackend, nil, map[string]backendtest.Case{
+	backendtest.Golden(t, backendtest.Configured(alloc.Configure), nil, map[string]backendtest.Case{
 		"nothing":              {Planes: backendtest.DualStack(2, 3)},
 		"blackhole":            {Planes: backendtest.Blackhole(backendtest.DualStack(2))},
 		"after-vxlan":          {Have: backendtest.Tunnel("flannel.1", 1), Planes: backendtest.IPv4()},
@@ -25,4 +24,4 @@ func TestGolden(t *testing.T) {
 	}, *update)
 }
 
-func TestLeaseAndMTU(t *testing.T) { backendtest.Plain(t, newBackend, "") }
+func TestLeaseAndMTU(t *testing.T) { backendtest.Plain(t, backendtest.Configured(alloc.Configure), "") }

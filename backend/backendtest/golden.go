@@ -30,12 +30,12 @@ func Golden(t *testing.T, newBackend New, files Files, cases map[string]Case, up
 			h.Hand(t, c.Have...)
 			b := newOn(t, h, newBackend, c.Config)
 			if c.Before != nil {
-				set(t, b, c.Before)
+				set(t, h, b, c.Before)
 			}
 			h.Ran()
-			set(t, b, c.Planes)
+			set(t, h, b, c.Planes)
 			golden.Ops(t, filepath.Join("testdata", name+".golden"), h.Ran(), update)
-			if set(t, b, c.Planes); h.ran != nil {
+			if set(t, h, b, c.Planes); h.ran != nil {
 				t.Errorf("second Set did %v, want nothing", h.Ran())
 			}
 			fresh := newHost(t, files, c.Links)
@@ -45,7 +45,7 @@ func Golden(t *testing.T, newBackend New, files Files, cases map[string]Case, up
 					fresh.Hand(t, r)
 				}
 			}
-			set(t, newOn(t, fresh, newBackend, c.Config), c.Planes)
+			set(t, fresh, newOn(t, fresh, newBackend, c.Config), c.Planes)
 			same(t, fresh, h)
 		})
 	}
@@ -63,7 +63,7 @@ func newHost(t *testing.T, files Files, links []string) *Host {
 // newOn makes a backend that is ready for Set.
 func newOn(t *testing.T, h *Host, newBackend New, config string) backend.Backend {
 	t.Helper()
-	b, err := newBackend(h.Params(config))
+	b, err := newBackend(config, h.Params())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,9 +75,9 @@ func newOn(t *testing.T, h *Host, newBackend New, config string) backend.Backend
 	return b
 }
 
-func set(t *testing.T, b backend.Backend, planes []backend.Plane) {
+func set(t *testing.T, h *Host, b backend.Backend, planes []backend.Plane) {
 	t.Helper()
-	if err := b.Set(t.Context(), planes); err != nil {
+	if err := h.Set(t.Context(), b, planes); err != nil {
 		t.Fatalf("Set: %v", err)
 	}
 }

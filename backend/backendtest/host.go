@@ -16,8 +16,34 @@ import (
 	"flanneld/pkg/datapath/fake"
 )
 
-// New makes the backend under test.
-type New func(backend.Params) (backend.Backend, error)
+// New reads the configuration's "Backend" object and makes the backend under test.
+type New func(raw string, p backend.Params) (backend.Backend, error)
+
+// Configured makes a New of what a backend package exports.
+func Configured(configure func(json.RawMessage) (backend.New, error)) New {
+	return func(raw string, p backend.Params) (backend.Backend, error) {
+		newBackend, err := configure(json.RawMessage(raw))
+		if err != nil {
+			return nil, err
+		}
+		return newBackend(p)
+	}
+}
+
+// Set carries out what the backend plans for the planes, as the daemon does.
+func Set(ctx context.Context, b backend.Backend, p backend.Params, k datapath.Kernel, planes []backend.Plane) (backend.Plan, error) {
+	plan, err := b.Plan(ctx, planes)
+	if err != nil {
+		return plan, err
+	}
+	if _, _, err = plan.Apply(ctx, datapath.Reconciler{Kernel: k, Scope: p.Scope, Log: p.Log}); err != nil {
+		return plan, err
+	}
+	if f, ok := b.(backend.Forwarder); ok {
+		err = f.Forward(planes)
+	}
+	return plan, err
+}
 
 // Host is a host without a backend yet. Its interface eth0 has the addresses
 // 192.0.2.1/24 and 2001:db8::1/64 and leads to the default gateways.
@@ -58,16 +84,22 @@ func NewHost(t testing.TB, files Files) *Host {
 }
 
 // Params returns what a backend on this host is made from.
-func (h *Host) Params(config string) backend.Params {
+func (h *Host) Params() backend.Params {
 	u := backend.Underlay{
 		Name: "eth0", Index: 1, MTU: 1500,
 		V4: netip.MustParseAddr("192.0.2.1"), V6: netip.MustParseAddr("2001:db8::1"),
 	}
 	u.PublicV4, u.PublicV6 = u.V4, u.V6
 	return backend.Params{
-		Config: json.RawMessage(config), Underlay: u, Scope: Scope(), Kernel: h, State: h.Files,
+		Underlay: u, Scope: Scope(), Kernel: h, State: h.Files,
 		Log: slog.New(slog.NewTextHandler(&h.Log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
+}
+
+// Set carries out on this host what the backend plans for the planes.
+func (h *Host) Set(ctx context.Context, b backend.Backend, planes []backend.Plane) error {
+	_, err := Set(ctx, b, h.Params(), h, planes)
+	return err
 }
 
 // Do implements datapath.Kernel.

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"flanneld/backend"
 	"flanneld/pkg/datapath"
 	"flanneld/subnet/config"
 )
@@ -31,6 +32,7 @@ func Run(t *testing.T, newBackend New, config string) {
 		"Set works after an error":          worksAfterError,
 		"Set ends with its context":         setEnds,
 		"Run ends with its context":         runEnds,
+		"Plan changes nothing":              planChangesNothing,
 	} {
 		t.Run(name, func(t *testing.T) { f(t, newBackend, config) })
 	}
@@ -39,7 +41,7 @@ func Run(t *testing.T, newBackend New, config string) {
 // Plain holds a backend to add nothing to packets and to say nothing in leases
 // but its type.
 func Plain(t *testing.T, newBackend New, typ string) {
-	b, err := newBackend(NewHost(t, nil).Params(""))
+	b, err := newBackend("", NewHost(t, nil).Params())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +65,7 @@ func warnsOfOptions(t *testing.T, newBackend New, _ string) {
 }
 
 func refusesNoObject(t *testing.T, newBackend New, _ string) {
-	_, err := newBackend(NewHost(t, nil).Params(`["vxlan"]`))
+	_, err := newBackend(`["vxlan"]`, NewHost(t, nil).Params())
 	if _, ok := errors.AsType[*config.Error](err); !ok {
 		t.Errorf("New: %v, want a *config.Error", err)
 	}
@@ -75,11 +77,11 @@ func putsBack(t *testing.T, newBackend New, config string) {
 	h := NewHost(t, nil)
 	b := newOn(t, h, newBackend, config)
 	planes := Blackhole(DualStack(peers()...))
-	set(t, b, planes)
+	set(t, h, b, planes)
 	want := h.String()
 	for _, op := range h.Ran() {
 		h.Remove(t, op.Object)
-		set(t, b, planes)
+		set(t, h, b, planes)
 		if d := cmp.Diff(want, h.String()); d != "" {
 			t.Errorf("after the removal of %v (-want +got):\n%s", op.Object, d)
 		}
@@ -90,13 +92,13 @@ func putsBack(t *testing.T, newBackend New, config string) {
 func fences(t *testing.T, newBackend New, config string) {
 	h := NewHost(t, nil)
 	b := newOn(t, h, newBackend, config)
-	set(t, b, DualStack(peers()...))
+	set(t, h, b, DualStack(peers()...))
 	before := h.String()
 	fenced := DualStack()
 	for i := range fenced {
 		fenced[i].Fenced = true
 	}
-	set(t, b, fenced)
+	set(t, h, b, fenced)
 	have := ours(t, h)
 	for _, n := range []netip.Prefix{network4, network6} {
 		want := datapath.Route{Dst: n, Type: datapath.Blackhole, Metric: 65535, Protocol: Protocol}
@@ -111,7 +113,7 @@ func fences(t *testing.T, newBackend New, config string) {
 			}
 		}
 	}
-	set(t, b, DualStack(peers()...))
+	set(t, h, b, DualStack(peers()...))
 	if d := cmp.Diff(before, h.String()); d != "" {
 		t.Errorf("after the fence (-before +after):\n%s", d)
 	}
@@ -120,12 +122,12 @@ func fences(t *testing.T, newBackend New, config string) {
 func removesAdded(t *testing.T, newBackend New, config string) {
 	h := NewHost(t, nil)
 	b := newOn(t, h, newBackend, config)
-	set(t, b, DualStack(peers()...))
+	set(t, h, b, DualStack(peers()...))
 	want := h.String()
 	for n := byte(20); n < 25; n++ {
 		h.Hand(t, datapath.Route{Dst: Peer(n).Subnet, Gateway: Peer(n).PublicIP, Link: "eth0", Protocol: Protocol})
 	}
-	set(t, b, DualStack(peers()...))
+	set(t, h, b, DualStack(peers()...))
 	if d := cmp.Diff(want, h.String()); d != "" {
 		t.Errorf("state (-want +got):\n%s", d)
 	}
@@ -160,7 +162,7 @@ func removesOthers(t *testing.T, newBackend New, config string) {
 	h := NewHost(t, nil)
 	h.Hand(t, Tunnel("flannel.77", 77)...)
 	h.Hand(t, Gateways()...)
-	set(t, newOn(t, h, newBackend, config), DualStack())
+	set(t, h, newOn(t, h, newBackend, config), DualStack())
 	have := ours(t, h)
 	for _, o := range append(Tunnel("flannel.77", 77), Gateways()...) {
 		r, isRoute := o.(datapath.Route)
@@ -178,7 +180,7 @@ func leavesForeign(t *testing.T, newBackend New, config string) {
 	h.Hand(t,
 		datapath.Route{Dst: Peer(9).Subnet, Gateway: Peer(9).PublicIP, Link: "eth0", Protocol: Boot},
 		datapath.Route{Dst: network4, Gateway: Peer(9).PublicIP, Link: "eth0", Protocol: Boot, Metric: 7})
-	set(t, newOn(t, h, newBackend, config), DualStack(peers()...))
+	set(t, h, newOn(t, h, newBackend, config), DualStack(peers()...))
 	for _, op := range h.Ran() {
 		if op.Verb == datapath.Delete {
 			t.Errorf("did %s", op)
@@ -188,10 +190,10 @@ func leavesForeign(t *testing.T, newBackend New, config string) {
 
 func takesOver(t *testing.T, newBackend New, config string) {
 	h := NewHost(t, nil)
-	set(t, newOn(t, h, newBackend, config), Blackhole(DualStack(peers()...)))
+	set(t, h, newOn(t, h, newBackend, config), Blackhole(DualStack(peers()...)))
 	h.Ran()
 	h.Files = Files{} // the device knows its MAC itself
-	set(t, newOn(t, h, newBackend, config), Blackhole(DualStack(peers()...)))
+	set(t, h, newOn(t, h, newBackend, config), Blackhole(DualStack(peers()...)))
 	if ran := h.Ran(); ran != nil {
 		t.Errorf("did %v, want nothing", ran)
 	}
@@ -209,12 +211,12 @@ func worksAfterError(t *testing.T, newBackend New, config string) {
 		}
 		return nil
 	}
-	if err := b.Set(t.Context(), planes); !errors.Is(err, unix.ENOBUFS) {
+	if err := h.Set(t.Context(), b, planes); !errors.Is(err, unix.ENOBUFS) {
 		t.Errorf("Set: %v, want ENOBUFS", err)
 	}
 	h.Fail = nil
-	set(t, b, planes)
-	set(t, newOn(t, fresh, newBackend, config), planes)
+	set(t, h, b, planes)
+	set(t, fresh, newOn(t, fresh, newBackend, config), planes)
 	same(t, fresh, h)
 }
 
@@ -224,7 +226,7 @@ func setEnds(t *testing.T, newBackend New, config string) {
 	before := h.String()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := b.Set(ctx, DualStack(peers()...)); !errors.Is(err, context.Canceled) {
+	if err := h.Set(ctx, b, DualStack(peers()...)); !errors.Is(err, context.Canceled) {
 		t.Errorf("Set: %v, want context.Canceled", err)
 	}
 	if d := cmp.Diff(before, h.String()); d != "" {
@@ -234,7 +236,10 @@ func setEnds(t *testing.T, newBackend New, config string) {
 
 func runEnds(t *testing.T, newBackend New, config string) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newOn(t, NewHost(t, nil), newBackend, config)
+		b, ok := newOn(t, NewHost(t, nil), newBackend, config).(backend.Forwarder)
+		if !ok {
+			return // it has nothing to run
+		}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- b.Run(ctx) }()
@@ -249,6 +254,27 @@ func runEnds(t *testing.T, newBackend New, config string) {
 			t.Errorf("Run: %v", err)
 		}
 	})
+}
+
+// planChangesNothing wants a way in per plane, and the same plan each time.
+func planChangesNothing(t *testing.T, newBackend New, config string) {
+	h := NewHost(t, nil)
+	b := newOn(t, h, newBackend, config)
+	before := h.String()
+	plan, err := b.Plan(t.Context(), Blackhole(DualStack(peers()...)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := b.Plan(t.Context(), Blackhole(DualStack(peers()...)))
+	if d := cmp.Diff(printed(plan.State), printed(again.State)); err != nil || d != "" {
+		t.Errorf("second Plan: %v (-first +second):\n%s", err, d)
+	}
+	if len(plan.Ingress) != 2 || plan.Skipped != nil {
+		t.Errorf("ingress of two planes is %v; skipped: %v", plan.Ingress, plan.Skipped)
+	}
+	if d := cmp.Diff(before, h.String()); d != "" || h.Ran() != nil {
+		t.Errorf("Plan did (-before +after):\n%s", d)
+	}
 }
 
 // same compares what is ours on two hosts.

@@ -1,16 +1,14 @@
 // Package hostgw forwards by plain routes: every peer is the gateway to its own
-// subnet. It needs all hosts on one layer 2 network and costs nothing. It
-// decides which routes these are; it does not know how they come about.
+// subnet. It needs all hosts on one layer 2 network and costs nothing. It decides
+// which routes there are; it does not know how they get into the kernel.
 package hostgw
 
 import (
 	"context"
-	"errors"
+	"encoding/json"
 	"fmt"
 	"net/netip"
 	"slices"
-
-	"golang.org/x/sys/unix"
 
 	"flanneld/backend"
 	"flanneld/pkg/datapath"
@@ -20,21 +18,19 @@ import (
 // Type is the backend's type in the configuration and in leases.
 const Type = "host-gw"
 
-// Backend implements backend.Backend.
-type Backend struct {
-	underlay   backend.Underlay
-	protocol   uint8
-	reconciler datapath.Reconciler
+// Configure reads the configuration's "Backend" object. An error is a
+// *config.Error.
+func Configure(raw json.RawMessage) (backend.New, error) {
+	unknown, err := backend.NoOptions(raw)
+	return func(p backend.Params) (backend.Backend, error) {
+		backend.WarnUnknown(p.Log, Type, unknown)
+		return newBackend(p)
+	}, err
 }
 
-// New returns the backend. It is an error if peers are told another address
-// than the interface's own: they would route to it, and nobody would answer.
-func New(p backend.Params) (*Backend, error) {
-	unknown, err := backend.NoOptions(p.Config)
-	if err != nil {
-		return nil, err
-	}
-	backend.WarnUnknown(p.Log, Type, unknown)
+// newBackend refuses to publish another address than the interface's own: peers
+// would route to it, and nobody would answer.
+func newBackend(p backend.Params) (backend.Backend, error) {
 	for _, a := range []struct{ own, public netip.Addr }{
 		{p.Underlay.V4, p.Underlay.PublicV4}, {p.Underlay.V6, p.Underlay.PublicV6},
 	} {
@@ -43,52 +39,39 @@ func New(p backend.Params) (*Backend, error) {
 				"which is not supported by host-gw backend", a.public, a.own)
 		}
 	}
-	return &Backend{
-		underlay:   p.Underlay,
-		protocol:   p.Scope.Protocol,
-		reconciler: datapath.Reconciler{Kernel: p.Kernel, Scope: p.Scope, Log: p.Log},
-	}, nil
+	return hostgw{p.Underlay, p.Scope.Protocol}, nil
+}
+
+type hostgw struct {
+	underlay backend.Underlay
+	protocol uint8
 }
 
 // Type implements backend.Backend.
-func (b *Backend) Type() string { return Type }
+func (hostgw) Type() string { return Type }
 
 // Advertise implements backend.Backend. The PublicIP says it all.
-func (b *Backend) Advertise(*subnet.Claim) error { return nil }
+func (hostgw) Advertise(*subnet.Claim) error { return nil }
 
 // MTU implements backend.Backend: nothing is added to a packet.
-func (b *Backend) MTU() int { return b.underlay.MTU }
+func (b hostgw) MTU() int { return b.underlay.MTU }
 
-// Set implements backend.Backend.
-func (b *Backend) Set(ctx context.Context, planes []backend.Plane) error {
-	_, err := b.reconciler.Apply(ctx, plan(b.underlay.Name, b.protocol, planes))
-	if errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTUNREACH) {
-		err = fmt.Errorf("%w; host-gw needs all hosts on one layer 2 network, that of %s: give the others an address there, or choose vxlan or udp",
-			err, b.underlay.Name)
-	}
-	return err
-}
-
-// Run implements backend.Backend.
-func (b *Backend) Run(ctx context.Context) error {
-	<-ctx.Done()
-	return nil
-}
-
-// Ingress implements backend.Receiving.
-func (b *Backend) Ingress(bool) backend.Ingress { return backend.Ingress{Direct: true} }
-
-// plan returns the wanted state: a route per peer.
-func plan(link string, protocol uint8, planes []backend.Plane) datapath.State {
-	s := datapath.State{Routes: backend.Blackholes(planes, protocol)}
+// Plan implements backend.Backend: a route per peer.
+func (b hostgw) Plan(_ context.Context, planes []backend.Plane) (backend.Plan, error) {
+	s := datapath.State{Routes: backend.Blackholes(planes, b.protocol)}
 	for _, plane := range planes {
 		s.Routes = slices.Grow(s.Routes, len(plane.Peers))
 		for _, peer := range plane.Peers {
 			s.Routes = append(s.Routes, datapath.Route{
-				Dst: peer.Subnet, Gateway: peer.PublicIP, Link: link,
-				Protocol: protocol, Metric: backend.Metric(peer.Subnet),
+				Dst: peer.Subnet, Gateway: peer.PublicIP, Link: b.underlay.Name,
+				Protocol: b.protocol, Metric: backend.Metric(peer.Subnet),
 			})
 		}
 	}
-	return s
+	return backend.Plan{
+		State:   s,
+		Ingress: slices.Repeat([]backend.Ingress{{Direct: true}}, len(planes)),
+		Unreachable: fmt.Sprintf("host-gw needs all hosts on one layer 2 network, that of %s: "+
+			"give the others an address there, or choose vxlan or udp", b.underlay.Name),
+	}, nil
 }

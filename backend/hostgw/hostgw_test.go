@@ -14,7 +14,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite testdata/*.golden")
 
-func newBackend(p backend.Params) (backend.Backend, error) { return hostgw.New(p) }
+var newBackend = backendtest.Configured(hostgw.Configure)
 
 func TestBackend(t *testing.T) { backendtest.Run(t, newBackend, `{"Type":"host-gw"}`) }
 
@@ -49,14 +49,14 @@ func TestGolden(t *testing.T) {
 
 func TestUnreachablePeerDoesNotHinderTheOthers(t *testing.T) {
 	h := backendtest.NewHost(t, nil)
-	b, err := newBackend(h.Params(""))
+	b, err := newBackend("", h.Params())
 	if err != nil {
 		t.Fatal(err)
 	}
 	far := backendtest.At(backendtest.Peer(2), "198.51.100.2")
 	planes := backendtest.IPv4(far, backendtest.Peer(3), backendtest.Peer(4))
 	for range 2 {
-		err := b.Set(t.Context(), planes)
+		err := h.Set(t.Context(), b, planes)
 		if !datapath.OnlyRoutes(err, 3) || !strings.Contains(err.Error(), "ip route replace 10.5.2.0/24 via 198.51.100.2") {
 			t.Errorf("Set: %v, want the failure of one route", err)
 		}
@@ -87,9 +87,9 @@ func TestNewRefusesAnotherPublicIP(t *testing.T) {
 			"your PublicIP 2001:db8::99 differs from interface IP 2001:db8::1"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := backendtest.NewHost(t, nil).Params("")
+			p := backendtest.NewHost(t, nil).Params()
 			test.change(&p.Underlay)
-			_, err := newBackend(p)
+			_, err := newBackend("", p)
 			if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
 				t.Errorf("New: %v, want %q", err, test.want)
 			}

@@ -50,19 +50,21 @@ func chooseDevice(links []datapath.Link, owner string) (string, error) {
 
 // plan returns the wanted state: the device, which has the subnet's first
 // address, and one route to the whole network.
-func plan(device datapath.Link, protocol uint8, planes []backend.Plane) datapath.State {
+func plan(device datapath.Link, protocol uint8, planes []backend.Plane) backend.Plan {
 	s := datapath.State{Links: []datapath.Link{device}, Routes: backend.Blackholes(planes, protocol)}
-	for _, plane := range planes {
+	ingress := make([]backend.Ingress, len(planes))
+	for i, plane := range planes {
 		first := plane.Subnet.Addr()
 		if !first.Is4() {
 			continue // the wire has no room for IPv6
 		}
+		ingress[i].Device = device.Name
 		s.Addrs = append(s.Addrs, datapath.Addr{Link: device.Name, Prefix: netip.PrefixFrom(first, first.BitLen())})
 		s.Routes = append(s.Routes, datapath.Route{
 			Dst: plane.Network, Link: device.Name, Protocol: protocol, Metric: backend.Metric(plane.Network),
 		})
 	}
-	return s
+	return backend.Plan{State: s, Ingress: ingress}
 }
 
 // stateOf returns what the engine has to know. All hosts use one port.

@@ -55,9 +55,10 @@ func open(p backend.Params, o Options) (*system, error) {
 	if m.kept == nil {
 		m.kept = nothing{}
 	}
-	m.device = m.take(keptDevice)
+	before, _ := p.Before.(*Backend)
+	m.device = m.take(keptDevice, before)
 	local := netip.AddrPortFrom(p.Underlay.V4, o.Port)
-	if m.adoptSockets(local) {
+	if m.adoptSockets(m.take(keptSockets, before), local) {
 		return m, nil
 	}
 	for range m.queues {
@@ -74,8 +75,7 @@ func open(p backend.Params, o Options) (*system, error) {
 // adoptSockets takes the sockets of an earlier run if they are what would be
 // opened now. Otherwise they are closed, here and by who kept them, so that they
 // are not in the way.
-func (m *system) adoptSockets(local netip.AddrPort) bool {
-	kept := m.take(keptSockets)
+func (m *system) adoptSockets(kept []int, local netip.AddrPort) bool {
 	if len(kept) == 0 {
 		return false
 	}
@@ -166,9 +166,18 @@ func (m *system) adoptDevice(device string) *tun.Device {
 	return nil
 }
 
-// take returns what is kept.
-func (m *system) take(name string) []int {
-	fds := m.kept.Take(name)
+// take returns what is kept or, after another backend of this process, what that
+// shares. What was kept of that one besides would be in the way.
+func (m *system) take(name string, before *Backend) (fds []int) {
+	switch {
+	case before == nil:
+		fds = m.kept.Take(name)
+	case name == keptSockets:
+		fds = before.share()
+	}
+	if before != nil && len(fds) == 0 {
+		_ = m.kept.Remove(name) // if it fails, the next start finds both, and takes neither
+	}
 	m.has[name] = len(fds) > 0
 	return fds
 }
@@ -192,11 +201,8 @@ func (m *system) remove(name string) {
 	}
 }
 
-// share implements machine. The device is let go of before another backend opens it.
-func (m *system) share(name string) (copies []int) {
-	if name != keptSockets {
-		return nil
-	}
+// share implements machine. The device is closed before another backend opens it.
+func (m *system) share() (copies []int) {
 	for _, fd := range fds(m.sockets) {
 		c, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 		if err != nil {

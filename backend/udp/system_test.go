@@ -95,15 +95,13 @@ func (s store) close() {
 
 // start makes a backend and sets one peer. The function returned ends it as a
 // crash would, but for what is kept.
-func start(t *testing.T, p backend.Params) (b *Backend, end func()) {
+func start(t *testing.T, p backend.Params, options Options) (b *Backend, end func()) {
 	t.Helper()
-	b, err := New(p)
+	b, err := New(p, options)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Set(t.Context(), backendtest.IPv4(backendtest.Peer(2))); err != nil {
-		t.Fatal(err)
-	}
+	set2(t, p, b)
 	return b, func() {
 		t.Helper()
 		ctx, cancel := context.WithCancel(t.Context())
@@ -113,6 +111,16 @@ func start(t *testing.T, p backend.Params) (b *Backend, end func()) {
 		}
 	}
 }
+
+// set2 sets host 2 as the only peer.
+func set2(t *testing.T, p backend.Params, b *Backend) {
+	t.Helper()
+	if _, err := backendtest.Set(t.Context(), b, p, p.Kernel.(*kernel.Kernel), backendtest.IPv4(backendtest.Peer(2))); err != nil {
+		t.Fatal(err)
+	}
+}
+
+var usual = Options{Port: defaultPort}
 
 func TestOnTheKernel(t *testing.T) {
 	for name, row := range map[string]struct {
@@ -133,7 +141,8 @@ func TestOnTheKernel(t *testing.T) {
 			kept := store{}
 			defer kept.close()
 			var log bytes.Buffer
-			b, end := start(t, onMachine(kept, &log, row.without...))
+			p := onMachine(kept, &log, row.without...)
+			b, end := start(t, p, usual)
 			device := run(t, "ip -d link show flannel0")
 			if !strings.Contains(device, row.want) || strings.Contains(device, row.not) || !strings.Contains(device, "mtu 1472") {
 				t.Errorf("want %q and not %q in\n%s", row.want, row.not, device)
@@ -149,15 +158,13 @@ func TestOnTheKernel(t *testing.T) {
 			if b.current.On("flannel0") {
 				t.Error("it is on another device of that name")
 			}
-			if err := b.Set(t.Context(), backendtest.IPv4(backendtest.Peer(2))); err != nil {
-				t.Fatal(err)
-			}
+			set2(t, p, b)
 			if !b.current.On("flannel0") {
 				t.Error("it is not on the new device")
 			}
 			end()
 			log.Reset()
-			_, end = start(t, onMachine(kept, &log, row.without...))
+			_, end = start(t, p, usual)
 			defer end()
 			if got := log.String(); !strings.Contains(got, "Sockets of the last run are in use again") ||
 				!strings.Contains(got, "queues of the last run are in use again") {
@@ -169,15 +176,15 @@ func TestOnTheKernel(t *testing.T) {
 
 func TestWhatDoesNotFitIsClosed(t *testing.T) {
 	for name, row := range map[string]struct {
-		after   func(*backend.Params)
+		after   func(*backend.Params, *Options)
 		disturb string
 		want    string // in the log
 	}{
-		"another port": {func(p *backend.Params) { p.Config = []byte(`{"Port":7000}`) }, "true", "bound to 192.0.2.1:8285, want 192.0.2.1:7000"},
-		"another address": {func(p *backend.Params) { p.Underlay.V4 = netip.MustParseAddr("192.0.2.7") },
+		"another port": {func(_ *backend.Params, o *Options) { o.Port = 7000 }, "true", "bound to 192.0.2.1:8285, want 192.0.2.1:7000"},
+		"another address": {func(p *backend.Params, _ *Options) { p.Underlay.V4 = netip.MustParseAddr("192.0.2.7") },
 			"ip addr add 192.0.2.7/24 dev eth0", "want 192.0.2.7:8285"},
-		"more queues":      {func(*backend.Params) { runtime.GOMAXPROCS(4) }, "true", "there are 1, want 2"},
-		"no header":        {func(p *backend.Params) { p.Without = []string{"vnet"} }, "true", "Queues of the last run do not fit"},
+		"more queues":      {func(*backend.Params, *Options) { runtime.GOMAXPROCS(4) }, "true", "there are 1, want 2"},
+		"no header":        {func(p *backend.Params, _ *Options) { p.Without = []string{"vnet"} }, "true", "Queues of the last run do not fit"},
 		"device deleted":   {nil, "ip link del flannel0", "it was deleted"},
 		"device made anew": {nil, "ip link del flannel0; ip tuntap add dev flannel0 mode tun vnet_hdr", "it was deleted"},
 	} {
@@ -187,15 +194,15 @@ func TestWhatDoesNotFitIsClosed(t *testing.T) {
 			kept := store{}
 			defer kept.close()
 			var log bytes.Buffer
-			p := onMachine(kept, &log)
-			_, end := start(t, p)
+			p, o := onMachine(kept, &log), usual
+			_, end := start(t, p, o)
 			end()
 			run(t, row.disturb)
 			log.Reset()
 			if row.after != nil {
-				row.after(&p)
+				row.after(&p, &o)
 			}
-			_, end = start(t, p)
+			_, end = start(t, p, o)
 			defer end()
 			if !strings.Contains(log.String(), row.want) {
 				t.Errorf("log is\n%s, want %q", &log, row.want)
@@ -212,9 +219,9 @@ func TestWhatDoesNotFitIsClosed(t *testing.T) {
 func TestATakenPortIsNamed(t *testing.T) {
 	enter(t)
 	var log bytes.Buffer
-	_, end := start(t, onMachine(nil, &log))
+	_, end := start(t, onMachine(nil, &log), usual)
 	defer end()
-	_, err := New(onMachine(nil, &log))
+	_, err := New(onMachine(nil, &log), usual)
 	if !errors.Is(err, unix.EADDRINUSE) || !strings.Contains(err.Error(), "192.0.2.1:8285") ||
 		!strings.Contains(err.Error(), "choose another port") || !strings.Contains(err.Error(), "process ") {
 		t.Errorf("New: %v", err)

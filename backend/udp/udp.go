@@ -10,6 +10,7 @@ package udp
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -26,8 +27,7 @@ import (
 // Type is the backend's type in the configuration. Leases have none.
 const Type = "udp"
 
-// Backend implements backend.Backend, backend.Counting, backend.Living and
-// backend.Sharing.
+// Backend implements backend.Forwarder.
 type Backend struct {
 	opts     Options
 	underlay backend.Underlay
@@ -37,16 +37,15 @@ type Backend struct {
 	machine  machine
 	log      *slog.Logger
 
-	// Only Set uses these.
-	reconciler datapath.Reconciler
-	device     string // empty: not chosen yet
-	saidIPv6   bool
+	// Only Plan and Forward use these.
+	device   string // empty: not chosen yet
+	saidIPv6 bool
 
 	attached chan forwarder // one that Run has not taken yet
 
 	mu      sync.Mutex
 	mtu     int
-	state   engine.State // what was Set last
+	state   engine.State // what Forward was called with last
 	current forwarder    // nil: none is attached
 	open    []forwarder  // that one, and others until Run closes them
 	past    []backend.Counter
@@ -59,8 +58,8 @@ type machine interface {
 	// attach returns a forwarder on the device, which is there and which no
 	// other forwarder has.
 	attach(device string) (forwarder, error)
-	// share returns copies of what is kept under a name.
-	share(name string) []int
+	// share returns copies of the sockets' descriptors.
+	share() []int
 	// close lets go of everything but what forwarders have.
 	close() error
 }
@@ -78,27 +77,24 @@ type forwarder interface {
 	Close() error
 }
 
-// New reads the options, opens the sockets, and returns the backend. Run closes
-// them. If another process has the port, the error names both.
-func New(p backend.Params) (*Backend, error) {
-	o, err := parse(p)
-	if err != nil {
-		return nil, err
-	}
+// Configure reads the configuration's "Backend" object. An error is a
+// *config.Error.
+func Configure(raw json.RawMessage) (backend.New, error) {
+	o, unknown, err := ParseOptions(raw)
+	return func(p backend.Params) (backend.Backend, error) {
+		backend.WarnUnknown(p.Log, Type, unknown)
+		return New(p, o)
+	}, err
+}
+
+// New opens the sockets and returns the backend. Run closes them. If another process
+// has the port, the error names both.
+func New(p backend.Params, o Options) (*Backend, error) {
 	m, err := open(p, o)
 	if err != nil {
 		return nil, err
 	}
 	return newBackend(p, o, m), nil
-}
-
-func parse(p backend.Params) (Options, error) {
-	o, unknown, err := ParseOptions(p.Config)
-	if err != nil {
-		return o, err
-	}
-	backend.WarnUnknown(p.Log, Type, unknown)
-	return o, nil
 }
 
 func newBackend(p backend.Params, o Options, m machine) *Backend {
@@ -119,34 +115,30 @@ func (b *Backend) Type() string { return "" }
 func (b *Backend) Advertise(*subnet.Claim) error { return nil }
 
 // MTU implements backend.Backend. It follows the underlay's, and changes with
-// Set.
+// Plan.
 func (b *Backend) MTU() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.mtu
 }
 
-// Set implements backend.Backend. Without the device or the route nobody is
-// forwarded to, so that any failure is one of the whole.
-func (b *Backend) Set(ctx context.Context, planes []backend.Plane) error {
+// Plan implements backend.Backend.
+func (b *Backend) Plan(ctx context.Context, planes []backend.Plane) (backend.Plan, error) {
 	mtu := b.followMTU(ctx)
 	b.warnOfIPv6(planes)
 	if err := b.choose(ctx); err != nil {
-		return err
+		return backend.Plan{}, err
 	}
-	device := datapath.Link{
+	return plan(datapath.Link{
 		Name: b.device, Kind: "tun", Alias: b.scope.Owner, Up: true, MTU: mtu, TUN: b.machine.tun(),
-	}
-	_, err := b.reconciler.Apply(ctx, plan(device, b.scope.Protocol, planes))
-	if e, ok := errors.AsType[*datapath.ApplyError](err); ok {
-		return incomplete{e}
-	}
-	if err != nil {
-		return err
-	}
+	}, b.scope.Protocol, planes), nil
+}
+
+// Forward implements backend.Forwarder.
+func (b *Backend) Forward(planes []backend.Plane) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.state = stateOf(planes, b.opts.Port, mtu, b.filter)
+	b.state = stateOf(planes, b.opts.Port, b.mtu, b.filter)
 	return b.forward()
 }
 
@@ -160,10 +152,6 @@ func (b *Backend) warnOfIPv6(planes []backend.Plane) {
 	b.log.Warn("The udp backend carries IPv4 only: IPv6 subnets are leased, but nothing is forwarded to them. " +
 		`Choose "vxlan" or "host-gw", or set EnableIPv6 to false`)
 }
-
-// incomplete is an ApplyError, which others may take for one that leaves some
-// peers out only.
-type incomplete struct{ *datapath.ApplyError }
 
 // followMTU returns the device's MTU, in bytes. If the underlay is away it stays
 // as it is.
@@ -196,13 +184,8 @@ func (b *Backend) choose(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("choose the device's name: %w", err)
 	}
-	if b.device, err = chooseDevice(have.Links, b.scope.Owner); err != nil {
-		return err
-	}
-	// From now on what has the name is ours, if its alias could not be set too.
-	b.scope.Links = append(b.scope.Links, b.device)
-	b.reconciler = datapath.Reconciler{Kernel: b.kernel, Scope: b.scope, Log: b.log}
-	return nil
+	b.device, err = chooseDevice(have.Links, b.scope.Owner)
+	return err
 }
 
 // forward attaches a forwarder to the device if there is none, or none on the
@@ -228,15 +211,7 @@ func (b *Backend) forward() error {
 	return err
 }
 
-// Ingress implements backend.Receiving. Before the first Set there is no device.
-func (b *Backend) Ingress(v6 bool) backend.Ingress {
-	if v6 {
-		return backend.Ingress{}
-	}
-	return backend.Ingress{Device: b.device}
-}
-
-// Run implements backend.Backend: it runs forwarders, one after the other.
+// Run implements backend.Forwarder: it runs forwarders, one after the other.
 func (b *Backend) Run(ctx context.Context) error {
 	defer b.shut()
 	for {
@@ -250,7 +225,7 @@ func (b *Backend) Run(ctx context.Context) error {
 				return nil
 			}
 			if errors.Is(err, engine.ErrDeviceGone) {
-				b.log.Debug("Forwarding ended", "err", err) // Set makes a new one
+				b.log.Debug("Forwarding ended", "err", err) // Forward makes a new one
 				continue
 			}
 			b.log.Error("Forwarding ended; starting it again", "err", err)
@@ -266,7 +241,7 @@ func (b *Backend) Run(ctx context.Context) error {
 	}
 }
 
-// again attaches a forwarder, unless Set has done so.
+// again attaches a forwarder, unless Forward has done so.
 func (b *Backend) again() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -311,15 +286,16 @@ func (b *Backend) shut() {
 	}
 }
 
-// Share implements backend.Sharing: a backend on another interface that has the same
-// address needs the same port, and both are there for a moment.
-func (b *Backend) Share(name string) []int {
+// share returns copies of the sockets' descriptors for the backend that follows: on
+// another interface with the same address it needs the same port, and both are there
+// for a moment.
+func (b *Backend) share() []int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.machine.share(name)
+	return b.machine.share()
 }
 
-// Alive implements backend.Living. A forwarder that is about to be attached is not
+// Alive implements backend.Forwarder. A forwarder that is about to be attached is not
 // waited for: its absence has been logged.
 func (b *Backend) Alive(ctx context.Context) error {
 	b.mu.Lock()
@@ -331,7 +307,7 @@ func (b *Backend) Alive(ctx context.Context) error {
 	return f.Alive(ctx)
 }
 
-// Counters implements backend.Counting.
+// Counters implements backend.Forwarder.
 func (b *Backend) Counters() []backend.Counter {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -50,7 +50,7 @@ func (m *fakeMachine) attach(device string) (forwarder, error) {
 	return f, nil
 }
 
-func (m *fakeMachine) share(string) []int { return nil }
+func (m *fakeMachine) share() []int { return nil }
 
 func (m *fakeMachine) close() error { m.closed = true; return nil }
 
@@ -110,11 +110,12 @@ func (f *fakeForwarder) Run(ctx context.Context) error {
 
 // newSteady makes a backend whose engine takes whatever device there is: what the
 // suites look at is the kernel.
-func newSteady(p backend.Params) (backend.Backend, error) {
-	o, err := parse(p)
+func newSteady(raw string, p backend.Params) (backend.Backend, error) {
+	o, unknown, err := ParseOptions([]byte(raw))
 	if err != nil {
 		return nil, err
 	}
+	backend.WarnUnknown(p.Log, Type, unknown)
 	return newBackend(p, o, steadyMachine{&fakeMachine{flags: datapath.TUN{VnetHdr: true}}}), nil
 }
 
@@ -248,12 +249,12 @@ func onFake(t *testing.T) (*Backend, *backendtest.Host, *fakeMachine) {
 	t.Helper()
 	h := backendtest.NewHost(t, nil)
 	m := &fakeMachine{host: h}
-	return newBackend(h.Params(""), Options{Port: defaultPort}, m), h, m
+	return newBackend(h.Params(), Options{Port: defaultPort}, m), h, m
 }
 
-func set(t *testing.T, b *Backend, planes []backend.Plane) {
+func set(t *testing.T, h *backendtest.Host, b *Backend, planes []backend.Plane) {
 	t.Helper()
-	if err := b.Set(t.Context(), planes); err != nil {
+	if err := h.Set(t.Context(), b, planes); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -275,18 +276,13 @@ func TestWarnsOnce(t *testing.T) {
 	}{
 		"IPv6":      {func(*backend.Params) {}, backendtest.DualStack(2), "carries IPv4 only"},
 		"no filter": {func(p *backend.Params) { p.Filter.Off = true }, backendtest.IPv4(), "from anybody"},
-		"an option": {func(p *backend.Params) { p.Config = []byte(`{"Prot":1}`) }, backendtest.IPv4(), `did you mean \"Port\"`},
 	} {
 		h := backendtest.NewHost(t, nil)
-		p := h.Params("")
+		p := h.Params()
 		row.change(&p)
-		o, err := parse(p)
-		if err != nil {
-			t.Fatal(err)
-		}
-		b := newBackend(p, o, &fakeMachine{host: h})
-		set(t, b, row.planes)
-		set(t, b, row.planes)
+		b := newBackend(p, Options{Port: defaultPort}, &fakeMachine{host: h})
+		set(t, h, b, row.planes)
+		set(t, h, b, row.planes)
 		if log := h.Log.String(); strings.Count(log, "WARN") != 1 || !strings.Contains(log, row.want) {
 			t.Errorf("%s: log is %s, want one warning with %q", name, log, row.want)
 		}
@@ -299,13 +295,13 @@ func TestMTUFollowsTheUnderlay(t *testing.T) {
 		t.Errorf("MTU is %d, want 1472", got)
 	}
 	planes := backendtest.IPv4(backendtest.Peer(2))
-	set(t, b, planes)
+	set(t, h, b, planes)
 	h.Ran()
 	eth0 := datapath.Link{Name: "eth0", Up: true, MTU: 1400}
 	if err := h.Kernel.Hand(datapath.Op{Verb: datapath.Set, Object: eth0}); err != nil {
 		t.Fatal(err)
 	}
-	set(t, b, planes)
+	set(t, h, b, planes)
 	if got, engine := b.MTU(), m.fwds[0].state.MTU; got != 1372 || engine != 1372 || len(m.fwds) != 1 {
 		t.Errorf("MTU is %d, the engine's %d, want 1372; %d engines, want 1", got, engine, len(m.fwds))
 	}
@@ -313,7 +309,7 @@ func TestMTUFollowsTheUnderlay(t *testing.T) {
 		t.Errorf("host:\n%slog:\n%s", h, &h.Log)
 	}
 	h.Remove(t, eth0)
-	set(t, b, planes)
+	set(t, h, b, planes)
 	if got := b.MTU(); got != 1372 {
 		t.Errorf("without the underlay the MTU is %d, want it as it was", got)
 	}
@@ -335,11 +331,11 @@ func TestDeletedDeviceIsAttachedAgain(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- b.Run(ctx) }()
-		set(t, b, planes)
+		set(t, h, b, planes)
 		<-m.fwds[0].ran
 		m.fwds[0].count.Tx.Packets = 5
 		h.Remove(t, datapath.Link{Name: "flannel0"})
-		set(t, b, planes)
+		set(t, h, b, planes)
 		if len(m.fwds) != 2 || m.fwds[1].state.Peers == nil {
 			t.Fatalf("%d engines, want a second one that knows the peers", len(m.fwds))
 		}
@@ -374,7 +370,7 @@ func TestAnEngineThatFailsIsStartedAgain(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- b.Run(ctx) }()
-		set(t, b, backendtest.IPv4(backendtest.Peer(2)))
+		set(t, h, b, backendtest.IPv4(backendtest.Peer(2)))
 		synctest.Wait()
 		m.failWith(errors.New("not yet"))
 		m.fwds[0].end <- errors.New("boom")
@@ -395,9 +391,9 @@ func TestAnEngineThatFailsIsStartedAgain(t *testing.T) {
 func TestAnEngineThatNeverRanIsClosed(t *testing.T) {
 	b, h, m := onFake(t)
 	planes := backendtest.IPv4()
-	set(t, b, planes)
+	set(t, h, b, planes)
 	h.Remove(t, datapath.Link{Name: "flannel0"})
-	set(t, b, planes)
+	set(t, h, b, planes)
 	if len(m.fwds) != 2 || m.fwds[0].closed != 1 || m.fwds[1].closed != 0 {
 		t.Fatalf("%d engines, the first closed %d times", len(m.fwds), m.fwds[0].closed)
 	}
@@ -405,15 +401,6 @@ func TestAnEngineThatNeverRanIsClosed(t *testing.T) {
 	cancel()
 	if err := b.Run(ctx); err != nil || m.fwds[1].closed != 1 {
 		t.Errorf("Run: %v; the second closed %d times", err, m.fwds[1].closed)
-	}
-}
-
-func TestSetFailsAsAWhole(t *testing.T) {
-	b, h, _ := onFake(t)
-	h.Hand(t, datapath.Route{Dst: netip.MustParsePrefix("10.5.0.0/16"), Link: "eth0", Protocol: datapath.ProtocolKernel})
-	err := b.Set(t.Context(), backendtest.IPv4(backendtest.Peer(2), backendtest.Peer(3)))
-	if !errors.Is(err, datapath.ErrConnected) || datapath.OnlyRoutes(err, 2) {
-		t.Errorf("Set: %v, of some routes only: %t", err, datapath.OnlyRoutes(err, 2))
 	}
 }
 

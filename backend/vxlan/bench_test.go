@@ -19,10 +19,11 @@ func BenchmarkPass(b *testing.B) {
 	for _, n := range []int{1000, 5000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			host := newHost(b)
-			p := backendtest.NewHost(b, nil).Params(`{}`)
+			p := backendtest.NewHost(b, nil).Params()
 			p.Log = slog.New(slog.DiscardHandler)
-			p.Kernel, p.Underlay.Name, p.Underlay.V4 = kernel.New(p.Log), netlab.Uplink, host.Addr().Addr()
-			vx, err := newBackend(p)
+			kern := kernel.New(p.Log)
+			p.Kernel, p.Underlay.Name, p.Underlay.V4 = kern, netlab.Uplink, host.Addr().Addr()
+			vx, err := newBackend(`{}`, p)
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -40,7 +41,7 @@ func BenchmarkPass(b *testing.B) {
 			planes := []backend.Plane{plane}
 			b.ReportAllocs()
 			for b.Loop() {
-				if err := vx.Set(b.Context(), planes); err != nil {
+				if _, err := backendtest.Set(b.Context(), vx, p, kern, planes); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -14,7 +14,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite testdata/*.golden")
 
-func newBackend(p backend.Params) (backend.Backend, error) { return vxlan.New(p) }
+var newBackend = backendtest.Configured(vxlan.Configure)
 
 func TestBackend(t *testing.T) {
 	backendtest.Run(t, newBackend, `{"Type":"vxlan"}`)

@@ -20,9 +20,10 @@ import (
 func TestDirectRoutingOnTheKernel(t *testing.T) {
 	host := newHost(t)
 	h := backendtest.NewHost(t, nil)
-	p := h.Params(`{"DirectRouting":true}`)
-	p.Kernel, p.Underlay.Name, p.Underlay.V4 = kernel.New(p.Log), netlab.Uplink, host.Addr().Addr()
-	b, err := newBackend(p)
+	p := h.Params()
+	kern := kernel.New(p.Log)
+	p.Kernel, p.Underlay.Name, p.Underlay.V4 = kern, netlab.Uplink, host.Addr().Addr()
+	b, err := newBackend(`{"DirectRouting":true}`, p)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +57,7 @@ func TestDirectRoutingOnTheKernel(t *testing.T) {
 		if err := host.Run("sh", "-ec", step.commands); err != nil {
 			t.Fatal(err)
 		}
-		if err := b.Set(t.Context(), peers); err != nil {
+		if _, err := backendtest.Set(t.Context(), b, p, kern, peers); err != nil {
 			t.Fatalf("%s: Set: %v", step.name, err)
 		}
 		out, err := host.Output("ip", "route", "show", "proto", "102")

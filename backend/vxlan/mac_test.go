@@ -75,7 +75,7 @@ func TestMAC(t *testing.T) {
 			if test.warning == "" && strings.Contains(log, "WARN") || !strings.Contains(log, test.warning) {
 				t.Errorf("log is %s, want a warning with %q", log, test.warning)
 			}
-			if err := b.Set(t.Context(), backendtest.IPv4()); err != nil {
+			if err := h.Set(t.Context(), b, backendtest.IPv4()); err != nil {
 				t.Fatal(err)
 			}
 			if !strings.Contains(h.String(), "address "+got.String()) {
@@ -115,9 +115,9 @@ func (unwritable) Save(string, []byte) error { return fs.ErrPermission }
 
 func TestUnwritableStateIsAWarning(t *testing.T) {
 	h := backendtest.NewHost(t, nil)
-	p := h.Params(``)
+	p := h.Params()
 	p.State = unwritable{}
-	b, err := newBackend(p)
+	b, err := newBackend(``, p)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,9 +141,9 @@ var errDeaf = errors.New("no buffers")
 
 func TestAdvertiseFailsIfTheDeviceCannotBeRead(t *testing.T) {
 	h := backendtest.NewHost(t, backendtest.Files{"flannel.1.mac": "0a:00:00:00:00:07"})
-	p := h.Params(``)
+	p := h.Params()
 	p.Kernel = deaf{h}
-	b, err := newBackend(p)
+	b, err := newBackend(``, p)
 	if err != nil {
 		t.Fatal(err)
 	}

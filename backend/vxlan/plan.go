@@ -12,12 +12,6 @@ import (
 	"flanneld/subnet"
 )
 
-// skip says why a peer's claim is not in the plan.
-type skip struct {
-	subnet netip.Prefix
-	reason error
-}
-
 var (
 	errOwnMAC  = errors.New("its VtepMAC is this host's own: was the machine cloned with its state directory?")
 	errSameMAC = errors.New("its VtepMAC is another peer's: was a machine cloned with its state directory?")
@@ -25,14 +19,16 @@ var (
 
 // plan returns the wanted state. Direct holds the interfaces of peers that are
 // reached by plain routing, by their PublicIP.
-func (b *Backend) plan(planes []backend.Plane, direct map[netip.Addr]string) (datapath.State, []skip) {
+func (b *Backend) plan(planes []backend.Plane, direct map[netip.Addr]string) backend.Plan {
 	s := datapath.State{Routes: backend.Blackholes(planes, b.scope.Protocol)}
-	var skipped []skip
+	var p backend.Plan
 	vteps := make(map[string]datapath.MAC, len(b.vteps))
 	for _, plane := range planes {
-		v6 := plane.Network.Addr().Is6()
-		dev := b.link(v6)
+		dev := b.link(plane.Network.Addr().Is6())
 		s.Links = append(s.Links, dev)
+		// A host that has DirectRouting sends packets without a tunnel, and it is
+		// likely that all hosts have it.
+		p.Ingress = append(p.Ingress, backend.Ingress{Device: dev.Name, Direct: b.opts.DirectRouting, Port: b.opts.Port, VNI: b.opts.VNI})
 		gateway := plane.Subnet.Addr()
 		s.Addrs = append(s.Addrs, datapath.Addr{Link: dev.Name, Prefix: netip.PrefixFrom(gateway, gateway.BitLen())})
 		n := len(plane.Peers)
@@ -63,7 +59,7 @@ func (b *Backend) plan(planes []backend.Plane, direct map[netip.Addr]string) (da
 				err = errSameMAC
 			}
 			if err != nil {
-				skipped = append(skipped, skip{peer.Subnet, err})
+				p.Skipped = append(p.Skipped, backend.Skip{Subnet: peer.Subnet, Reason: err})
 				continue
 			}
 			if !twice { // or it is a host with two subnets
@@ -78,7 +74,8 @@ func (b *Backend) plan(planes []backend.Plane, direct map[netip.Addr]string) (da
 		}
 	}
 	b.vteps = vteps
-	return s, skipped
+	p.State = s
+	return p
 }
 
 // link returns the wanted device of a family.

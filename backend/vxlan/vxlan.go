@@ -1,7 +1,7 @@
 // Package vxlan forwards through the kernel's VXLAN device: per peer one
 // on-link route, one permanent neighbour and one forwarding entry, so that no
 // packet ever waits for the daemon. It decides what these are; it does not know
-// how they come about. docs/backends.md tells operators.
+// how they get into the kernel. docs/backends.md is for operators.
 package vxlan
 
 import (
@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"slices"
 
 	"flanneld/backend"
@@ -29,8 +28,6 @@ const (
 	maxVNI      = 1<<24 - 1
 	defaultPort = 8472 // the Linux kernel's, older than the 4789 of RFC 7348
 
-	mostWarnings = 20 // about peers, after one Set
-
 	minMTU = 1280 // bytes: IPv6 needs as much (RFC 8200)
 	maxMTU = 65535
 )
@@ -47,16 +44,14 @@ type Options struct {
 
 // Backend implements backend.Backend.
 type Backend struct {
-	opts       Options
-	underlay   backend.Underlay
-	scope      datapath.Scope
-	kernel     backend.Kernel
-	macs       map[string]datapath.MAC // by device
-	vteps      map[string]datapath.MAC // peers', by their Data: what the last plan has read
-	state      backend.State
-	log        *slog.Logger
-	reconciler datapath.Reconciler
-	skipped    []skip // by the last Set
+	opts     Options
+	underlay backend.Underlay
+	scope    datapath.Scope
+	kernel   backend.Kernel
+	macs     map[string]datapath.MAC // by device
+	vteps    map[string]datapath.MAC // peers', by their Data: what the last plan has read
+	state    backend.State
+	log      *slog.Logger
 }
 
 // ParseOptions reads the configuration's "Backend" object, and returns the names
@@ -78,13 +73,18 @@ func ParseOptions(raw json.RawMessage) (o Options, unknown []string, err error) 
 	return o, unknown, err
 }
 
-// New reads the options and returns the backend.
-func New(p backend.Params) (*Backend, error) {
-	o, unknown, err := ParseOptions(p.Config)
-	if err != nil {
-		return nil, err
-	}
-	backend.WarnUnknown(p.Log, Type, unknown)
+// Configure reads the configuration's "Backend" object. An error is a
+// *config.Error.
+func Configure(raw json.RawMessage) (backend.New, error) {
+	o, unknown, err := ParseOptions(raw)
+	return func(p backend.Params) (backend.Backend, error) {
+		backend.WarnUnknown(p.Log, Type, unknown)
+		return New(p, o), nil
+	}, err
+}
+
+// New returns the backend.
+func New(p backend.Params, o Options) *Backend {
 	p.Log.Info(fmt.Sprintf("VXLAN config: VNI=%d Port=%d GBP=%t Learning=%t DirectRouting=%t",
 		o.VNI, o.Port, o.GBP, o.Learning, o.DirectRouting)) // as written: original daemons print Port=0
 	if o.Port == 0 {
@@ -102,9 +102,8 @@ func New(p backend.Params) (*Backend, error) {
 		opts: o, underlay: p.Underlay, scope: p.Scope, kernel: p.Kernel,
 		macs: make(map[string]datapath.MAC), state: p.State, log: p.Log,
 	}
-	b.scope.Links = append(b.scope.Links, b.device(false), b.device(true))
-	b.reconciler = datapath.Reconciler{Kernel: p.Kernel, Scope: b.scope, Log: p.Log}
-	return b, nil
+	b.scope.Links = append(slices.Clone(b.scope.Links), b.device(false), b.device(true))
+	return b
 }
 
 // Type implements backend.Backend.
@@ -141,55 +140,17 @@ func (b *Backend) Advertise(c *subnet.Claim) error {
 	return nil
 }
 
-// Set implements backend.Backend.
-func (b *Backend) Set(ctx context.Context, planes []backend.Plane) error {
+// Plan implements backend.Backend.
+func (b *Backend) Plan(ctx context.Context, planes []backend.Plane) (backend.Plan, error) {
 	direct, err := b.direct(ctx, planes)
 	if err != nil {
-		return err
+		return backend.Plan{}, err
 	}
-	want, skipped := b.plan(planes, direct)
-	b.warn(skipped)
-	_, err = b.reconciler.Apply(ctx, want)
-	return err
+	return b.plan(planes, direct), nil
 }
 
-// warn says which peers are left out, and why, unless it was so in the last Set.
-func (b *Backend) warn(skipped []skip) {
-	before := make(map[netip.Prefix]string, len(b.skipped))
-	for _, s := range b.skipped {
-		before[s.subnet] = s.reason.Error()
-	}
-	b.skipped = skipped
-	fresh := slices.DeleteFunc(slices.Clone(skipped), func(s skip) bool { return before[s.subnet] == s.reason.Error() })
-	for i, s := range fresh {
-		if i == mostWarnings {
-			b.log.Warn("Ignoring more peers", "count", len(fresh)-i)
-			return
-		}
-		b.log.Warn("Ignoring a peer: it cannot be forwarded to", "subnet", s.subnet, "reason", s.reason)
-	}
-}
-
-// Skipped implements backend.Skipper.
-func (b *Backend) Skipped() []netip.Prefix {
-	all := make([]netip.Prefix, len(b.skipped))
-	for i, s := range b.skipped {
-		all[i] = s.subnet
-	}
-	return all
-}
-
-// Run implements backend.Backend.
-func (b *Backend) Run(ctx context.Context) error {
-	<-ctx.Done()
-	return nil
-}
-
-// Ingress implements backend.Receiving. Whoever has DirectRouting sends packets as
-// they are, and it is likely that all hosts have it.
-func (b *Backend) Ingress(v6 bool) backend.Ingress {
-	return backend.Ingress{Device: b.device(v6), Direct: b.opts.DirectRouting, Port: b.opts.Port, VNI: b.opts.VNI}
-}
+// Device names the device of IPv4 tunnels.
+func (b *Backend) Device() string { return b.device(false) }
 
 // device names the VXLAN device of a family.
 func (b *Backend) device(v6 bool) string {

@@ -15,7 +15,7 @@ import (
 // made returns a backend on the host.
 func made(t *testing.T, h *backendtest.Host, config string) backend.Backend {
 	t.Helper()
-	b, err := newBackend(h.Params(config))
+	b, err := newBackend(config, h.Params())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +34,7 @@ func TestNewRefuses(t *testing.T) {
 		"a text for a boolean": {`{"GBP":"true"}`, "Backend option GBP is a string"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if _, err := newBackend(backendtest.NewHost(t, nil).Params(test.config)); err == nil || !strings.Contains(err.Error(), test.want) {
+			if _, err := newBackend(test.config, backendtest.NewHost(t, nil).Params()); err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("New: %v, want %q", err, test.want)
 			}
 		})
@@ -91,12 +91,12 @@ func TestMTU(t *testing.T) {
 		"jumbo frames":                   {``, 9000, false, 8950},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := backendtest.NewHost(t, nil).Params(test.config)
+			p := backendtest.NewHost(t, nil).Params()
 			p.Underlay.MTU = test.underlay
 			if !test.v6 {
 				p.Underlay.PublicV6 = netip.Addr{}
 			}
-			b, err := newBackend(p)
+			b, err := newBackend(test.config, p)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -135,7 +135,7 @@ func TestAdvertise(t *testing.T) {
 	}
 }
 
-func TestSetSaysWhyAPeerIsLeftOut(t *testing.T) {
+func TestPlanSaysWhyAPeerIsLeftOut(t *testing.T) {
 	h := backendtest.NewHost(t, backendtest.Files{"flannel.1.mac": "0a:00:00:00:00:01"})
 	b := made(t, h, ``)
 	own := backendtest.Peer(1)
@@ -143,33 +143,29 @@ func TestSetSaysWhyAPeerIsLeftOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	peer := backendtest.Peer
-	set := func(planes []backend.Plane) {
+	skipped := func(planes []backend.Plane) (lines []string) {
 		t.Helper()
-		if err := b.Set(t.Context(), planes); err != nil {
+		plan, err := b.Plan(t.Context(), planes)
+		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	planes := backendtest.IPv4(peer(2), data(peer(3), own.Data), data(peer(4), peer(2).Data), data(peer(5), ``))
-	set(planes)
-	set(planes) // nothing new
-	if n := strings.Count(h.Log.String(), "level=WARN"); n != 3 {
-		t.Errorf("%d warnings, want one for each of the 3: %s", n, &h.Log)
-	}
-	skipped := []netip.Prefix{peer(3).Subnet, peer(4).Subnet, peer(5).Subnet}
-	if d := cmp.Diff(skipped, b.(backend.Skipper).Skipped(), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); d != "" {
-		t.Errorf("skipped (-want +got):\n%s", d)
-	}
-	set(backendtest.IPv4(data(peer(3), own.Data), data(peer(5), own.Data)))
-	if n := strings.Count(h.Log.String(), "level=WARN"); n != 4 {
-		t.Errorf("%d warnings, want one more for the new reason: %s", n, &h.Log)
-	}
-	for _, want := range []string{
-		`subnet=10.5.3.0/24 reason="its VtepMAC is this host's own`, `subnet=10.5.4.0/24 reason="its VtepMAC is another peer's`,
-		`subnet=10.5.5.0/24 reason="read its BackendData`,
-	} {
-		if !strings.Contains(h.Log.String(), want) {
-			t.Errorf("log is %s, want %s", &h.Log, want)
+		for _, s := range plan.Skipped {
+			line := s.Subnet.String() + " " + s.Reason.Error()
+			lines = append(lines, line[:min(len(line), 38)])
 		}
+		return lines
+	}
+	for range 2 {
+		if d := cmp.Diff([]string{
+			"10.5.3.0/24 its VtepMAC is this host's", "10.5.4.0/24 its VtepMAC is another pee", "10.5.5.0/24 read its BackendData: unex",
+		}, skipped(backendtest.IPv4(peer(2), data(peer(3), own.Data), data(peer(4), peer(2).Data), data(peer(5), ``)))); d != "" {
+			t.Errorf("skipped (-want +got):\n%s", d)
+		}
+	}
+	if d := cmp.Diff([]string{
+		"10.5.3.0/24 its VtepMAC is this host's", "10.5.5.0/24 its VtepMAC is this host's",
+	}, skipped(backendtest.IPv4(data(peer(3), own.Data), data(peer(5), own.Data)))); d != "" {
+		t.Errorf("skipped (-want +got):\n%s", d)
 	}
 }
 
@@ -189,10 +185,14 @@ func TestWhatALeaseSaysDoesNotFloodTheLog(t *testing.T) {
 			if err := b.Advertise(&own); err != nil {
 				t.Fatal(err)
 			}
-			if err := b.Set(t.Context(), backendtest.IPv4(data(backendtest.Peer(2), long))); err != nil {
+			plan, err := b.Plan(t.Context(), backendtest.IPv4(data(backendtest.Peer(2), long)))
+			if err != nil {
 				t.Fatal(err)
 			}
-			if log := h.Log.String(); !strings.Contains(log, "subnet=10.5.2.0/24") || len(log) > 1000 {
+			if len(plan.Skipped) != 1 || plan.Skipped[0].Subnet != backendtest.Peer(2).Subnet || len(plan.Skipped[0].Reason.Error()) > 500 {
+				t.Errorf("skipped: %.1000v", plan.Skipped)
+			}
+			if log := h.Log.String(); len(log) > 1000 {
 				t.Errorf("the log has %d bytes: %.1000s", len(log), log)
 			}
 		})
@@ -212,7 +212,7 @@ func TestSetFollowsTheRouting(t *testing.T) {
 	set := func() {
 		t.Helper()
 		h.Ran()
-		if err := b.Set(t.Context(), backendtest.IPv4(backendtest.Peer(2))); err != nil {
+		if err := h.Set(t.Context(), b, backendtest.IPv4(backendtest.Peer(2))); err != nil {
 			t.Fatal(err)
 		}
 		ran = nil
@@ -259,7 +259,7 @@ func TestSetRemovesDirectRoutesOverAnyInterface(t *testing.T) {
 		{backendtest.IPv4(backendtest.At(backendtest.Peer(3), "203.0.113.3")), datapath.Op{Verb: datapath.Set, Object: overEth1}},
 		{backendtest.IPv4(), datapath.Op{Verb: datapath.Delete, Object: overEth1}},
 	} {
-		if err := b.Set(t.Context(), step.planes); err != nil {
+		if err := h.Set(t.Context(), b, step.planes); err != nil {
 			t.Fatal(err)
 		}
 		ran := h.Ran()

@@ -14,6 +14,7 @@ import (
 	"flanneld/backend"
 	"flanneld/pkg/glog"
 	"flanneld/pkg/statedir"
+	"flanneld/pkg/wake"
 	"flanneld/subnet"
 	"flanneld/subnet/cache"
 	"flanneld/subnet/config"
@@ -208,7 +209,7 @@ func TestTakeGoesOnWithoutAListing(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 				defer cancel()
 				d := &daemon{memory: m, store: row.store, log: m.log, began: time.Now(), claimsChanged: make(chan subnet.Lease, 1),
-					moved: make(chan struct{}, 1), underlay: backend.Underlay{PublicV4: netip.MustParseAddr("192.0.2.1")},
+					wake: wake.New(), underlay: backend.Underlay{PublicV4: netip.MustParseAddr("192.0.2.1")},
 					basis: basis{doc: config.Document{Raw: []byte(row.doc), Rev: 9}}}
 				request := subnet.Request{Lease: subnet.Lease{V4: subnet.Claim{PublicIP: d.underlay.PublicV4}}}
 				got, followed, err := d.take(ctx, subnet.ListAhead(ctx, row.store), &request)

@@ -15,43 +15,25 @@ import (
 	"flanneld/subnet/etcd2"
 )
 
-type newBackend func(backend.Params) (backend.Backend, error)
-
 // changesNetwork reports whether a backend of the type must change this host's
 // network to do anything at all.
 func changesNetwork(typ string) bool { return typ != alloc.Type }
 
-// chooseBackend returns what makes the configuration's backend. It is a
+// chooseBackend returns what makes the configuration's backend. The error is a
 // *config.Error if there is none of its type, or if its options are not
 // ones that it can work with.
-func chooseBackend(cfg config.Config) (newBackend, error) {
-	var check func(json.RawMessage) error
-	var choice newBackend
-	switch cfg.Type {
-	case udp.Type:
-		check = func(raw json.RawMessage) error { _, _, err := udp.ParseOptions(raw); return err }
-		choice = func(p backend.Params) (backend.Backend, error) { return udp.New(p) }
-	case vxlan.Type:
-		check = func(raw json.RawMessage) error { _, _, err := vxlan.ParseOptions(raw); return err }
-		choice = func(p backend.Params) (backend.Backend, error) { return vxlan.New(p) }
-	case hostgw.Type:
-		check = noOptions
-		choice = func(p backend.Params) (backend.Backend, error) { return hostgw.New(p) }
-	case alloc.Type:
-		check = noOptions
-		choice = func(p backend.Params) (backend.Backend, error) { return alloc.New(p) }
-	default:
+func chooseBackend(cfg config.Config) (backend.New, error) {
+	configure, ok := map[string]func(json.RawMessage) (backend.New, error){
+		udp.Type: udp.Configure, vxlan.Type: vxlan.Configure, hostgw.Type: hostgw.Configure, alloc.Type: alloc.Configure,
+	}[cfg.Type]
+	if !ok {
 		return nil, cfg.Locate(noBackend(cfg))
 	}
-	if err := check(cfg.Backend); err != nil {
+	newBackend, err := configure(cfg.Backend)
+	if err != nil {
 		return nil, cfg.Locate(err)
 	}
-	return choice, nil
-}
-
-func noOptions(raw json.RawMessage) error {
-	_, err := backend.NoOptions(raw)
-	return err
+	return newBackend, nil
 }
 
 func noBackend(cfg config.Config) error {

@@ -11,22 +11,10 @@ import (
 // countersEvery is how often counters are logged.
 const countersEvery = time.Minute
 
-// serveCounters makes the backend's counters readable, and returns what reads
-// them; nil if it has none.
-func (h *health) serveCounters(be backend.Backend) func() []backend.Counter {
-	counting, ok := be.(backend.Counting)
-	if !ok {
-		return nil
-	}
-	read := counting.Counters
-	h.counters.Store(&read)
-	return func() []backend.Counter { return (*h.counters.Load())() } // another backend may follow
-}
-
 // logCounters logs the counters that have changed, once a minute, until ctx is
 // done.
 func logCounters(ctx context.Context, read func() []backend.Counter, log *slog.Logger) error {
-	if read == nil || !log.Enabled(ctx, slog.LevelDebug) {
+	if !log.Enabled(ctx, slog.LevelDebug) {
 		return nil
 	}
 	tick := time.NewTicker(countersEvery)

@@ -14,14 +14,6 @@ import (
 	"flanneld/pkg/glog"
 )
 
-// counted is a backend that counts.
-type counted struct {
-	backend.Backend
-	counters []backend.Counter
-}
-
-func (c *counted) Counters() []backend.Counter { return c.counters }
-
 func TestCountersAreServed(t *testing.T) {
 	get := func(h *health) (int, string) {
 		w := httptest.NewRecorder()
@@ -32,11 +24,8 @@ func TestCountersAreServed(t *testing.T) {
 	if code, body := get(h); code != 200 || body != "" {
 		t.Errorf("without a backend: %d %q", code, body)
 	}
-	if h.serveCounters(struct{ backend.Backend }{}) != nil {
-		t.Error("a backend that does not count has counters")
-	}
-	be := &counted{counters: []backend.Counter{{Name: "udp_a", Value: 1}, {Name: "udp_b"}}}
-	h.serveCounters(be)
+	read := func() []backend.Counter { return []backend.Counter{{Name: "udp_a", Value: 1}, {Name: "udp_b"}} }
+	h.counters.Store(&read)
 	if code, body := get(h); code != 200 || body != "udp_a 1\nudp_b 0\n" {
 		t.Errorf("counters are served as %d %q", code, body)
 	}
@@ -46,10 +35,10 @@ func TestCountersAreLoggedWhenTheyChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
 		log := slog.New(glog.New(&out, slog.LevelDebug))
-		be := &counted{counters: []backend.Counter{{Name: "a", Value: 1}, {Name: "b", Value: 0}}}
+		read := func() []backend.Counter { return []backend.Counter{{Name: "a", Value: 1}, {Name: "b", Value: 0}} }
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
-		go func() { done <- logCounters(ctx, be.Counters, log) }()
+		go func() { done <- logCounters(ctx, read, log) }()
 		for range 2 {
 			time.Sleep(countersEvery + time.Second)
 			synctest.Wait()
@@ -61,7 +50,7 @@ func TestCountersAreLoggedWhenTheyChange(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
-		if err := logCounters(t.Context(), be.Counters, slog.New(glog.New(&out, slog.LevelInfo))); err != nil {
+		if err := logCounters(t.Context(), read, slog.New(glog.New(&out, slog.LevelInfo))); err != nil {
 			t.Error(err) // returns at once
 		}
 	})

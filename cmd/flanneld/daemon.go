@@ -16,6 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"flanneld/backend"
+	"flanneld/backend/alloc"
+	"flanneld/backend/loop"
 	"flanneld/backend/udp"
 	"flanneld/backend/underlay"
 	"flanneld/pkg/datapath"
@@ -23,6 +25,7 @@ import (
 	"flanneld/pkg/netif"
 	"flanneld/pkg/statedir"
 	"flanneld/pkg/systemd"
+	"flanneld/pkg/wake"
 	"flanneld/subnet"
 	"flanneld/subnet/cache"
 	"flanneld/subnet/config"
@@ -129,26 +132,21 @@ func start(ctx context.Context, o options, h *health, tell *systemd.Notifier, re
 			return fmt.Errorf("Error registering network: %w", err)
 		}
 	}
-	ledger := &backend.Ledger{Kernel: kern}
 	guard := newGuard(o, cfg.NFTables, external, scope.Networks, previous, log)
 	if err := netif.CheckPrivilege(); err != nil { // alloc gets so far without it
 		guard.disable(err)
 	}
-	backendOver := func(u backend.Underlay, kept backend.Descriptors) (backend.Backend, error) {
-		be, err := newBackend(backend.Params{
-			Config: cfg.Backend, Underlay: u, Scope: scope, Kernel: ledger, State: state, Log: log,
-			Filter: backend.Filter{Off: !o.PeerFilter, Allow: o.PeerAllow}, Without: o.UDPOffload, Descriptors: kept,
+	backendOver := func(u backend.Underlay, before backend.Backend) (backend.Backend, error) {
+		return newBackend(backend.Params{
+			Underlay: u, Scope: scope, Kernel: kern, State: state, Log: log, Before: before,
+			Filter: backend.Filter{Off: !o.PeerFilter, Allow: o.PeerAllow}, Without: o.UDPOffload, Descriptors: descriptors,
 		})
-		if err != nil {
-			return nil, err
-		}
-		return guarded{be, guard}, nil
 	}
-	be, err := backendOver(external, descriptors)
+	be, err := backendOver(external, nil)
 	if err != nil {
 		return fmt.Errorf("Error fetching backend: %w", err)
 	}
-	unclaim, err := claimDevice(ctx, be.(guarded).Backend, kern, scope.Owner)
+	unclaim, err := claimDevice(ctx, be, kern, scope.Owner)
 	if err != nil {
 		return fmt.Errorf("Error fetching backend: %w", err)
 	}
@@ -156,14 +154,23 @@ func start(ctx context.Context, o options, h *health, tell *systemd.Notifier, re
 	if err := descriptors.Close(); err != nil { // another backend's
 		log.Warn("Cannot forget files of the last run", "err", err)
 	}
-	counters := h.serveCounters(be)
-	d := &daemon{opts: o, cfg: cfg, basis: basis, memory: memory, kept: kept, store: store, backend: be, newBackend: backendOver,
-		guard: guard, descriptors: descriptors, scope: scope, kernel: kern, ledger: ledger,
-		underlay: external, local: local,
-		view: subnet.NewView(), identity: id, ready: h.setReady, health: h, counters: counters, tell: tell, log: log, moved: make(chan struct{}, 1),
+	wakeup := wake.New()
+	forwarding := &loop.Loop{Wake: wakeup, Kernel: kern, Scope: scope, Firewall: guard, Resync: o.Resync, New: backendOver, Log: log,
+		Underlay: &underlay.Watch{Query: underlayQuery(o, cfg.V6.Enabled()), OwnMTU: cfg.Type == udp.Type, Wake: wakeup.Wake, Log: log}}
+	counters := func() []backend.Counter {
+		c, ok := forwarding.Counters()
+		if !ok && cfg.Type != alloc.Type {
+			return guard.Counters()
+		}
+		return c
+	}
+	h.counters.Store(&counters)
+	d := &daemon{opts: o, cfg: cfg, basis: basis, memory: memory, kept: kept, store: store, backend: be, loop: forwarding,
+		guard: guard, underlay: external, local: local,
+		view: subnet.NewView(), identity: id, ready: h.setReady, health: h, counters: counters, tell: tell, log: log, wake: wakeup,
 		claimsChanged: make(chan subnet.Lease, 1), stood: make(chan struct{}, 1), passedOnce: make(chan struct{}), began: began, started: started,
 		passes: systemd.NewProbe("keeps the datapath in step"), holding: systemd.NewProbe("holds the lease")}
-	d.external = underlay.Watch{Query: underlayQuery(o, cfg.V6.Enabled()), OwnMTU: cfg.Type == udp.Type, Wake: d.poke, Log: log}
+	forwarding.Planes, forwarding.Alive, forwarding.Done, forwarding.Moved = d.planes, d.passes.Ask, d.passed, d.moved
 	return d.run(ctx, ahead, previous, reload)
 }
 
@@ -175,12 +182,10 @@ type daemon struct {
 	memory   *memory
 	kept     bool // the state directory can be written
 	store    remote
-	backend  backend.Backend // of forward's goroutine, once that runs
+	backend  backend.Backend  // at the start
+	underlay backend.Underlay // likewise
 	guard    *guard
-	scope    datapath.Scope
-	kernel   *kernel.Kernel
-	ledger   *backend.Ledger // the kernel as the backend sees it
-	underlay backend.Underlay
+	loop     *loop.Loop
 	view     *subnet.View
 	identity identity // of the goroutine that takes leases
 	ready    func(bool)
@@ -188,15 +193,12 @@ type daemon struct {
 	counters func() []backend.Counter // nil: the backend has none
 	passes   *systemd.Probe
 	holding  *systemd.Probe
-	running  running
 	tell     *systemd.Notifier
 	log      *slog.Logger
-	moved    chan struct{} // the own lease has changed
+	wake     wake.Chan     // of the loop: the own lease has changed, or is safe for longer or shorter
 	stood    chan struct{} // so has the standing, perhaps by its deadline only
 
-	newBackend    func(backend.Underlay, backend.Descriptors) (backend.Backend, error)
-	descriptors   backend.Descriptors // for the backends after the first
-	claimsChanged chan subnet.Lease   // what the lease is to say from now on
+	claimsChanged chan subnet.Lease // what the lease is to say from now on
 
 	mu       sync.Mutex
 	local    []netip.Prefix // subnets that this host itself is in; written by forward's goroutine alone
@@ -211,7 +213,6 @@ type daemon struct {
 	handedOver handover // what subnet.env says
 	noFile     string   // why it cannot be written; empty: it can
 	reloading  bool     // this pass was asked for by a reload
-	external   underlay.Watch
 
 	handed     atomic.Bool   // subnet.env is there, and systemd knows
 	reload     atomic.Bool   // the next pass that begins is to look at subnet.env, too
@@ -237,8 +238,8 @@ func (d *daemon) run(ctx context.Context, ahead *subnet.Ahead, previous subnetEn
 
 	d.log.Info("Running backend.")
 	g, ctx := errgroup.WithContext(ctx)
-	changed := merge(ctx, g, d.view.Subscribe(), d.moved, d.guard.first)
-	g.Go(func() error { return d.forward(ctx, changed) })
+	merge(ctx, g, d.wake, d.view.Subscribe(), d.guard.first)
+	g.Go(func() error { return d.loop.Run(ctx, d.backend, d.underlay) })
 	g.Go(func() error { return d.guard.Run(ctx) })
 	g.Go(func() error { return subnet.Follow(ctx, followed, d.view, got.Seen.Rev, d.log) })
 	g.Go(func() error { return d.hold(ctx, request, got) })
@@ -254,8 +255,7 @@ func (d *daemon) run(ctx context.Context, ahead *subnet.Ahead, previous subnetEn
 }
 
 // merge passes tokens on from several channels, until ctx is done.
-func merge(ctx context.Context, g *errgroup.Group, from ...<-chan struct{}) <-chan struct{} {
-	into := make(chan struct{}, 1)
+func merge(ctx context.Context, g *errgroup.Group, into wake.Chan, from ...<-chan struct{}) {
 	for _, c := range from {
 		g.Go(func() error {
 			for {
@@ -264,9 +264,8 @@ func merge(ctx context.Context, g *errgroup.Group, from ...<-chan struct{}) <-ch
 					return nil
 				case <-c:
 				}
-				poke(into)
+				into.Wake()
 			}
 		})
 	}
-	return into
 }

@@ -38,14 +38,11 @@ func aliasFor(etcdPrefix string) string {
 // namespace as the device's is, and goes with the process. As anybody can have it, it
 // proves nothing without the device's alias.
 func claimDevice(ctx context.Context, be backend.Backend, kern datapath.Kernel, owner string) (release func(), err error) {
-	r, ok := be.(backend.Receiving)
+	tunnel, ok := be.(interface{ Device() string }) // of a fixed name
 	if !ok {
 		return func() {}, nil
 	}
-	device := r.Ingress(false).Device
-	if device == "" {
-		return func() {}, nil
-	}
+	device := tunnel.Device()
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("claim interface %s: %w", device, err)

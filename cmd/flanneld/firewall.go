@@ -74,10 +74,9 @@ func newGuard(o options, nftables bool, underlay backend.Underlay, networks []ne
 	}
 }
 
-// admit tells the guard of planes and lets their peers in, before packets are sent
-// to them.
-func (g *guard) admit(ctx context.Context, planes []backend.Plane, be backend.Backend) error {
-	g.update(planes, be)
+// Admit implements loop.Firewall.
+func (g *guard) Admit(ctx context.Context, planes []backend.Plane, ingress []backend.Ingress) error {
+	g.update(planes, ingress)
 	g.mu.Lock()
 	off := g.off
 	g.mu.Unlock()
@@ -93,14 +92,10 @@ func (g *guard) admit(ctx context.Context, planes []backend.Plane, be backend.Ba
 }
 
 // update tells the guard of planes, and how packets of theirs come in.
-func (g *guard) update(planes []backend.Plane, be backend.Backend) {
+func (g *guard) update(planes []backend.Plane, ingress []backend.Ingress) {
 	facts := make([]overlayFacts, 0, len(planes))
-	for _, p := range planes {
-		f := overlayFacts{network: p.Network, own: p.Subnet, underlay: g.underlay.Name}
-		if r, ok := be.(backend.Receiving); ok {
-			f.ingress = r.Ingress(p.Network.Addr().Is6())
-		}
-		facts = append(facts, f)
+	for i, p := range planes {
+		facts = append(facts, overlayFacts{network: p.Network, own: p.Subnet, underlay: g.underlay.Name, ingress: ingress[i]})
 	}
 	g.mu.Lock()
 	changed := !slices.Equal(g.facts, facts)
@@ -169,8 +164,8 @@ func (g *guard) disable(why error) {
 	g.off, g.done = true, true
 }
 
-// inPlace reports whether there was a pass that put all in place.
-func (g *guard) inPlace() bool {
+// InPlace implements loop.Firewall.
+func (g *guard) InPlace() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.done

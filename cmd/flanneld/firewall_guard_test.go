@@ -86,7 +86,7 @@ func TestMarksForDockerStayOverARestart(t *testing.T) {
 	be := &looking{ingress: tunnelIngress, look: func() string { return l.nft("list", "table", "inet", "flanneld") }}
 	for _, run := range []string{"first", "second"} {
 		g := l.guard(options{PeerFilter: true, DockerFirewall: true}, false)
-		if err := (guarded{be, g}).Set(t.Context(), planeOf("192.0.2.2")); err != nil {
+		if err := be.admit(t.Context(), g, planeOf("192.0.2.2")); err != nil {
 			t.Fatal(err)
 		}
 		if !strings.Contains(be.saw, "meta mark set") {
@@ -118,7 +118,7 @@ func TestOnlyWhatOthersChangedIsARepair(t *testing.T) {
 			t.Errorf("%s: repairs are %q", what, changes)
 		}
 	}
-	be := &looking{ingress: tunnelIngress}
+	be := []backend.Ingress{tunnelIngress}
 	g.update(planeOf("192.0.2.2"), be)
 	look("at the start", false)
 	g.update(planeOf("192.0.2.2", "192.0.2.3"), be)
@@ -140,14 +140,14 @@ func TestFiltersOfAnotherPrefixDoNotStay(t *testing.T) {
 			other.VNI++
 			for prefix, ingress := range map[string]backend.Ingress{"/before": ingress, "/beside": other, "": ingress} {
 				g := l.guard(options{EtcdPrefix: prefix, PeerFilter: true}, false)
-				g.update(planeOf("192.0.2.2"), &looking{ingress: ingress})
+				g.update(planeOf("192.0.2.2"), []backend.Ingress{ingress})
 				if _, _, _, err := g.filter(nil); err != nil {
 					t.Fatal(err)
 				}
 			}
 			g := l.guard(options{PeerFilter: true}, false)
 			g.tools.nftables = true
-			g.update(planeOf("192.0.2.2", "192.0.2.3"), &looking{ingress: ingress})
+			g.update(planeOf("192.0.2.2", "192.0.2.3"), []backend.Ingress{ingress})
 			if _, err := g.passFilter(t.Context(), g.known(), ruleSwitches{}); err != nil {
 				t.Fatal(err)
 			}
@@ -179,7 +179,7 @@ func TestMasqueradingMovesWithoutAGap(t *testing.T) {
 			}
 			return out, err
 		}
-		g.update(planeOf("192.0.2.2"), &looking{ingress: tunnelIngress})
+		g.update(planeOf("192.0.2.2"), []backend.Ingress{tunnelIngress})
 		if _, err := g.pass(t.Context(), g.known()); err != nil {
 			t.Fatal(err)
 		}

@@ -84,19 +84,17 @@ func TestFilterTable(t *testing.T) {
 	}
 }
 
-// looking is a backend that looks at the filter when it is told of peers.
+// looking looks at the filter once peers are let in.
 type looking struct {
-	backend.Backend
 	ingress backend.Ingress
 	look    func() string
 	saw     string
 }
 
-func (l *looking) Ingress(bool) backend.Ingress { return l.ingress }
-
-func (l *looking) Set(context.Context, []backend.Plane) error {
+func (l *looking) admit(ctx context.Context, g *guard, planes []backend.Plane) error {
+	err := g.Admit(ctx, planes, []backend.Ingress{l.ingress})
 	l.saw = l.look()
-	return nil
+	return err
 }
 
 func TestPeersAreLetInBeforeThereIsARoute(t *testing.T) {
@@ -118,7 +116,7 @@ func TestPeersAreLetInBeforeThereIsARoute(t *testing.T) {
 	plane := backend.Plane{Network: netip.MustParsePrefix("10.1.0.0/16"), Subnet: netip.MustParsePrefix("10.1.1.0/24")}
 	for _, ip := range []string{"192.0.2.2", "192.0.2.3"} {
 		plane.Peers = append(plane.Peers, subnet.Claim{Subnet: netip.MustParsePrefix("10.1.2.0/24"), PublicIP: netip.MustParseAddr(ip)})
-		if err := (guarded{be, g}).Set(t.Context(), []backend.Plane{plane}); err != nil {
+		if err := be.admit(t.Context(), g, []backend.Plane{plane}); err != nil {
 			t.Fatal(err)
 		}
 		if !strings.Contains(be.saw, ip) {

@@ -13,7 +13,7 @@ func (d *daemon) request(previous subnetEnv) (subnet.Request, error) {
 	r := subnet.Request{Config: d.cfg, Previous: previous.key(), Avoid: d.local, TTL: d.opts.Tuning.LeaseTTL,
 		Forgot: d.identity.fresh, Machine: d.identity.machine.mark(), Stateless: d.identity.machine.nodeID(), TakeOver: d.opts.TakeOver, Report: d.entered}
 	var err error
-	if r.Lease, err = d.claims(); err != nil {
+	if r.Lease, err = claims(d.backend, d.underlay, d.cfg.V6.Enabled()); err != nil {
 		return r, fmt.Errorf("Error registering network: %w", err)
 	}
 	d.claimed = r.Lease
@@ -168,7 +168,7 @@ func (d *daemon) setLease(l subnet.Lease) {
 }
 
 // poke makes the backend look again.
-func (d *daemon) poke() { poke(d.moved) }
+func (d *daemon) poke() { d.wake.Wake() }
 
 // poke leaves a token in a channel of capacity one.
 func poke(c chan<- struct{}) {

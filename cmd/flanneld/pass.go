@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"flanneld/backend"
+	"flanneld/backend/loop"
 	"flanneld/subnet"
 )
 
@@ -36,13 +37,10 @@ func (d *daemon) planes() []backend.Plane {
 
 // passed hands over to Docker once the datapath and the firewall are in place. It
 // runs in the loop's goroutine.
-func (d *daemon) passed(p backend.Pass) error {
+func (d *daemon) passed(p loop.Pass) error {
 	d.once.Do(func() { close(d.passedOnce) })
-	if err := d.followUnderlay(); err != nil {
-		return err
-	}
 	defer d.reloaded()
-	if !p.Forwarding || !d.guard.inPlace() {
+	if !p.Ready {
 		d.sayUnfinished(p.Err)
 		return nil
 	}
@@ -50,7 +48,7 @@ func (d *daemon) passed(p backend.Pass) error {
 	if state == subnet.Conflict || !state.Safe() && d.handedOver == (handover{}) {
 		return nil // Docker would be started with a subnet that is, or may be, another host's
 	}
-	if now := (handover{lease.Key(), d.backend.MTU()}); now != d.handedOver || d.reloading || d.fileIsGone() {
+	if now := (handover{lease.Key(), p.MTU}); now != d.handedOver || d.reloading || d.fileIsGone() {
 		before := d.handedOver
 		if err := d.writeSubnetEnv(lease, now.mtu); err != nil {
 			if before == (handover{}) {

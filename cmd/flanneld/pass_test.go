@@ -2,7 +2,6 @@ package main
 
 import (
 	"log/slog"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -10,26 +9,16 @@ import (
 	"testing"
 	"time"
 
-	"flanneld/backend"
-	"flanneld/backend/underlay"
+	"flanneld/backend/loop"
 	"flanneld/pkg/systemd"
 	"flanneld/pkg/systemd/fake"
 	"flanneld/subnet"
 	"flanneld/subnet/config"
 )
 
-// idleBackend has nothing to forward.
-type idleBackend struct{ backend.Backend }
-
-func (idleBackend) MTU() int { return 1450 }
-
 // A host can find out that its subnet is another's before its first pass is over: when
 // it starts from what it knew, and etcd answers then. Docker must not be started with it.
 func TestPassedHandsNoSubnetOverThatIsAnothers(t *testing.T) {
-	lo, err := net.InterfaceByName("lo")
-	if err != nil {
-		t.Fatal(err)
-	}
 	const nothing = ""
 	for _, row := range []struct {
 		name   string
@@ -54,10 +43,9 @@ func TestPassedHandsNoSubnetOverThatIsAnothers(t *testing.T) {
 			}
 			defer said.close()
 			log := slog.New(slog.DiscardHandler)
-			d := &daemon{opts: options{SubnetFile: filepath.Join(t.TempDir(), "subnet.env")}, backend: idleBackend{}, guard: &guard{done: true},
+			d := &daemon{opts: options{SubnetFile: filepath.Join(t.TempDir(), "subnet.env")},
 				cfg: config.Config{V4: config.Range{Network: netip.MustParsePrefix("10.1.0.0/16")}}, ready: func(bool) {}, started: func() {},
-				tell: &systemd.Notifier{Log: log}, log: log, passedOnce: make(chan struct{}),
-				underlay: backend.Underlay{Name: "lo", Index: lo.Index, MTU: lo.MTU}, external: underlay.Watch{Log: log}}
+				tell: &systemd.Notifier{Log: log}, log: log, passedOnce: make(chan struct{})}
 			d.lease.V4.Subnet = netip.MustParsePrefix("10.1.2.0/24")
 			for i, state := range row.states {
 				if row.again && i == len(row.states)-1 {
@@ -66,7 +54,7 @@ func TestPassedHandsNoSubnetOverThatIsAnothers(t *testing.T) {
 					}
 				}
 				d.standing.State = state
-				if err := d.passed(backend.Pass{Forwarding: true}); err != nil {
+				if err := d.passed(loop.Pass{Ready: true, MTU: 1450}); err != nil {
 					t.Fatal(err)
 				}
 			}

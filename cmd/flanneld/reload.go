@@ -32,7 +32,7 @@ func (d *daemon) reloads(ctx context.Context, signals <-chan os.Signal) error {
 		d.tell.Reloading()
 		d.sayConfig(ctx)
 		d.reload.Store(true)
-		poke(d.moved)
+		d.poke()
 	}
 }
 

@@ -17,6 +17,8 @@ type Reconciler struct {
 	Kernel Kernel
 	Scope  Scope
 	Log    *slog.Logger
+
+	First Op // the first operation of the last Apply that took any
 }
 
 // Apply makes the scope what want says and returns how many operations that
@@ -30,6 +32,9 @@ func (r *Reconciler) Apply(ctx context.Context, want State) (int, error) {
 		return 0, err
 	}
 	ops := Diff(want, have)
+	if len(ops) > 0 {
+		r.First = ops[0]
+	}
 	done := leadingLinkOps(ops)
 	var failed []error
 	if done > 0 {

@@ -1,0 +1,218 @@
+// Package loop carries out the plans of a backend: the firewall first, then the
+// kernel's datapath, then what the backend moves itself. It decides when to look
+// again, follows the external interface, and logs which peers come and go. It does
+// not know which backend it is, or who is told that this host forwards.
+package loop
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"flanneld/backend"
+	"flanneld/pkg/datapath"
+	"flanneld/pkg/reconcile"
+	"flanneld/pkg/wake"
+)
+
+// Loop keeps this host forwarding to exactly the peers that there are. The fields
+// must not change while Run runs.
+type Loop struct {
+	Planes   func() []backend.Plane // what is wanted; called once at the start of each pass
+	Wake     wake.Chan              // is woken when the planes or the firewall may have changed, and by Kernel
+	Kernel   Kernel
+	Scope    datapath.Scope
+	Firewall Firewall
+	Resync   time.Duration    // the longest time between two passes; zero: a minute
+	Alive    <-chan func()    // called between two passes, to show that the loop does not hang; nil: nobody asks
+	Done     func(Pass) error // follows each pass; an error ends Run; nil: nothing follows
+	Log      *slog.Logger
+
+	Underlay Underlay // nil: the external interface is not followed
+	// New makes the backend for another underlay while the one before still runs.
+	New func(u backend.Underlay, before backend.Backend) (backend.Backend, error)
+	// Moved is called between two backends. An error ends Run.
+	Moved func(u backend.Underlay, next backend.Backend) error
+
+	running atomic.Pointer[backend.Forwarder] // nil: the backend moves no packets, or none runs
+}
+
+// Kernel is this host's network.
+type Kernel interface {
+	datapath.Kernel
+
+	// Watch wakes c whenever something changes that concerns the scope or the named
+	// interface, until ctx is done.
+	Watch(ctx context.Context, s datapath.Scope, underlay string, c chan<- struct{}) error
+}
+
+// Firewall lets in what peers send.
+type Firewall interface {
+	// Admit is told of all planes, and how packets come in for each, before any are
+	// sent to their peers.
+	Admit(ctx context.Context, planes []backend.Plane, ingress []backend.Ingress) error
+
+	// InPlace reports whether all rules have been in place once.
+	InPlace() bool
+}
+
+// Pass says how a pass went.
+type Pass struct {
+	Peers int // that are forwarded to, those of one family
+	MTU   int // of the overlay, in bytes
+	Err   error
+	// Ready is set if the firewall and the datapath are in place but, at most, the
+	// routes to some peers that cannot be reached from here.
+	Ready bool
+}
+
+// Run forwards by the backend, which is made for the underlay, and then by those that
+// New makes for others. It returns nil when ctx is done.
+func (l *Loop) Run(ctx context.Context, be backend.Backend, u backend.Underlay) error {
+	for {
+		err := l.run(ctx, be, u)
+		moved, ok := errors.AsType[movedError](err)
+		if !ok {
+			return err
+		}
+		l.logMove(u, moved.to)
+		if err := l.Moved(moved.to, moved.next); err != nil {
+			return err
+		}
+		be, u = moved.next, moved.to
+	}
+}
+
+// run forwards by one backend. Its links, routes and addresses stay afterwards.
+func (l *Loop) run(ctx context.Context, be backend.Backend, u backend.Underlay) error {
+	g, ctx := errgroup.WithContext(ctx)
+	r := runner{loop: l, backend: be, underlay: u, report: reporter{log: l.Log},
+		reconciler: datapath.Reconciler{Kernel: l.Kernel, Scope: l.Scope, Log: l.Log}}
+	if f, ok := be.(backend.Forwarder); ok {
+		r.forwarder = f
+		l.running.Store(&f)
+		defer l.running.Store(nil)
+		g.Go(func() error { return f.Run(ctx) })
+	}
+	passed := make(chan struct{})
+	passes := reconcile.Loop{
+		Pass: r.pass, Wake: l.Wake, Resync: l.Resync, Alive: l.Alive, Log: l.Log,
+		Subject: "Datapath", Repaired: "Others had changed the network state; it was put right",
+	}
+	passes.Done = func(reconcile.Result) error {
+		if !r.passed {
+			r.passed = true
+			close(passed)
+		}
+		return r.done()
+	}
+	g.Go(func() error { return passes.Run(ctx) })
+	g.Go(func() error {
+		select { // the first pass makes thousands of changes, which nobody needs to hear of
+		case <-ctx.Done():
+			return nil
+		case <-passed:
+		}
+		return l.Kernel.Watch(ctx, l.Scope, u.Name, l.Wake)
+	})
+	return g.Wait()
+}
+
+// CheckForwarder returns nil if what moves packets is alive, or nothing does.
+func (l *Loop) CheckForwarder(ctx context.Context) error {
+	f := l.running.Load()
+	if f == nil {
+		return nil
+	}
+	if err := (*f).Alive(ctx); err != nil && l.running.Load() == f { // or another follows
+		return err
+	}
+	return nil
+}
+
+// Counters returns what the backend counts, and whether it counts itself.
+func (l *Loop) Counters() ([]backend.Counter, bool) {
+	f := l.running.Load()
+	if f == nil {
+		return nil, false
+	}
+	return (*f).Counters(), true
+}
+
+// runner makes passes with one backend.
+type runner struct {
+	loop       *Loop
+	backend    backend.Backend
+	forwarder  backend.Forwarder // nil: the kernel moves the packets
+	underlay   backend.Underlay
+	reconciler datapath.Reconciler
+	report     reporter
+
+	last    Pass
+	passed  bool
+	planes  []backend.Plane // of the last pass, if that was a success
+	peers   peers           // of the last pass
+	skipped []backend.Skip  // likewise
+}
+
+// pass carries out the plan for the planes as they are now.
+func (r *runner) pass(ctx context.Context) reconcile.Result {
+	planes := r.loop.Planes()
+	changes, first, err := r.apply(ctx, planes)
+	r.peers = forwarded(planes, r.skipped)
+	// Without its route a forwarder reaches nobody.
+	inPlace := err == nil || r.forwarder == nil && datapath.OnlyRoutes(err, r.peers.most)
+	r.last = Pass{Peers: r.peers.most, MTU: r.backend.MTU(), Err: err, Ready: inPlace}
+	repeated := r.planes != nil && slices.EqualFunc(r.planes, planes, same)
+	if r.planes = nil; err == nil {
+		r.planes = planes
+	}
+	if !repeated {
+		changes = 0 // nobody else need have made them necessary
+	}
+	return reconcile.Result{Err: err, Repairs: changes, First: first, Attrs: []any{"peers", r.peers.most}}
+}
+
+// apply lets peers in before anything is sent to them, and tells a forwarder of them
+// once the whole of the datapath is there.
+func (r *runner) apply(ctx context.Context, planes []backend.Plane) (changes int, first datapath.Op, err error) {
+	plan, err := r.backend.Plan(ctx, planes)
+	if err != nil {
+		return 0, first, err
+	}
+	r.report.skips(r.skipped, plan.Skipped)
+	r.skipped = plan.Skipped
+	admitted := r.loop.Firewall.Admit(ctx, planes, plan.Ingress)
+	changes, first, err = plan.Apply(ctx, r.reconciler)
+	if err == nil && r.forwarder != nil {
+		err = r.forwarder.Forward(planes)
+	}
+	if admitted != nil {
+		err = errors.Join(admitted, err)
+	}
+	return changes, first, err
+}
+
+// done follows a pass whose outcome is logged.
+func (r *runner) done() error {
+	if r.last.Ready {
+		r.report.forwarding(r.peers.claims)
+	}
+	if err := r.follow(); err != nil {
+		return err
+	}
+	r.last.Ready = r.last.Ready && r.loop.Firewall.InPlace()
+	if r.loop.Done == nil {
+		return nil
+	}
+	return r.loop.Done(r.last)
+}
+
+func same(a, b backend.Plane) bool {
+	return a.Network == b.Network && a.Subnet == b.Subnet && a.Blackhole == b.Blackhole && a.Fenced == b.Fenced && slices.Equal(a.Peers, b.Peers)
+}

@@ -1,0 +1,57 @@
+package backend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"flanneld/pkg/datapath"
+)
+
+// Plan is what a backend wants for some planes.
+type Plan struct {
+	State   datapath.State
+	Skipped []Skip
+	Ingress []Ingress // one per plane
+
+	// Unreachable is what an administrator can do about a gateway that the kernel
+	// cannot reach; may be empty.
+	Unreachable string
+}
+
+// Skip is a peer that the plan leaves out.
+type Skip struct {
+	Subnet netip.Prefix
+	Reason error
+}
+
+// Ingress says how packets of the overlay come into this host, for the firewall
+// that lets them in or keeps others out.
+type Ingress struct {
+	Device string // the overlay's own interface; empty: there is none
+	Direct bool   // packets may come in by the underlay's interface without a tunnel
+
+	// Port is the UDP port of the kernel's tunnel, and VNI its number there. A
+	// backend that checks itself who sends has neither.
+	Port uint16
+	VNI  uint32
+}
+
+// Apply makes the kernel as the plan says. The scope of r is the daemon's, which the
+// plan's links are added to. It returns how many changes that took and the first of
+// them, also with an error.
+func (p Plan) Apply(ctx context.Context, r datapath.Reconciler) (changes int, first datapath.Op, err error) {
+	r.Scope.Links = slices.Clone(r.Scope.Links)
+	for _, l := range p.State.Links {
+		r.Scope.Links = append(r.Scope.Links, l.Name)
+	}
+	changes, err = r.Apply(ctx, p.State)
+	if p.Unreachable != "" && (errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTUNREACH)) {
+		err = fmt.Errorf("%w; %s", err, p.Unreachable)
+	}
+	return changes, r.First, err
+}

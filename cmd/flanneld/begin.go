@@ -13,7 +13,6 @@ import (
 	"flanneld/subnet"
 	"flanneld/subnet/cache"
 	"flanneld/subnet/config"
-	"flanneld/subnet/etcd2"
 )
 
 // How long the store has for its first answers, from the start on, if this host
@@ -57,8 +56,14 @@ func begin(ctx context.Context, store subnet.Store, m *memory, waits func(reason
 	if !here {
 		first = <-asked // it ends with ctx, or at its own deadline
 	}
-	cfg, doc, err := awaitConfig(ctx, store, first, etcd2.ConfigKey(m.host.Prefix), waits, m.log)
+	cfg, doc, err := documentReader(store, m.host.Prefix, m.log).Await(ctx, first.doc, first.err, waits)
 	return basis{cfg: cfg, doc: doc}, err
+}
+
+// answer is what a store's Config returns.
+type answer struct {
+	doc config.Document
+	err error
 }
 
 func errNoAnswer(within time.Duration) error {

@@ -40,6 +40,21 @@ func noBackend(cfg config.Config) error {
 	return config.OptionError(cfg.Backend, "Type", "unknown backend type: "+cfg.Type, `there are "udp", "vxlan", "host-gw" and "alloc"`)
 }
 
+// documentReader reads the configuration in etcd as this daemon understands it.
+func documentReader(store config.Source, prefix string, log *slog.Logger) config.Reader {
+	key := etcd2.ConfigKey(prefix)
+	return config.Reader{
+		Source: store,
+		Accept: func(cfg config.Config) error {
+			_, err := chooseBackend(cfg)
+			return err
+		},
+		Missing: "etcd's v2 API has none at " + key,
+		Remedy:  "write one, through etcd's v2 API: ETCDCTL_API=2 etcdctl mk " + key + ` '{"Network": "10.100.0.0/16"}'`,
+		Log:     log,
+	}
+}
+
 // remote is a store somewhere in the network.
 type remote interface {
 	subnet.Store

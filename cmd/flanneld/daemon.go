@@ -244,7 +244,9 @@ func (d *daemon) run(ctx context.Context, ahead *subnet.Ahead, previous subnetEn
 	g.Go(func() error { return subnet.Follow(ctx, followed, d.view, got.Seen.Rev, d.log) })
 	g.Go(func() error { return d.hold(ctx, request, got) })
 	g.Go(func() error { return logCounters(ctx, d.counters, d.log) })
-	g.Go(func() error { return watchConfig(ctx, d.store, d.cfg, d.basis.rev(), d.log) })
+	g.Go(func() error {
+		return documentReader(d.store, d.opts.EtcdPrefix, d.log).Watch(ctx, d.cfg, d.basis.rev())
+	})
 	g.Go(func() error { return d.keep(ctx) })
 	g.Go(func() error { return d.watchHost(ctx) })
 	g.Go(func() error { return d.reloads(ctx, reload) })

@@ -45,7 +45,7 @@ func (m *memory) recall(why error, running []byte) (*cache.Known, config.Config)
 		err = errors.New("it is of another configuration than etcd has now")
 	}
 	if err == nil {
-		cfg, err = usable(known.Config, m.log)
+		cfg, err = documentReader(nil, m.host.Prefix, m.log).Read(known.Config)
 	}
 	if err != nil {
 		m.refuse(err, "etcd", why)

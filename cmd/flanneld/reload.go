@@ -2,12 +2,8 @@ package main
 
 import (
 	"context"
-	"log/slog"
 	"os"
 	"time"
-
-	"flanneld/subnet/config"
-	"flanneld/subnet/etcd2"
 )
 
 // reloadTime bounds what a reload asks etcd for.
@@ -40,12 +36,7 @@ func (d *daemon) reloads(ctx context.Context, signals <-chan os.Signal) error {
 func (d *daemon) sayConfig(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, reloadTime)
 	defer cancel()
-	doc, err := d.store.Config(ctx)
-	if err != nil {
-		d.log.Error(cannotFetch(err, etcd2.ConfigKey(d.opts.EtcdPrefix)))
-		return
-	}
-	sayDiffers(changes(d.cfg, doc), d.log)
+	documentReader(d.store, d.opts.EtcdPrefix, d.log).Compare(ctx, d.cfg)
 }
 
 // reloaded follows each pass, and says so if that began after a reload was asked for:
@@ -56,24 +47,4 @@ func (d *daemon) reloaded() {
 		d.log.Info("Reloaded")
 		d.tell.Ready()
 	}
-}
-
-// changes says what another start would make different; empty: nothing.
-func changes(running config.Config, doc config.Document) string {
-	cfg, _, err := config.Parse(doc.Raw)
-	if err == nil {
-		_, err = chooseBackend(cfg)
-	}
-	if err != nil {
-		return err.Error()
-	}
-	return config.Diff(running, cfg)
-}
-
-func sayDiffers(text string, log *slog.Logger) {
-	if text == "" {
-		log.Info("The network configuration in etcd is as this daemon runs with it")
-		return
-	}
-	log.Warn("The network configuration in etcd has changed; restart to apply", "differs", text)
 }

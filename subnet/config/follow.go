@@ -1,0 +1,184 @@
+package config
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"flanneld/pkg/backoff"
+	"flanneld/pkg/logonce"
+)
+
+// repeatAfter is the time until a reason to wait is logged again while it lasts.
+const repeatAfter = 30 * time.Second
+
+// Source is where the document is kept; every subnet.Store is one.
+type Source interface {
+	// Config returns the document. If there is none the error is ErrNone and the
+	// Document's Rev is still set.
+	Config(ctx context.Context) (Document, error)
+	// AwaitConfig blocks until the document was written or deleted after the
+	// given revision, and returns it as Config does. It may return early.
+	AwaitConfig(ctx context.Context, after Revision) (Document, error)
+}
+
+// Reader reads the document for one program and logs what is wrong with it.
+type Reader struct {
+	Source  Source
+	Accept  func(Config) error // says why this program cannot run with a configuration
+	Missing string             // where a document is missing, for one line in the output of systemctl
+	Remedy  string             // how to write one, in the words of the store
+	Log     *slog.Logger
+}
+
+// Read returns the configuration if this program can run with it, and logs what
+// in the document deserves a warning.
+func (r Reader) Read(doc Document) (Config, error) {
+	cfg, warnings, err := r.parse(doc)
+	for _, w := range warnings {
+		r.Log.Warn("Network config: " + w)
+	}
+	return cfg, err
+}
+
+func (r Reader) parse(doc Document) (Config, []string, error) {
+	cfg, warnings, err := Parse(doc.Raw)
+	if err == nil {
+		err = r.Accept(cfg)
+	}
+	if err != nil {
+		return Config{}, nil, err
+	}
+	return cfg, warnings, nil
+}
+
+// Await waits until there is a configuration that this program can run with, and
+// returns it with its document. The first document and error are the source's
+// answer to a first call of Config. It calls waits with the reason to wait, each
+// time that the reason may be logged. It returns the context's error when that ends.
+func (r Reader) Await(ctx context.Context, doc Document, err error, waits func(reason string)) (Config, Document, error) {
+	var pause backoff.Backoff
+	line := logonce.Line{Repeat: repeatAfter}
+	for {
+		if err == nil {
+			var cfg Config
+			if cfg, err = r.Read(doc); err == nil {
+				return cfg, doc, nil
+			}
+		}
+		if ctx.Err() != nil {
+			return Config{}, Document{}, ctx.Err()
+		}
+		text, reason := r.cannotFetch(err)
+		waits(reason)
+		if line.Changed(fmt.Sprintf("%s [%d]", text, doc.Rev)) {
+			r.Log.Error(text)
+		}
+		if doc.Rev > 0 {
+			pause.Reset()
+			doc, err = r.next(ctx, doc.Rev)
+			continue
+		}
+		if pause.Wait(ctx) != nil {
+			return Config{}, Document{}, ctx.Err()
+		}
+		doc, err = r.Source.Config(ctx)
+	}
+}
+
+// next returns the document after its next change, or as it is when it is time to
+// log the reason again.
+func (r Reader) next(ctx context.Context, after Revision) (Document, error) {
+	bound, cancel := context.WithTimeout(ctx, repeatAfter)
+	defer cancel()
+	doc, err := r.Source.AwaitConfig(bound, after)
+	if bound.Err() != nil && ctx.Err() == nil {
+		return r.Source.Config(ctx)
+	}
+	return doc, err
+}
+
+// cannotFetch says why there is no configuration to run with, for the log in the
+// words that people search for, and for one line of systemctl. The store's own
+// error names neither the key of a missing document nor the remedy.
+func (r Reader) cannotFetch(err error) (text, reason string) {
+	text, reason = "Couldn't fetch network config: "+err.Error(), err.Error()
+	if errors.Is(err, ErrNone) {
+		text, reason = fmt.Sprintf("%s (%s)", text, r.Remedy), r.Missing
+	}
+	return text, reason
+}
+
+// Watch logs what changes in the document until ctx ends. A change is applied at
+// the next start: a network does not change under running containers. The
+// revision is that of the running configuration; zero if it was not read from the
+// source, which is then asked first.
+func (r Reader) Watch(ctx context.Context, running Config, rev Revision) error {
+	var pause backoff.Backoff
+	var line logonce.Line
+	const deleted = "it was deleted"
+	for ctx.Err() == nil {
+		var doc Document
+		var err error
+		if rev == 0 {
+			doc, err = r.Source.Config(ctx)
+		} else {
+			doc, err = r.Source.AwaitConfig(ctx, rev)
+		}
+		text := ""
+		switch {
+		case errors.Is(err, ErrNone):
+			text = deleted
+		case err != nil:
+			_ = pause.Wait(ctx) // whoever follows the leases logs that etcd is away
+			continue
+		default:
+			text = r.changes(running, doc)
+		}
+		pause.Reset()
+		if doc.Rev <= rev && pause.Wait(ctx) != nil { // returned early, without a change
+			return nil
+		}
+		rev = doc.Rev
+		switch {
+		case !line.Changed(text):
+		case text == deleted:
+			r.Log.Warn("The network configuration was deleted from etcd; this daemon goes on with the one that it has, and a restart would wait for another")
+		case text != "":
+			r.Log.Warn(changed, "differs", text)
+		default:
+			r.Log.Info(same + " again")
+		}
+	}
+	return nil
+}
+
+const (
+	changed = "The network configuration in etcd has changed; restart to apply"
+	same    = "The network configuration in etcd is as this daemon runs with it"
+)
+
+// Compare asks the source for the document and logs whether a restart would
+// change something.
+func (r Reader) Compare(ctx context.Context, running Config) {
+	doc, err := r.Source.Config(ctx)
+	if err != nil {
+		text, _ := r.cannotFetch(err)
+		r.Log.Error(text)
+	} else if text := r.changes(running, doc); text != "" {
+		r.Log.Warn(changed, "differs", text)
+	} else {
+		r.Log.Info(same)
+	}
+}
+
+// changes says what a restart would make different; empty: nothing.
+func (r Reader) changes(running Config, doc Document) string {
+	cfg, _, err := r.parse(doc)
+	if err != nil {
+		return err.Error()
+	}
+	return Diff(running, cfg)
+}

@@ -23,8 +23,10 @@ import (
 // Loop keeps this host forwarding to exactly the peers that there are. The fields
 // must not change while Run runs.
 type Loop struct {
-	Planes   func() []backend.Plane // what is wanted; called once at the start of each pass
-	Wake     wake.Chan              // is woken when the planes or the firewall may have changed, and by Kernel
+	// Planes returns what is wanted, and what is wrong with leases, which is logged once
+	// for each. It is called once at the start of each pass.
+	Planes   func() ([]backend.Plane, []backend.Fault)
+	Wake     wake.Chan // is woken when the planes or the firewall may have changed, and by Kernel
 	Kernel   Kernel
 	Scope    datapath.Scope
 	Firewall Firewall
@@ -74,8 +76,9 @@ type Pass struct {
 // Run forwards by the backend, which is made for the underlay, and then by those that
 // New makes for others. It returns nil when ctx is done.
 func (l *Loop) Run(ctx context.Context, be backend.Backend, u backend.Underlay) error {
+	var known faults
 	for {
-		err := l.run(ctx, be, u)
+		err := l.run(ctx, be, u, &known)
 		moved, ok := errors.AsType[movedError](err)
 		if !ok {
 			return err
@@ -89,9 +92,9 @@ func (l *Loop) Run(ctx context.Context, be backend.Backend, u backend.Underlay) 
 }
 
 // run forwards by one backend. Its links, routes and addresses stay afterwards.
-func (l *Loop) run(ctx context.Context, be backend.Backend, u backend.Underlay) error {
+func (l *Loop) run(ctx context.Context, be backend.Backend, u backend.Underlay, known *faults) error {
 	g, ctx := errgroup.WithContext(ctx)
-	r := runner{loop: l, backend: be, underlay: u, report: reporter{log: l.Log},
+	r := runner{loop: l, backend: be, underlay: u, faults: known, report: reporter{log: l.Log},
 		reconciler: datapath.Reconciler{Kernel: l.Kernel, Scope: l.Scope, Log: l.Log}}
 	if f, ok := be.(backend.Forwarder); ok {
 		r.forwarder = f
@@ -152,6 +155,7 @@ type runner struct {
 	underlay   backend.Underlay
 	reconciler datapath.Reconciler
 	report     reporter
+	faults     *faults
 
 	last    Pass
 	passed  bool
@@ -162,7 +166,8 @@ type runner struct {
 
 // pass carries out the plan for the planes as they are now.
 func (r *runner) pass(ctx context.Context) reconcile.Result {
-	planes := r.loop.Planes()
+	planes, faults := r.loop.Planes()
+	r.faults.log(faults, r.loop.Log)
 	changes, first, err := r.apply(ctx, planes)
 	r.peers = forwarded(planes, r.skipped)
 	// Without its route a forwarder reaches nobody.

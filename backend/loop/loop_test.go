@@ -148,7 +148,7 @@ func run(t *testing.T, setup, f func(*bench)) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &bench{T: t, script: new(script), wake: wake.New(), ended: make(chan error, 1)}
 		b.be = b.script
-		b.loop.Planes = func() []backend.Plane { return nil }
+		b.loop.Planes = func() ([]backend.Plane, []backend.Fault) { return nil, nil }
 		b.loop.Wake, b.loop.Kernel, b.loop.Firewall = b.wake, kernel{b.script}, b.script
 		b.loop.Log = slog.New(slog.NewTextHandler(&b.log, nil))
 		setup(b)
@@ -216,7 +216,7 @@ func (b *bench) look() {
 func TestTheFirewallIsFirst(t *testing.T) {
 	run(t, func(b *bench) {
 		b.script.routes.Store(1)
-		b.loop.Planes = func() []backend.Plane { return peers(2) }
+		b.loop.Planes = func() ([]backend.Plane, []backend.Fault) { return peers(2), nil }
 	}, func(b *bench) {
 		b.took("plan", "admit 1 by 1", "apply", "watch eth0")
 		time.Sleep(time.Second)
@@ -231,9 +231,9 @@ func TestTheFirewallIsFirst(t *testing.T) {
 func TestLoopTakesThePlanesAnewInEachPass(t *testing.T) {
 	setup := func(b *bench) {
 		n := 0
-		b.loop.Planes = func() []backend.Plane {
+		b.loop.Planes = func() ([]backend.Plane, []backend.Fault) {
 			n++
-			return []backend.Plane{{Peers: make([]subnet.Claim, n)}}
+			return []backend.Plane{{Peers: make([]subnet.Claim, n)}}, nil
 		}
 	}
 	run(t, setup, func(b *bench) {
@@ -262,8 +262,8 @@ func TestLoopTellsDone(t *testing.T) {
 			return nil
 		}
 		b.loop.Resync = time.Second
-		b.loop.Planes = func() []backend.Plane {
-			return []backend.Plane{{Peers: make([]subnet.Claim, 3)}, {Peers: make([]subnet.Claim, 2)}}
+		b.loop.Planes = func() ([]backend.Plane, []backend.Fault) {
+			return []backend.Plane{{Peers: make([]subnet.Claim, 3)}, {Peers: make([]subnet.Claim, 2)}}, nil
 		}
 		b.loop.Done = func(p loop.Pass) error {
 			if p.Peers != 3 || p.MTU != 1450 || (p.Err == nil) != (len(outcomes) == 0 || len(outcomes) > 3) || errors.Is(p.Err, full) != (len(outcomes) == 3) {
@@ -299,7 +299,7 @@ func TestLoopEndsWithDonesError(t *testing.T) {
 
 func TestLoopNamesPeersThatComeAndGo(t *testing.T) {
 	now := peers(2, 3)
-	run(t, func(b *bench) { b.loop.Planes = func() []backend.Plane { return now } }, func(b *bench) {
+	run(t, func(b *bench) { b.loop.Planes = func() ([]backend.Plane, []backend.Fault) { return now, nil } }, func(b *bench) {
 		step := func(p []backend.Plane) {
 			now = p
 			b.look()
@@ -329,7 +329,7 @@ func TestLoopNamesPeersOnceTheyAreForwardedTo(t *testing.T) {
 			}
 			return nil
 		}
-		b.loop.Planes = func() []backend.Plane { return peers(2) }
+		b.loop.Planes = func() ([]backend.Plane, []backend.Fault) { return peers(2), nil }
 	}, func(b *bench) {
 		time.Sleep(time.Minute)
 		b.wantLogged(`ERROR msg="Datapath is not as it should be; trying again" err="no buffers"`,
@@ -341,7 +341,7 @@ func TestLoopDoesNotCountSkippedPeers(t *testing.T) {
 	var told loop.Pass
 	run(t, func(b *bench) {
 		b.script.skip = []backend.Skip{{Subnet: subnetOf(3), Reason: errors.New("odd")}}
-		b.loop.Planes = func() []backend.Plane { return peers(2, 3, 4) }
+		b.loop.Planes = func() ([]backend.Plane, []backend.Fault) { return peers(2, 3, 4), nil }
 		b.loop.Done = func(p loop.Pass) error { told = p; return nil }
 	}, func(b *bench) {
 		const skipped = `WARN msg="Ignoring a peer: it cannot be forwarded to" subnet=10.5.3.0/24 reason=odd`
@@ -370,7 +370,7 @@ func TestLoopDoesNotCountSkippedPeers(t *testing.T) {
 func TestLoopTellsOfRepairs(t *testing.T) {
 	now := peers(2)
 	run(t, func(b *bench) {
-		b.loop.Planes = func() []backend.Plane { return now }
+		b.loop.Planes = func() ([]backend.Plane, []backend.Fault) { return now, nil }
 		b.script.routes.Store(5)
 	}, func(b *bench) {
 		time.Sleep(time.Second)
@@ -430,7 +430,7 @@ func TestAForwarderFollowsTheWholeDatapath(t *testing.T) {
 			}
 			return []error{&datapath.OpError{Op: datapath.Op{Object: datapath.Route{Dst: subnetOf(2)}}, Err: unix.ENETUNREACH}}
 		}
-		b.loop.Planes = func() []backend.Plane { return peers(2, 3) }
+		b.loop.Planes = func() ([]backend.Plane, []backend.Fault) { return peers(2, 3), nil }
 		b.loop.Done = func(p loop.Pass) error { told = append(told, p.Ready); return nil }
 	}, func(b *bench) {
 		b.took("plan", "admit 1 by 1", "apply", "watch eth0")
@@ -511,5 +511,19 @@ func TestABackendFollowsTheUnderlay(t *testing.T) {
 		if c, ok := b.loop.Counters(); !ok || c[0].Name != "b" {
 			t.Errorf("counters are %v, %t", c, ok)
 		}
+	})
+}
+
+func TestFaultsOfLeasesAreLoggedOnce(t *testing.T) {
+	fault := backend.Fault{Lease: subnet.Lease{V4: subnet.Claim{Subnet: subnetOf(2)}}, Level: slog.LevelWarn, Text: "It is odd", Attrs: []any{"subnet", subnetOf(2)}}
+	run(t, func(b *bench) {
+		b.loop.Planes = func() ([]backend.Plane, []backend.Fault) { return nil, []backend.Fault{fault} }
+	}, func(b *bench) {
+		time.Sleep(time.Second)
+		b.look()
+		b.wantLogged(`WARN msg="It is odd" subnet=10.5.2.0/24`)
+		fault.Lease.V4.PublicIP = netip.MustParseAddr("192.0.2.9") // it is another lease now
+		b.look()
+		b.wantLogged(`WARN msg="It is odd" subnet=10.5.2.0/24`)
 	})
 }

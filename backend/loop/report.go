@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -106,4 +107,31 @@ func gone(claims, others []subnet.Claim) []subnet.Claim {
 		have[c.Subnet] = true
 	}
 	return slices.DeleteFunc(slices.Clone(claims), func(c subnet.Claim) bool { return have[c.Subnet] })
+}
+
+// faults remembers what was logged of leases. The zero value is ready to use.
+type faults map[fault]bool
+
+type fault struct {
+	text, typ string
+	key       subnet.Key
+	publicIP  netip.Addr
+}
+
+// mostFaults bounds what is remembered.
+const mostFaults = 10000
+
+// log logs each fault of a lease as it is once.
+func (f *faults) log(all []backend.Fault, log *slog.Logger) {
+	for _, a := range all {
+		k := fault{a.Text, a.Lease.Type, a.Lease.Key(), a.Lease.V4.PublicIP}
+		if (*f)[k] {
+			continue
+		}
+		if *f == nil || len(*f) >= mostFaults {
+			*f = make(faults)
+		}
+		(*f)[k] = true
+		log.Log(context.Background(), a.Level, a.Text, a.Attrs...)
+	}
 }

@@ -111,7 +111,7 @@ func start(ctx context.Context, o options, h *health, tell *systemd.Notifier, re
 		return err
 	}
 	cfg := basis.cfg
-	local, err := localSubnets(external.Name, cfg, log)
+	local, err := underlay.Local(external.Name, []netip.Prefix{cfg.V4.Network, cfg.V6.Network}, log)
 	if err != nil {
 		return err
 	}
@@ -208,7 +208,6 @@ type daemon struct {
 	away     bool     // the store has not answered since the start
 	told     handover // what Docker was told last
 	trouble  string   // what is wrong with Docker's bridge or the kernel; empty: nothing
-	complain complaints
 	// Only the loop's goroutine uses these.
 	handedOver handover // what subnet.env says
 	noFile     string   // why it cannot be written; empty: it can

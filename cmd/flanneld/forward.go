@@ -1,7 +1,10 @@
 package main
 
 import (
+	"net/netip"
+
 	"flanneld/backend"
+	"flanneld/backend/underlay"
 	"flanneld/subnet"
 )
 
@@ -9,7 +12,7 @@ import (
 // lease keeps its subnet.
 func (d *daemon) moved(to backend.Underlay, next backend.Backend) error {
 	d.guard.underlay = to
-	if local, err := localSubnets(to.Name, d.cfg, d.log); err != nil {
+	if local, err := underlay.Local(to.Name, []netip.Prefix{d.cfg.V4.Network, d.cfg.V6.Network}, d.log); err != nil {
 		d.log.Debug("The subnets that this host is in are taken for those of before", "err", err)
 	} else {
 		d.mu.Lock()

@@ -16,7 +16,7 @@ type handover struct {
 }
 
 // planes begins a pass.
-func (d *daemon) planes() []backend.Plane {
+func (d *daemon) planes() ([]backend.Plane, []backend.Fault) {
 	d.reloading = d.reload.Swap(false) || d.reloading
 	own, state := d.own()
 	leases := d.view.Leases()
@@ -25,14 +25,8 @@ func (d *daemon) planes() []backend.Plane {
 			return l.Key() != own.Key() && l.V4.PublicIP == own.V4.PublicIP
 		})
 	}
-	if d.opts.Fence && !state.Safe() {
-		leases = nil
-	}
-	all := planes(d.cfg, own, leases, d.local, d.opts.BlackholeRoute, &d.complain, d.log)
-	for i := range all {
-		all[i].Fenced = d.opts.Fence && !state.Safe()
-	}
-	return all
+	return backend.Planes(backend.Members{V4: d.cfg.V4.Network, V6: d.cfg.V6.Network, Own: own, Leases: leases,
+		Local: d.local, Blackhole: d.opts.BlackholeRoute, Fenced: d.opts.Fence && !state.Safe()})
 }
 
 // passed hands over to Docker once the datapath and the firewall are in place. It

@@ -1,15 +1,17 @@
-package main
+package backend_test
 
 import (
 	"net/netip"
 	"slices"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
+	"flanneld/backend"
 	"flanneld/subnet"
-	"flanneld/subnet/config"
 )
 
-func TestPlanesLeaveOutWhatANewerLeaseOutdoes(t *testing.T) {
+func TestPlanesLeaveOutWhatALaterLeaseExcludes(t *testing.T) {
 	lease := func(key, public, data string, rev subnet.Revision) subnet.Lease {
 		return subnet.Lease{Type: "vxlan", Rev: rev, V4: subnet.Claim{
 			Subnet: netip.MustParsePrefix(key), PublicIP: netip.MustParseAddr(public), Data: data}}
@@ -70,17 +72,56 @@ func TestPlanesLeaveOutWhatANewerLeaseOutdoes(t *testing.T) {
 			[]subnet.Lease{lease("10.5.2.0/24", "192.0.2.2", "two", 4), lease("10.5.2.0/25", "127.0.0.1", "two", 5), lease("10.5.1.128/25", "192.0.2.7", "two", 6)},
 			[]string{"10.5.2.0/24"}, nil},
 	} {
-		cfg := config.Config{V4: config.Range{Network: netip.MustParsePrefix("10.5.0.0/16")}, V6: config.Range{Network: netip.MustParsePrefix("fd00:5::/48")}}
-		own.Type = test.leases[0].Type
-		all := planes(cfg, own, append(slices.Clone(test.leases), own), nil, false, new(complaints), discard)
+		m := backend.Members{V4: netip.MustParsePrefix("10.5.0.0/16"), V6: netip.MustParsePrefix("fd00:5::/48"), Own: own, Leases: append(slices.Clone(test.leases), own)}
+		if m.Own.Type = test.leases[0].Type; m.Own.Type == "host-gw" {
+			m.Own.V4.Data = "" // it publishes none
+		}
+		planes, _ := backend.Planes(m)
 		for i, want := range [][]string{test.v4, test.v6} {
 			var got []string
-			for _, p := range all[i].Peers {
+			for _, p := range planes[i].Peers {
 				got = append(got, p.Subnet.String())
 			}
 			if !slices.Equal(got, want) {
 				t.Errorf("%s: peers are %v, want %v", test.name, got, want)
 			}
 		}
+	}
+}
+
+func TestFaultsSayWhatIsWrong(t *testing.T) {
+	lease := func(key, public string) subnet.Lease {
+		return subnet.Lease{Type: "vxlan", V4: subnet.Claim{Subnet: netip.MustParsePrefix(key), PublicIP: netip.MustParseAddr(public)}}
+	}
+	own := lease("10.5.1.0/24", "192.0.2.1")
+	other := lease("10.5.2.0/24", "192.0.2.2")
+	other.Type = ""
+	m := backend.Members{V4: netip.MustParsePrefix("10.5.0.0/16"), Own: own, Local: []netip.Prefix{netip.MustParsePrefix("10.5.7.0/25")}, Leases: []subnet.Lease{
+		own, other, lease("10.5.3.0/24", "192.0.2.1"), lease("10.5.1.128/25", "192.0.2.3"), lease("10.6.0.0/24", "192.0.2.4"),
+		lease("10.5.7.0/24", "192.0.2.5"), lease("10.5.8.0/24", "127.0.0.1"), lease("10.5.9.0/24", "192.0.2.9"), lease("10.5.10.0/24", "192.0.2.9"),
+	}}
+	planes, faults := backend.Planes(m)
+	if len(planes) != 1 || len(planes[0].Peers) != 2 {
+		t.Errorf("planes are %v, want one with two peers", planes)
+	}
+	var got []string
+	for _, f := range faults {
+		got = append(got, f.Lease.Key().String()+" "+f.Level.String()+" "+f.Text)
+	}
+	want := []string{
+		"10.5.2.0/24 WARN Ignoring non-vxlan subnet: type=udp (or alloc)",
+		"10.5.3.0/24 ERROR Another lease has this host's PublicIP: a second host publishes it, or it is a left-over. Give each host its own with --public-ip or --iface",
+		"10.5.1.128/25 ERROR Another host's lease overlaps this host's; ignoring it",
+		"10.6.0.0/24 ERROR Ignoring a lease: it is not within the Network 10.5.0.0/16",
+		"10.5.7.0/24 ERROR Ignoring a lease: its subnet overlaps one that this host itself is in",
+		"10.5.8.0/24 ERROR Ignoring a lease: its PublicIP is no host's address",
+		"10.5.10.0/24 ERROR Two leases have one PublicIP: two hosts publish it, or one is a left-over",
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("faults (-want +got):\n%s", d)
+	}
+	m.Fenced, m.Blackhole = true, true
+	if planes, faults := backend.Planes(m); len(planes[0].Peers) != 0 || !planes[0].Fenced || !planes[0].Blackhole || faults != nil {
+		t.Errorf("fenced: %v, %v", planes, faults)
 	}
 }

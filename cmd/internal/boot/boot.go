@@ -1,0 +1,170 @@
+// Package boot finds out what the daemon starts from: the configuration and the
+// leases in the store or, if the store does not answer soon, what this host knew of
+// the cluster when it last ran. It does not know how packets are forwarded, nor how
+// the lease is held afterwards.
+package boot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"flanneld/subnet"
+	"flanneld/subnet/cache"
+	"flanneld/subnet/config"
+)
+
+// How long the store has for its first answers, from the start on, if this host
+// could do without: it is to be ready within a second.
+const (
+	configPatience = 500 * time.Millisecond
+	leasesPatience = 700 * time.Millisecond
+)
+
+// Boot is one start of the daemon.
+type Boot struct {
+	Store subnet.Store
+	Cache *Cache
+	Began time.Time
+	// Await waits for a usable configuration, given the store's first answer.
+	Await func(ctx context.Context, first Answer) (config.Config, config.Document, error)
+}
+
+// Answer is what a store's Config returns.
+type Answer struct {
+	Document config.Document
+	Err      error
+}
+
+// Addrs are the addresses that this host publishes; a family without one is the zero
+// Addr.
+type Addrs struct{ V4, V6 netip.Addr }
+
+// Origin is what a start goes on.
+type Origin struct {
+	Config   config.Config
+	Document config.Document
+	Known    *cache.Known // nil: the store has answered
+}
+
+// Rev returns the revision of the configuration in the store; zero if it was not
+// read from there.
+func (o Origin) Rev() subnet.Revision {
+	if o.Known != nil {
+		return 0
+	}
+	return o.Document.Rev
+}
+
+// Origin finds out which configuration to start with. It asks find for the addresses
+// that this host publishes with it: what is known is not used by a host that has
+// others now.
+func (b *Boot) Origin(ctx context.Context, find func(config.Config) (Addrs, error)) (Origin, error) {
+	for {
+		o, err := b.config(ctx)
+		if err != nil {
+			return o, err
+		}
+		b.Cache.Log.Info("Found network config - Backend type: " + o.Config.Type)
+		at, err := find(o.Config)
+		if err != nil || o.Known == nil || b.Cache.fits(o.Known, at) {
+			return o, err
+		}
+	}
+}
+
+// config returns the configuration in the store or, if the store does not answer
+// soon, that of the cache. Without either it waits.
+func (b *Boot) config(ctx context.Context) (Origin, error) {
+	ask, cancel := context.WithCancel(ctx)
+	defer cancel()
+	asked := make(chan Answer, 1)
+	go func() {
+		doc, err := b.Store.Config(ask)
+		asked <- Answer{doc, err}
+	}()
+	first, answered := Answer{Err: errNoAnswer(configPatience)}, false
+	select {
+	case first = <-asked:
+		answered = true
+	case <-time.After(configPatience):
+	case <-ctx.Done():
+	}
+	if first.Err != nil && !errors.Is(first.Err, config.ErrNone) && ctx.Err() == nil {
+		if known, cfg := b.Cache.recall(first.Err, nil); known != nil {
+			return Origin{cfg, known.Config, known}, nil
+		}
+	}
+	if !answered {
+		first = <-asked // it ends with ctx, or at its own deadline
+	}
+	cfg, doc, err := b.Await(ctx, first)
+	return Origin{Config: cfg, Document: doc}, err
+}
+
+func errNoAnswer(within time.Duration) error {
+	return fmt.Errorf("etcd has not answered within %s", within)
+}
+
+// Lease acquires a lease from the store. The store has answered with the
+// configuration, but may have gone since, or be overloaded by hosts that all start at
+// once: then the lease is the one that is known, which Lease writes into the origin.
+func (b *Boot) Lease(ctx context.Context, o *Origin, at Addrs, acquire func(context.Context, subnet.Store) (subnet.Acquired, error)) (subnet.Acquired, error) {
+	store := b.Store
+	if o.Known == nil && b.Cache.exists() {
+		bound, cancel := context.WithDeadlineCause(ctx, b.Began.Add(leasesPatience), errNoAnswer(leasesPatience))
+		leases, rev, err := store.Leases(bound)
+		if bound.Err() != nil {
+			err = context.Cause(bound)
+		}
+		cancel()
+		if err == nil {
+			store = &listed{Store: store, leases: leases, rev: rev}
+		} else if ctx.Err() == nil {
+			known, _ := b.Cache.recall(err, o.Document.Raw)
+			if known != nil && b.Cache.fits(known, at) {
+				o.Known = known
+			}
+		}
+	}
+	if o.Known != nil {
+		return b.Cache.resume(o.Known), nil
+	}
+	return acquire(ctx, store)
+}
+
+// listed is a store whose leases were listed just now, which its first Leases returns.
+type listed struct {
+	subnet.Store
+	leases []subnet.Lease // nil: they were returned
+	rev    subnet.Revision
+}
+
+func (l *listed) Leases(ctx context.Context) ([]subnet.Lease, subnet.Revision, error) {
+	if leases := l.leases; leases != nil {
+		l.leases = nil
+		return leases, l.rev, nil
+	}
+	return l.Store.Leases(ctx)
+}
+
+// Heard returns the store, and calls heard when it has listed the leases for the
+// first time.
+func Heard(s subnet.Store, heard func()) subnet.Store { return &listening{s, heard} }
+
+type listening struct {
+	subnet.Store
+	heard func() // nil: it was called
+}
+
+// Leases is called by the one goroutine that follows the store.
+func (l *listening) Leases(ctx context.Context) ([]subnet.Lease, subnet.Revision, error) {
+	leases, rev, err := l.Store.Leases(ctx)
+	if err == nil && l.heard != nil {
+		l.heard()
+		l.heard = nil
+	}
+	return leases, rev, err
+}

@@ -1,0 +1,138 @@
+package boot
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"flanneld/subnet"
+	"flanneld/subnet/cache"
+	"flanneld/subnet/config"
+)
+
+// Cache is what this host knew of the cluster before it started.
+type Cache struct {
+	Dir    cache.Dir
+	Path   string // of Dir, for the log
+	Host   cache.Host
+	BootID string // names this boot of the host; empty: not known
+	// Usable reads a configuration that this daemon can run with, or says why it cannot.
+	Usable func(config.Document) (config.Config, error)
+	Log    *slog.Logger
+
+	refused bool // the cache cannot be used, and that was logged
+}
+
+// BootID names this boot of the host; empty if the kernel does not say.
+func BootID() string {
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(id))
+}
+
+// recall returns what was known, and its configuration, if the host can start from
+// it; else nil. It is called when the store does not answer, and etcd says why. The
+// raw configuration that the host has already must be the same; nil: it has none.
+func (c *Cache) recall(etcd error, running []byte) (*cache.Known, config.Config) {
+	if c.refused {
+		return nil, config.Config{}
+	}
+	now := c.now()
+	known, err := cache.Load(c.Dir, c.Host, now)
+	if cache.Missing(err) {
+		c.refused = true
+		return nil, config.Config{}
+	}
+	var cfg config.Config
+	if err == nil && running != nil && string(running) != string(known.Config.Raw) {
+		err = errors.New("it is of another configuration than etcd has now")
+	}
+	if err == nil {
+		cfg, err = c.Usable(known.Config)
+	}
+	if err != nil {
+		c.refuse(err, "etcd", etcd)
+		return nil, config.Config{}
+	}
+	args := []any{"subnet", known.Own.Key(), "peers", len(known.Peers), "as of", known.Saved.Wall.Format(time.RFC3339)}
+	if left, err := known.Left(now); err == nil && !known.Own.Reserved() {
+		args = append(args, "ours for", left.Round(time.Second))
+	}
+	c.Log.Warn("etcd does not answer; starting from what this host knew of the cluster", append(args, "etcd", etcd)...)
+	return &known, cfg
+}
+
+// exists reports whether there is a cache at all, usable or not.
+func (c *Cache) exists() bool {
+	_, err := c.Dir.Load(cache.File)
+	return !c.refused && !cache.Missing(err)
+}
+
+func (c *Cache) refuse(reason error, more ...any) {
+	c.refused = true
+	c.Log.Warn("What this host knew of the cluster cannot be used; waiting for etcd, after which the file is written anew",
+		append([]any{"file", filepath.Join(c.Path, cache.File), "reason", reason}, more...)...)
+}
+
+// fits reports whether the host still has the addresses that it was known by. With
+// others its peers would not find it; it may also be a copy of another host.
+func (c *Cache) fits(k *cache.Known, at Addrs) bool {
+	for _, a := range [][2]netip.Addr{{k.Own.V4.PublicIP, at.V4}, {k.Own.V6.PublicIP, at.V6}} {
+		if a[0] != a[1] {
+			c.refuse(fmt.Errorf("it is of a host at %s, and this one is at %s", a[0], a[1]))
+			return false
+		}
+	}
+	return true
+}
+
+// resume returns what is known as if it had just been acquired. The snapshot has no
+// revision: the leases have to be listed before they can be followed.
+func (c *Cache) resume(k *cache.Known) subnet.Acquired {
+	now := c.now()
+	got := subnet.Acquired{Lease: k.Own, Seen: subnet.Snapshot{Leases: append(k.Peers, k.Own)}, Sent: now.Since}
+	if left, err := k.Left(now); err == nil && !k.Own.Reserved() {
+		// So that the same life is left by the clock of this boot.
+		got.Sent = now.Since + left - (k.Until.Since - k.Sent.Since)
+	}
+	return got
+}
+
+// Known returns what a next start may go on, given how the host stands with its
+// lease and all leases that it knows of; false if it has none, or another host has it.
+func (c *Cache) Known(s subnet.Standing, doc config.Document, leases []subnet.Lease) (cache.Known, bool) {
+	switch s.State {
+	case subnet.Held, subnet.AtRisk, subnet.Expired, subnet.Rebound:
+	default:
+		return cache.Known{}, false
+	}
+	k := cache.Known{Host: cache.Host{Node: s.Lease.Node, Prefix: c.Host.Prefix}, Config: doc, Own: s.Lease, Saved: c.now()}
+	if !s.Lease.Reserved() {
+		if s.Deadline == 0 {
+			return cache.Known{}, false // it is not held yet
+		}
+		k.Sent, k.Until = c.at(s.Sent), c.at(s.Deadline)
+	}
+	k.Peers = slices.DeleteFunc(leases, func(l subnet.Lease) bool { return l.Key() == s.Lease.Key() })
+	return k, true
+}
+
+// now returns the present moment.
+func (c *Cache) now() cache.Moment {
+	up, wall := subnet.HostClock()
+	return cache.Moment{Boot: c.BootID, Since: up, Wall: wall}
+}
+
+// at returns the moment at which the host was up for so long.
+func (c *Cache) at(up time.Duration) cache.Moment {
+	now := c.now()
+	return now.Add(up - now.Since)
+}

@@ -9,7 +9,7 @@ import (
 
 	"flanneld/backend"
 	"flanneld/backend/underlay"
-	"flanneld/pkg/systemd"
+	"flanneld/cmd/internal/status"
 	"flanneld/subnet"
 	"flanneld/subnet/cache"
 	"flanneld/subnet/config"
@@ -79,15 +79,13 @@ func (b basis) rev() subnet.Revision {
 	return b.doc.Rev
 }
 
-const waitingForConfig = "waiting for the network configuration"
-
 // orient finds out what to start from, and with which interface.
-func orient(ctx context.Context, o options, store subnet.Store, m *memory, tell *systemd.Notifier) (basis, backend.Underlay, error) {
-	tell.Status(waitingForConfig)
+func orient(ctx context.Context, o options, store subnet.Store, m *memory, board *status.Board) (basis, backend.Underlay, error) {
+	board.WaitForConfig("")
 	once := sync.OnceFunc(func() { underlay.Preview(underlayQuery(o, false), m.log) })
 	waits := func(reason string) {
 		once()
-		tell.Status(waitingForConfig + ": " + reason)
+		board.WaitForConfig(reason)
 	}
 	for {
 		b, err := begin(ctx, store, m, waits)
@@ -128,18 +126,8 @@ func (d *daemon) take(ctx context.Context, store *subnet.Ahead, request *subnet.
 		return got, d.store, err
 	}
 	d.claimsChanged <- d.claimed // other flags than in the last run say other things
-	d.mu.Lock()
-	d.away = true
-	d.mu.Unlock()
-	return d.memory.resume(d.basis.known), &heard{Store: d.store, hear: sync.OnceFunc(d.back)}, nil
-}
-
-// back is called when the store has answered that was away at the start.
-func (d *daemon) back() {
-	d.mu.Lock()
-	d.away = false
-	d.mu.Unlock()
-	d.poke()
+	d.board.SetEtcdAway(true)
+	return d.memory.resume(d.basis.known), &heard{Store: d.store, hear: sync.OnceFunc(func() { d.board.SetEtcdAway(false) })}, nil
 }
 
 // heard is a store that tells when it has listed the leases.

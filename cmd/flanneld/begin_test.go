@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"flanneld/backend"
+	"flanneld/cmd/internal/status"
 	"flanneld/pkg/glog"
 	"flanneld/pkg/statedir"
 	"flanneld/pkg/wake"
@@ -208,7 +209,7 @@ func TestTakeGoesOnWithoutAListing(t *testing.T) {
 				m, log := beginning(t, func(*cache.Known) {})
 				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 				defer cancel()
-				d := &daemon{memory: m, store: row.store, log: m.log, began: time.Now(), claimsChanged: make(chan subnet.Lease, 1),
+				d := &daemon{board: status.NewBoard(func(string) {}), memory: m, store: row.store, log: m.log, began: time.Now(), claimsChanged: make(chan subnet.Lease, 1),
 					wake: wake.New(), underlay: backend.Underlay{PublicV4: netip.MustParseAddr("192.0.2.1")},
 					basis: basis{doc: config.Document{Raw: []byte(row.doc), Rev: 9}}}
 				request := subnet.Request{Lease: subnet.Lease{V4: subnet.Claim{PublicIP: d.underlay.PublicV4}}}
@@ -221,7 +222,7 @@ func TestTakeGoesOnWithoutAListing(t *testing.T) {
 				} else if err != nil || took != row.took || got.Lease.Key().String() != "10.1.2.0/24" || got.Seen.Rev != 0 || d.basis.rev() != 0 {
 					t.Errorf("take = %+v, %v after %s", got, err, took)
 				}
-				if !d.away {
+				if !d.board.Status().EtcdAway {
 					t.Error("STATUS= does not say that etcd is away")
 				}
 				for _, answers := range []bool{false, true} {
@@ -231,8 +232,8 @@ func TestTakeGoesOnWithoutAListing(t *testing.T) {
 					bound, cancel := context.WithTimeout(ctx, time.Second)
 					_, _, _ = followed.Leases(bound)
 					cancel()
-					if d.away == answers {
-						t.Errorf("after an answer (%t) it says that etcd is away: %t", answers, d.away)
+					if d.board.Status().EtcdAway == answers {
+						t.Errorf("after an answer (%t) it says that etcd is away: %t", answers, d.board.Status().EtcdAway)
 					}
 				}
 			})

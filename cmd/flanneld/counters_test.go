@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -13,23 +12,6 @@ import (
 	"flanneld/backend"
 	"flanneld/pkg/glog"
 )
-
-func TestCountersAreServed(t *testing.T) {
-	get := func(h *health) (int, string) {
-		w := httptest.NewRecorder()
-		h.handler().ServeHTTP(w, httptest.NewRequest("GET", "/counters", nil))
-		return w.Code, w.Body.String()
-	}
-	h := new(health)
-	if code, body := get(h); code != 200 || body != "" {
-		t.Errorf("without a backend: %d %q", code, body)
-	}
-	read := func() []backend.Counter { return []backend.Counter{{Name: "udp_a", Value: 1}, {Name: "udp_b"}} }
-	h.counters.Store(&read)
-	if code, body := get(h); code != 200 || body != "udp_a 1\nudp_b 0\n" {
-		t.Errorf("counters are served as %d %q", code, body)
-	}
-}
 
 func TestCountersAreLoggedWhenTheyChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

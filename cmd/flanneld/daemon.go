@@ -20,6 +20,7 @@ import (
 	"flanneld/backend/loop"
 	"flanneld/backend/udp"
 	"flanneld/backend/underlay"
+	"flanneld/cmd/internal/status"
 	"flanneld/pkg/datapath"
 	"flanneld/pkg/datapath/kernel"
 	"flanneld/pkg/netif"
@@ -43,9 +44,10 @@ func serve(ctx context.Context, o options, log *slog.Logger) error {
 	reload := make(chan os.Signal, 1)
 	signal.Notify(reload, unix.SIGHUP)
 	defer signal.Stop(reload)
-	h, err := listenHealth(o, log)
+	board := status.NewBoard(tell.Status)
+	h, err := status.Listen(o.HealthzIP, o.HealthzPort, board, log)
 	if err != nil {
-		tell.Failed(err)
+		board.Fail(err)
 		tell.Stopping()
 		return err
 	}
@@ -53,14 +55,14 @@ func serve(ctx context.Context, o options, log *slog.Logger) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var g sync.WaitGroup
-	g.Go(func() { h.run(ctx) })
+	g.Go(func() { h.Run(ctx) })
 	g.Go(func() {
 		<-ctx.Done()
 		tell.Stopping() // at once, however long the rest takes
 	})
-	err = start(ctx, o, h, tell, reload, log)
+	err = start(ctx, o, h, board, tell, reload, log)
 	if err != nil && asked.Err() == nil {
-		tell.Failed(err)
+		board.Fail(err)
 	}
 	cancel()
 	g.Wait()
@@ -69,7 +71,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) error {
 
 // start first does what only reads, then what changes the machine, and runs until
 // ctx is done.
-func start(ctx context.Context, o options, h *health, tell *systemd.Notifier, reload <-chan os.Signal, log *slog.Logger) error {
+func start(ctx context.Context, o options, h *status.Server, board *status.Board, tell *systemd.Notifier, reload <-chan os.Signal, log *slog.Logger) error {
 	began := time.Now()
 	started := easeStart()
 	descriptors := systemd.OpenFDStore()
@@ -106,11 +108,12 @@ func start(ctx context.Context, o options, h *health, tell *systemd.Notifier, re
 	}
 	id := loadIdentity(state, kept, thisMachine(o.Tuning.MachineID), log)
 	memory := &memory{dir: state, path: o.StateDir, host: cache.Host{Node: id.id, Prefix: o.EtcdPrefix}, boot: bootID(), log: log}
-	basis, external, err := orient(ctx, o, store, memory, tell)
+	basis, external, err := orient(ctx, o, store, memory, board)
 	if err != nil {
 		return err
 	}
 	cfg := basis.cfg
+	board.SetBackend(cfg.Type)
 	local, err := underlay.Local(external.Name, []netip.Prefix{cfg.V4.Network, cfg.V6.Network}, log)
 	if err != nil {
 		return err
@@ -164,10 +167,10 @@ func start(ctx context.Context, o options, h *health, tell *systemd.Notifier, re
 		}
 		return c
 	}
-	h.counters.Store(&counters)
+	h.SetCounters(counters)
 	d := &daemon{opts: o, cfg: cfg, basis: basis, memory: memory, kept: kept, store: store, backend: be, loop: forwarding,
 		guard: guard, underlay: external, local: local,
-		view: subnet.NewView(), identity: id, ready: h.setReady, health: h, counters: counters, tell: tell, log: log, wake: wakeup,
+		view: subnet.NewView(), identity: id, board: board, counters: counters, tell: tell, log: log, wake: wakeup,
 		claimsChanged: make(chan subnet.Lease, 1), stood: make(chan struct{}, 1), passedOnce: make(chan struct{}), began: began, started: started,
 		passes: systemd.NewProbe("keeps the datapath in step"), holding: systemd.NewProbe("holds the lease")}
 	forwarding.Planes, forwarding.Alive, forwarding.Done, forwarding.Moved = d.planes, d.passes.Ask, d.passed, d.moved
@@ -188,8 +191,7 @@ type daemon struct {
 	loop     *loop.Loop
 	view     *subnet.View
 	identity identity // of the goroutine that takes leases
-	ready    func(bool)
-	health   *health
+	board    *status.Board
 	counters func() []backend.Counter // nil: the backend has none
 	passes   *systemd.Probe
 	holding  *systemd.Probe
@@ -205,9 +207,7 @@ type daemon struct {
 	lease    subnet.Lease   // the own one
 	claimed  subnet.Lease   // what it says, without its subnets and its node
 	standing subnet.Standing
-	away     bool     // the store has not answered since the start
 	told     handover // what Docker was told last
-	trouble  string   // what is wrong with Docker's bridge or the kernel; empty: nothing
 	// Only the loop's goroutine uses these.
 	handedOver handover // what subnet.env says
 	noFile     string   // why it cannot be written; empty: it can

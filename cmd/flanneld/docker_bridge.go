@@ -92,7 +92,7 @@ func (d *daemon) watchHost(ctx context.Context) error {
 	forwarding := forwardingCheck{path: ipForward, log: d.log}
 	for backoff.Sleep(ctx, bridgeLook) == nil {
 		d.mu.Lock()
-		told, before := d.told, d.trouble
+		told := d.told
 		d.mu.Unlock()
 		if told == (handover{}) {
 			continue
@@ -106,13 +106,7 @@ func (d *daemon) watchHost(ctx context.Context) error {
 				now = b
 			}
 		}
-		if now == before {
-			continue
-		}
-		d.mu.Lock()
-		d.trouble = now
-		d.mu.Unlock()
-		d.poke() // for the status
+		d.board.SetTrouble(now)
 	}
 	return nil
 }

@@ -42,12 +42,12 @@ func program(t tuning) int {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
 	// After the first signal the default comes back: a second one kills.
 	context.AfterFunc(ctx, stop)
-	return status(run(ctx, os.Args, os.Environ(), os.Stderr, t), os.Stderr)
+	return exitStatus(run(ctx, os.Args, os.Environ(), os.Stderr, t), os.Stderr)
 }
 
-// status returns the exit status that an error stands for. A mistake on the
+// exitStatus returns the exit status that an error stands for. A mistake on the
 // command line is printed as a person wants to read it.
-func status(err error, stderr io.Writer) int {
+func exitStatus(err error, stderr io.Writer) int {
 	if err == nil {
 		return exitStopped
 	}

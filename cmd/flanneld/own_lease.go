@@ -97,23 +97,7 @@ func (d *daemon) entered(s subnet.Standing) {
 	case was != subnet.Acquiring:
 		d.log.Info("Fence: forwarding again", "lease", s.State)
 	}
-	text := ""
-	switch s.State {
-	case subnet.Acquiring:
-		text = "acquiring a subnet"
-	case subnet.Expired:
-		text = "the lease on " + s.Lease.Key().String() + " has expired"
-	case subnet.Conflict:
-		text = "lost the lease on " + s.Lease.Key().String()
-	}
-	if s.Reason != "" {
-		text += ": " + s.Reason
-	}
-	if !s.State.Safe() {
-		d.ready(false)
-		d.tell.Status(text)
-	}
-	d.health.setLease(s)
+	d.board.SetLease(s)
 	d.mu.Unlock()
 	poke(d.stood)
 	if s.State != was {
@@ -121,47 +105,12 @@ func (d *daemon) entered(s subnet.Standing) {
 	}
 }
 
-// sayUnfinished follows a pass that has not put everything in place. The error is
-// the datapath's; nil: it is the firewall's rules that are missing.
-func (d *daemon) sayUnfinished(err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if !d.standing.State.Safe() {
-		return // which says more
-	}
-	text := "the firewall's rules are not in place yet"
-	if err != nil {
-		text = "the datapath is not as it should be: " + err.Error()
-	}
-	d.tell.Status(fmt.Sprintf("%s %s; %s", d.lease.Key(), d.cfg.Type, text))
-}
-
-// setReady follows a pass after which the subnet file has the lease.
-func (d *daemon) setReady(l subnet.Lease, peers int) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if !d.standing.State.Safe() || d.lease.Key() != l.Key() {
-		return // since the pass began
-	}
-	d.ready(true)
-	text := fmt.Sprintf("%s %s, %d peers", l.Key(), d.cfg.Type, peers)
-	if d.standing.State == subnet.AtRisk {
-		text += "; the lease is at risk: " + d.standing.Reason
-	}
-	if d.away {
-		text += "; etcd is away, and this is what was known before"
-	}
-	if d.trouble != "" {
-		text += "; " + d.trouble
-	}
-	d.tell.Status(text)
-}
-
 func (d *daemon) setLease(l subnet.Lease) {
 	d.mu.Lock()
 	d.lease = claiming(l, d.claimed)
 	if d.standing.State != subnet.Conflict {
 		d.standing = subnet.Standing{State: subnet.Held, Lease: l}
+		d.board.SetLease(d.standing)
 	}
 	d.mu.Unlock()
 	d.poke()

@@ -35,7 +35,7 @@ func (d *daemon) passed(p loop.Pass) error {
 	d.once.Do(func() { close(d.passedOnce) })
 	defer d.reloaded()
 	if !p.Ready {
-		d.sayUnfinished(p.Err)
+		d.board.Incomplete(p.Err)
 		return nil
 	}
 	lease, state := d.own()
@@ -67,7 +67,7 @@ func (d *daemon) passed(p loop.Pass) error {
 			d.started()
 		}
 	}
-	d.setReady(lease, p.Peers)
+	d.board.Complete(lease.Key(), p.Peers)
 	return nil
 }
 
@@ -93,5 +93,5 @@ func (d *daemon) unwritten(err error) {
 		d.noFile = err.Error()
 		d.log.Error(d.noFile)
 	}
-	d.tell.Status(d.noFile)
+	d.board.Unwritten(err)
 }

@@ -90,8 +90,8 @@ func (s *Server) handler() http.Handler {
 	})
 	mux.HandleFunc("/counters", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		if counters := s.counters.Load(); counters != nil {
-			for _, c := range (*counters)() {
+		if read := s.counters.Load(); read != nil {
+			for _, c := range (*read)() {
 				fmt.Fprintln(w, c.Name, c.Value)
 			}
 		}

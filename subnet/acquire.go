@@ -1,14 +1,13 @@
 package subnet
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"flanneld/pkg/backoff"
@@ -27,15 +26,6 @@ type Request struct {
 	// changes; nil: not.
 	Report func(Standing)
 
-	// Forgot: the host has lost its node id. A lease with its PublicIP is its own,
-	// whatever node it names, if it is of the Previous subnet, or if the node's id
-	// begins with Machine.
-	Forgot bool
-	// Machine is what all ids begin with that this machine makes; empty: nothing.
-	Machine string
-	// Stateless is the id that the host has while it cannot keep one; empty: none. A
-	// lease with its PublicIP and this is its own.
-	Stateless string
 	// TakeOver: any lease with its PublicIP is its own, as for all older releases.
 	TakeOver bool
 	// Freed are subnets whose leases have gone lately, oldest first. They are taken
@@ -67,26 +57,23 @@ func Acquire(ctx context.Context, store Store, r Request, log *slog.Logger) (Acq
 	if !r.Lease.V4.PublicIP.IsValid() {
 		return Acquired{}, errors.New("acquire lease: the host has no PublicIP to be known by")
 	}
-	if r.TTL == 0 {
-		r.TTL = DefaultTTL
-	}
+	r.TTL = cmp.Or(r.TTL, DefaultTTL)
 	if r.Clock == nil {
 		r.Clock = HostClock
 	}
-	a := acquirer{Request: r, store: store, log: log, refused: make(map[Key]int)}
-	down := trouble{log: log, back: "etcd is back"}
-	full := trouble{log: log, back: "A subnet has become free"}
-	rival := trouble{log: log, back: "No other node's lease has this host's PublicIP any more"}
-	a.entered("")
-	pause, race := backoff.Backoff{}, backoff.Backoff{Min: 10 * time.Millisecond, Max: 500 * time.Millisecond}
+	a := acquirer{Request: r, store: store, log: log, refused: make(map[Key]int),
+		race:  backoff.Backoff{Min: 10 * time.Millisecond, Max: 500 * time.Millisecond},
+		down:  trouble{log: log, back: "etcd is back"},
+		full:  trouble{log: log, back: "A subnet has become free"},
+		rival: trouble{log: log, back: "No other node's lease has this host's PublicIP any more"}}
+	a.report("")
 	for {
 		got, err := a.once(ctx)
-		wait := &pause
 		switch {
 		case err == nil:
-			down.over()
-			full.over()
-			rival.over()
+			a.down.over()
+			a.full.over()
+			a.rival.over()
 			log.Info(fmt.Sprintf("Allocated lease (ip: %s ipv6: %s) to current node (%s)",
 				got.Lease.V4.Subnet, orNone(got.Lease.V6.Subnet), r.Lease.V4.PublicIP))
 			return got, nil
@@ -94,32 +81,8 @@ func Acquire(ctx context.Context, store Store, r Request, log *slog.Logger) (Acq
 			return Acquired{}, ctx.Err()
 		case errors.Is(err, ErrTwin):
 			return Acquired{}, err
-		case errors.Is(err, ErrTaken), errors.Is(err, ErrLost), errors.Is(err, errAgain):
-			log.Debug("Lost a race for a subnet; choosing again", "err", err)
-			pause.Reset()
-			wait = &race
-		case errors.Is(err, config.ErrFull):
-			a.entered(err.Error())
-			down.over()
-			full.failed(fmt.Sprintf("Failed to acquire subnet: %v; waiting for one to become free", err),
-				"hint", "widen Network, or delete the leases of hosts that are gone")
-			if a.freed(ctx) {
-				continue
-			}
-		case errors.Is(err, errRival):
-			a.entered(err.Error())
-			down.over()
-			rival.failed(fmt.Sprintf("Failed to acquire subnet: %v; waiting for that lease to go", err),
-				"hint", "give each host its own PublicIP with --public-ip or --iface. If it is a lease that this host had before it was "+
-					"reinstalled, delete it or start once with --take-over")
-			if a.freed(ctx) {
-				continue
-			}
-		default:
-			a.entered(err.Error())
-			down.failed(fmt.Sprintf("Failed to acquire subnet: %v; trying again", err))
 		}
-		if err := wait.Wait(ctx); err != nil {
+		if err := a.wait(ctx, err); err != nil {
 			return Acquired{}, err
 		}
 	}
@@ -138,23 +101,54 @@ const stubborn = 3
 // acquirer is the state of Acquire.
 type acquirer struct {
 	Request
-	store   Store
-	log     *slog.Logger
-	rev     Revision    // of the last listing
-	refused map[Key]int // how often Create found a key taken
-	last    step        // that was logged
-	told    *string     // the reason that Report was called with last
+	store    Store
+	log      *slog.Logger
+	rev      Revision    // of the last listing
+	refused  map[Key]int // how often Create found a key taken
+	last     step        // that was logged
+	reported *string     // the reason that Report was called with last
+	pause    backoff.Backoff
+	race     backoff.Backoff // after another host was quicker
+
+	down, full, rival trouble // the store does not answer, the network is full, another node has our PublicIP
 
 	// What we wrote over, or tried to, of a host that had our node id at another
 	// address; zero: nothing.
 	challenged Lease
 }
 
-func (a *acquirer) entered(reason string) {
-	if a.Report != nil && (a.told == nil || *a.told != reason) {
-		a.told = &reason
+func (a *acquirer) report(reason string) {
+	if a.Report != nil && (a.reported == nil || *a.reported != reason) {
+		a.reported = &reason
 		a.Report(Standing{State: Acquiring, Reason: reason})
 	}
+}
+
+// wait says why there is no lease yet, and waits until another try is worth it.
+func (a *acquirer) wait(ctx context.Context, err error) error {
+	switch {
+	case errors.Is(err, ErrTaken), errors.Is(err, ErrLost), errors.Is(err, errAgain):
+		a.log.Debug("Lost a race for a subnet; choosing again", "err", err)
+		a.pause.Reset()
+		return a.race.Wait(ctx)
+	case errors.Is(err, config.ErrFull):
+		a.full.failed(fmt.Sprintf("Failed to acquire subnet: %v; waiting for one to become free", err),
+			"hint", "widen Network, or delete the leases of hosts that are gone")
+	case errors.Is(err, errRival):
+		a.rival.failed(fmt.Sprintf("Failed to acquire subnet: %v; waiting for that lease to go", err),
+			"hint", "give each host its own PublicIP with --public-ip or --iface. If it is a lease that this host had before it was "+
+				"reinstalled, delete it or start once with --take-over")
+	default:
+		a.report(err.Error())
+		a.down.failed(fmt.Sprintf("Failed to acquire subnet: %v; trying again", err))
+		return a.pause.Wait(ctx)
+	}
+	a.report(err.Error())
+	a.down.over()
+	if a.freed(ctx) {
+		return nil
+	}
+	return a.pause.Wait(ctx)
 }
 
 // once lists, decides and does one step.
@@ -268,136 +262,4 @@ func (a *acquirer) junk() []Key {
 		}
 	}
 	return keys
-}
-
-// step is what a host does next on its way to a lease.
-type step struct {
-	do    action
-	lease Lease // to write or, if do is drop, to delete
-	was   Lease // what adopt writes over
-	taken Lease // who has the previous subnet; zero if nobody has
-	stuck Lease // our reservation that the configuration does not allow; zero if there is none
-}
-
-type action int
-
-const (
-	adopt  action = iota + 1 // write our value over our own key
-	drop                     // delete our own lease: the configuration has changed
-	reuse                    // create the previous subnet's key
-	create                   // create a random one
-)
-
-// decide chooses the next step from all leases and the keys that are taken by
-// what is no lease. It returns config.ErrFull if there is nothing to choose from. A nil
-// rnd is the shared source.
-//
-// A reservation is never deleted: an operator made it, and no host can make it
-// again.
-func decide(leases []Lease, junk []Key, r Request, rnd *rand.Rand) (step, error) {
-	var s step
-	own, unfit, rival := r.own(leases)
-	if i := slices.IndexFunc(unfit, Lease.Reserved); i >= 0 {
-		s.stuck = unfit[i]
-		unfit = slices.DeleteFunc(unfit, Lease.Reserved)
-	}
-	if len(own) > 0 {
-		l := own[0]
-		if i := slices.IndexFunc(own, func(o Lease) bool { return o.Key() == r.Previous }); i >= 0 {
-			l = own[i]
-		}
-		s.do, s.was, s.lease = adopt, l, r.at(l.Key())
-		s.lease.Rev, s.lease.Expires = l.Rev, l.Expires
-		return s, nil
-	}
-	if len(unfit) > 0 {
-		s.do, s.lease = drop, unfit[0]
-		return s, nil
-	}
-	if rival.Key() != (Key{}) {
-		return step{}, fmt.Errorf("%w: %s is leased to %s, and this host is node %s", errRival, rival.Key(), rival.holder(), r.Lease.Node)
-	}
-	for _, k := range junk {
-		var l Lease
-		l.V4.Subnet, l.V6.Subnet = k.V4, k.V6
-		leases = append(slices.Clip(leases), l)
-	}
-	taken4, taken6 := make([]netip.Prefix, len(leases)), make([]netip.Prefix, len(leases))
-	for i, l := range leases {
-		taken4[i], taken6[i] = l.V4.Subnet, l.V6.Subnet
-		if l.Key().Overlaps(r.Previous) {
-			s.taken = l
-		}
-	}
-	if s.taken.Key() == (Key{}) && r.fits(r.Previous) {
-		s.do, s.lease = reuse, r.at(r.Previous)
-		return s, nil
-	}
-	taken4, taken6 = append(taken4, r.Avoid...), append(taken6, r.Avoid...)
-	var freed4, freed6 []netip.Prefix
-	for _, k := range r.Freed {
-		freed4, freed6 = append(freed4, k.V4), append(freed6, k.V6)
-	}
-	var k Key
-	var err error
-	if k.V4, err = config.FreeLast(r.Config.V4, taken4, freed4, rnd); err != nil {
-		return step{}, err
-	}
-	if r.Config.V6.Enabled() {
-		if k.V6, err = config.FreeLast(r.Config.V6, taken6, freed6, rnd); err != nil {
-			return step{}, err
-		}
-	}
-	s.do, s.lease = create, r.at(k)
-	return s, nil
-}
-
-// own returns the host's own leases, sorted, those that it may have and those that
-// it may not, and one of another node with its PublicIP; zero if there is none.
-// What has its node id comes before what has its PublicIP only.
-func (r Request) own(leases []Lease) (fit, unfit []Lease, rival Lease) {
-	var known, seems []Lease
-	for _, l := range leases {
-		switch whose(l, r.Lease.Node, r.Lease.V4.PublicIP) {
-		case twins:
-			known = append(known, l)
-		case ours:
-			if l.Node != "" {
-				known = append(known, l)
-			} else {
-				seems = append(seems, l)
-			}
-		case rivals:
-			same := l.Key() == r.Previous || r.Machine != "" && strings.HasPrefix(l.Node, r.Machine)
-			if r.TakeOver || r.Forgot && same || r.Stateless != "" && l.Node == r.Stateless {
-				seems = append(seems, l)
-			} else {
-				rival = l
-			}
-		}
-	}
-	slices.SortFunc(known, Lease.Compare)
-	slices.SortFunc(seems, Lease.Compare)
-	for _, l := range append(known, seems...) {
-		if r.fits(l.Key()) {
-			fit = append(fit, l)
-		} else {
-			unfit = append(unfit, l)
-		}
-	}
-	return fit, unfit, rival
-}
-
-// fits reports whether this host may have a lease on k.
-func (r Request) fits(k Key) bool {
-	return r.Config.Allows(k.V4, k.V6) && !slices.ContainsFunc(r.Avoid, func(p netip.Prefix) bool {
-		return overlap(k.V4, p) || overlap(k.V6, p)
-	})
-}
-
-// at returns the lease that the request wants, on the given subnets.
-func (r Request) at(k Key) Lease {
-	l := r.Lease
-	l.V4.Subnet, l.V6.Subnet = k.V4, k.V6
-	return l
 }

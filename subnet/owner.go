@@ -57,10 +57,10 @@ func (w writes) whose(l, now Lease) owner {
 }
 
 // imitated reports whether a lease that seems to be ours is another host's with our
-// PublicIP. It is not if an older daemon on this host has written it, an operator, or
-// we did earlier.
+// PublicIP. It is not if it says what we do or did earlier, nor if it has our node id
+// and can be of this host's device, as what an operator writes.
 func (w writes) imitated(l, now Lease) bool {
-	return !l.SameClaim(now) && l.Node == "" && !slices.ContainsFunc(w, l.SameClaim)
+	return !l.SameClaim(now) && (l.Node == "" || l.contradicts(now)) && !slices.ContainsFunc(w, l.SameClaim)
 }
 
 // stale returns the host's stale leases: those beside the one that it holds. Writes that

@@ -30,6 +30,7 @@ import (
 	"flanneld/subnet"
 	"flanneld/subnet/cache"
 	"flanneld/subnet/config"
+	identity "flanneld/subnet/node"
 )
 
 // routeProtocol marks our routes (rtnetlink(7)). No registered routing daemon
@@ -106,8 +107,8 @@ func start(ctx context.Context, o options, h *status.Server, board *status.Board
 	if err == nil {
 		defer release()
 	}
-	id := loadIdentity(state, kept, thisMachine(o.Tuning.MachineID), log)
-	memory := &memory{dir: state, path: o.StateDir, host: cache.Host{Node: id.id, Prefix: o.EtcdPrefix}, boot: bootID(), log: log}
+	id := identity.Load(state, identity.ThisMachine(o.Tuning.MachineID), log)
+	memory := &memory{dir: state, path: o.StateDir, host: cache.Host{Node: id.ID(), Prefix: o.EtcdPrefix}, boot: bootID(), log: log}
 	basis, external, err := orient(ctx, o, store, memory, board)
 	if err != nil {
 		return err
@@ -190,7 +191,7 @@ type daemon struct {
 	guard    *guard
 	loop     *loop.Loop
 	view     *subnet.View
-	identity identity // of the goroutine that takes leases
+	identity *identity.Identity // of the goroutine that takes leases
 	board    *status.Board
 	counters func() []backend.Counter // nil: the backend has none
 	passes   *systemd.Probe

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"flanneld/subnet/config"
+	identity "flanneld/subnet/node"
 )
 
 // FuzzFiles are those that others may write: the subnet file and that of the
@@ -31,7 +32,7 @@ func FuzzFiles(f *testing.F) {
 		if s, err := readPassword(path); err == nil && (s == "" || strings.Contains(string(s), "\n") || !bytes.HasPrefix(data, []byte(s))) {
 			t.Errorf("%q has the password %q", data, string(s))
 		}
-		if id := thisMachine(path).ID; id != "" && len(id) != 64 {
+		if id := identity.ThisMachine(path).ID; id != "" && len(id) != 64 {
 			t.Errorf("the machine is %q", id)
 		}
 	})

@@ -11,13 +11,13 @@ import (
 // request says what lease this host wants.
 func (d *daemon) request(previous subnetEnv) (subnet.Request, error) {
 	r := subnet.Request{Config: d.cfg, Previous: previous.key(), Avoid: d.local, TTL: d.opts.Tuning.LeaseTTL,
-		Forgot: d.identity.fresh, Machine: d.identity.machine.mark(), Stateless: d.identity.machine.nodeID(), TakeOver: d.opts.TakeOver, Report: d.entered}
+		TakeOver: d.opts.TakeOver, Report: d.entered}
 	var err error
 	if r.Lease, err = claims(d.backend, d.underlay, d.cfg.V6.Enabled()); err != nil {
 		return r, fmt.Errorf("Error registering network: %w", err)
 	}
 	d.claimed = r.Lease
-	r.Lease.Node = d.identity.id
+	r.Lease.Node = d.identity.Make(d.underlay.PublicV4)
 	return r, nil
 }
 
@@ -37,17 +37,16 @@ func (d *daemon) acquire(ctx context.Context, store subnet.Store, request *subne
 
 // rename gives the host another id: it is a copy of the one that has its own.
 func (d *daemon) rename(request *subnet.Request, why error) {
-	d.identity = d.identity.renewed(d.log)
+	d.identity.Renew()
 	d.log.Error("This host has a copy of another's state directory; it goes on as a new node. Make each host its own: "+
-		"empty the state directory and /etc/machine-id before copying an image", "node", d.identity.id, "err", why)
-	request.Lease.Node, request.Previous, request.Forgot = d.identity.id, subnet.Key{}, false
+		"empty the state directory and /etc/machine-id before copying an image", "node", d.identity.ID(), "err", why)
+	request.Lease.Node, request.Previous = d.identity.ID(), subnet.Key{}
 }
 
 // hold keeps the lease; if another host has it, it takes a new one. The
 // datapath stays as it is meanwhile.
 func (d *daemon) hold(ctx context.Context, request subnet.Request, got subnet.Acquired) error {
-	// Who takes the lease from now on is alive.
-	request.Forgot, request.TakeOver = false, false
+	request.TakeOver = false // a host that takes the lease from now on is alive
 	for rebound := false; ; rebound = true {
 		lease := got.Lease
 		err := subnet.Hold(ctx, d.store, lease, subnet.Holding{

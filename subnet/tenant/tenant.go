@@ -117,7 +117,7 @@ func (t *Tenant) Acquire(ctx context.Context, store subnet.Store) (subnet.Acquir
 // rename makes the host another node: it is a copy of the one that has its id.
 func (t *Tenant) rename(why error) {
 	t.Request.Lease.Node = t.Rename(why)
-	t.Request.Previous, t.Request.Forgot = subnet.Key{}, false
+	t.Request.Previous = subnet.Key{}
 }
 
 // Begin sets the lease that Run is to hold. An unverified one was not read from the
@@ -131,8 +131,7 @@ func (t *Tenant) Begin(got subnet.Acquired, unverified bool) {
 // Run holds the lease until ctx is done, and then returns nil. If another host has it,
 // Run takes a new one, or returns ErrRevoked.
 func (t *Tenant) Run(ctx context.Context) error {
-	// A node that takes the lease from now on is alive.
-	t.Request.Forgot, t.Request.TakeOver = false, false
+	t.Request.TakeOver = false // a node that takes the lease from now on is alive
 	for rebound := false; ; rebound = true {
 		lease := t.acquired.Lease
 		err := subnet.Hold(ctx, t.Store, lease, subnet.Holding{

@@ -1,0 +1,143 @@
+// Package node decides who this host is among leases: it has an id, whatever address
+// it has later, and so keeps its subnet. The package does not know what a lease is, nor
+// where the state directory lies.
+package node
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"net/netip"
+	"os"
+	"strings"
+)
+
+// Dir is where the id is kept.
+type Dir interface {
+	Load(name string) ([]byte, error) // fs.ErrNotExist if there is none
+	Save(name string, data []byte) error
+}
+
+// Identity is this host's id. It is not safe for concurrent use.
+type Identity struct {
+	dir     Dir
+	machine Machine
+	log     *slog.Logger
+	id      string
+}
+
+// file is the content of the state directory's file.
+type file struct {
+	NodeID  string
+	Machine Machine
+}
+
+const (
+	fileName = "node-id"
+	idLen    = 32 // hexadecimal digits
+)
+
+// Load reads the id that the host had before. A file that cannot be understood, or is
+// another machine's, counts for none.
+func Load(d Dir, m Machine, log *slog.Logger) *Identity {
+	i := &Identity{dir: d, machine: m, log: log}
+	data, err := d.Load(fileName)
+	var f file
+	if err == nil {
+		f, err = parse(data)
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		log.Warn("The node id cannot be read; making another", "file", fileName, "err", err)
+	case differ(f.Machine.ID, m.ID) || differ(f.Machine.Board, m.Board):
+		log.Warn("The node id in the state directory is another machine's, from which this one was copied; making another",
+			"theirs", f.NodeID)
+	default:
+		i.id = f.NodeID
+		if f.Machine != m {
+			i.save()
+		}
+	}
+	return i
+}
+
+// ID returns the id; empty if the host has none yet.
+func (i *Identity) ID() string { return i.id }
+
+// Make gives the host an id if it has none: one that follows from the machine and the
+// address at which its peers first know it, so that a host which has lost its state
+// directory has its id again. The address tells containers of one machine apart, and
+// the clones of an image.
+func (i *Identity) Make(public netip.Addr) string {
+	if i.id == "" {
+		i.id = hash("node " + i.machine.ID + " " + i.machine.Board + " " + public.String())[:idLen]
+		i.save()
+	}
+	return i.id
+}
+
+// Renew gives the host a random id, since another one uses the present one.
+func (i *Identity) Renew() string {
+	var random [idLen / 2]byte
+	_, _ = rand.Read(random[:]) // never fails
+	i.id = hex.EncodeToString(random[:])
+	i.save()
+	return i.id
+}
+
+func (i *Identity) save() {
+	data, err := json.Marshal(file{i.id, i.machine})
+	if err == nil {
+		err = i.dir.Save(fileName, append(data, '\n'))
+	}
+	if err != nil {
+		i.log.Warn("Cannot save the node id; after a restart the host is known by its machine and its PublicIP", "err", err)
+	}
+}
+
+var errNoID = errors.New("it holds no node id")
+
+func parse(data []byte) (file, error) {
+	var f file
+	if err := json.Unmarshal(data, &f); err != nil {
+		return f, err
+	}
+	if raw, err := hex.DecodeString(f.NodeID); err != nil || len(raw) != idLen/2 || f.NodeID != strings.ToLower(f.NodeID) {
+		return f, errNoID
+	}
+	return f, nil
+}
+
+// Machine is what an id is bound to, hashed, since it is nobody else's business: a
+// copied disk is started on another board or, if its maker was careful, with
+// another machine-id(5). Empty: not known.
+type Machine struct{ ID, Board string }
+
+// ThisMachine reads what the host is told by. The machine-id's path may be empty, which
+// stands for the usual one. Others than root cannot read the board's id.
+func ThisMachine(machineID string) Machine {
+	if machineID == "" {
+		machineID = "/etc/machine-id"
+	}
+	read := func(path string) string {
+		text, err := os.ReadFile(path)
+		if id := strings.TrimSpace(string(text)); err == nil && id != "" && id != "uninitialized" {
+			return hash(id)
+		}
+		return ""
+	}
+	return Machine{ID: read(machineID), Board: read("/sys/class/dmi/id/product_uuid")}
+}
+
+// differ is false if either is not known.
+func differ(a, b string) bool { return a != "" && b != "" && a != b }
+
+func hash(text string) string {
+	sum := sha256.Sum256([]byte("flanneld\n" + text))
+	return hex.EncodeToString(sum[:])
+}

@@ -20,6 +20,7 @@ import (
 	"flanneld/backend/loop"
 	"flanneld/backend/udp"
 	"flanneld/backend/underlay"
+	"flanneld/cmd/internal/host"
 	"flanneld/cmd/internal/status"
 	"flanneld/pkg/datapath"
 	"flanneld/pkg/datapath/kernel"
@@ -91,8 +92,8 @@ func start(ctx context.Context, o options, h *status.Server, board *status.Board
 		}
 	})
 	ahead := subnet.ListAhead(ctx, store)
-	previous := readSubnetEnv(o.SubnetFile, log)
-	log.Info("Created subnet manager: Etcd Local Manager with Previous Subnet: " + previous.subnetOrNone())
+	previous := host.ReadSubnetEnv(o.SubnetFile, log)
+	log.Info("Created subnet manager: Etcd Local Manager with Previous Subnet: " + previous.String())
 	state, err := statedir.Open(o.StateDir)
 	kept := err == nil
 	if !kept {
@@ -121,9 +122,9 @@ func start(ctx context.Context, o options, h *status.Server, board *status.Board
 	}
 	kern := kernel.New(log)
 	scope := datapath.Scope{
-		Owner:    aliasFor(o.EtcdPrefix),
-		Links:    leftovers(previous, log),
-		Networks: networks(cfg, previous),
+		Owner:    host.Owner(o.EtcdPrefix),
+		Links:    previous.Leftovers(log),
+		Networks: previous.Networks(cfg.V4.Network, cfg.V6.Network),
 		Protocol: routeProtocol,
 	}
 	newBackend, err := chooseBackend(cfg)
@@ -150,11 +151,13 @@ func start(ctx context.Context, o options, h *status.Server, board *status.Board
 	if err != nil {
 		return fmt.Errorf("Error fetching backend: %w", err)
 	}
-	unclaim, err := claimDevice(ctx, be, kern, scope.Owner)
-	if err != nil {
-		return fmt.Errorf("Error fetching backend: %w", err)
+	if tunnel, ok := be.(interface{ Device() string }); ok { // of a fixed name
+		unclaim, err := host.ClaimDevice(ctx, tunnel.Device(), scope.Owner, kern)
+		if err != nil {
+			return fmt.Errorf("Error fetching backend: %w", err)
+		}
+		defer unclaim()
 	}
-	defer unclaim()
 	if err := descriptors.Close(); err != nil { // another backend's
 		log.Warn("Cannot forget files of the last run", "err", err)
 	}
@@ -208,11 +211,11 @@ type daemon struct {
 	lease    subnet.Lease   // the own one
 	claimed  subnet.Lease   // what it says, without its subnets and its node
 	standing subnet.Standing
-	told     handover // what Docker was told last
+	told     host.Handover // what Docker was told last
 	// Only the loop's goroutine uses these.
-	handedOver handover // what subnet.env says
-	noFile     string   // why it cannot be written; empty: it can
-	reloading  bool     // this pass was asked for by a reload
+	handedOver host.Handover // what subnet.env says
+	noFile     string        // why it cannot be written; empty: it can
+	reloading  bool          // this pass was asked for by a reload
 
 	handed     atomic.Bool   // subnet.env is there, and systemd knows
 	reload     atomic.Bool   // the next pass that begins is to look at subnet.env, too
@@ -224,7 +227,7 @@ type daemon struct {
 
 // run takes a lease, for which ahead is asked first, or goes on with the one that
 // is known from the last run, and holds it.
-func (d *daemon) run(ctx context.Context, ahead *subnet.Ahead, previous subnetEnv, reload <-chan os.Signal) error {
+func (d *daemon) run(ctx context.Context, ahead *subnet.Ahead, previous host.SubnetEnv, reload <-chan os.Signal) error {
 	request, err := d.request(previous)
 	if err != nil {
 		return err
@@ -248,7 +251,7 @@ func (d *daemon) run(ctx context.Context, ahead *subnet.Ahead, previous subnetEn
 		return documentReader(d.store, d.opts.EtcdPrefix, d.log).Watch(ctx, d.cfg, d.basis.rev())
 	})
 	g.Go(func() error { return d.keep(ctx) })
-	g.Go(func() error { return d.watchHost(ctx) })
+	g.Go(func() error { return d.watchHost().Run(ctx) })
 	g.Go(func() error { return d.reloads(ctx, reload) })
 	g.Go(func() error {
 		return systemd.FeedWatchdog(ctx, systemd.WatchdogInterval(d.log), d.lifelines(), d.tell)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"flanneld/backend"
+	"flanneld/cmd/internal/host"
 	"flanneld/pkg/backoff"
 	"flanneld/pkg/firewall/iptables"
 	"flanneld/pkg/firewall/nft"
@@ -66,9 +67,9 @@ const (
 	tellGap = time.Minute
 )
 
-func newGuard(o options, nftables bool, underlay backend.Underlay, networks []netip.Prefix, previous subnetEnv, log *slog.Logger) *guard {
+func newGuard(o options, nftables bool, underlay backend.Underlay, networks []netip.Prefix, previous host.SubnetEnv, log *slog.Logger) *guard {
 	return &guard{
-		opts: o, names: namesFor(o.EtcdPrefix), networks: networks, previous: []netip.Prefix{previous.subnet, previous.subnetV6},
+		opts: o, names: namesFor(o.EtcdPrefix), networks: networks, previous: []netip.Prefix{previous.Subnet, previous.SubnetV6},
 		nftables: nftables, underlay: underlay, refused: make(map[string]time.Time),
 		run: iptables.Exec, log: log, poked: make(chan struct{}, 1), first: make(chan struct{}, 1),
 	}

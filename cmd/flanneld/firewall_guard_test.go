@@ -14,6 +14,7 @@ import (
 	"github.com/vishvananda/netns"
 
 	"flanneld/backend"
+	"flanneld/cmd/internal/host"
 	"flanneld/pkg/firewall/iptables"
 	"flanneld/pkg/netlab"
 	"flanneld/pkg/netlab/labtest"
@@ -47,7 +48,7 @@ func (l guardLab) guard(o options, nftables bool) *guard {
 	if o.EtcdPrefix == "" {
 		o.EtcdPrefix = defaultPrefix
 	}
-	g := newGuard(o, nftables, backend.Underlay{Name: "eth0"}, []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}, subnetEnv{}, discard)
+	g := newGuard(o, nftables, backend.Underlay{Name: "eth0"}, []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}, host.SubnetEnv{}, discard)
 	g.kernel.NetNS = l.netns
 	g.run = l.run
 	return g
@@ -96,7 +97,7 @@ func TestMarksForDockerStayOverARestart(t *testing.T) {
 }
 
 func TestErrorsOfTheFilterHaveARemedy(t *testing.T) {
-	g := newGuard(options{PeerFilter: true}, false, backend.Underlay{}, nil, subnetEnv{}, discard)
+	g := newGuard(options{PeerFilter: true}, false, backend.Underlay{}, nil, host.SubnetEnv{}, discard)
 	g.kernel.NetNS = math.MaxInt32 // no such descriptor
 	if _, _, _, err := g.filter(nil); err == nil || !strings.Contains(err.Error(), "--peer-filter=off") {
 		t.Errorf("error is %v, want one with the remedy", err)
@@ -191,7 +192,7 @@ func TestMasqueradingMovesWithoutAGap(t *testing.T) {
 
 func TestRulesThatCannotBeMadeAreSaidOnce(t *testing.T) {
 	var out bytes.Buffer
-	g := newGuard(options{IPMasq: true}, false, backend.Underlay{}, nil, subnetEnv{}, slog.New(slog.NewTextHandler(&out, nil)))
+	g := newGuard(options{IPMasq: true}, false, backend.Underlay{}, nil, host.SubnetEnv{}, slog.New(slog.NewTextHandler(&out, nil)))
 	for range 3 {
 		g.report(nil, nil, errors.New("no room"))
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/vishvananda/netns"
 
 	"flanneld/backend"
+	"flanneld/cmd/internal/host"
 	"flanneld/pkg/firewall/nft"
 	"flanneld/pkg/netlab/labtest"
 	"flanneld/subnet"
@@ -104,7 +105,7 @@ func TestPeersAreLetInBeforeThereIsARoute(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { ns.Close() })
-	g := newGuard(options{EtcdPrefix: defaultPrefix, PeerFilter: true}, false, backend.Underlay{Name: "eth0"}, nil, subnetEnv{}, discard)
+	g := newGuard(options{EtcdPrefix: defaultPrefix, PeerFilter: true}, false, backend.Underlay{Name: "eth0"}, nil, host.SubnetEnv{}, discard)
 	g.kernel.NetNS = int(ns)
 	be := &looking{ingress: tunnelIngress, look: func() string {
 		out, err := lab.Switch().Output("nft", "list", "set", "inet", "flanneld", "hosts4")
@@ -127,7 +128,7 @@ func TestPeersAreLetInBeforeThereIsARoute(t *testing.T) {
 
 func TestRefusedAreNamedNowAndThen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGuard(options{}, false, backend.Underlay{}, nil, subnetEnv{}, discard)
+		g := newGuard(options{}, false, backend.Underlay{}, nil, host.SubnetEnv{}, discard)
 		named := 0
 		for i := range 2 * mostRefused {
 			if g.mayName(fmt.Sprint(i)) {

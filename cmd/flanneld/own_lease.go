@@ -5,12 +5,13 @@ import (
 	"errors"
 	"fmt"
 
+	"flanneld/cmd/internal/host"
 	"flanneld/subnet"
 )
 
 // request says what lease this host wants.
-func (d *daemon) request(previous subnetEnv) (subnet.Request, error) {
-	r := subnet.Request{Config: d.cfg, Previous: previous.key(), Avoid: d.local, TTL: d.opts.Tuning.LeaseTTL,
+func (d *daemon) request(previous host.SubnetEnv) (subnet.Request, error) {
+	r := subnet.Request{Config: d.cfg, Previous: previous.Key(), Avoid: d.local, TTL: d.opts.Tuning.LeaseTTL,
 		TakeOver: d.opts.TakeOver, Report: d.entered}
 	var err error
 	if r.Lease, err = claims(d.backend, d.underlay, d.cfg.V6.Enabled()); err != nil {

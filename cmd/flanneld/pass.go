@@ -1,19 +1,13 @@
 package main
 
 import (
-	"os"
 	"slices"
 
 	"flanneld/backend"
 	"flanneld/backend/loop"
+	"flanneld/cmd/internal/host"
 	"flanneld/subnet"
 )
-
-// handover is what Docker was told.
-type handover struct {
-	key subnet.Key
-	mtu int // bytes
-}
 
 // planes begins a pass.
 func (d *daemon) planes() ([]backend.Plane, []backend.Fault) {
@@ -39,13 +33,13 @@ func (d *daemon) passed(p loop.Pass) error {
 		return nil
 	}
 	lease, state := d.own()
-	if state == subnet.Conflict || !state.Safe() && d.handedOver == (handover{}) {
+	if state == subnet.Conflict || !state.Safe() && d.handedOver == (host.Handover{}) {
 		return nil // Docker would be started with a subnet that is, or may be, another host's
 	}
-	if now := (handover{lease.Key(), p.MTU}); now != d.handedOver || d.reloading || d.fileIsGone() {
+	if now := (host.Handover{Key: lease.Key(), MTU: p.MTU}); now != d.handedOver || d.reloading || d.fileIsGone() {
 		before := d.handedOver
-		if err := d.writeSubnetEnv(lease, now.mtu); err != nil {
-			if before == (handover{}) {
+		if err := d.subnetFile().Write(now); err != nil {
+			if before == (host.Handover{}) {
 				return err
 			}
 			d.unwritten(err)
@@ -56,11 +50,11 @@ func (d *daemon) passed(p loop.Pass) error {
 		d.mu.Lock()
 		d.told = now
 		d.mu.Unlock()
-		if before.mtu != 0 && before.mtu != now.mtu {
+		if before.MTU != 0 && before.MTU != now.MTU {
 			d.log.Warn("The MTU of the overlay has changed. Restart Docker to use it; containers keep the old one until then",
-				"mtu", now.mtu, "before", before.mtu)
+				"mtu", now.MTU, "before", before.MTU)
 		}
-		if before == (handover{}) {
+		if before == (host.Handover{}) {
 			d.handed.Store(true)
 			d.tell.Ready()
 			d.log.Info("flannel is ready")
@@ -71,11 +65,22 @@ func (d *daemon) passed(p loop.Pass) error {
 	return nil
 }
 
-// fileIsGone reports whether somebody has removed the subnet file: the next start of
-// Docker would find none.
+func (d *daemon) subnetFile() host.SubnetFile {
+	return host.SubnetFile{Path: d.opts.SubnetFile, Network: d.cfg.V4.Network, NetworkV6: d.cfg.V6.Network, IPMasq: d.opts.IPMasq, Log: d.log}
+}
+
+func (d *daemon) watchHost() host.Watch {
+	return host.Watch{Bridge: d.opts.DockerBridge, Forward: changesNetwork(d.cfg.Type), Trouble: d.board.SetTrouble, Log: d.log,
+		Told: func() host.Handover {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			return d.told
+		}}
+}
+
+// fileIsGone reports whether somebody has removed the subnet file.
 func (d *daemon) fileIsGone() bool {
-	_, err := os.Stat(d.opts.SubnetFile)
-	gone := err != nil
+	gone := d.subnetFile().Gone()
 	if gone && d.handed.Load() && d.noFile == "" {
 		d.log.Warn("The subnet file is gone; writing it again", "file", d.opts.SubnetFile)
 	}

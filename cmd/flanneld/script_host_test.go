@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"flanneld/cmd/internal/host"
 	"flanneld/pkg/netlab"
 )
 
@@ -197,10 +198,10 @@ func (s *script) subnet(args []string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	vars := readSubnetEnv(n.subnetFile(), discard)
-	s.Setenv(n.Name()+"_NET", vars.subnet.String())
-	s.Setenv(n.Name()+"_NET6", vars.subnetV6.String())
-	s.Setenv(n.Name()+"_KEY", strings.NewReplacer("/", "-", " ", "&").Replace(vars.key().String()))
+	vars := host.ReadSubnetEnv(n.subnetFile(), discard)
+	s.Setenv(n.Name()+"_NET", vars.Subnet.String())
+	s.Setenv(n.Name()+"_NET6", vars.SubnetV6.String())
+	s.Setenv(n.Name()+"_KEY", strings.NewReplacer("/", "-", " ", "&").Replace(vars.Key().String()))
 	s.Setenv(n.Name()+"_BRIDGE", n.env("FLANNEL_SUBNET"))
 	s.Setenv(n.Name()+"_BRIDGE6", n.env("FLANNEL_IPV6_SUBNET"))
 	s.Setenv(n.Name()+"_MTU", n.env("FLANNEL_MTU"))

@@ -1,4 +1,4 @@
-package main
+package host
 
 import (
 	"strings"
@@ -8,13 +8,13 @@ import (
 )
 
 func TestAliasesFitAndDiffer(t *testing.T) {
-	if got := aliasFor("/coreos.com/network"); got != "flanneld /coreos.com/network" {
+	if got := Owner("/coreos.com/network"); got != "flanneld /coreos.com/network" {
 		t.Errorf("the usual alias is %q", got)
 	}
 	long := "/" + strings.Repeat("a", maxAlias-len(underlay.AliasPrefix)-1)
 	seen := make(map[string]string)
 	for _, prefix := range []string{long, long + "b", long + "c", long + strings.Repeat("d", 1000)} {
-		alias := aliasFor(prefix)
+		alias := Owner(prefix)
 		if len(alias) > maxAlias || !strings.HasPrefix(alias, underlay.AliasPrefix) {
 			t.Errorf("alias of %d bytes: %q", len(alias), alias)
 		}

@@ -1,4 +1,4 @@
-package main
+package host
 
 import (
 	"net/netip"
@@ -29,9 +29,9 @@ func TestBridgeThatContainersCannotBeReachedOn(t *testing.T) {
 			what: "2 of the containers on docker0 have an MTU above the overlay's 1450 (veth0 9000)", remedy: "--mtu=1450"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			what, remedy := bridge{"docker0", tt.addrs, tt.large}.wrong(subnet, 1450)
-			if (what == "") != (tt.what == "") || !strings.Contains(what, tt.what) || !strings.Contains(remedy, tt.remedy) {
-				t.Errorf("wrong = %q, %q; want %q, %q", what, remedy, tt.what, tt.remedy)
+			p := bridge{"docker0", tt.addrs, tt.large}.check(subnet, 1450)
+			if (p == (Problem{})) != (tt.what == "") || !strings.Contains(p.What, tt.what) || !strings.Contains(p.Remedy, tt.remedy) {
+				t.Errorf("check = %q; want %q, %q", p, tt.what, tt.remedy)
 			}
 		})
 	}

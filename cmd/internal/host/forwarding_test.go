@@ -1,4 +1,4 @@
-package main
+package host
 
 import (
 	"bytes"
@@ -12,7 +12,7 @@ import (
 // Docker switches forwarding on a moment after the daemon is ready: that is no trouble.
 func TestForwardingIsMissedOnlyIfItStaysOff(t *testing.T) {
 	var logged bytes.Buffer
-	c := forwardingCheck{path: filepath.Join(t.TempDir(), "ip_forward"), log: slog.New(slog.NewTextHandler(&logged, nil))}
+	c := forwardingCheck{path: filepath.Join(t.TempDir(), "ip_forward"), log: problemLog{log: slog.New(slog.NewTextHandler(&logged, nil))}}
 	for i, step := range []struct {
 		file        string
 		wrong       bool
@@ -30,10 +30,10 @@ func TestForwardingIsMissedOnlyIfItStaysOff(t *testing.T) {
 		if err := os.WriteFile(c.path, []byte(step.file), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		what := c.look()
+		p := c.check()
 		warns, told := strings.Count(logged.String(), "level=WARN"), strings.Count(logged.String(), "level=INFO")
-		if (what != "") != step.wrong || warns != step.warns || told != step.told {
-			t.Errorf("step %d: %q, %d warnings and %d lines that it is right again, want %+v", i, what, warns, told, step)
+		if (p != (Problem{})) != step.wrong || warns != step.warns || told != step.told {
+			t.Errorf("step %d: %q, %d warnings and %d lines that it is right again, want %+v", i, p, warns, told, step)
 		}
 	}
 }

@@ -1,0 +1,61 @@
+package host
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"flanneld/backend/underlay"
+	"flanneld/pkg/datapath"
+)
+
+// maxAlias bounds an alias, in bytes (IFALIASZ and its final zero).
+const maxAlias = 255
+
+// Owner returns the alias of the devices of the network below an etcd prefix. One that is
+// too long is cut, and ends with what tells it from others.
+func Owner(etcdPrefix string) string {
+	alias := underlay.AliasPrefix + etcdPrefix
+	if len(alias) <= maxAlias {
+		return alias
+	}
+	sum := sha256.Sum256([]byte(etcdPrefix))
+	mark := " " + hex.EncodeToString(sum[:4])
+	return alias[:maxAlias-len(mark)] + mark
+}
+
+// ClaimDevice makes a device this process's until release is called. It is an error if
+// the daemon of another network runs and has it: each would make it its own again and
+// again. A device whose daemon is gone may be taken.
+//
+// This is not the lock of the state directory, which keeps a second daemon of the same
+// network away: that one is taken before the network's devices are known, and two
+// networks have two directories. The claim is an abstract socket (unix(7)), which belongs
+// to the network namespace, as the device does, and goes with the process. Any user can
+// bind it, so it proves nothing without the device's alias.
+func ClaimDevice(ctx context.Context, device, owner string, kern datapath.Kernel) (release func(), err error) {
+	claim, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: "@flanneld " + device, Net: "unixgram"})
+	switch {
+	case err == nil:
+		return func() { _ = claim.Close() }, nil
+	case !errors.Is(err, unix.EADDRINUSE):
+		return func() {}, nil // nobody can tell, and nobody is hindered
+	}
+	have, err := kern.Read(ctx, datapath.Scope{Links: []string{device}})
+	if err != nil {
+		return nil, fmt.Errorf("look whose interface %s is: %w", device, err)
+	}
+	for _, l := range have.Links {
+		if other, ours := strings.CutPrefix(l.Alias, underlay.AliasPrefix); l.Name == device && ours && l.Alias != owner {
+			return nil, fmt.Errorf("interface %s is that of another flanneld on this host, with --etcd-prefix=%s: "+
+				"give each network a VNI of its own, in \"Backend\"", device, other)
+		}
+	}
+	return func() {}, nil
+}

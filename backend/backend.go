@@ -97,8 +97,8 @@ type Params struct {
 	Log      *slog.Logger
 
 	Filter      Filter
-	Without     []string    // kernel offloads that the backend must not use, by its own names
-	Descriptors Descriptors // nil: nothing is kept
+	Without     []string // kernel offloads that the backend must not use, by its own names
+	Descriptors Descriptors
 
 	// Before is the backend whose place this one takes in this process, which may
 	// still run. What it has open is taken over instead of what Descriptors keeps.
@@ -159,4 +159,16 @@ type State interface {
 	Load(name string) ([]byte, error)
 	// Save replaces the named file atomically.
 	Save(name string, data []byte) error
+}
+
+// Claims returns what this host's lease says of the backend and the underlay, without
+// its subnets and its node. V6 is set if the overlay has IPv6.
+func Claims(b Backend, u Underlay, v6 bool) (l subnet.Lease, err error) {
+	l.Type = b.Type()
+	l.V4.PublicIP = u.PublicV4
+	if err = b.Advertise(&l.V4); err == nil && v6 {
+		l.V6.PublicIP = u.PublicV6
+		err = b.Advertise(&l.V6)
+	}
+	return l, err
 }

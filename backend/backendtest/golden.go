@@ -6,6 +6,8 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"flanneld/backend"
 	"flanneld/pkg/datapath"
 	"flanneld/pkg/datapath/golden"
@@ -80,4 +82,31 @@ func set(t *testing.T, h *Host, b backend.Backend, planes []backend.Plane) {
 	if err := h.Set(t.Context(), b, planes); err != nil {
 		t.Fatalf("Set: %v", err)
 	}
+}
+
+// same compares what is ours on two hosts.
+func same(t *testing.T, want, got *Host) {
+	t.Helper()
+	if d := cmp.Diff(printed(ours(t, want)), printed(ours(t, got))); d != "" {
+		t.Errorf("what is ours, and on a fresh host (-fresh +here):\n%s", d)
+	}
+}
+
+func ours(t *testing.T, h *Host) datapath.State {
+	t.Helper()
+	s, err := h.Read(t.Context(), Scope())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Routes = slices.DeleteFunc(s.Routes, func(r datapath.Route) bool { return r.Foreign })
+	return s
+}
+
+// printed returns the commands that would make a state, sorted.
+func printed(s datapath.State) (lines []string) {
+	for _, op := range datapath.Diff(s, datapath.State{}) {
+		lines = append(lines, op.String())
+	}
+	slices.Sort(lines)
+	return lines
 }

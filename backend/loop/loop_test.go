@@ -211,6 +211,7 @@ func (b *bench) took(want ...string) {
 func (b *bench) look() {
 	b.wake.Wake()
 	time.Sleep(time.Second)
+	synctest.Wait()
 }
 
 func TestTheFirewallIsFirst(t *testing.T) {
@@ -278,9 +279,8 @@ func TestLoopTellsDone(t *testing.T) {
 		}
 	}, func(b *bench) {
 		time.Sleep(time.Minute)
-		synctest.Wait()
-		if n := b.script.passes(); n < 6 {
-			t.Errorf("only %d passes", n)
+		if synctest.Wait(); b.script.passes() < 6 {
+			t.Errorf("only %d passes", b.script.passes())
 		}
 	})
 }

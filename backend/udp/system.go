@@ -26,7 +26,7 @@ const (
 // system implements machine on this host.
 type system struct {
 	queues  int
-	equal   bool // threads go before no application
+	equal   bool // the threads have no priority over applications
 	tunOpts tun.Options
 	udpOpts udpbatch.Options
 	sockets []*udpbatch.Conn
@@ -52,9 +52,6 @@ func open(p backend.Params, o Options) (*system, error) {
 		m.queues = 1
 	}
 	m.tunOpts.Queues, m.udpOpts.ReusePort = m.queues, m.queues > 1
-	if m.kept == nil {
-		m.kept = nothing{}
-	}
 	before, _ := p.Before.(*Backend)
 	m.device = m.take(keptDevice, before)
 	local := netip.AddrPortFrom(p.Underlay.V4, o.Port)
@@ -262,10 +259,3 @@ func (a *attached) Close() error {
 	a.Engine.Close()
 	return a.device.Close()
 }
-
-// nothing is where nothing is kept.
-type nothing struct{}
-
-func (nothing) Take(string) []int        { return nil }
-func (nothing) Put(string, ...int) error { return nil }
-func (nothing) Remove(string) error      { return nil }

@@ -219,9 +219,9 @@ func TestWhatDoesNotFitIsClosed(t *testing.T) {
 func TestATakenPortIsNamed(t *testing.T) {
 	enter(t)
 	var log bytes.Buffer
-	_, end := start(t, onMachine(nil, &log), usual)
+	_, end := start(t, onMachine(store{}, &log), usual)
 	defer end()
-	_, err := New(onMachine(nil, &log), usual)
+	_, err := New(onMachine(store{}, &log), usual)
 	if !errors.Is(err, unix.EADDRINUSE) || !strings.Contains(err.Error(), "192.0.2.1:8285") ||
 		!strings.Contains(err.Error(), "choose another port") || !strings.Contains(err.Error(), "process ") {
 		t.Errorf("New: %v", err)

@@ -6,41 +6,50 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"strings"
 
+	"flanneld/backend"
 	"flanneld/pkg/datapath"
 )
 
-// mac returns the MAC that a device has, or had, or shall have: the existing
-// device's, else the one kept in the state directory, else a random one. Peers
-// keep it in their tables, so it outlives the daemon and the host's reboot.
-func (b *Backend) mac(device string) (datapath.MAC, error) {
-	if mac, ok := b.macs[device]; ok {
+// macs are the MACs of this host's devices. Peers keep them in their tables, so they
+// outlive the daemon and the host's reboot.
+type macs struct {
+	known  map[string]datapath.MAC // by device
+	kernel backend.Kernel
+	state  backend.State
+	log    *slog.Logger
+}
+
+// of returns the existing device's MAC, else the one kept in the state directory, else
+// a random one.
+func (m macs) of(device string) (datapath.MAC, error) {
+	if mac, ok := m.known[device]; ok {
 		return mac, nil
 	}
-	mac, err := b.existingMAC(device)
+	mac, err := m.existing(device)
 	if err != nil {
 		return datapath.MAC{}, err
 	}
-	kept := b.keptMAC(device)
+	kept := m.kept(device)
 	if mac.IsZero() {
 		mac = kept
 	}
 	if mac.IsZero() {
 		mac = randomMAC()
 	}
-	b.macs[device] = mac
+	m.known[device] = mac
 	if mac != kept {
-		if err := b.state.Save(macFile(device), []byte(mac.String()+"\n")); err != nil {
-			b.log.Warn("Cannot keep the device's MAC over a reboot", "device", device, "err", err)
+		if err := m.state.Save(macFile(device), []byte(mac.String()+"\n")); err != nil {
+			m.log.Warn("Cannot keep the device's MAC over a reboot", "device", device, "err", err)
 		}
 	}
 	return mac, nil
 }
 
-func (b *Backend) existingMAC(device string) (datapath.MAC, error) {
-	scope := datapath.Scope{Links: []string{device}}
-	have, err := b.kernel.Read(context.Background(), scope)
+func (m macs) existing(device string) (datapath.MAC, error) {
+	have, err := m.kernel.Read(context.Background(), datapath.Scope{Links: []string{device}})
 	if err != nil {
 		return datapath.MAC{}, fmt.Errorf("read network state: %w", err)
 	}
@@ -52,9 +61,9 @@ func (b *Backend) existingMAC(device string) (datapath.MAC, error) {
 	return datapath.MAC{}, nil
 }
 
-// keptMAC returns the persisted MAC, zero if there is none that can be used.
-func (b *Backend) keptMAC(device string) datapath.MAC {
-	data, err := b.state.Load(macFile(device))
+// kept returns the persisted MAC, zero if there is none that can be used.
+func (m macs) kept(device string) datapath.MAC {
+	data, err := m.state.Load(macFile(device))
 	if errors.Is(err, fs.ErrNotExist) {
 		return datapath.MAC{}
 	}
@@ -66,7 +75,7 @@ func (b *Backend) keptMAC(device string) datapath.MAC {
 		err = fmt.Errorf("%s is no interface's address", mac)
 	}
 	if err != nil {
-		b.log.Warn("Ignoring the kept MAC of a device", "device", device, "file", macFile(device), "err", err)
+		m.log.Warn("Ignoring the kept MAC of a device", "device", device, "file", macFile(device), "err", err)
 		return datapath.MAC{}
 	}
 	return mac

@@ -1,6 +1,7 @@
 package vxlan
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -86,7 +87,7 @@ func (b *Backend) link(v6 bool) datapath.Link {
 	}
 	return datapath.Link{
 		Name: b.device(v6), Kind: "vxlan", Alias: b.scope.Owner, Up: true,
-		MTU: b.opts.MTU - overhead, MAC: b.macs[b.device(v6)],
+		MTU: b.opts.MTU - overhead, MAC: b.macs.known[b.device(v6)],
 		VXLAN: datapath.VXLAN{
 			VNI: b.opts.VNI, Parent: b.underlay.Name, Local: local,
 			Port: b.opts.Port, Learning: b.opts.Learning, GBP: b.opts.GBP,
@@ -113,4 +114,30 @@ func vtep(peer subnet.Claim) (datapath.MAC, error) {
 		return datapath.MAC{}, fmt.Errorf("its VtepMAC %s is no interface's", mac)
 	}
 	return mac, nil
+}
+
+// direct returns the peers that need no tunnel with DirectRouting, by their PublicIP,
+// and the interface on which each is a neighbour. The kernel sends to these without a
+// gateway. It is nil without DirectRouting.
+func (b *Backend) direct(ctx context.Context, planes []backend.Plane) (map[netip.Addr]string, error) {
+	if !b.opts.DirectRouting {
+		return nil, nil
+	}
+	var peers []netip.Addr
+	for _, plane := range planes {
+		for _, peer := range plane.Peers {
+			peers = append(peers, peer.PublicIP)
+		}
+	}
+	hops, err := b.kernel.NextHops(ctx, b.scope, peers)
+	if err != nil {
+		return nil, fmt.Errorf("find peers that need no tunnel: %w", err)
+	}
+	direct := make(map[netip.Addr]string)
+	for i, hop := range hops {
+		if hop.Link != "" && !hop.Gateway.IsValid() {
+			direct[peers[i]] = hop.Link
+		}
+	}
+	return direct, nil
 }

@@ -8,7 +8,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"slices"
 
 	"flanneld/backend"
@@ -48,10 +47,8 @@ type Backend struct {
 	underlay backend.Underlay
 	scope    datapath.Scope
 	kernel   backend.Kernel
-	macs     map[string]datapath.MAC // by device
+	macs     macs
 	vteps    map[string]datapath.MAC // peers', by their Data: what the last plan has read
-	state    backend.State
-	log      *slog.Logger
 }
 
 // ParseOptions reads the configuration's "Backend" object, and returns the names
@@ -100,7 +97,7 @@ func New(p backend.Params, o Options) *Backend {
 	}
 	b := &Backend{
 		opts: o, underlay: p.Underlay, scope: p.Scope, kernel: p.Kernel,
-		macs: make(map[string]datapath.MAC), state: p.State, log: p.Log,
+		macs: macs{known: make(map[string]datapath.MAC), kernel: p.Kernel, state: p.State, log: p.Log},
 	}
 	b.scope.Links = append(slices.Clone(b.scope.Links), b.device(false), b.device(true))
 	return b
@@ -126,7 +123,7 @@ type leaseData struct {
 
 // Advertise implements backend.Backend.
 func (b *Backend) Advertise(c *subnet.Claim) error {
-	mac, err := b.mac(b.device(c.PublicIP.Is6()))
+	mac, err := b.macs.of(b.device(c.PublicIP.Is6()))
 	if err != nil {
 		return err
 	}

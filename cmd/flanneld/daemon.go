@@ -246,7 +246,7 @@ func (d *daemon) run(ctx context.Context, ahead *subnet.Ahead, previous host.Sub
 	g.Go(func() error { return d.guard.Run(ctx) })
 	g.Go(func() error { return subnet.Follow(ctx, followed, d.view, got.Seen.Rev, d.log) })
 	g.Go(func() error { return d.hold(ctx, request, got) })
-	g.Go(func() error { return logCounters(ctx, d.counters, d.log) })
+	g.Go(func() error { return status.LogCounters(ctx, d.counters, d.log) })
 	g.Go(func() error {
 		return documentReader(d.store, d.opts.EtcdPrefix, d.log).Watch(ctx, d.cfg, d.basis.rev())
 	})

@@ -21,7 +21,7 @@ func (d *daemon) moved(to backend.Underlay, next backend.Backend) error {
 	}
 	d.guard.poke() // the underlay's subnets are others
 	d.store.Moved()
-	claims, err := claims(next, to, d.cfg.V6.Enabled())
+	claims, err := backend.Claims(next, to, d.cfg.V6.Enabled())
 	if err != nil {
 		return err
 	}
@@ -39,18 +39,6 @@ func (d *daemon) moved(to backend.Underlay, next backend.Backend) error {
 	}
 	d.claimsChanged <- claims // nobody else sends
 	return nil
-}
-
-// claims returns what the lease of a host with the backend says, without its subnets
-// and its node.
-func claims(be backend.Backend, u backend.Underlay, v6 bool) (l subnet.Lease, err error) {
-	l.Type = be.Type()
-	l.V4.PublicIP = u.PublicV4
-	if err = be.Advertise(&l.V4); err == nil && v6 {
-		l.V6.PublicIP = u.PublicV6
-		err = be.Advertise(&l.V6)
-	}
-	return l, err
 }
 
 // claiming returns a lease with other claims on the same subnets.

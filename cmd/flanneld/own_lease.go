@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"flanneld/backend"
 	"flanneld/cmd/internal/host"
 	"flanneld/subnet"
 )
@@ -14,7 +15,7 @@ func (d *daemon) request(previous host.SubnetEnv) (subnet.Request, error) {
 	r := subnet.Request{Config: d.cfg, Previous: previous.Key(), Avoid: d.local, TTL: d.opts.Tuning.LeaseTTL,
 		TakeOver: d.opts.TakeOver, Report: d.entered}
 	var err error
-	if r.Lease, err = claims(d.backend, d.underlay, d.cfg.V6.Enabled()); err != nil {
+	if r.Lease, err = backend.Claims(d.backend, d.underlay, d.cfg.V6.Enabled()); err != nil {
 		return r, fmt.Errorf("Error registering network: %w", err)
 	}
 	d.claimed = r.Lease

@@ -1,4 +1,4 @@
-package main
+package status
 
 import (
 	"bytes"
@@ -20,7 +20,7 @@ func TestCountersAreLoggedWhenTheyChange(t *testing.T) {
 		read := func() []backend.Counter { return []backend.Counter{{Name: "a", Value: 1}, {Name: "b", Value: 0}} }
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
-		go func() { done <- logCounters(ctx, read, log) }()
+		go func() { done <- LogCounters(ctx, read, log) }()
 		for range 2 {
 			time.Sleep(countersEvery + time.Second)
 			synctest.Wait()
@@ -32,7 +32,7 @@ func TestCountersAreLoggedWhenTheyChange(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
-		if err := logCounters(t.Context(), read, slog.New(glog.New(&out, slog.LevelInfo))); err != nil {
+		if err := LogCounters(t.Context(), read, slog.New(glog.New(&out, slog.LevelInfo))); err != nil {
 			t.Error(err) // returns at once
 		}
 	})

@@ -1,4 +1,4 @@
-package main
+package status
 
 import (
 	"context"
@@ -11,9 +11,9 @@ import (
 // countersEvery is how often counters are logged.
 const countersEvery = time.Minute
 
-// logCounters logs the counters that have changed, once a minute, until ctx is
+// LogCounters logs the counters that have changed, once a minute, until ctx is
 // done.
-func logCounters(ctx context.Context, read func() []backend.Counter, log *slog.Logger) error {
+func LogCounters(ctx context.Context, read func() []backend.Counter, log *slog.Logger) error {
 	if !log.Enabled(ctx, slog.LevelDebug) {
 		return nil
 	}

@@ -12,79 +12,66 @@ import (
 	"unicode/utf8"
 )
 
-const (
-	maxLine    = 16 << 10 // bytes of a line that can be an assignment
-	maxIgnored = 10       // errors that Parse returns; binary junk has thousands of lines
-)
+// maxLine is the longest line, in bytes, that can be an assignment.
+const maxLine = 16 << 10
 
-// Errors of lines that Parse passes over.
-var (
-	errNoAssignment = errors.New("no assignment")
-	errBadName      = errors.New("bad variable name")
-	errNotText      = errors.New("not text")
-	errTooLong      = errors.New("line is too long")
-	errQuote        = errors.New("quote is not closed")
-	errAfterQuote   = errors.New("text after the closing quote")
-)
-
-// Parse returns the variables that data assigns, never nil; the last assignment
-// of a name wins. Each line stands for itself: a quote that is not closed spoils
-// its line and no other. What is neither an assignment nor blank nor a comment
-// is passed over, and the errors say so, for the first few such lines.
+// Parse returns the variables that data assigns, never nil; the last assignment of a
+// name wins. Each line stands for itself: a quote that is not closed spoils its line and
+// no other. A line that is neither an assignment nor blank nor a comment is passed over.
+// The error says what is wrong with the first such line, and how many more there are;
+// the variables of the other lines are returned all the same.
 //
 // Names are those of POSIX shells. Values may be in single quotes, which keep
-// everything, or in double quotes, where a backslash guards `"`, `\`, `$` and
+// everything, or in double quotes, where a backslash escapes `"`, `\`, `$` and
 // "`". Nothing is expanded. Behind an unquoted or quoted value, blank and # start
 // a comment.
-func Parse(data []byte) (map[string]string, []error) {
-	vars := make(map[string]string)
-	var ignored []error
-	more := 0
-	data = bytes.TrimPrefix(data, []byte("\ufeff"))
-	number := 0
-	for line := range bytes.Lines(data) {
+func Parse(data []byte) (vars map[string]string, err error) {
+	vars = make(map[string]string)
+	number, ignored := 0, 0
+	for line := range bytes.Lines(bytes.TrimPrefix(data, []byte("\ufeff"))) {
 		number++
-		name, value, err := parseLine(line)
-		switch {
-		case err == nil && name != "":
+		name, value, bad := parseLine(line)
+		if bad != nil {
+			if ignored++; ignored == 1 {
+				err = fmt.Errorf("line %d: %w", number, bad)
+			}
+		} else if name != "" {
 			vars[name] = value
-		case err != nil && len(ignored) < maxIgnored:
-			ignored = append(ignored, fmt.Errorf("line %d: %w", number, err))
-		case err != nil:
-			more++
 		}
 	}
-	if more > 0 {
-		ignored = append(ignored, fmt.Errorf("%d more lines", more))
+	if ignored > 1 {
+		err = fmt.Errorf("%w, and %d more lines", err, ignored-1)
 	}
-	return vars, ignored
+	return vars, err
 }
 
 // parseLine returns an empty name for a line that says nothing.
 func parseLine(raw []byte) (name, value string, err error) {
 	if len(raw) > maxLine {
-		return "", "", errTooLong
+		return "", "", errors.New("line is too long")
 	}
 	line := strings.Trim(string(raw), " \t\r\n")
 	if line == "" || line[0] == '#' {
 		return "", "", nil
 	}
 	if !isText(line) {
-		return "", "", errNotText
+		return "", "", errors.New("not text")
 	}
 	if rest, ok := strings.CutPrefix(line, "export"); ok && strings.IndexAny(rest, " \t") == 0 {
 		line = strings.Trim(rest, " \t")
 	}
 	name, value, ok := strings.Cut(line, "=")
 	if !ok {
-		return "", "", errNoAssignment
+		return "", "", errors.New("no assignment")
 	}
 	if name = strings.Trim(name, " \t"); !isName(name) {
-		return "", "", errBadName
+		return "", "", errors.New("bad variable name")
 	}
 	value, err = unquote(strings.Trim(value, " \t"))
 	return name, value, err
 }
+
+var errQuote = errors.New("quote is not closed")
 
 // isText reports whether s is UTF-8 without control characters other than tabs.
 func isText(s string) bool {
@@ -142,7 +129,7 @@ func endsHere(rest string) error {
 	if rest == "" || isBlank(rest[0]) && strings.Trim(rest, " \t")[0] == '#' {
 		return nil
 	}
-	return errAfterQuote
+	return errors.New("text after the closing quote")
 }
 
 func isBlank(c byte) bool { return c == ' ' || c == '\t' }

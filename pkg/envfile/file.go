@@ -17,14 +17,10 @@ import (
 // maxSize bounds what is read, in bytes.
 const maxSize = 1 << 20
 
-var (
-	errTooLarge   = fmt.Errorf("larger than %d bytes", maxSize)
-	errNotRegular = errors.New("not a regular file")
-	errLoop       = errors.New("too many levels of symbolic links")
-)
+var errNotRegular = errors.New("not a regular file")
 
-// Read returns the variables in a file as Parse does, or nil if there is no
-// such file. To learn of lines that were passed over, call Parse.
+// Read returns the variables in a file as Parse does, or nil if there is no such file.
+// It says nothing of lines that were passed over.
 func Read(path string) (map[string]string, error) {
 	// Without O_NONBLOCK opening a FIFO would wait for a writer.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
@@ -53,17 +49,17 @@ func readAll(f *os.File) ([]byte, error) {
 	}
 	data, err := io.ReadAll(io.LimitReader(f, maxSize+1))
 	if err == nil && len(data) > maxSize {
-		err = errTooLarge
+		err = fmt.Errorf("larger than %d bytes", maxSize)
 	}
 	return data, err
 }
 
 // WriteIfChanged makes the file hold content and reports whether that took a
 // write. The file is replaced atomically, after its content has reached the
-// disk. It keeps its mode and otherwise gets 0644, whatever the umask; missing
+// disk. It keeps its mode; a new one gets 0644, whatever the umask. Missing
 // directories are made with mode 0755. If path is a symbolic link, the file
-// that it leads to is replaced and the link stays. What is there and is not a
-// regular file, such as /dev/null, is left alone; that is an error.
+// that it leads to is replaced and the link stays. It is an error if something is
+// there that is not a regular file, such as /dev/null; it is left alone.
 func WriteIfChanged(path string, content []byte) (changed bool, err error) {
 	target, err := follow(path)
 	if err == nil {
@@ -75,8 +71,8 @@ func WriteIfChanged(path string, content []byte) (changed bool, err error) {
 	return changed, nil
 }
 
-// withoutTemporary returns an error without the temporary file's name, which is another
-// each time: who tries again could not tell that it is the same.
+// withoutTemporary returns an error without the temporary file's name, which differs
+// each time: a caller that tries again could not tell that the error is the same.
 func withoutTemporary(err error, target string) error {
 	e, ok := errors.AsType[*fs.PathError](err)
 	if ok && strings.HasPrefix(filepath.Base(e.Path), "."+filepath.Base(target)) {
@@ -111,10 +107,10 @@ func writeIfChanged(path string, content []byte) (bool, error) {
 		renameio.WithTempDir(dir), renameio.WithStaticPermissions(mode))
 }
 
-// maxLinks is how many symbolic links the kernel follows, too: path_resolution(7).
+// maxLinks is the number of symbolic links that the kernel follows, too: path_resolution(7).
 const maxLinks = 40
 
-// follow returns where a symbolic link leads, be there a file or not.
+// follow returns where a symbolic link leads, whether there is a file or not.
 func follow(path string) (string, error) {
 	for range maxLinks {
 		to, err := os.Readlink(path)
@@ -133,5 +129,5 @@ func follow(path string) (string, error) {
 		}
 		path = to
 	}
-	return "", errLoop
+	return "", errors.New("too many levels of symbolic links")
 }

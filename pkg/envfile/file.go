@@ -14,7 +14,7 @@ import (
 	"github.com/google/renameio/v2"
 )
 
-// maxSize bounds what is read, in bytes.
+// maxSize is the size of the largest file that is read, in bytes.
 const maxSize = 1 << 20
 
 var errNotRegular = errors.New("not a regular file")

@@ -18,6 +18,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 )
 
 // handler formats records. Copies made by WithAttrs and WithGroup share mu and
@@ -160,23 +161,25 @@ func needsQuote(r rune) bool {
 	return r == '"' || r == '=' || r == ' ' || unprintable(r)
 }
 
-// appendMessage keeps a message on one line: a forged or accidental newline
-// must not start something that looks like another record.
+// appendMessage keeps a message on one line: a newline, forged or accidental, must not
+// start something that looks like another record.
 func appendMessage(b []byte, s string) []byte {
 	s = strings.TrimRight(s, "\r\n")
-	if !strings.ContainsFunc(s, unprintable) {
-		return append(b, s...)
-	}
 	for len(s) > 0 {
-		i := strings.IndexFunc(s, unprintable)
-		if i < 0 {
-			return append(b, s...)
+		r, n := utf8.DecodeRuneInString(s)
+		if unprintable(r) {
+			q := strconv.Quote(s[:n])
+			b = append(b, q[1:len(q)-1]...)
+		} else {
+			b = append(b, s[:n]...)
 		}
-		b = append(b, s[:i]...)
-		n := runeLen(s[i:])
-		q := strconv.AppendQuote(nil, s[i:i+n])
-		b = append(b, q[1:len(q)-1]...)
-		s = s[i+n:]
+		s = s[n:]
 	}
 	return b
+}
+
+// unprintable reports whether r could end a line or confuse a terminal. It is also true
+// of utf8.RuneError, which stands for bytes that are not UTF-8.
+func unprintable(r rune) bool {
+	return r == utf8.RuneError || !strconv.IsPrint(r)
 }

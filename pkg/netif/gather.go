@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// gather reads the kernel's tables. IPv6 routes are read only if they count,
-// since a kernel may be without IPv6.
+// gather reads the kernel's tables, the IPv6 routes only if they count: a kernel may be
+// without IPv6.
 func gather(v6 bool) (*snapshot, error) {
 	links, err := dump(netlink.LinkList)
 	if err != nil {
@@ -44,8 +44,8 @@ func gather(v6 bool) (*snapshot, error) {
 	return s, err
 }
 
-// attempts bounds how often a dump is repeated that changes keep interrupting.
-// On a host that starts many containers one or two repetitions are usual.
+// attempts is the largest number of times that an interrupted dump is tried. On a host
+// that starts many containers one or two repetitions are usual.
 const attempts = 10
 
 // dump reads a table and reads it again when it changed meanwhile: an
@@ -81,7 +81,7 @@ func addrsOf(index int, all []netlink.Addr) []addr {
 			deprecated: a.Flags&unix.IFA_F_DEPRECATED != 0,
 		})
 	}
-	slices.SortStableFunc(addrs, compareAddrs)
+	slices.SortStableFunc(addrs, func(a, b addr) int { return a.rank() - b.rank() })
 	return addrs
 }
 

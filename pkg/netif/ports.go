@@ -11,11 +11,10 @@ import (
 )
 
 // LargePorts returns the MTU, in bytes, of each port of a bridge that has one above
-// mtu, by name; nil if there is no interface of that name. It asks the kernel and not
-// /sys, which in a container can be another network's. What the kernel tells of a bridge's
-// ports as such is a quarter of what it tells of links, and what is not returned is not
-// kept: with 1,000 ports a look takes 2.6 ms of a processor and 0.5 MB, and with a list of
-// all links 17 ms and 8 MB.
+// mtu, by name; nil if there is no interface of that name. It does not read /sys, which
+// in a container can be another network's. A dump of bridge ports is a quarter of a dump
+// of links: with 1,000 ports it takes 2.6 ms of a processor and 0.5 MB, and a list of all
+// links 17 ms and 8 MB.
 func LargePorts(bridge string, mtu int) (map[string]int, error) {
 	master, err := lookUp(bridge)
 	if errors.Is(err, ErrNoInterface) {
@@ -30,7 +29,7 @@ func LargePorts(bridge string, mtu int) (map[string]int, error) {
 		r.AddData(nl.NewIfInfomsg(unix.AF_BRIDGE))
 		ports := make(map[string]int)
 		err := r.ExecuteIter(unix.NETLINK_ROUTE, unix.RTM_NEWLINK, func(m []byte) bool {
-			// It tells of all bridges' ports.
+			// The dump has the ports of all bridges.
 			if p := parsePort(m); p.master == index && int64(p.mtu) > int64(mtu) {
 				ports[string(p.name)] = int(p.mtu)
 			}
@@ -44,14 +43,14 @@ func LargePorts(bridge string, mtu int) (map[string]int, error) {
 	return ports, nil
 }
 
-// port is what there is of a link in a message.
+// port is a link as a message describes it.
 type port struct {
 	name        []byte // part of the message
 	master, mtu uint32
 }
 
-// parsePort reads a message of RTM_NEWLINK (rtnetlink(7)). What does not add up ends
-// it.
+// parsePort reads a message of RTM_NEWLINK (rtnetlink(7)), up to the first malformed
+// attribute.
 func parsePort(m []byte) (p port) {
 	if len(m) < unix.SizeofIfInfomsg {
 		return p

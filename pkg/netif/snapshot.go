@@ -1,7 +1,6 @@
 package netif
 
 import (
-	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -10,8 +9,8 @@ import (
 
 // snapshot is what the kernel has, as far as a choice depends on it.
 type snapshot struct {
-	links                []link // in the kernel's order
-	defaults4, defaults6 []defaultRoute
+	links                []link         // in the kernel's order
+	defaults4, defaults6 []defaultRoute // likewise
 
 	// reach returns the interface and the source address that the kernel would
 	// send from; the address is zero if it names none.
@@ -43,25 +42,14 @@ type defaultRoute struct {
 	index  int // of its interface; 0: it has several
 }
 
-// compareAddrs orders addresses by how well others can rely on them.
-func compareAddrs(a, b addr) int {
-	return cmp.Or(
-		before(a.ip.IsLinkLocalUnicast(), b.ip.IsLinkLocalUnicast()),
-		before(a.tentative, b.tentative),
-		before(a.dynamic, b.dynamic),
-		before(a.temporary, b.temporary),
-	)
-}
-
-// before puts false before true.
-func before(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case b:
-		return -1
+// rank is lower the better others can rely on the address.
+func (a addr) rank() (rank int) {
+	for i, bad := range []bool{a.temporary, a.dynamic, a.tentative, a.ip.IsLinkLocalUnicast()} {
+		if bad {
+			rank += 1 << i
+		}
 	}
-	return 1
+	return rank
 }
 
 func (s *snapshot) link(index int) (link, bool) {
@@ -120,17 +108,10 @@ func (l link) hasAll(ips []netip.Addr) bool {
 	return true
 }
 
-// first returns the best address that all tests hold for, or the zero Addr.
-func (l link) first(tests ...func(netip.Addr) bool) netip.Addr {
+// first returns the best address that the test holds for, or the zero Addr.
+func (l link) first(test func(netip.Addr) bool) netip.Addr {
 	for _, a := range l.addrs {
-		if a.deprecated {
-			continue
-		}
-		ok := true
-		for _, test := range tests {
-			ok = ok && test(a.ip)
-		}
-		if ok {
+		if !a.deprecated && test(a.ip) {
 			return a.ip
 		}
 	}

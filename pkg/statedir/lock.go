@@ -12,12 +12,12 @@ import (
 // ErrLocked is returned by Lock: another process has the directory.
 var ErrLocked = errors.New("the directory is in use by another process")
 
-// lockFile holds the process id of who has the directory.
+// lockFile holds the id of the process that has the directory.
 const lockFile = "lock"
 
 // Lock makes the directory this process's own until release is called or the process
-// ends, however it does. It returns ErrLocked, with the other's process id if it can be
-// read, if another has it. A directory that cannot be written has no lock, and needs none.
+// ends. If another process has it, Lock returns ErrLocked, with that one's id if it can
+// be read. A directory that cannot be written has no lock, and needs none.
 func (d *Dir) Lock() (release func(), err error) {
 	if !d.writable {
 		return func() {}, nil
@@ -33,11 +33,11 @@ func (d *Dir) Lock() (release func(), err error) {
 		n, _ := f.ReadAt(who, 0)
 		_ = f.Close()
 		return nil, fmt.Errorf("lock state directory %s: %w %s", d.path, ErrLocked, strings.TrimSpace(string(who[:n])))
-	case err != nil: // a file system that has none
+	case err != nil: // a file system without locks
 		_ = f.Close()
 		return func() {}, nil
 	}
-	// For who finds it locked; without it the lock is as good.
+	// For the message of the next process; the lock holds without it.
 	if err := f.Truncate(0); err == nil {
 		_, _ = fmt.Fprintf(f, "%d\n", os.Getpid())
 	}

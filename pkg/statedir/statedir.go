@@ -78,13 +78,13 @@ func (d *Dir) Load(name string) ([]byte, error) {
 	}
 	data, err := read(filepath.Join(d.path, name))
 	if errors.Is(err, syscall.ENOTDIR) {
-		// Where a file is in the directory's place nothing was ever saved.
+		// A file is in the directory's place, so nothing was ever saved.
 		err = &fs.PathError{Op: "load", Path: filepath.Join(d.path, name), Err: fs.ErrNotExist}
 	}
 	return data, err
 }
 
-// maxSize bounds what is read, in bytes: these are small files.
+// maxSize is the size of the largest file that is read, in bytes.
 const maxSize = 256 << 20
 
 func read(path string) ([]byte, error) {
@@ -157,7 +157,7 @@ func (d *Dir) Remove(name string) error {
 	return nil
 }
 
-// sync makes what was renamed or removed last.
+// sync makes renames and removals outlast a crash.
 func (d *Dir) sync() error {
 	f, err := os.Open(d.path)
 	if err != nil {

@@ -1,0 +1,189 @@
+package netif
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"regexp"
+	"slices"
+)
+
+// search looks for the interface in what the kernel has. It asks the kernel nothing but
+// snapshot.reach.
+type search struct {
+	*snapshot
+	v6  bool // as in Query
+	log *slog.Logger
+}
+
+// pick tries what the query selects, in its order, and logs what it tried in vain, since
+// another try may succeed.
+func pick(s *snapshot, q Query, exprs []*regexp.Regexp, log *slog.Logger) (Interface, error) {
+	c := search{s, q.V6, log}
+	if len(q.Names) == 0 && len(exprs) == 0 && !q.CanReach.IsValid() {
+		if q.PublicIP.IsValid() || q.V6 && q.PublicIPv6.IsValid() {
+			return c.byPublic(q)
+		}
+		return c.byDefault()
+	}
+	for _, name := range q.Names {
+		found, err := c.byName(name)
+		if err == nil {
+			return found, nil
+		}
+		log.Info("Could not find valid interface matching "+name, "err", err)
+	}
+	for _, expr := range exprs {
+		found, err := c.byRegexp(expr)
+		if err == nil {
+			return found, nil
+		}
+		log.Info("Could not find valid interface matching "+expr.String(), "err", err)
+	}
+	if q.CanReach.IsValid() {
+		found, err := c.byReach(q.CanReach)
+		if err == nil {
+			return found, nil
+		}
+		log.Info("Could not find valid interface to reach "+q.CanReach.String(), "err", err)
+	}
+	return Interface{}, fmt.Errorf("%w for --iface, --iface-regex or --iface-can-reach", ErrNoMatch)
+}
+
+// byName finds an interface by one of its names or by an address that it has,
+// which is then the one to use.
+func (c search) byName(name string) (Interface, error) {
+	if ip, err := netip.ParseAddr(name); err == nil {
+		c.log.Info("Searching for interface using " + name)
+		return c.byAddr(ip)
+	}
+	for _, l := range c.links {
+		if l.name == name || slices.Contains(l.altNames, name) {
+			return l.use(c.v6)
+		}
+	}
+	return Interface{}, fmt.Errorf("%w: %s does not exist", ErrNoMatch, name)
+}
+
+// byAddr finds the interface that has all of the addresses. A zone must be its
+// name: many interfaces can have the same link-local address.
+func (c search) byAddr(ips ...netip.Addr) (Interface, error) {
+	failed := fmt.Errorf("%w: none has %s", ErrNoMatch, join(ips, " and "))
+	for _, l := range c.links {
+		if !l.hasAll(ips) {
+			continue
+		}
+		// A load balancer's address can be on lo and on a real interface.
+		found, err := l.use(c.v6, ips...)
+		if err == nil {
+			return found, nil
+		}
+		failed = err
+	}
+	return Interface{}, failed
+}
+
+// byReach finds the interface from which the kernel would send to target, and
+// uses the source address that it would choose.
+func (c search) byReach(target netip.Addr) (Interface, error) {
+	index, source, err := c.reach(target)
+	if err != nil {
+		return Interface{}, fmt.Errorf("look up route to %s: %w", target, err)
+	}
+	l, ok := c.link(index)
+	switch {
+	case !ok:
+		return Interface{}, fmt.Errorf("%w: the route to %s leaves by interface %d", ErrNoMatch, target, index)
+	case !source.IsValid():
+		return l.use(c.v6)
+	}
+	return l.use(c.v6, source)
+}
+
+// byRegexp looks for an address that matches, then for a name. The first
+// interface that matches and can be used wins. In the first pass a matching
+// address of each family is needed.
+func (c search) byRegexp(expr *regexp.Regexp) (Interface, error) {
+	failed := fmt.Errorf("%w: no address and no name matches", ErrNoMatch)
+	for _, l := range c.links {
+		four := l.first(func(ip netip.Addr) bool { return ip.Is4() && expr.MatchString(ip.String()) })
+		six := l.first(func(ip netip.Addr) bool { return ip.Is6() && expr.MatchString(ip.String()) })
+		if !four.IsValid() || c.v6 && !six.IsValid() {
+			continue
+		}
+		found, err := l.use(c.v6, four, six)
+		if err == nil {
+			return found, nil
+		}
+		failed = err
+	}
+	for _, l := range c.links {
+		if !expr.MatchString(l.name) {
+			continue
+		}
+		found, err := l.use(c.v6)
+		if err == nil {
+			return found, nil
+		}
+		failed = err
+	}
+	return Interface{}, failed
+}
+
+// byPublic finds the interface that has the public addresses.
+func (c search) byPublic(q Query) (Interface, error) {
+	var public []netip.Addr
+	if q.PublicIP.IsValid() {
+		public = append(public, q.PublicIP)
+	}
+	if q.V6 && q.PublicIPv6.IsValid() {
+		public = append(public, q.PublicIPv6)
+	}
+	c.log.Info("Searching for interface using " + join(public, " and "))
+	found, err := c.byAddr(public...)
+	if errors.Is(err, ErrNoMatch) {
+		// The usual case is a cloud instance's outside address, which a
+		// gateway translates.
+		err = fmt.Errorf("%w; a public address that is translated on its way says nothing about the interface: give --iface too", err)
+	}
+	return found, err
+}
+
+// byDefault finds the interface of the default route.
+func (c search) byDefault() (Interface, error) {
+	c.log.Info("Determining IP address of default interface")
+	index, err := leaves(c.defaults4)
+	if err != nil {
+		return Interface{}, err
+	}
+	if c.v6 {
+		six, err := leaves(c.defaults6)
+		switch {
+		case err != nil:
+			return Interface{}, fmt.Errorf("choose for IPv6: %w", err)
+		case six != index:
+			return Interface{}, fmt.Errorf("%w: the IPv4 default route leaves by %s, the IPv6 one by %s; choose one with --iface",
+				ErrNoMatch, c.nameOf(index), c.nameOf(six))
+		}
+	}
+	l, ok := c.link(index)
+	if !ok {
+		return Interface{}, fmt.Errorf("%w: the default route leaves by interface %d", ErrNoMatch, index)
+	}
+	return l.use(c.v6)
+}
+
+// leaves returns the index of the interface of the default route that the
+// kernel prefers: the first with the lowest metric.
+func leaves(routes []defaultRoute) (int, error) {
+	if len(routes) == 0 {
+		return 0, fmt.Errorf("%w: unable to find default route; choose an interface with --iface", ErrNoMatch)
+	}
+	best := slices.MinFunc(routes, func(a, b defaultRoute) int { return cmp.Compare(a.metric, b.metric) })
+	if best.index == 0 {
+		return 0, fmt.Errorf("%w: found default route but could not determine interface: it leaves by several; choose one with --iface", ErrNoMatch)
+	}
+	return best.index, nil
+}

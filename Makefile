@@ -5,7 +5,7 @@ SHELL       := /bin/bash
 .DEFAULT_GOAL := help
 
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-LINT     ?= $(or $(shell command -v golangci-lint),$(shell go env GOPATH)/bin/golangci-lint)
+PKGS     ?= ./...
 BACKEND  ?= udp,vxlan,host-gw
 FUZZTIME ?= 10s
 SOAKTIME ?= 10m
@@ -16,7 +16,7 @@ ARCHES   ?= amd64 arm64 arm riscv64 ppc64le s390x
 
 # What the tests and the demo run beside flanneld itself.
 PACKAGES := etcd-server etcd-client iproute2 iputils-ping iperf3 ethtool dash procps curl busybox-static \
-            iptables nftables docker.io debootstrap systemd systemd-container dbus
+            iptables nftables docker.io debootstrap systemd systemd-container dbus gcc libc6-dev
 # What some of them skip themselves without, and say so.
 OPTIONAL := qemu-user rpm
 SOURCES  := backend cmd dist pkg subnet
@@ -24,48 +24,19 @@ SOURCES  := backend cmd dist pkg subnet
 # A root shell by su has an ordinary user's PATH, without dpkg's and the lab's programs.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-# Reads `go test -json`. It shows each package's result and the output of what
-# failed, then what was skipped and why, then the count. It fails if a test
-# failed or none ran at all: a run that tested nothing must not look good.
-define SUMMARY
-function field(name,   s) {
-	if (!match($$0, "\"" name "\":\"([^\"\\\\]|\\\\.)*\"")) return ""
-	s = substr($$0, RSTART + length(name) + 4, RLENGTH - length(name) - 5)
-	gsub(/\\\\/, "\001", s)
-	gsub(/\\u003c/, "<", s); gsub(/\\u003e/, ">", s); gsub(/\\u0026/, "\\&", s)
-	gsub(/\\n/, "\n", s); gsub(/\\t/, "\t", s); gsub(/\\"/, "\"", s); gsub(/\001/, "\\", s)
-	return s
-}
-!/^\{/ { print; next }
-{
-	action = field("Action"); test = field("Test"); key = field("Package") " " test
-	out = field("Output")
-}
-action == "build-output" { printf "%s", out }
-action == "build-fail" { failed++ }
-action == "output" && test == "" && out != "PASS\n" && out !~ /^\?|^coverage:/ { printf "%s", out }
-action == "output" && test != "" {
-	text[key] = text[key] out
-	# A script says why it is skipped before its own log, which testscript prints.
-	if (out !~ /^ *(===|---)/ && out !~ /testscript\.go/) {
-		sub(/^ +/, "", out)
-		if (out ~ /^[a-z0-9_]+\.go:[0-9]+: / || said[key] == "") said[key] = out
-	}
-}
-action == "pass" && test != "" { passed++; delete text[key] }
-action == "fail" && test != "" { failed++; printf "%s", text[key] }
-action == "skip" && test != "" {
-	skips[++skipped] = sprintf("  %s: %s", key, said[key] == "" ? "no reason given\n" : said[key])
-}
-END {
-	if (skipped) print "\nskipped, and why:"
-	for (i = 1; i <= skipped; i++) printf "%s", skips[i]
-	printf "\n%d passed, %d failed, %d skipped\n", passed, failed, skipped
-	if (!passed && !failed) print "error: no test ran"
-	exit failed || !passed
-}
-endef
-export SUMMARY
+# Tools for the gate, in the releases that this names. gotestsum is in a module of its own,
+# so that its dependencies are not the daemon's. golangci-lint is run with the releases of
+# its 250 dependencies that it was released with. Go keeps what it has built of both.
+GOTESTSUM := go tool -modfile=$(CURDIR)/.ci/go.mod gotestsum
+LINT      := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+
+# Runs commands that print `go test -json`, $(2): shows each package's result and the output of
+# what fails as it comes, then what was skipped and why, then the counts. All of it is kept in
+# bin/$(1).log, and all that tests printed in bin/$(1).json. It fails if no test passed: a run
+# that tested nothing must not look good.
+report = { mkdir -p bin; $(GOTESTSUM) --format pkgname-and-test-fails --format-icons text --format-hide-empty-pkg $(3) \
+	--jsonfile bin/$(1).json --raw-command -- $(SHELL) -euo pipefail -c "$$$(2)" | tee bin/$(1).log && \
+	{ grep -q '"Action":"pass".*"Test":' bin/$(1).json || { echo "error: no test passed"; false; }; }; }
 
 .PHONY: help
 help: ## Print this
@@ -83,42 +54,76 @@ NESTED := cd cmd/flannel-etcd && CGO_ENABLED=0 GOFLAGS="$$(go env GOFLAGS) -trim
 etcd: ## Build bin/flannel-etcd, static (the first time takes minutes)
 	$(NESTED) go build -ldflags "-s -w -X main.version=$(VERSION)" -o ../../bin/flannel-etcd .
 
-# Packages whose code the order of bytes or the size of a word could make wrong, and
-# those of their tests that need a kernel or take too long: qemu emulates programs, and
-# of the kernel's interfaces only some (no FDB, no nftables, not every socket option).
+# Packages whose code the order of bytes or the size of a word could make wrong. Their tests
+# that qemu cannot run say so themselves: labtest.Native.
 PORTABLE := ./backend/udp ./pkg/checksum ./pkg/datapath ./pkg/datapath/kernel ./pkg/envfile ./pkg/firewall \
             ./pkg/firewall/iptables ./pkg/firewall/nft ./pkg/netif ./pkg/offload ./pkg/tun ./pkg/udpbatch \
             ./subnet/cache ./subnet/wire
-NATIVE   := TestKernel|Mended|TUNs|TUNOut|TestWatch|TestApply|TestSetsFollow|TestOverlayIn|TestVersion|TestChooseFollows|TestLock|TestFlow|TestOpenNames|Rung|Ladder|BothWays|Errnos|Persistent|Adopt|Train|PathProbe|ListenErr|Buffers|Refused|Switched|Reuse|FindIn|OnTheKernel|Closed|ATaken|TestSplitIsTheReference|TestBadChecksum|TestDiffCarried|TestNeighbours|TestFailuresHave|TestDeletionsAre|TestATunnelIn|TestLargePorts|TestALookIsSmall|TestALinkThatGoes
 OTHERS   := s390x arm # big-endian, and 32 bits
 
+# As root, tests run in a user namespace where they are not: the kernel lets them do what it
+# lets any user do, and those that need root skip themselves as they do for a user.
+AS_USER := $(if $(filter 0,$(shell id -u)),-exec 'unshare --user --map-user=1000 --map-group=1000 --')
+
+define UNPRIVILEGED
+exec go test -race -vet=off -short -timeout 5m -json $(AS_USER) $(PKGS)
+endef
+export UNPRIVILEGED
+
+.PHONY: check
+check: cc lint ## Run linter and, with -race, all tests that need no root (PKGS=./subnet/...)
+	@$(call report,check,UNPRIVILEGED,--hide-summary=skipped)
+
+.PHONY: cc
+cc:
+	@command -v "$$(go env CC)" >/dev/null || { echo "error: the race detector needs a C compiler"; \
+		echo "hint: apt-get install gcc libc6-dev"; exit 1; }
+
+# A package takes up to four minutes, and on a loaded machine four times as long. The search
+# for two owners waits most of its time, and has company; what comes after it measures.
+define TESTS
+status=0; chaos=$$(mktemp); trap "rm -f $$chaos" EXIT
+go test -count=1 -timeout $(TIMEOUT) -json $(PKGS) || status=1
+[ "$(PKGS)" = ./... ] || exit $$status
+(cd subnet/chaos && exec go test -count=1 -timeout $(TIMEOUT) -json ./...) >$$chaos &
+($(NESTED) go test -vet=off -count=1 -timeout $(TIMEOUT) -json ./...) || status=1
+wait $$! || status=1
+cat $$chaos
+exit $$status
+endef
+export TESTS
+
+define EMULATED
+status=0
+packages=$$(comm -12 <(go list $(PORTABLE) | sort) <(go list $(PKGS) | sort))
+for arch in $(OTHERS); do
+	CGO_ENABLED=0 GOARCH=$$arch FLANNELD_TEST_EMULATED=1 go test -vet=off -count=1 -json -exec qemu-$$arch $$packages | \
+		sed -u "s|\"Package\":\"|&$$arch: |; s|\"ImportPath\":\"|&$$arch: |" || status=1
+done
+exit $$status
+endef
+export EMULATED
+
 # go vet comes before, and once: go test would have it analyse all of etcd again.
-# A package takes up to four minutes, and on a loaded machine four times as long. The
-# search for two owners waits most of its time, and has company; what comes after it measures.
 .PHONY: test
-test: root tools etcd ## Vet, check formatting, run all tests (root; installs missing Debian packages)
+test: root tools etcd ## Vet, check formatting, run all tests (root; installs missing Debian packages; PKGS=./subnet/...)
 	go vet -tags soak ./...
 	cd subnet/chaos && go vet ./...
 	$(NESTED) go vet ./...
 	@unformatted=$$(gofmt -l $(SOURCES)); \
 	if [ -n "$$unformatted" ]; then echo "error: not formatted by gofmt:" $$unformatted; exit 1; fi
-	@{ status=0; chaos=$$(mktemp); trap "rm -f $$chaos" EXIT; \
-	go test -count=1 -timeout $(TIMEOUT) -json ./... || status=1; \
-	(cd subnet/chaos && exec go test -count=1 -timeout $(TIMEOUT) -json ./...) >$$chaos & \
-	($(NESTED) go test -vet=off -count=1 -timeout $(TIMEOUT) -json ./...) || status=1; \
-	wait $$! || status=1; \
-	cat $$chaos; \
-	for arch in $(OTHERS); do \
-		command -v qemu-$$arch >/dev/null || { echo "skipped: tests on $$arch: qemu-$$arch is not installed (Debian: qemu-user)"; continue; }; \
-		echo "on $$arch, emulated:"; \
-		CGO_ENABLED=0 GOARCH=$$arch go test -vet=off -count=1 -json -exec qemu-$$arch -skip '$(NATIVE)' $(PORTABLE) || status=1; \
-	done; \
-	exit $$status; } | awk "$$SUMMARY"
+	@status=0; \
+	if ! command -v $(addprefix qemu-,$(OTHERS)) >/dev/null; then \
+		echo "skipped: tests on $(OTHERS): qemu-user is not installed"; \
+	elif go list $(PKGS) | grep -qxF "$$(go list $(PORTABLE))"; then \
+		$(call report,emulated,EMULATED,--hide-summary=skipped) || status=1; \
+	fi; \
+	$(call report,test,TESTS) || status=1; \
+	[ "$$status" = 0 ] || echo "error: tests failed; what they printed is in bin/emulated.log and bin/test.log"; \
+	exit $$status
 
 .PHONY: lint
-lint: ## Run golangci-lint with .golangci.yml
-	@command -v $(LINT) >/dev/null || { echo "error: golangci-lint is not installed"; \
-		echo "hint: go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 (takes minutes), or any other 2.x release"; exit 1; }
+lint: ## Run golangci-lint with .golangci.yml (the first time it is built, which takes minutes)
 	$(LINT) run --build-tags soak
 	cd subnet/chaos && $(LINT) run
 	cd cmd/flannel-etcd && $(LINT) run
@@ -161,7 +166,7 @@ chaos: tools ## Look for two owners of one subnet for CHAOSTIME=90s, in a full n
 
 .PHONY: arches
 arches: root ## Run each architecture's program, unit tests, demo and kernel, emulated (root; ARCHES=riscv64 ONLY=demo; see dist/arches/check)
-	@PORTABLE='$(PORTABLE)' NATIVE='$(NATIVE)' ONLY='$(ONLY)' dist/arches/check $(ARCHES)
+	@PORTABLE='$(PORTABLE)' ONLY='$(ONLY)' dist/arches/check $(ARCHES)
 
 .PHONY: clean
 clean: ## Remove what build made

@@ -18,6 +18,7 @@ import (
 	"flanneld/backend"
 	"flanneld/backend/backendtest"
 	"flanneld/pkg/datapath/kernel"
+	"flanneld/pkg/netlab/labtest"
 )
 
 // enter puts the calling goroutine into a network namespace of its own for good,
@@ -123,6 +124,7 @@ func set2(t *testing.T, p backend.Params, b *Backend) {
 var usual = Options{Port: defaultPort}
 
 func TestOnTheKernel(t *testing.T) {
+	labtest.Native(t)
 	for name, row := range map[string]struct {
 		processors, queues int
 		without            []string
@@ -175,6 +177,7 @@ func TestOnTheKernel(t *testing.T) {
 }
 
 func TestWhatDoesNotFitIsClosed(t *testing.T) {
+	labtest.Native(t)
 	for name, row := range map[string]struct {
 		after   func(*backend.Params, *Options)
 		disturb string
@@ -217,6 +220,7 @@ func TestWhatDoesNotFitIsClosed(t *testing.T) {
 }
 
 func TestATakenPortIsNamed(t *testing.T) {
+	labtest.Native(t)
 	enter(t)
 	var log bytes.Buffer
 	_, end := start(t, onMachine(store{}, &log), usual)

@@ -19,6 +19,7 @@ import (
 	"flanneld/backend/backendtest"
 	"flanneld/backend/udp/engine"
 	"flanneld/pkg/datapath"
+	"flanneld/pkg/netlab/labtest"
 	"flanneld/subnet"
 	"flanneld/subnet/config"
 )
@@ -389,6 +390,7 @@ func TestAnEngineThatFailsIsStartedAgain(t *testing.T) {
 }
 
 func TestAnEngineThatNeverRanIsClosed(t *testing.T) {
+	labtest.Native(t)
 	b, h, m := onFake(t)
 	planes := backendtest.IPv4()
 	set(t, h, b, planes)

@@ -10,6 +10,7 @@ import (
 
 	"flanneld/pkg/datapath"
 	"flanneld/pkg/datapath/fake"
+	"flanneld/pkg/netlab/labtest"
 )
 
 // model is a kernel as simple as can be: a table of objects by key.
@@ -149,6 +150,7 @@ const rounds = 3000
 // TestDiffCarriedOutIsWhatWasWanted looks twice where a link is re-made, as the
 // Reconciler does: Diff does not say what goes with a link.
 func TestDiffCarriedOutIsWhatWasWanted(t *testing.T) {
+	labtest.Native(t)
 	for seed := range uint64(rounds) {
 		r := rand.New(rand.NewPCG(seed, 0))
 		want, have := random(r), random(r)
@@ -171,6 +173,7 @@ func TestDiffCarriedOutIsWhatWasWanted(t *testing.T) {
 
 // TestDiffCarriedOutOnceSuffices holds when no link is re-made.
 func TestDiffCarriedOutOnceSuffices(t *testing.T) {
+	labtest.Native(t)
 	for seed := range uint64(rounds) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		want, have := random(r), random(r)
@@ -195,6 +198,7 @@ func TestDiffCarriedOutOnceSuffices(t *testing.T) {
 // TestApplyOnRandomStates takes the strict fake from any state to any other, and
 // comes to rest there.
 func TestApplyOnRandomStates(t *testing.T) {
+	labtest.Native(t)
 	for seed := range uint64(rounds) {
 		r := rand.New(rand.NewPCG(seed, 2))
 		reconciler := onFake()

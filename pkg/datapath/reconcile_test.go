@@ -12,6 +12,7 @@ import (
 
 	"flanneld/pkg/datapath"
 	"flanneld/pkg/datapath/fake"
+	"flanneld/pkg/netlab/labtest"
 )
 
 // apply reconciles and fails the test if that does.
@@ -25,6 +26,7 @@ func apply(t *testing.T, r *datapath.Reconciler, want datapath.State) int {
 }
 
 func TestApplyRestoresWhatARemadeLinkLost(t *testing.T) {
+	labtest.Native(t)
 	r := onFake()
 	apply(t, r, tunnel())
 	want := with(func(s *datapath.State) { s.Links[0].VXLAN.Port = 4789 })
@@ -35,6 +37,7 @@ func TestApplyRestoresWhatARemadeLinkLost(t *testing.T) {
 }
 
 func TestApplyRestoresARemadeLinkBesideADeletedOne(t *testing.T) {
+	labtest.Native(t)
 	r := onFake()
 	apply(t, r, with(func(s *datapath.State) {
 		old := vxlan("old.7")
@@ -49,6 +52,7 @@ func TestApplyRestoresARemadeLinkBesideADeletedOne(t *testing.T) {
 }
 
 func TestApplyErrorNamesTheFirstFailures(t *testing.T) {
+	labtest.Native(t)
 	r := onFake()
 	var want datapath.State
 	for _, dst := range []string{"10.5.1.0/24", "10.5.2.0/24", "10.5.3.0/24", "10.5.4.0/24", "10.5.5.0/24"} {
@@ -97,6 +101,7 @@ func TestOnlyRoutes(t *testing.T) {
 }
 
 func TestApplyLogsCommandsAtDebug(t *testing.T) {
+	labtest.Native(t)
 	var b bytes.Buffer
 	r := onFake()
 	r.Log = slog.New(slog.NewTextHandler(&b, &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -107,6 +112,7 @@ func TestApplyLogsCommandsAtDebug(t *testing.T) {
 }
 
 func TestApplyStopsWhenContextEnds(t *testing.T) {
+	labtest.Native(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	r := onFake()

@@ -14,6 +14,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"flanneld/pkg/netlab/labtest"
 )
 
 func TestBadRegexpIsAnErrorFirst(t *testing.T) {
@@ -102,6 +104,7 @@ func ownNamespace(t *testing.T) {
 }
 
 func TestFindInNamespace(t *testing.T) {
+	labtest.Native(t)
 	ownNamespace(t)
 	must := func(err error) {
 		t.Helper()

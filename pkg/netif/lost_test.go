@@ -12,11 +12,14 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+
+	"flanneld/pkg/netlab/labtest"
 )
 
 // TestWatchLostGoesOnAfterMoreThanTheQueueHolds has a host lose thousands of addresses,
 // as one does whose load balancer is stopped, while nobody looks.
 func TestWatchLostGoesOnAfterMoreThanTheQueueHolds(t *testing.T) {
+	labtest.Native(t)
 	ownNamespace(t)
 	here, err := netns.Get()
 	if err != nil {

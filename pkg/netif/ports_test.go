@@ -18,9 +18,12 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"flanneld/pkg/netlab/labtest"
 )
 
 func TestLargePorts(t *testing.T) {
+	labtest.Native(t)
 	ownNamespace(t)
 	if ports, err := LargePorts("br0", 1300); ports != nil || err != nil {
 		t.Errorf("ports of no bridge are %v, %v", ports, err)
@@ -90,6 +93,7 @@ func many(t testing.TB, n int) {
 // TestALookIsSmall bounds what a look at a host with many containers leaves for the
 // garbage collector.
 func TestALookIsSmall(t *testing.T) {
+	labtest.Native(t)
 	ownNamespace(t)
 	look := func() {
 		if ports, err := LargePorts("br0", 1450); ports == nil || len(ports) > 0 || err != nil {

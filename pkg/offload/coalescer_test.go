@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"flanneld/pkg/netlab/labtest"
 )
 
 // lengths returns how long the emitted packets are.
@@ -236,6 +238,7 @@ func TestWhatIsNotVerifiedIsNotVouchedFor(t *testing.T) {
 // Corruption on the way must not be hidden by joining: the receiver's checksum is
 // what finds it.
 func TestBadChecksumIsNotJoined(t *testing.T) {
+	labtest.Native(t)
 	for _, protocol := range []uint8{protoTCP, protoUDP} {
 		for at := range 128 {
 			packets := stream(t, protocol, 3, 100)
@@ -322,6 +325,7 @@ func TestRunsAreBounded(t *testing.T) {
 }
 
 func TestFlowsThatAlternateKeepTheirOrder(t *testing.T) {
+	labtest.Native(t)
 	a := stream(t, protoTCP, 6, 100)
 	b := stream(t, protoUDP, 6, 100)
 	packets := [][]byte{a[0], a[1], b[0], a[2], b[1], b[2], b[3], a[3], a[4], a[5]}

@@ -7,9 +7,12 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"flanneld/pkg/netlab/labtest"
 )
 
 func TestSplitIsTheReferenceByteForByte(t *testing.T) {
+	labtest.Native(t)
 	for name, flags := range map[string]byte{
 		"ACK":         tcpACK,
 		"ACK PSH FIN": tcpACK | tcpPSH | tcpFIN,

@@ -6,11 +6,14 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"flanneld/pkg/netlab/labtest"
 )
 
 // TestFlowStaysInItsQueueWhenItIsAnswered answers each of many flows through
 // each queue in turn.
 func TestFlowStaysInItsQueueWhenItIsAnswered(t *testing.T) {
+	labtest.Native(t)
 	enter(t)
 	d := mustOpen(t, Options{Name: "tun0", Queues: 4, NoHeader: true})
 	if !d.Features().Steered {

@@ -12,6 +12,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"flanneld/pkg/netlab/labtest"
 )
 
 // enter puts the calling goroutine into a network namespace of its own for
@@ -61,6 +63,7 @@ func hint(err error) string {
 }
 
 func TestOpenNamesDevices(t *testing.T) {
+	labtest.Native(t)
 	enter(t)
 	for _, row := range []struct{ template, want string }{
 		{"", "tun0"}, {"net%d", "net0"}, {"net%d", "net1"}, {"exact", "exact"},
@@ -75,6 +78,7 @@ func TestOpenNamesDevices(t *testing.T) {
 }
 
 func TestEachRungGivesWhatItSays(t *testing.T) {
+	labtest.Native(t)
 	enter(t)
 	full := mustOpen(t, Options{}).Features()
 	if !full.Header || full.Offloads&(Checksum|TSO4) != Checksum|TSO4 {
@@ -96,6 +100,7 @@ func TestEachRungGivesWhatItSays(t *testing.T) {
 }
 
 func TestLadderEndsAtNone(t *testing.T) {
+	labtest.Native(t)
 	all := wanted(Options{}, true)
 	var got []string
 	for o := all; ; o = lesser(o) {
@@ -151,6 +156,7 @@ func read(t *testing.T, queues []*Queue, headerLen int) []byte {
 }
 
 func TestPacketsGoBothWays(t *testing.T) {
+	labtest.Native(t)
 	for name, o := range map[string]Options{
 		"header":      {},
 		"no header":   {NoHeader: true},
@@ -179,6 +185,7 @@ func TestPacketsGoBothWays(t *testing.T) {
 }
 
 func TestQueueReturnsErrnos(t *testing.T) {
+	labtest.Native(t)
 	enter(t)
 	d := mustOpen(t, Options{NoHeader: true})
 	q := d.Queues()[0]
@@ -202,6 +209,7 @@ func TestQueueReturnsErrnos(t *testing.T) {
 }
 
 func TestPersistentDeviceOutlivesItsQueues(t *testing.T) {
+	labtest.Native(t)
 	enter(t)
 	d := mustOpen(t, Options{Name: "keep0", Persist: true})
 	if !d.Features().Persist {
@@ -236,6 +244,7 @@ func TestPersistentDeviceOutlivesItsQueues(t *testing.T) {
 }
 
 func TestAdoptContinues(t *testing.T) {
+	labtest.Native(t)
 	for name, o := range map[string]Options{
 		"plain":      {Name: "net%d"},
 		"no header":  {Name: "net%d", NoHeader: true},
@@ -288,6 +297,7 @@ func raw(t *testing.T, name string, flags uint16) int {
 }
 
 func TestAdoptRefuses(t *testing.T) {
+	labtest.Native(t)
 	enter(t)
 	null, err := os.Open("/dev/null")
 	if err != nil {

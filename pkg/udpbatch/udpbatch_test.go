@@ -14,6 +14,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"flanneld/pkg/netlab/labtest"
 )
 
 var loopback = netip.MustParseAddrPort("127.0.0.1:0")
@@ -135,6 +137,7 @@ func TestDatagramsArriveAsSent(t *testing.T) {
 }
 
 func TestTrains(t *testing.T) {
+	labtest.Native(t)
 	for name, row := range map[string]struct{ sender, receiver Options }{
 		"both ends":     {},
 		"sender only":   {receiver: Options{NoGRO: true}},
@@ -170,6 +173,7 @@ func TestTrains(t *testing.T) {
 }
 
 func TestTrainArrivesWhole(t *testing.T) {
+	labtest.Native(t)
 	from, to := mustListen(t, loopback, Options{}), mustListen(t, loopback, Options{})
 	if !from.Features().Segment || !to.Features().GRO {
 		t.Skip("the kernel has no trains")
@@ -187,6 +191,7 @@ func TestTrainArrivesWhole(t *testing.T) {
 }
 
 func TestSwitchedOffFeatures(t *testing.T) {
+	labtest.Native(t)
 	for name, row := range map[string]struct {
 		o            Options
 		segment, gro bool
@@ -247,6 +252,7 @@ ip addr add 192.0.2.1/24 dev eth0
 ip neigh add 192.0.2.2 lladdr 02:00:00:00:00:01 dev eth0 nud permanent`
 
 func TestRefusedMessagesAreReportedAndTheRestIsSent(t *testing.T) {
+	labtest.Native(t)
 	enter(t, far)
 	from, to := mustListen(t, netip.MustParseAddrPort("192.0.2.1:0"), Options{Discovery: Do}),
 		mustListen(t, netip.MustParseAddrPort("192.0.2.1:0"), Options{})
@@ -276,6 +282,7 @@ func TestRefusedMessagesAreReportedAndTheRestIsSent(t *testing.T) {
 }
 
 func TestTrainTooLargeForThePathIsRefused(t *testing.T) {
+	labtest.Native(t)
 	enter(t, far)
 	from := mustListen(t, netip.MustParseAddrPort("192.0.2.1:0"), Options{Discovery: Do})
 	if !from.Features().Segment {
@@ -312,6 +319,7 @@ func TestDiscoveryDecidesOnFragments(t *testing.T) {
 }
 
 func TestPathProbe(t *testing.T) {
+	labtest.Native(t)
 	enter(t, far+"\nip route add 198.51.100.0/24 via 192.0.2.2 mtu 1300")
 	p, err := NewPathProbe()
 	if err != nil {
@@ -332,6 +340,7 @@ func TestPathProbe(t *testing.T) {
 }
 
 func TestListenErrorsSayWhatToDo(t *testing.T) {
+	labtest.Native(t)
 	c := mustListen(t, loopback, Options{})
 	_, err := Listen(c.LocalAddr(), Options{})
 	if !errors.Is(err, unix.EADDRINUSE) {
@@ -353,6 +362,7 @@ func TestListenErrorsSayWhatToDo(t *testing.T) {
 }
 
 func TestReusePortShares(t *testing.T) {
+	labtest.Native(t)
 	a := mustListen(t, loopback, Options{ReusePort: true})
 	b := mustListen(t, a.LocalAddr(), Options{ReusePort: true})
 	if a.LocalAddr() != b.LocalAddr() {
@@ -361,6 +371,7 @@ func TestReusePortShares(t *testing.T) {
 }
 
 func TestBuffersAsLargeAsAllowed(t *testing.T) {
+	labtest.Native(t)
 	f := mustListen(t, loopback, Options{}).Features()
 	// The kernel doubles the value for its own use.
 	if os.Geteuid() == 0 && (f.ReceiveBuffer != 2*BufferSize || f.SendBuffer != 2*BufferSize) {
@@ -375,6 +386,7 @@ func TestBuffersAsLargeAsAllowed(t *testing.T) {
 // TestBuffersWithoutPrivilege drops a capability of its thread, which is not
 // used for anything else.
 func TestBuffersWithoutPrivilege(t *testing.T) {
+	labtest.Native(t)
 	if os.Geteuid() != 0 {
 		t.Skip("needs a capability to drop")
 	}
@@ -410,6 +422,7 @@ func TestBuffersWithoutPrivilege(t *testing.T) {
 }
 
 func TestAdoptContinues(t *testing.T) {
+	labtest.Native(t)
 	old := mustListen(t, loopback, Options{NoGRO: true, ReceiveBuffer: 50000})
 	from := mustListen(t, loopback, Options{})
 	b := NewSendBatch(1)
@@ -433,6 +446,7 @@ func TestAdoptContinues(t *testing.T) {
 }
 
 func TestAdoptRefuses(t *testing.T) {
+	labtest.Native(t)
 	socket := func(domain, kind int) int {
 		fd, err := unix.Socket(domain, kind|unix.SOCK_CLOEXEC, 0)
 		if err != nil {

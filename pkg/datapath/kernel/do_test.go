@@ -12,10 +12,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"flanneld/pkg/datapath"
+	"flanneld/pkg/netlab/labtest"
 )
 
 // TestFailuresHaveTheKernelsWords: many reasons share EINVAL and ENETUNREACH.
 func TestFailuresHaveTheKernelsWords(t *testing.T) {
+	labtest.Native(t)
 	enter(t)
 	route := datapath.Route{Dst: netip.MustParsePrefix("10.5.2.0/24"), Link: "eth0", Protocol: 77}
 	for gateway, want := range map[string]unix.Errno{"203.0.113.1": unix.ENETUNREACH, "192.0.2.255": unix.EINVAL} {
@@ -29,6 +31,7 @@ func TestFailuresHaveTheKernelsWords(t *testing.T) {
 
 // TestDeletionsAreNotTakenForDone when the process has hardly a descriptor left.
 func TestDeletionsAreNotTakenForDone(t *testing.T) {
+	labtest.Native(t)
 	enter(t)
 	k := New(slog.New(slog.DiscardHandler))
 	route := datapath.Route{Dst: netip.MustParsePrefix("10.5.2.0/24"), Gateway: netip.MustParseAddr("192.0.2.2"), Link: "eth0", Protocol: 77}
@@ -89,6 +92,7 @@ func TestLinkRefusalsNameTheRemedy(t *testing.T) {
 // TestATunnelInAnotherNamespaceIsNamed makes one here and moves it, as Docker does with
 // those of its overlay networks: this host has no interface of that number then.
 func TestATunnelInAnotherNamespaceIsNamed(t *testing.T) {
+	labtest.Native(t)
 	enter(t)
 	if err := shell("ip link add moved type vxlan id 1 dev eth0 local 192.0.2.1 dstport 8472"); err != nil {
 		t.Fatal(err)

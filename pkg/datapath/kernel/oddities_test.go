@@ -10,12 +10,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"flanneld/pkg/datapath"
+	"flanneld/pkg/netlab/labtest"
 )
 
 // TestWhatWeNeverSetIsMended disturbs a host in ways that datapath's types
 // cannot say, so that the shared suite cannot either, and compares what ip(8)
 // and bridge(8) show before and after.
 func TestWhatWeNeverSetIsMended(t *testing.T) {
+	labtest.Native(t)
 	for name, disturbance := range map[string]string{
 		"source address":             "ip route replace 10.0.1.0/24 via 10.0.1.0 dev vx.1 proto 77 onlink src 192.0.2.1",
 		"route MTU":                  "ip route replace 10.0.1.0/24 via 10.0.1.0 dev vx.1 proto 77 onlink mtu 1000",
@@ -73,6 +75,7 @@ ip neigh show dev vx.1 nud permanent; bridge fdb show dev vx.1 | grep -v '^33:33
 }
 
 func TestALinkThatGoesWhileTablesAreReadIsNoFailure(t *testing.T) {
+	labtest.Native(t)
 	enter(t)
 	s, err := open()
 	if err != nil {

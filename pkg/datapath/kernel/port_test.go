@@ -11,10 +11,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"flanneld/pkg/datapath"
+	"flanneld/pkg/netlab/labtest"
 )
 
 // The kernel tells neither which port is taken nor what else would do.
 func TestATakenPortIsNamed(t *testing.T) {
+	labtest.Native(t)
 	enter(t)
 	link := tunnelLink()
 	taken, err := net.ListenUDP("udp4", &net.UDPAddr{Port: int(link.VXLAN.Port)})

@@ -10,10 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"flanneld/pkg/datapath"
+	"flanneld/pkg/netlab/labtest"
 )
 
 // TestOddTUNsAreReMade starts with devices that datapath's types cannot say.
 func TestOddTUNsAreReMade(t *testing.T) {
+	labtest.Native(t)
 	want := datapath.State{Links: []datapath.Link{{
 		Name: "tun7", Kind: "tun", Alias: "ours", Up: true, MTU: 1472, TUN: datapath.TUN{VnetHdr: true},
 	}}}
@@ -51,6 +53,7 @@ func TestOddTUNsAreReMade(t *testing.T) {
 
 // TestTUNOutlivesItsUser makes what a process that is killed leaves behind.
 func TestTUNOutlivesItsUser(t *testing.T) {
+	labtest.Native(t)
 	enterWithTUN(t)
 	hold(t, datapath.State{Links: []datapath.Link{{Name: "tun7", Kind: "tun", Alias: "ours", Up: true, MTU: 1472}}})
 	if err := shell("ip link show tun7 | grep -q NO-CARRIER && ip route add 10.5.0.0/16 dev tun7"); err != nil {

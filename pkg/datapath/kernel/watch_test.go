@@ -11,6 +11,7 @@ import (
 	"github.com/vishvananda/netns"
 
 	"flanneld/pkg/datapath"
+	"flanneld/pkg/netlab/labtest"
 )
 
 const (
@@ -111,6 +112,7 @@ ip route add 10.5.8.0/24 via 192.0.3.2 dev side proto 77`)
 }
 
 func TestWatchTellsOfWhatConcernsUs(t *testing.T) {
+	labtest.Native(t)
 	wake := watched(t)
 	for _, disturbance := range []string{
 		"ip route del 10.5.2.0/24",
@@ -152,6 +154,7 @@ func TestWatchTellsOfWhatConcernsUs(t *testing.T) {
 }
 
 func TestWatchIsSilentAboutOthers(t *testing.T) {
+	labtest.Native(t)
 	wake := watched(t)
 	for _, other := range []string{
 		"ip link add veth7 type veth; ip link set veth0 name veth8; ip link set veth7 up; ip addr add 172.17.0.1/24 dev veth7",
@@ -172,6 +175,7 @@ func TestWatchIsSilentAboutOthers(t *testing.T) {
 }
 
 func TestWatchEndsWithItsContext(t *testing.T) {
+	labtest.Native(t)
 	_, stop := watch(t, enter(t), datapath.Scope{})
 	start := time.Now()
 	if err := stop(); err != nil {
@@ -183,6 +187,7 @@ func TestWatchEndsWithItsContext(t *testing.T) {
 }
 
 func TestWatchSurvivesManyNotifications(t *testing.T) {
+	labtest.Native(t)
 	wake := watched(t)
 	// More than a socket holds, while nobody takes tokens.
 	k := New(slog.New(slog.DiscardHandler))

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"flanneld/pkg/firewall"
+	"flanneld/pkg/netlab/labtest"
 )
 
 var (
@@ -297,6 +298,7 @@ func TestDiffWithAnotherChain(t *testing.T) {
 }
 
 func TestVersion(t *testing.T) {
+	labtest.Native(t)
 	for line, want := range map[string]Flavour{
 		"iptables v1.4.21\n":            {Version: Version{1, 4, 21}},
 		"iptables v1.8.9 (nf_tables)\n": {NFT: true, Version: Version{1, 8, 9}},

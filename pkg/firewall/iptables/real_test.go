@@ -87,6 +87,7 @@ func each(t *testing.T, f func(*host, Tables)) {
 }
 
 func TestApplyIsIdempotent(t *testing.T) {
+	labtest.Native(t)
 	each(t, func(h *host, tables Tables) {
 		if edits := h.apply(tables, wanted()); len(edits) == 0 {
 			h.Fatal("nothing was changed")
@@ -106,6 +107,7 @@ func TestApplyIsIdempotent(t *testing.T) {
 }
 
 func TestApplyReadsWithoutMakingTables(t *testing.T) {
+	labtest.Native(t)
 	each(t, func(h *host, tables Tables) {
 		h.apply(tables, Want{})
 		if out := h.rules(tables); out != "" {
@@ -115,6 +117,7 @@ func TestApplyReadsWithoutMakingTables(t *testing.T) {
 }
 
 func TestApplyIPv6(t *testing.T) {
+	labtest.Native(t)
 	each(t, func(h *host, tables Tables) {
 		tables.Family = IPv6
 		o := firewall.Overlay{Network: prefix("fd00:5::/48"), Own: prefix("fd00:5:0:1::/64"), Comment: "lab", Options: firewall.RandomFully}
@@ -131,6 +134,7 @@ func TestApplyIPv6(t *testing.T) {
 
 // TestApplyRepairs what others do, and leaves what is theirs.
 func TestApplyRepairs(t *testing.T) {
+	labtest.Native(t)
 	each(t, func(h *host, tables Tables) {
 		p := "iptables" + tables.Flavour.Infix
 		h.sh(strings.ReplaceAll(`IPT -P FORWARD DROP
@@ -173,6 +177,7 @@ IPT -t nat -A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE`, "IPT", p
 
 // TestApplyPlaces: ahead of what ends every packet's way, behind the rest.
 func TestApplyPlaces(t *testing.T) {
+	labtest.Native(t)
 	each(t, func(h *host, tables Tables) {
 		p := "iptables" + tables.Flavour.Infix
 		h.apply(tables, wanted())
@@ -202,6 +207,7 @@ IPT -A DOCKER-USER -j RETURN`, "IPT", p))
 
 // TestApplyIsAtomic: a table that cannot be changed whole is not changed at all.
 func TestApplyIsAtomic(t *testing.T) {
+	labtest.Native(t)
 	each(t, func(h *host, tables Tables) {
 		want := wanted()
 		want.Chains[0].Rules = append(want.Chains[0].Rules, firewall.Rule{Target: "NO-SUCH-TARGET"})
@@ -218,6 +224,7 @@ func TestApplyIsAtomic(t *testing.T) {
 // TestApplyGoesOnWithoutATable that is optional, and with the others where one
 // fails.
 func TestApplyGoesOnWithoutATable(t *testing.T) {
+	labtest.Native(t)
 	h := newHost(t)
 	missing := func(ctx context.Context, stdin, program string, arg ...string) (string, error) {
 		if strings.HasPrefix(stdin, "*raw") {
@@ -241,6 +248,7 @@ func TestApplyGoesOnWithoutATable(t *testing.T) {
 
 // TestApplyGoesOnWithoutATableOfTheKernel has iptables-restore itself say so.
 func TestApplyGoesOnWithoutATableOfTheKernel(t *testing.T) {
+	labtest.Native(t)
 	h := newHost(t)
 	tables := Tables{Run: h.run, Flavour: Flavour{Infix: "-legacy", Version: Version{1, 8, 9}}}
 	want := wanted()
@@ -257,6 +265,7 @@ func TestApplyGoesOnWithoutATableOfTheKernel(t *testing.T) {
 // TestApplyLeavesWhatItCannotRead: iptables-save shows nothing of a table with rules that
 // only nft(8) can tell, and what was made would be made again each time.
 func TestApplyLeavesWhatItCannotRead(t *testing.T) {
+	labtest.Native(t)
 	h := newHost(t)
 	if _, err := exec.LookPath("nft"); err != nil {
 		t.Skip("nft is not installed (Debian: nftables)")
@@ -283,6 +292,7 @@ func TestApplyLeavesWhatItCannotRead(t *testing.T) {
 // TestApplyWithOddInterfaces: the kernel allows all in a name but blanks, slashes and
 // colons, and iptables-save quotes none of it.
 func TestApplyWithOddInterfaces(t *testing.T) {
+	labtest.Native(t)
 	each(t, func(h *host, tables Tables) {
 		var want Want
 		for _, name := range []string{`we"ird`, `it's`, `back\slash`, `#1`, `a;b`, `$HOME`, `!not`} {
@@ -307,6 +317,7 @@ func TestApplyWithOddInterfaces(t *testing.T) {
 }
 
 func TestChooseFollowsWhoIsThere(t *testing.T) {
+	labtest.Native(t)
 	h := newHost(t)
 	first, others, err := Choose(h.Context(), h.run, "DOCKER-USER")
 	if err != nil || len(others) != 1 || others[0].NFT == first.NFT {
@@ -330,6 +341,7 @@ func TestChooseWithoutIptables(t *testing.T) {
 }
 
 func TestLockIsWaitedForWithABound(t *testing.T) {
+	labtest.Native(t)
 	path := filepath.Join(t.TempDir(), "lock")
 	release, err := lock(t.Context(), path, time.Second)
 	if err != nil {
@@ -348,6 +360,7 @@ func TestLockIsWaitedForWithABound(t *testing.T) {
 
 // TestApplyWaitsForTheLock that another program has. All namespaces share it.
 func TestApplyWaitsForTheLock(t *testing.T) {
+	labtest.Native(t)
 	h := newHost(t)
 	f, err := os.OpenFile(lockFile, os.O_CREATE|os.O_RDONLY, 0o600)
 	if err != nil {

@@ -87,6 +87,7 @@ func (k *Kernel) forget() { k.same = nil }
 
 // TestApply with what nft(8) says of it.
 func TestApply(t *testing.T) {
+	labtest.Native(t)
 	k, nft := lab(t)
 	if changes := apply(t, k, labTable); len(changes) == 0 {
 		t.Error("nothing was changed")
@@ -117,6 +118,7 @@ func TestApply(t *testing.T) {
 }
 
 func TestApplyRepairs(t *testing.T) {
+	labtest.Native(t)
 	k, nft := lab(t)
 	nft("add", "table", "inet", "other")
 	nft("add", "set", "inet", "other", "s", "{ type ipv4_addr; elements = { 192.0.2.77 }; }")
@@ -162,6 +164,7 @@ func lines(s string) []string {
 }
 
 func TestSetsFollow(t *testing.T) {
+	labtest.Native(t)
 	k, nft := lab(t)
 	table := Table{ID: ID{IPv6, "lab6"}, Sets: []Set{{Name: "s", V6: true}}}
 	v4 := Table{ID: ID{IPv4, "lab4"}, Sets: []Set{{Name: "r", Ranges: true}}}
@@ -186,6 +189,7 @@ func TestSetsFollow(t *testing.T) {
 }
 
 func TestOverlayInNftables(t *testing.T) {
+	labtest.Native(t)
 	k, nft := lab(t)
 	o := firewall.Overlay{Network: netip.MustParsePrefix("10.5.0.0/16"), Own: netip.MustParsePrefix("10.5.1.0/24"), Comment: "lab", Options: firewall.RandomFully}
 	table := Table{ID: ID{IPv4, "lab-ipv4"}, Chains: []Chain{
@@ -257,6 +261,7 @@ func addr(e element) netip.Addr {
 }
 
 func TestWatchTellsOfChanges(t *testing.T) {
+	labtest.Native(t)
 	k, nft := lab(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	changed, ended := make(chan struct{}, 1), make(chan error, 1)

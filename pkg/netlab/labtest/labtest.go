@@ -2,6 +2,7 @@
 package labtest
 
 import (
+	"os"
 	"testing"
 
 	"flanneld/pkg/netlab"
@@ -24,4 +25,17 @@ func New(t testing.TB) *netlab.Lab {
 		}
 	})
 	return lab
+}
+
+// Emulated names the variable of the environment that says that tests run under qemu's
+// emulation of programs.
+const Emulated = "FLANNELD_TEST_EMULATED"
+
+// Native skips a test under emulation: it needs interfaces of the kernel that qemu does
+// not emulate, or it computes for minutes there.
+func Native(t testing.TB) {
+	t.Helper()
+	if os.Getenv(Emulated) != "" {
+		t.Skip("is not for emulation, which " + Emulated + " says this is")
+	}
 }

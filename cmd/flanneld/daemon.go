@@ -17,6 +17,7 @@ import (
 
 	"flanneld/backend"
 	"flanneld/backend/alloc"
+	"flanneld/backend/firewall"
 	"flanneld/backend/loop"
 	"flanneld/backend/udp"
 	"flanneld/backend/underlay"
@@ -137,14 +138,11 @@ func start(ctx context.Context, o options, h *status.Server, board *status.Board
 			return fmt.Errorf("Error registering network: %w", err)
 		}
 	}
-	guard := newGuard(o, cfg.NFTables, external, scope.Networks, previous, log)
-	if err := netif.CheckPrivilege(); err != nil { // alloc gets so far without it
-		guard.disable(err)
-	}
+	fw := newFirewall(o, cfg, external.Name, scope.Networks, previous, log)
 	backendOver := func(u backend.Underlay, before backend.Backend) (backend.Backend, error) {
 		return newBackend(backend.Params{
 			Underlay: u, Scope: scope, Kernel: kern, State: state, Log: log, Before: before,
-			Filter: backend.Filter{Off: !o.PeerFilter, Allow: o.PeerAllow}, Without: o.UDPOffload, Descriptors: descriptors,
+			Filter: o.filter(), Without: o.UDPOffload, Descriptors: descriptors,
 		})
 	}
 	be, err := backendOver(external, nil)
@@ -162,18 +160,18 @@ func start(ctx context.Context, o options, h *status.Server, board *status.Board
 		log.Warn("Cannot forget files of the last run", "err", err)
 	}
 	wakeup := wake.New()
-	forwarding := &loop.Loop{Wake: wakeup, Kernel: kern, Scope: scope, Firewall: guard, Resync: o.Resync, New: backendOver, Log: log,
+	forwarding := &loop.Loop{Wake: wakeup, Kernel: kern, Scope: scope, Firewall: fw, Resync: o.Resync, New: backendOver, Log: log,
 		Underlay: &underlay.Watch{Query: underlayQuery(o, cfg.V6.Enabled()), OwnMTU: cfg.Type == udp.Type, Wake: wakeup.Wake, Log: log}}
 	counters := func() []backend.Counter {
 		c, ok := forwarding.Counters()
 		if !ok && cfg.Type != alloc.Type {
-			return guard.Counters()
+			return fw.Counters()
 		}
 		return c
 	}
 	h.SetCounters(counters)
 	d := &daemon{opts: o, cfg: cfg, basis: basis, memory: memory, kept: kept, store: store, backend: be, loop: forwarding,
-		guard: guard, underlay: external, local: local,
+		firewall: fw, underlay: external, local: local,
 		view: subnet.NewView(), identity: id, board: board, counters: counters, tell: tell, log: log, wake: wakeup,
 		claimsChanged: make(chan subnet.Lease, 1), stood: make(chan struct{}, 1), passedOnce: make(chan struct{}), began: began, started: started,
 		passes: systemd.NewProbe("keeps the datapath in step"), holding: systemd.NewProbe("holds the lease")}
@@ -191,7 +189,7 @@ type daemon struct {
 	store    remote
 	backend  backend.Backend  // at the start
 	underlay backend.Underlay // likewise
-	guard    *guard
+	firewall *firewall.Firewall
 	loop     *loop.Loop
 	view     *subnet.View
 	identity *identity.Identity // of the goroutine that takes leases
@@ -241,9 +239,9 @@ func (d *daemon) run(ctx context.Context, ahead *subnet.Ahead, previous host.Sub
 
 	d.log.Info("Running backend.")
 	g, ctx := errgroup.WithContext(ctx)
-	merge(ctx, g, d.wake, d.view.Subscribe(), d.guard.first)
+	merge(ctx, g, d.wake, d.view.Subscribe(), d.firewall.First())
 	g.Go(func() error { return d.loop.Run(ctx, d.backend, d.underlay) })
-	g.Go(func() error { return d.guard.Run(ctx) })
+	g.Go(func() error { return d.firewall.Run(ctx) })
 	g.Go(func() error { return subnet.Follow(ctx, followed, d.view, got.Seen.Rev, d.log) })
 	g.Go(func() error { return d.hold(ctx, request, got) })
 	g.Go(func() error { return status.LogCounters(ctx, d.counters, d.log) })

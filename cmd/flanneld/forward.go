@@ -11,7 +11,7 @@ import (
 // moved follows a move of the host: it tells the peers where this host is now. Its
 // lease keeps its subnet.
 func (d *daemon) moved(to backend.Underlay, next backend.Backend) error {
-	d.guard.underlay = to
+	d.firewall.SetUnderlay(to.Name)
 	if local, err := underlay.Local(to.Name, []netip.Prefix{d.cfg.V4.Network, d.cfg.V6.Network}, d.log); err != nil {
 		d.log.Debug("The subnets that this host is in are taken for those of before", "err", err)
 	} else {
@@ -19,7 +19,6 @@ func (d *daemon) moved(to backend.Underlay, next backend.Backend) error {
 		d.local = local
 		d.mu.Unlock()
 	}
-	d.guard.poke() // the underlay's subnets are others
 	d.store.Moved()
 	claims, err := backend.Claims(next, to, d.cfg.V6.Enabled())
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"flanneld/pkg/firewall/iptables"
+	"flanneld/backend/firewall"
 	"flanneld/pkg/glog"
 )
 
@@ -76,7 +76,7 @@ func run(ctx context.Context, args, environ []string, stderr io.Writer, t tuning
 		fmt.Fprint(stderr, usage(args[0]))
 		return nil
 	case o.RemoveRules:
-		err := (&remover{run: iptables.Exec, out: stderr}).remove(ctx)
+		err := firewall.Remove(ctx, stderr)
 		if err != nil {
 			fmt.Fprintf(stderr, "error: %v\n", err)
 		}

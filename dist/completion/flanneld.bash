@@ -23,7 +23,7 @@ _flanneld() {
 		return
 		;;
 	--peer-filter)
-		COMPREPLY=($(compgen -W 'on strict off' -- "$word"))
+		COMPREPLY=($(compgen -W 'on off' -- "$word"))
 		return
 		;;
 	--log-format)

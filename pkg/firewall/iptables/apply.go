@@ -19,7 +19,8 @@ const (
 	IPv6
 )
 
-func (f Family) name() string {
+// String returns the program that is for the family.
+func (f Family) String() string {
 	if f == IPv6 {
 		return "ip6tables"
 	}
@@ -39,7 +40,7 @@ type Tables struct {
 
 // Read returns all rules. No table is made by reading it.
 func (t Tables) Read(ctx context.Context) (Ruleset, error) {
-	saved, err := t.Run(ctx, "", t.Flavour.program(t.Family.name(), "-save"))
+	saved, err := t.Run(ctx, "", t.Flavour.program(t.Family.String(), "-save"))
 	if err != nil {
 		return nil, fmt.Errorf("read %s rules: %w", t.Flavour, err)
 	}
@@ -74,7 +75,7 @@ func (t Tables) Apply(ctx context.Context, want Want, o Owner) ([]Edit, error) {
 		}
 		defer release()
 	}
-	program := t.Flavour.program(t.Family.name(), "-restore")
+	program := t.Flavour.program(t.Family.String(), "-restore")
 	var done []Edit
 	for len(edits) > 0 {
 		n := slices.IndexFunc(edits, func(e Edit) bool { return e.Table != edits[0].Table })

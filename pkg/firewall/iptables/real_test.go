@@ -61,7 +61,7 @@ func (h *host) apply(t Tables, want Want) []Edit {
 // rules returns what iptables-save prints, without its comments.
 func (h *host) rules(t Tables) string {
 	h.Helper()
-	out, err := h.ns.Output(t.Flavour.program(t.Family.name(), "-save"))
+	out, err := h.ns.Output(t.Flavour.program(t.Family.String(), "-save"))
 	if err != nil {
 		h.Fatal(err)
 	}

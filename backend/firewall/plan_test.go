@@ -1,26 +1,20 @@
-package main
+package firewall
 
 import (
-	"context"
-	"fmt"
 	"net/netip"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/vishvananda/netns"
 
 	"flanneld/backend"
-	"flanneld/cmd/internal/host"
 	"flanneld/pkg/firewall/nft"
-	"flanneld/pkg/netlab/labtest"
 	"flanneld/subnet"
 )
 
 func TestFirewallNames(t *testing.T) {
-	if got := namesFor(defaultPrefix); got.postrouting != "FLANNEL-POSTRTG" || got.forward != "FLANNEL-FWD" || got.suffix != "" {
+	if got := namesFor(""); got.postrouting() != "FLANNEL-POSTRTG" || got.forward() != "FLANNEL-FWD" || got.suffix != "" {
 		t.Errorf("names of the first daemon are %+v", got)
 	}
 	a, b := namesFor("/a"), namesFor("/b")
@@ -28,8 +22,8 @@ func TestFirewallNames(t *testing.T) {
 		t.Errorf("two daemons have the same names: %+v", a)
 	}
 	const most = 28 // of a chain's name, with iptables
-	if len(a.postrouting) > most {
-		t.Errorf("%s has %d bytes, most are %d", a.postrouting, len(a.postrouting), most)
+	if len(a.postrouting()) > most {
+		t.Errorf("%s has %d bytes, most are %d", a.postrouting(), len(a.postrouting()), most)
 	}
 }
 
@@ -66,9 +60,11 @@ func TestFilterTable(t *testing.T) {
 			"subnets4", "spoofed4", "subnets6", "spoofed6",
 		}},
 	} {
-		f := filterFacts{planes: []backend.Plane{plane, plane6}, off: row.off, mark: row.mark,
-			facts: []overlayFacts{{network: v4, ingress: row.ingress, underlay: "eth0"}, {network: v6, ingress: row.ingress, underlay: "eth0"}}}
-		table, ok := filterTable(nft.ID{Family: nft.Inet, Name: "x"}, f)
+		overlays := []overlay{
+			{family{network: v4, ingress: row.ingress, underlay: "eth0"}, plane.Peers}, {family{network: v6, ingress: row.ingress, underlay: "eth0"}, plane6.Peers},
+		}
+		p := Policy{Filter: backend.Filter{Off: row.off}}
+		table, ok := filterTable(nft.ID{Family: nft.Inet, Name: "x"}, p, overlays, host{marks: row.mark})
 		if ok != (row.chains != nil) {
 			t.Errorf("%s: there is a table: %t", row.name, ok)
 		}
@@ -85,56 +81,16 @@ func TestFilterTable(t *testing.T) {
 	}
 }
 
-// looking looks at the filter once peers are let in.
-type looking struct {
-	ingress backend.Ingress
-	look    func() string
-	saw     string
-}
-
-func (l *looking) admit(ctx context.Context, g *guard, planes []backend.Plane) error {
-	err := g.Admit(ctx, planes, []backend.Ingress{l.ingress})
-	l.saw = l.look()
-	return err
-}
-
-func TestPeersAreLetInBeforeThereIsARoute(t *testing.T) {
-	lab := labtest.New(t)
-	ns, err := netns.GetFromName(lab.Switch().Namespace.Namespace())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { ns.Close() })
-	g := newGuard(options{EtcdPrefix: defaultPrefix, PeerFilter: true}, false, backend.Underlay{Name: "eth0"}, nil, host.SubnetEnv{}, discard)
-	g.kernel.NetNS = int(ns)
-	be := &looking{ingress: tunnelIngress, look: func() string {
-		out, err := lab.Switch().Output("nft", "list", "set", "inet", "flanneld", "hosts4")
-		if err != nil {
-			t.Error(err)
-		}
-		return out
-	}}
-	plane := backend.Plane{Network: netip.MustParsePrefix("10.1.0.0/16"), Subnet: netip.MustParsePrefix("10.1.1.0/24")}
-	for _, ip := range []string{"192.0.2.2", "192.0.2.3"} {
-		plane.Peers = append(plane.Peers, subnet.Claim{Subnet: netip.MustParsePrefix("10.1.2.0/24"), PublicIP: netip.MustParseAddr(ip)})
-		if err := be.admit(t.Context(), g, []backend.Plane{plane}); err != nil {
-			t.Fatal(err)
-		}
-		if !strings.Contains(be.saw, ip) {
-			t.Errorf("%s is not let in when the backend hears of it:\n%s", ip, be.saw)
-		}
-	}
-}
-
 func TestRefusedAreNamedNowAndThen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := newGuard(options{}, false, backend.Underlay{}, nil, host.SubnetEnv{}, discard)
+		var r refusals
+		addr := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}) }
 		named := 0
 		for i := range 2 * mostRefused {
-			if g.mayName(fmt.Sprint(i)) {
+			if r.mayName(addr(i)) {
 				named++
 			}
-			if g.mayName(fmt.Sprint(i)) {
+			if r.mayName(addr(i)) {
 				t.Errorf("%d is named twice", i)
 			}
 		}
@@ -142,8 +98,8 @@ func TestRefusedAreNamedNowAndThen(t *testing.T) {
 			t.Errorf("%d are named, want %d", named, mostRefused)
 		}
 		time.Sleep(refusedGap + time.Second)
-		g.tellRefused(filterFacts{}, nft.Table{})
-		if !g.mayName("0") {
+		r.tell(nft.Table{}, nil)
+		if !r.mayName(addr(0)) {
 			t.Errorf("nobody is named after %s", refusedGap)
 		}
 	})

@@ -1,0 +1,135 @@
+package firewall
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"reflect"
+	"slices"
+	"sync"
+
+	"flanneld/pkg/firewall/nft"
+	"flanneld/pkg/netif"
+)
+
+// filter keeps the table that drops what no peer has sent.
+type filter struct {
+	policy Policy
+	id     nft.ID
+	log    *slog.Logger
+
+	mu       sync.Mutex
+	kernel   nft.Kernel
+	overlays []overlay
+	host     host
+	looked   bool      // host is known
+	made     nft.Table // as it last was put in place
+}
+
+// host is what the table depends on beside the overlays.
+type host struct {
+	local []netip.Prefix // the underlay's own subnets
+	marks bool           // Docker's nftables need marks
+}
+
+func (f *filter) families() []family {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return families(f.overlays)
+}
+
+// admit makes the table for other overlays. The host is looked at only if it never
+// was: an earlier run's marks stay, or Docker would cut containers off.
+func (f *filter) admit(overlays []overlay) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.overlays = overlays
+	var err error
+	if !f.looked {
+		err = f.look()
+	}
+	if err == nil {
+		_, err = f.apply()
+	}
+	if err != nil && f.kernel.Supported() != nil {
+		return nil // a pass logs what is missed
+	}
+	return err
+}
+
+// pass makes the table for the same overlays, and returns what others had changed.
+func (f *filter) pass() (_ []overlay, _ nft.Table, changes []string, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.look(); err != nil {
+		return nil, nft.Table{}, nil, err
+	}
+	changes, err = f.apply()
+	return f.overlays, f.made, changes, err
+}
+
+// look finds out how the host is.
+func (f *filter) look() error {
+	marks := false
+	if f.policy.Docker {
+		const docker = "docker-bridges"
+		there, err := f.kernel.Exists(nft.ID{Family: nft.IPv4, Name: docker}, nft.ID{Family: nft.IPv6, Name: docker})
+		if err != nil {
+			return err
+		}
+		marks = slices.Contains(there, true)
+	}
+	if marks && !f.host.marks {
+		f.log.Warn(fmt.Sprintf("Docker uses nftables: start it with --allow-direct-routing --bridge-accept-fwmark=%#x/%#[1]x, "+
+			"or it drops what comes to containers from the overlay", dockerMark))
+	}
+	f.host.marks, f.looked = marks, true
+	if len(f.overlays) > 0 {
+		// An interface that is gone keeps its subnets: nothing comes from there.
+		if local, err := netif.Subnets(f.overlays[0].underlay); err == nil {
+			f.host.local = local
+		}
+	}
+	return nil
+}
+
+func (f *filter) apply() (changes []string, err error) {
+	t, ok := filterTable(f.id, f.policy, f.overlays, f.host)
+	if ok {
+		changes, err = f.kernel.Apply(t)
+	} else {
+		changes, err = f.kernel.Delete(t.ID)
+	}
+	if err != nil {
+		if !f.policy.Filter.Off {
+			err = fmt.Errorf("keep strangers out: %w (the kernel's nf_tables may lack a part; --peer-filter=off does without)", err)
+		}
+		return changes, err
+	}
+	if len(changes) > 0 && !reflect.DeepEqual(f.made, t) {
+		// Another table is wanted now; nobody has changed the last one.
+		f.log.Debug("Changed the filter", "changes", changes)
+		changes = nil
+	}
+	f.made = t
+	return changes, nil
+}
+
+// removeRivals removes filters for the same tunnel, or for the same Network on the same
+// interface, under the names of another --etcd-prefix. Two daemons do not share a
+// tunnel, so the other one is gone, and nobody lets later peers in there.
+func (f *filter) removeRivals(t nft.Table) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	rivals, err := f.kernel.Alike(t, func(id nft.ID) bool { return id != f.id && id.Family == nft.Inet && ownTable(id) })
+	if err != nil {
+		return err
+	}
+	for _, id := range rivals {
+		if _, err := f.kernel.Delete(id); err != nil {
+			return err
+		}
+		f.log.Warn("Removed the filter that a flanneld with another --etcd-prefix left for this network", "table", id)
+	}
+	return nil
+}

@@ -1,0 +1,140 @@
+package firewall
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"net/netip"
+	"regexp"
+	"slices"
+
+	"flanneld/pkg/firewall"
+	"flanneld/pkg/firewall/iptables"
+	"flanneld/pkg/firewall/nft"
+)
+
+const (
+	chainPostrouting = "FLANNEL-POSTRTG"
+	chainForward     = "FLANNEL-FWD"
+	chain05          = "FLANNEL" // of release 0.5
+
+	commentMasq    = "flanneld masq"
+	commentForward = "flanneld forward"
+	commentDocker  = "flanneld docker"
+
+	tableFilter = "flanneld"
+	tableIPv4   = "flannel-ipv4"
+	tableIPv6   = "flannel-ipv6"
+
+	anySuffix = `(-[0-9a-f]{8})?`
+)
+
+// The names that daemons give what is theirs.
+var (
+	anyChain   = regexp.MustCompile(`^(` + chainPostrouting + `|` + chainForward + `)` + anySuffix + `$`)
+	anyComment = regexp.MustCompile(`^` + commentDocker + anySuffix + `$`)
+	anyTable   = regexp.MustCompile(`^(` + tableFilter + `|` + tableIPv4 + `|` + tableIPv6 + `)` + anySuffix + `$`)
+)
+
+// names are what one daemon's rules go by. They end in its suffix; that of the first
+// daemon on a host is empty, so that its names are those of older releases.
+type names struct{ suffix string }
+
+// namesFor returns the names for a Policy's Prefix.
+func namesFor(prefix string) names {
+	if prefix == "" {
+		return names{}
+	}
+	sum := sha256.Sum256([]byte(prefix))
+	return names{"-" + hex.EncodeToString(sum[:4])}
+}
+
+func (n names) postrouting() string { return chainPostrouting + n.suffix }
+func (n names) forward() string     { return chainForward + n.suffix }
+func (n names) docker() string      { return commentDocker + n.suffix } // the comment of rules among Docker's
+
+// filter is the table that keeps strangers out.
+func (n names) filter() nft.ID { return nft.ID{Family: nft.Inet, Name: tableFilter + n.suffix} }
+
+// table is that of a family's own rules in nftables.
+func (n names) table(v6 bool) nft.ID {
+	if v6 {
+		return nft.ID{Family: nft.IPv6, Name: tableIPv6 + n.suffix}
+	}
+	return nft.ID{Family: nft.IPv4, Name: tableIPv4 + n.suffix}
+}
+
+// ownTable reports whether a table is a daemon's.
+func ownTable(id nft.ID) bool {
+	m := anyTable.FindStringSubmatch(id.Name)
+	if m == nil {
+		return false
+	}
+	n := names{m[2]}
+	return id == n.filter() || id == n.table(false) || id == n.table(true)
+}
+
+// ownerIn returns the owner of all that a daemon has among the rules. What older
+// releases left there is not: a daemon has taken it over, or never ran.
+func ownerIn(have iptables.Ruleset) (o iptables.Owner) {
+	for _, table := range have {
+		for name, entries := range table {
+			if anyChain.MatchString(name) {
+				o.Chains = append(o.Chains, name)
+			}
+			for _, e := range entries {
+				if anyComment.MatchString(e.Rule.Comment) {
+					o.Comments = append(o.Comments, e.Rule.Comment)
+				}
+			}
+		}
+	}
+	return o
+}
+
+// owner says which rules are this daemon's, or were an older release's for the same
+// networks. All networks are of one family; own are this host's subnets, now and before.
+func (n names) owner(networks, own []netip.Prefix, forward bool) iptables.Owner {
+	return iptables.Owner{
+		Chains:   []string{n.postrouting(), n.forward()},
+		Former:   []string{chain05, chainPostrouting, chainForward},
+		Comments: []string{n.docker()},
+		Shared:   []string{commentMasq, commentForward},
+		Networks: networks,
+		Groups:   former(networks, own, forward),
+	}
+}
+
+// former returns the rules without a comment that releases before 0.16.2 added to
+// chains of others. Two rules that accept a network in FORWARD may as well be an
+// administrator's, so they count only if others take their place.
+func former(networks, own []netip.Prefix, forward bool) []iptables.Group {
+	var groups []iptables.Group
+	post := func(rules ...firewall.Rule) {
+		groups = append(groups, iptables.Group{Table: "nat", Chain: "POSTROUTING", Rules: rules})
+	}
+	for _, n := range networks {
+		in, out := firewall.In(n), firewall.Outside(n)
+		to := firewall.Rule{Src: out, Dst: in, Target: firewall.Masquerade}
+		post(firewall.Rule{Src: in, Target: chain05}, to)
+		for _, options := range []string{"", firewall.RandomFully} {
+			to.Options = options
+			from := firewall.Rule{Src: in, Dst: firewall.Outside(firewall.Multicast(n)), Target: firewall.Masquerade, Options: options}
+			inside := firewall.Rule{Src: in, Dst: in, Target: firewall.Return}
+			post(inside, from, to)
+			for _, s := range own {
+				post(inside, from, firewall.Rule{Src: out, Dst: firewall.In(s), Target: firewall.Return}, to)
+			}
+		}
+		if forward {
+			groups = append(groups, iptables.Group{Table: "filter", Chain: "FORWARD", Rules: []firewall.Rule{
+				{Src: in, Target: firewall.Accept}, {Dst: in, Target: firewall.Accept},
+			}})
+		}
+	}
+	return groups
+}
+
+// ofFamily returns the valid prefixes that are of a family.
+func ofFamily(v6 bool, all ...netip.Prefix) []netip.Prefix {
+	return slices.DeleteFunc(slices.Clone(all), func(p netip.Prefix) bool { return !p.IsValid() || p.Addr().Is6() != v6 })
+}

@@ -1,0 +1,104 @@
+package firewall
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"flanneld/pkg/backoff"
+	"flanneld/pkg/firewall/iptables"
+	"flanneld/pkg/firewall/nft"
+	"flanneld/pkg/netif"
+)
+
+const (
+	// returnTime is longer than a running daemon on a busy host takes to put back
+	// rules after the kernel has reported that they are gone.
+	returnTime = 3 * time.Second
+	// removeTries is the number of passes while others change rules.
+	removeTries = 3
+)
+
+// Remove takes out of this host's packet filter what daemons have put there, whatever
+// their --etcd-prefix: a rule's name says whose it is. It writes to out what it removed
+// and what it could not look at. It returns an error if something of a daemon's is left,
+// or is back soon after. Where nothing is, it changes nothing and does not wait.
+func Remove(ctx context.Context, out io.Writer) error {
+	if err := remove(ctx, out); err != nil {
+		return fmt.Errorf("remove rules: %w", err)
+	}
+	return nil
+}
+
+func remove(ctx context.Context, out io.Writer) error {
+	if err := netif.CheckPrivilege(); err != nil {
+		return err
+	}
+	changes, err := removeOnce(ctx, out)
+	for try := 1; err != nil && try < removeTries && ctx.Err() == nil; try++ {
+		var more []string
+		more, err = removeOnce(ctx, out)
+		changes = append(changes, more...)
+	}
+	for _, c := range changes {
+		fmt.Fprintln(out, c)
+	}
+	if err != nil {
+		return err
+	}
+	if len(changes) == 0 || backoff.Sleep(ctx, returnTime) != nil {
+		return ctx.Err()
+	}
+	if changes, err = removeOnce(ctx, out); err == nil && len(changes) > 0 {
+		err = errors.New("they are back: a flanneld runs on this host (stop it first: systemctl stop flanneld)")
+	}
+	return err
+}
+
+// removeOnce returns what it removed, as one would have typed it.
+func removeOnce(ctx context.Context, out io.Writer) ([]string, error) {
+	changes, err := removeIptables(ctx, out)
+	var kernel nft.Kernel
+	if kernel.Supported() != nil {
+		return changes, err
+	}
+	tables, listErr := kernel.Tables()
+	some, deleteErr := kernel.Delete(slices.DeleteFunc(tables, func(id nft.ID) bool { return !ownTable(id) })...)
+	return append(changes, some...), errors.Join(err, listErr, deleteErr)
+}
+
+func removeIptables(ctx context.Context, out io.Writer) (changes []string, err error) {
+	use, others, err := iptables.Choose(ctx, iptables.Exec)
+	if errors.Is(err, iptables.ErrNone) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	for _, flavour := range append([]iptables.Flavour{use}, others...) {
+		for _, family := range []iptables.Family{iptables.IPv4, iptables.IPv6} {
+			tables := iptables.Tables{Run: iptables.Exec, Flavour: flavour, Family: family}
+			have, err := tables.Read(ctx)
+			if err != nil {
+				// The kernel may have no such tables, or no IPv6.
+				fmt.Fprintf(out, "%s (%s) is not looked at: %v\n", family, flavour, err)
+				continue
+			}
+			for _, table := range []string{"nat", "filter", "raw"} {
+				if err := have.Unreadable(table); err != nil {
+					errs = append(errs, fmt.Errorf("%s (%s): %w", family, flavour, err))
+				}
+			}
+			edits, err := tables.Apply(ctx, iptables.Want{}, ownerIn(have))
+			errs = append(errs, err)
+			for _, e := range edits {
+				changes = append(changes, fmt.Sprintf("%s (%s) %s", family, flavour, e))
+			}
+		}
+	}
+	return changes, errors.Join(errs...)
+}

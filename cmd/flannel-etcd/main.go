@@ -1,7 +1,6 @@
-// Flannel-etcd is an etcd for hosts that have none: one member or three, with
-// the v2 and the v3 API, as a process of its own that is there before flanneld
-// and Docker are. It decides how etcd is set up and which data it may touch; it
-// does not know what is kept in it.
+// Flannel-etcd is an etcd for hosts that have none, a process that runs before flanneld
+// and Docker do. It decides which defaults etcd has, which data it may touch and when it
+// is ready; it does not know what is kept in it, and what clusters are made of.
 package main
 
 import (
@@ -14,6 +13,7 @@ import (
 	"syscall"
 
 	etcd "go.etcd.io/etcd/api/v3/version"
+	"go.uber.org/zap/zapcore"
 )
 
 // version is set when the program is linked.
@@ -43,17 +43,14 @@ func status(err error, stderr io.Writer) int {
 	if !ok {
 		return exitFailed // run has logged it
 	}
-	fmt.Fprintf(stderr, "error: %v\n", err)
-	if usage.Hint != "" {
-		fmt.Fprintf(stderr, "hint: %s\n", usage.Hint)
-	}
+	fmt.Fprintf(stderr, "error: %v\nhint: %s\n", err, usage.Hint)
 	return exitUsage
 }
 
 // run is the whole program. It returns nil when ctx ends, a usageError, or an
 // error that it has logged.
 func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) error {
-	o, warnings, err := parseOptions(args[1:], environ, localAddrs)
+	o, warnings, err := parseOptions(args[1:], environ, stderr)
 	switch {
 	case err != nil:
 		return err
@@ -64,12 +61,12 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		fmt.Fprint(stdout, usage(args[0]))
 		return nil
 	}
-	log, etcdLog := newLoggers(stderr, o)
+	log := newLogger(stderr, zapcore.InfoLevel)
 	log.Info(fmt.Sprintf("flannel-etcd %s (etcd %s)", version, etcd.Version))
-	for _, w := range append(warnings, exposed(o)...) {
+	for _, w := range append(warnings, exposed(o.Config)...) {
 		log.Warn(w)
 	}
-	if err = serve(ctx, o, log, etcdLog); err == nil {
+	if err = serve(ctx, o.Config, log); err == nil {
 		log.Info("Exiting cleanly...")
 		return nil
 	}

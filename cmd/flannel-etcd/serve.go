@@ -4,58 +4,43 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
+	"io/fs"
 	"strings"
 	"syscall"
-	"time"
 
 	systemd "github.com/coreos/go-systemd/v22/daemon"
+	"go.etcd.io/etcd/client/pkg/v3/types"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/wal"
 	"go.uber.org/zap"
 )
 
-// stopTime is how long a clean stop may take. Data that were acknowledged are on
-// the disk anyway.
-const stopTime = 10 * time.Second
-
 // serve runs etcd until ctx ends, which is no error.
-func serve(ctx context.Context, o options, log, etcdLog *zap.Logger) error {
-	if err := readableFiles(o); err != nil {
+func serve(ctx context.Context, c *embed.Config, log *zap.Logger) error {
+	if err := inspect(c.Dir); err != nil { // before anything is written there
 		return err
 	}
-	d, err := inspect(o.DataDir) // before anything is written there
-	if err != nil {
-		return err
-	}
-	lock, err := lockDir(o.DataDir)
-	if err != nil {
-		return err
-	}
-	defer lock.Close()
-	copied, err := claim(o.DataDir, d, time.Now())
-	if err != nil {
-		return err
-	}
-	if copied != "" {
-		log.Info("Another version of etcd has used the data; a copy is in " + copied)
-	}
-	e, err := start(ctx, config(o, etcdLog))
+	e, err := start(ctx, c)
 	if err != nil {
 		return err
 	}
 	if e == nil {
 		return nil // asked to stop before it was up
 	}
-	err = watch(ctx, e, o, log)
+	err = watch(ctx, e, c, log)
 	notify(log, "STOPPING=1")
-	return errors.Join(err, stop(e))
+	// embed's Close would first wait five seconds for the polls that flanneld always has
+	// open. Connections end with the process.
+	e.Server.Stop()
+	return err
 }
 
 // start returns the running etcd, which need not have a leader yet; nil if ctx
 // ended before.
 func start(ctx context.Context, c *embed.Config) (*embed.Etcd, error) {
-	wal.SegmentSizeBytes = walSegmentBytes
+	// Files of etcd's log are written full of zeros before they are used: with its own 64 MB
+	// that is most of a start.
+	wal.SegmentSizeBytes = 2 << 20
 	type result struct {
 		e   *embed.Etcd
 		err error
@@ -73,59 +58,51 @@ func start(ctx context.Context, c *embed.Config) (*embed.Etcd, error) {
 	select {
 	case r := <-done:
 		if r.err != nil {
-			return nil, explain(r.err, c)
+			return nil, explain(r.err)
 		}
 		return r.e, nil
 	case <-ctx.Done():
-		// It asks the other members who they are, and cannot be told to stop. It
-		// has written nothing that matters.
+		// It asks the other members who they are, and cannot be told to stop.
 		return nil, nil
 	}
 }
 
 // explain adds the remedy to what etcd says.
-func explain(err error, c *embed.Config) error {
+func explain(err error) error {
 	remedy := ""
-	switch text := err.Error(); {
+	switch {
+	default:
+		return fmt.Errorf("start etcd: %w", err)
 	case errors.Is(err, syscall.EADDRINUSE):
 		remedy = "another process listens there; stop it, or give other --listen-client-urls or --listen-peer-urls"
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		remedy = "it is no address of this host; see --listen-client-urls, --listen-peer-urls and --cluster"
-	case strings.Contains(text, "has already been bootstrapped"):
+		remedy = "it is no address of this host; see --listen-client-urls and --listen-peer-urls"
+	case strings.Contains(err.Error(), "has already been bootstrapped"):
 		remedy = "the other members know this one, and its data are gone: remove it from the cluster, add it again, and start it once with --initial-cluster-state=existing"
-	case strings.Contains(text, "error validating peerURLs"), strings.Contains(text, "member count is unequal"):
-		remedy = "the list of members is not what the running cluster has; see --cluster or --initial-cluster"
-	case strings.Contains(text, "cannot fetch cluster info"):
-		remedy = "no member of the existing cluster answers at " + c.InitialCluster
-	case strings.Contains(text, "tls:"), strings.Contains(text, "x509:"):
-		remedy = "see the certificates' files"
-	}
-	if remedy == "" {
-		return fmt.Errorf("start etcd: %w", err)
+	case errors.Is(err, fs.ErrPermission):
+		remedy = "under systemd the unit's user must be able to read it; see LoadCredential= in docs/etcd.md"
 	}
 	return fmt.Errorf("start etcd: %w (%s)", err, remedy)
 }
 
 // watch tells systemd when etcd has a leader, and returns when ctx ends or etcd
 // does.
-func watch(ctx context.Context, e *embed.Etcd, o options, log *zap.Logger) error {
+func watch(ctx context.Context, e *embed.Etcd, c *embed.Config, log *zap.Logger) error {
 	ready := e.Server.ReadyNotify()
-	if len(o.Members) > 1 {
-		log.Info(fmt.Sprintf("Waits for a majority of the %d members", len(o.Members)))
+	clients := types.URLs(c.ListenClientUrls).String()
+	if n := len(e.Server.Cluster().Members()); n > 1 {
+		log.Info(fmt.Sprintf("Waits for a majority of the %d members", n))
 		notify(log, "STATUS=waits for a majority of the members")
 	}
 	for {
 		select {
 		case <-ready:
 			ready = nil
-			log.Info("Ready: clients are served at " + o.Clients.String())
-			notify(log, "READY=1\nSTATUS=serves clients at "+o.Clients.String())
+			log.Info("Ready: clients are served at " + clients)
+			notify(log, "READY=1\nSTATUS=serves clients at "+clients)
 		case err := <-e.Err():
 			return fmt.Errorf("etcd ended: %w", err)
 		case <-e.Server.StopNotify():
-			if ctx.Err() != nil {
-				return nil
-			}
 			return errors.New("etcd ended by itself: this member has been removed from the cluster, or its data cannot be used (to add it anew, move the data directory away and start once with --initial-cluster-state=existing)")
 		case <-ctx.Done():
 			return nil
@@ -133,43 +110,8 @@ func watch(ctx context.Context, e *embed.Etcd, o options, log *zap.Logger) error
 	}
 }
 
-// stop ends the member, within bounds: it gives leadership away and closes its
-// files. Connections end with the process. embed's own Close would first wait
-// five seconds for the polls that flanneld always has open.
-func stop(e *embed.Etcd) error {
-	closed := make(chan struct{})
-	go func() {
-		defer close(closed)
-		e.Server.Stop()
-	}()
-	select {
-	case <-closed:
-		return nil
-	case <-time.After(stopTime):
-		return fmt.Errorf("etcd did not end within %s", stopTime)
-	}
-}
-
 func notify(log *zap.Logger, state string) {
 	if _, err := systemd.SdNotify(false, state); err != nil {
 		log.Warn("Cannot notify systemd", zap.String("state", state), zap.Error(err))
 	}
-}
-
-// readableFiles makes sure that the TLS files can be read, since etcd's errors
-// do not say which one cannot.
-func readableFiles(o options) error {
-	for _, t := range []tlsFiles{o.ClientTLS, o.PeerTLS} {
-		for _, name := range []string{t.Cert, t.Key, t.CA} {
-			if name == "" {
-				continue
-			}
-			f, err := os.Open(name)
-			if err != nil {
-				return fmt.Errorf("read TLS file: %w (under systemd the unit's user must be able to; see LoadCredential= in docs/etcd.md)", err)
-			}
-			f.Close()
-		}
-	}
-	return nil
 }

@@ -47,9 +47,6 @@ func TestDataSurvive(t *testing.T) {
 			t.Errorf("a plain start warns: %s", line)
 		}
 	}
-	if _, err := os.Stat(filepath.Join(dir, backupDir)); err == nil {
-		t.Error("a restart of the same version made a backup")
-	}
 	if mode := stat(t, dir).Mode().Perm(); mode != 0o700 {
 		t.Errorf("the data directory has mode %v", mode)
 	}
@@ -144,7 +141,7 @@ func TestThreeMembersBearTheLossOfOne(t *testing.T) {
 	peers, clients := ports(t, hosts...), ports(t, hosts...)
 	dirs := []string{t.TempDir(), t.TempDir(), t.TempDir()}
 	member := func(i int, args ...string) *proc {
-		return launch(t, clients[i], append([]string{"--data-dir=" + dirs[i], "--cluster=" + strings.Join(peers, ","), "--name=" + peers[i]}, args...)...)
+		return launch(t, clients[i], append(clustered(dirs[i], peers, i), args...)...)
 	}
 	p := []*proc{member(0), member(1)}
 	p = append(p, member(2))
@@ -180,9 +177,8 @@ func TestThreeMembersBearTheLossOfOne(t *testing.T) {
 	if status := m.exit(t); status != 1 || !strings.Contains(m.log.String(), "remove it from the cluster, add it again") {
 		t.Errorf("status %d without data:\n%s", status, m.log.String())
 	}
-	id := memberID(t, p[0], "http://"+peers[1])
-	api(t, http.MethodDelete, p[0].url+"/v2/members/"+id, "")
-	api(t, http.MethodPost, p[0].url+"/v2/members", `{"peerURLs":["http://`+peers[1]+`"]}`)
+	etcdctl(t, p[0], "member", "remove", memberID(t, p[0], "http://"+peers[1]))
+	etcdctl(t, p[0], "member", "add", "m1", "--peer-urls=http://"+peers[1])
 	if err := os.RemoveAll(dirs[1]); err != nil {
 		t.Fatal(err)
 	}
@@ -206,40 +202,50 @@ func TestOneBecomesThree(t *testing.T) {
 	dir := t.TempDir()
 	p := single(t, dir)
 	put(t, p, "a", "1")
-	id := memberID(t, p, "http://")
-	api(t, http.MethodPut, p.url+"/v2/members/"+id, `{"peerURLs":["http://`+peers[0]+`"]}`)
+	etcdctl(t, p, "member", "update", memberID(t, p, "http://"), "--peer-urls=http://"+peers[0])
 	p.terminate(t)
-	p = launch(t, clients[0], "--data-dir="+dir, "--cluster="+strings.Join(peers, ","), "--name="+peers[0]).ready(t)
+	p = launch(t, clients[0], clustered(dir, peers[:1], 0)...).ready(t)
 	for i := 1; i < 3; i++ {
-		api(t, http.MethodPost, p.url+"/v2/members", `{"peerURLs":["http://`+peers[i]+`"]}`)
-		q := launch(t, clients[i], "--data-dir="+t.TempDir(), "--cluster="+strings.Join(peers[:i+1], ","), "--name="+peers[i],
-			"--initial-cluster-state=existing").ready(t)
+		etcdctl(t, p, "member", "add", fmt.Sprint("m", i), "--peer-urls=http://"+peers[i])
+		q := launch(t, clients[i], append(clustered(t.TempDir(), peers[:i+1], i), "--initial-cluster-state=existing")...).ready(t)
 		want(t, q, "a", "1")
 	}
 	put(t, p, "a", "2")
 }
 
+// clustered returns the flags of a member of those at some addresses.
+func clustered(dir string, peers []string, i int) []string {
+	var all []string
+	for j, p := range peers {
+		all = append(all, fmt.Sprintf("m%d=http://%s", j, p))
+	}
+	return []string{"--data-dir=" + dir, fmt.Sprint("--name=m", i), "--listen-peer-urls=http://" + peers[i], "--initial-cluster=" + strings.Join(all, ",")}
+}
+
 // memberID returns the ID of the member whose peer URL begins so.
 func memberID(t *testing.T, p *proc, prefix string) string {
 	t.Helper()
-	body := api(t, http.MethodGet, p.url+"/v2/members", "")
-	for m := range strings.SplitSeq(body, `{"id":"`) {
-		if strings.Contains(m, `"peerURLs":["`+prefix) {
-			id, _, _ := strings.Cut(m, `"`)
-			return id
+	list := etcdctl(t, p, "member", "list")
+	for line := range strings.Lines(list) { // ID, status, name, peers' URL, …
+		if fields := strings.Split(line, ", "); len(fields) > 3 && strings.HasPrefix(fields[3], prefix) {
+			return fields[0]
 		}
 	}
-	t.Fatalf("no member at %s in %s", prefix, body)
+	t.Fatalf("no member at %s in %s", prefix, list)
 	return ""
 }
 
-func api(t *testing.T, method, target, body string) string {
+func etcdctl(t *testing.T, p *proc, args ...string) string {
 	t.Helper()
+	if _, err := exec.LookPath("etcdctl"); err != nil {
+		t.Skip("etcdctl is not installed (Debian: etcd-client)")
+	}
 	var out []byte
 	eventually(t, func() (err error) { // a change waits until all members are seen to be well
-		out, err = exec.Command("curl", "-fsS", "-m", "10", "-X", method, "-H", "Content-Type: application/json", "-d", body, target).CombinedOutput()
-		if err != nil {
-			err = fmt.Errorf("%s %s: %w: %s", method, target, err, out)
+		cmd := exec.Command("etcdctl", append([]string{"--endpoints=" + p.url}, args...)...)
+		cmd.Env = []string{"ETCDCTL_API=3"}
+		if out, err = cmd.Output(); err != nil {
+			err = fmt.Errorf("etcdctl %q: %w: %s", args, err, out)
 		}
 		return err
 	})
@@ -270,7 +276,7 @@ func TestRefusals(t *testing.T) {
 		{"an address of another host", "203.0.113.1:2379", []string{"--data-dir=" + t.TempDir()}, "it is no address of this host"},
 		{"other files", at[0], []string{"--data-dir=" + foreign}, "has passwd in it, which is not of an etcd"},
 		{"a proxy's", at[0], []string{"--data-dir=" + proxy}, "has proxy in it"},
-		{"no certificate", at[0], []string{"--data-dir=" + t.TempDir(), "--cert-file=/nonexistent", "--key-file=/nonexistent"}, "/nonexistent: no such file"},
+		{"no certificate", at[0], []string{"--data-dir=" + t.TempDir(), "--listen-client-urls=https://" + at[0], "--cert-file=/nonexistent", "--key-file=/nonexistent"}, "/nonexistent: no such file"},
 		{"a file", at[0], []string{"--data-dir=/dev/null"}, "/dev/null"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -281,7 +287,7 @@ func TestRefusals(t *testing.T) {
 		})
 	}
 	put(t, first, "a", "1") // nobody disturbed it
-	if _, err := os.Stat(filepath.Join(foreign, memberDir)); err == nil {
+	if _, err := os.Stat(filepath.Join(foreign, "member")); err == nil {
 		t.Error("etcd was started among other files")
 	}
 }

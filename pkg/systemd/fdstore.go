@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/coreos/go-systemd/v22/activation"
 	"golang.org/x/sys/unix"
 )
 
@@ -31,23 +30,21 @@ func OpenFDStore() *FDStore {
 	if socket := os.Getenv("NOTIFY_SOCKET"); strings.HasPrefix(socket, "/") || strings.HasPrefix(socket, "@") {
 		s.socket = socket
 	}
-	// The package believes any number, and would take descriptors that are not kept.
-	count := len(handed(os.Getpid(), os.Getenv("LISTEN_PID"), os.Getenv("LISTEN_FDS"), os.Getenv("LISTEN_FDNAMES")))
-	if count == 0 {
-		_ = os.Unsetenv("LISTEN_FDS")
-	} else {
-		_ = os.Setenv("LISTEN_FDS", strconv.Itoa(count))
-	}
-	for _, f := range activation.Files(true) {
-		// A copy is free of the runtime's poller.
-		fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
-		if err == nil {
-			s.kept[f.Name()] = append(s.kept[f.Name()], fd)
+	for i, name := range handed(os.Getpid(), os.Getenv("LISTEN_PID"), os.Getenv("LISTEN_FDS"), os.Getenv("LISTEN_FDNAMES")) {
+		fd := firstFD + i
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC); err == nil {
+			s.kept[name] = append(s.kept[name], fd)
 		}
-		_ = f.Close()
+	}
+	for _, name := range []string{"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"} {
+		_ = os.Unsetenv(name)
 	}
 	return s
 }
+
+// firstFD is the number of the first descriptor that a manager hands over
+// (SD_LISTEN_FDS_START).
+const firstFD = 3
 
 // handed returns the names of the descriptors from 3 on that the variables of
 // sd_listen_fds(3) tell of; none if they are for another process. Each that is kept

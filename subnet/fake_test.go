@@ -1,9 +1,9 @@
 package subnet
 
 import (
-	"bytes"
 	"context"
 	"errors"
+	"flanneld/pkg/logtest"
 	"flanneld/subnet/config"
 	"iter"
 	"log/slog"
@@ -299,34 +299,11 @@ func lease(p4, ip string, data ...string) Lease {
 func key(p4 string) Key { return Key{V4: netip.MustParsePrefix(p4)} }
 
 // logs keeps what was logged.
-type logs struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
+type logs struct{ logtest.Buffer }
 
-func (l *logs) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(b)
-}
+func (l *logs) logger() *slog.Logger { return l.Logger() }
 
-func (l *logs) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
-
-func (l *logs) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
-
-func (l *logs) lines(with string) int {
-	n := 0
-	for line := range strings.Lines(l.String()) {
-		if strings.Contains(line, with) {
-			n++
-		}
-	}
-	return n
-}
+func (l *logs) lines(with string) int { return l.Lines(with) }
 
 func (l *logs) want(t *testing.T, with string, lines int) {
 	t.Helper()

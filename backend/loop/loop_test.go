@@ -1,7 +1,6 @@
 package loop_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +20,7 @@ import (
 	"flanneld/backend"
 	"flanneld/backend/loop"
 	"flanneld/pkg/datapath"
+	"flanneld/pkg/logtest"
 	"flanneld/pkg/wake"
 	"flanneld/subnet"
 )
@@ -116,27 +116,9 @@ type bench struct {
 	be     backend.Backend
 	loop   loop.Loop
 	wake   wake.Chan
-	log    journal
+	log    logtest.Buffer
 	read   int // of the log, by logged
 	ended  chan error
-}
-
-// journal may be read while it is written.
-type journal struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (j *journal) Write(p []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.buf.Write(p)
-}
-
-func (j *journal) String() string {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.buf.String()
 }
 
 var eth0 = backend.Underlay{Name: "eth0", MTU: 1500, V4: netip.MustParseAddr("192.0.2.1")}

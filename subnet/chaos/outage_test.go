@@ -1,7 +1,6 @@
 package chaos
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"iter"
@@ -14,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"flanneld/pkg/logtest"
 	"flanneld/subnet"
 	"flanneld/subnet/memstore"
 )
@@ -134,24 +134,6 @@ func (c *cut) Watch(ctx context.Context, after subnet.Revision) iter.Seq2[subnet
 	}
 }
 
-// lockedBuffer is a log that is read while it is written.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 // Whenever in a lease's life it begins, and however it fails, ten minutes of an
 // outage are fewer than twenty lines, and the first comes soon.
 func TestTenMinutesOfOutageAreFewLines(t *testing.T) {
@@ -159,7 +141,7 @@ func TestTenMinutesOfOutageAreFewLines(t *testing.T) {
 		for _, after := range []time.Duration{time.Minute, 50 * time.Minute} { // the latter with renewals
 			t.Run(name+" after "+after.String(), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					var out lockedBuffer
+					var out logtest.Buffer
 					log := slog.New(slog.NewTextHandler(&out, nil))
 					ctx, end := context.WithCancel(t.Context())
 					store := &cut{Store: memstore.New(), hangs: hangs}

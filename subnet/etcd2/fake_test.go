@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"flanneld/pkg/logtest"
 	"flanneld/subnet"
 	"flanneld/subnet/config"
 )
@@ -176,24 +177,11 @@ func wantFailure(t *testing.T, name string, err error, endpoint, text string) {
 }
 
 // lines is a log.
-type lines struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
+type lines struct{ buf logtest.Buffer }
 
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
+func (l *lines) logger() *slog.Logger { return l.buf.Logger() }
 
-func (l *lines) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
-
-func (l *lines) count(text string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.buf.String(), text)
-}
+func (l *lines) count(text string) int { return strings.Count(l.buf.String(), text) }
 
 // passOn returns what passes a request on to a real etcd.
 func passOn(t *testing.T, etcd string) *httputil.ReverseProxy {

@@ -1,0 +1,43 @@
+// Package logtest keeps what is logged while a test runs. It does not know who logs.
+package logtest
+
+import (
+	"bytes"
+	"log/slog"
+	"strings"
+	"sync"
+)
+
+// Buffer may be read while it is written. Its zero value is empty.
+type Buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *Buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+// String returns all that was written.
+func (b *Buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// Logger returns a logger that writes into the buffer, one line for each record from
+// level Info on.
+func (b *Buffer) Logger() *slog.Logger { return slog.New(slog.NewTextHandler(b, nil)) }
+
+// Lines returns how many lines have a text.
+func (b *Buffer) Lines(with string) int {
+	n := 0
+	for line := range strings.Lines(b.String()) {
+		if strings.Contains(line, with) {
+			n++
+		}
+	}
+	return n
+}

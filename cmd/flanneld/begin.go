@@ -9,6 +9,7 @@ import (
 
 	"flanneld/backend"
 	"flanneld/backend/underlay"
+	"flanneld/cmd/internal/options"
 	"flanneld/cmd/internal/status"
 	"flanneld/subnet"
 	"flanneld/subnet/cache"
@@ -80,7 +81,7 @@ func (b basis) rev() subnet.Revision {
 }
 
 // orient finds out what to start from, and with which interface.
-func orient(ctx context.Context, o options, store subnet.Store, m *memory, board *status.Board) (basis, backend.Underlay, error) {
+func orient(ctx context.Context, o options.Daemon, store subnet.Store, m *memory, board *status.Board) (basis, backend.Underlay, error) {
 	board.WaitForConfig("")
 	once := sync.OnceFunc(func() { underlay.Preview(underlayQuery(o, false), m.log) })
 	waits := func(reason string) {
@@ -100,7 +101,7 @@ func orient(ctx context.Context, o options, store subnet.Store, m *memory, board
 	}
 }
 
-func underlayQuery(o options, v6 bool) underlay.Query {
+func underlayQuery(o options.Daemon, v6 bool) underlay.Query {
 	return underlay.Query{Names: o.Iface, Regexps: o.IfaceRegex, CanReach: o.IfaceCanReach,
 		PublicIP: o.PublicIP, PublicIPv6: o.PublicIPv6, V6: v6}
 }

@@ -10,6 +10,7 @@ import (
 	"flanneld/backend/hostgw"
 	"flanneld/backend/udp"
 	"flanneld/backend/vxlan"
+	"flanneld/cmd/internal/options"
 	"flanneld/subnet"
 	"flanneld/subnet/config"
 	"flanneld/subnet/etcd2"
@@ -62,7 +63,7 @@ type remote interface {
 }
 
 // newStore makes the store that the flags name.
-func newStore(o options, log *slog.Logger) (remote, error) {
+func newStore(o options.Daemon, log *slog.Logger) (remote, error) {
 	fail := func(err error) (remote, error) {
 		return nil, fmt.Errorf("Failed to create SubnetManager: %w", err)
 	}
@@ -70,7 +71,7 @@ func newStore(o options, log *slog.Logger) (remote, error) {
 	if err != nil {
 		return fail(err)
 	}
-	eo := etcd2.Options{Endpoints: o.EtcdEndpoints, Prefix: o.EtcdPrefix, Username: o.EtcdUsername, Refused: a.look, Log: log}
+	eo := etcd2.Options{Endpoints: o.Etcd.Endpoints, Prefix: o.Etcd.Prefix, Username: o.Etcd.Username, Refused: a.look, Log: log}
 	if a.password != nil {
 		eo.Password = a.password.value
 	}

@@ -22,6 +22,7 @@ import (
 	"flanneld/backend/udp"
 	"flanneld/backend/underlay"
 	"flanneld/cmd/internal/host"
+	"flanneld/cmd/internal/options"
 	"flanneld/cmd/internal/status"
 	"flanneld/pkg/datapath"
 	"flanneld/pkg/datapath/kernel"
@@ -41,7 +42,7 @@ const routeProtocol = 102
 
 // serve runs the daemon, and beside it what tells others how it is, until ctx is
 // done or it fails.
-func serve(ctx context.Context, o options, log *slog.Logger) error {
+func serve(ctx context.Context, o options.Daemon, log *slog.Logger) error {
 	tell := &systemd.Notifier{Log: log}
 	// From now on: until then the signal ends the process, as it does any.
 	reload := make(chan os.Signal, 1)
@@ -74,7 +75,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) error {
 
 // start first does what only reads, then what changes the machine, and runs until
 // ctx is done.
-func start(ctx context.Context, o options, h *status.Server, board *status.Board, tell *systemd.Notifier, reload <-chan os.Signal, log *slog.Logger) error {
+func start(ctx context.Context, o options.Daemon, h *status.Server, board *status.Board, tell *systemd.Notifier, reload <-chan os.Signal, log *slog.Logger) error {
 	began := time.Now()
 	started := easeStart()
 	descriptors := systemd.OpenFDStore()
@@ -110,7 +111,7 @@ func start(ctx context.Context, o options, h *status.Server, board *status.Board
 		defer release()
 	}
 	id := identity.Load(state, identity.ThisMachine(o.Tuning.MachineID), log)
-	memory := &memory{dir: state, path: o.StateDir, host: cache.Host{Node: id.ID(), Prefix: o.EtcdPrefix}, boot: bootID(), log: log}
+	memory := &memory{dir: state, path: o.StateDir, host: cache.Host{Node: id.ID(), Prefix: o.Etcd.Prefix}, boot: bootID(), log: log}
 	basis, external, err := orient(ctx, o, store, memory, board)
 	if err != nil {
 		return err
@@ -123,7 +124,7 @@ func start(ctx context.Context, o options, h *status.Server, board *status.Board
 	}
 	kern := kernel.New(log)
 	scope := datapath.Scope{
-		Owner:    host.Owner(o.EtcdPrefix),
+		Owner:    host.Owner(o.Etcd.Prefix),
 		Links:    previous.Leftovers(log),
 		Networks: previous.Networks(cfg.V4.Network, cfg.V6.Network),
 		Protocol: routeProtocol,
@@ -142,7 +143,7 @@ func start(ctx context.Context, o options, h *status.Server, board *status.Board
 	backendOver := func(u backend.Underlay, before backend.Backend) (backend.Backend, error) {
 		return newBackend(backend.Params{
 			Underlay: u, Scope: scope, Kernel: kern, State: state, Log: log, Before: before,
-			Filter: o.filter(), Without: o.UDPOffload, Descriptors: descriptors,
+			Filter: filter(o), Without: o.UDPOffload, Descriptors: descriptors,
 		})
 	}
 	be, err := backendOver(external, nil)
@@ -181,7 +182,7 @@ func start(ctx context.Context, o options, h *status.Server, board *status.Board
 
 // daemon is a host with a backend, on its way to a lease or holding one.
 type daemon struct {
-	opts     options
+	opts     options.Daemon
 	cfg      config.Config
 	basis    basis
 	memory   *memory
@@ -246,7 +247,7 @@ func (d *daemon) run(ctx context.Context, ahead *subnet.Ahead, previous host.Sub
 	g.Go(func() error { return d.hold(ctx, request, got) })
 	g.Go(func() error { return status.LogCounters(ctx, d.counters, d.log) })
 	g.Go(func() error {
-		return documentReader(d.store, d.opts.EtcdPrefix, d.log).Watch(ctx, d.cfg, d.basis.rev())
+		return documentReader(d.store, d.opts.Etcd.Prefix, d.log).Watch(ctx, d.cfg, d.basis.rev())
 	})
 	g.Go(func() error { return d.keep(ctx) })
 	g.Go(func() error { return d.watchHost().Run(ctx) })

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 
+	"flanneld/cmd/internal/options"
 	"flanneld/pkg/tlsfile"
 )
 
@@ -17,16 +18,16 @@ type access struct {
 }
 
 // openAccess reads the files that the options name.
-func openAccess(o options, log *slog.Logger) (access, error) {
+func openAccess(o options.Daemon, log *slog.Logger) (access, error) {
 	var a access
 	var err error
-	files := tlsfile.Files{Cert: o.EtcdCertFile, Key: o.EtcdKeyFile, CA: o.EtcdCAFile}
+	files := tlsfile.Files{Cert: o.Etcd.CertFile, Key: o.Etcd.KeyFile, CA: o.Etcd.CAFile}
 	if files != (tlsfile.Files{}) {
 		if a.tls, err = tlsfile.Open(files, log); err != nil {
 			return access{}, fmt.Errorf("%w (check --etcd-cafile, --etcd-certfile and --etcd-keyfile)", err)
 		}
 	}
-	if o.EtcdUsername == "" {
+	if o.Etcd.Username == "" {
 		return a, nil
 	}
 	if a.password, err = openPassword(o, log); err != nil {
@@ -45,12 +46,12 @@ func (a access) look() {
 	}
 }
 
-func openPassword(o options, log *slog.Logger) (*password, error) {
-	p := &password{log: log, text: o.EtcdPassword, file: o.EtcdPasswordFile}
-	if p.file == "" && o.EtcdCredential != "" {
-		switch _, err := os.Stat(o.EtcdCredential); {
+func openPassword(o options.Daemon, log *slog.Logger) (*password, error) {
+	p := &password{log: log, text: o.Etcd.Password, file: o.Etcd.PasswordFile}
+	if p.file == "" && o.Etcd.Credential != "" {
+		switch _, err := os.Stat(o.Etcd.Credential); {
 		case err == nil:
-			p.file = o.EtcdCredential
+			p.file = o.Etcd.Credential
 		case !errors.Is(err, fs.ErrNotExist): // systemd has others for us, and not this one
 			return nil, err
 		}

@@ -11,11 +11,11 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"flanneld/backend/firewall"
+	"flanneld/cmd/internal/options"
 	"flanneld/pkg/glog"
 )
 
@@ -29,16 +29,10 @@ const (
 	exitUsage   = 2
 )
 
-func main() { os.Exit(program(tuning{})) }
-
-// tuning is what tests alone change.
-type tuning struct {
-	LeaseTTL  time.Duration // zero: subnet.DefaultTTL
-	MachineID string        // the file; empty: machine-id(5)
-}
+func main() { os.Exit(program(options.Tuning{})) }
 
 // program is main, and returns the exit status.
-func program(t tuning) int {
+func program(t options.Tuning) int {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
 	// After the first signal the default comes back: a second one kills.
 	context.AfterFunc(ctx, stop)
@@ -51,7 +45,7 @@ func exitStatus(err error, stderr io.Writer) int {
 	if err == nil {
 		return exitStopped
 	}
-	usage, ok := errors.AsType[usageError](err)
+	usage, ok := errors.AsType[options.UsageError](err)
 	if !ok {
 		return exitFailed // run has logged it
 	}
@@ -62,10 +56,10 @@ func exitStatus(err error, stderr io.Writer) int {
 	return exitUsage
 }
 
-// run is the whole program. It returns nil when ctx ends, a usageError, or an
+// run is the whole program. It returns nil when ctx ends, an options.UsageError, or an
 // error that it has logged or printed: whoever searches a journal finds it with its header.
-func run(ctx context.Context, args, environ []string, stderr io.Writer, t tuning) error {
-	o, warnings, err := parseOptions(args[1:], environ)
+func run(ctx context.Context, args, environ []string, stderr io.Writer, t options.Tuning) error {
+	o, warnings, err := options.Parse(args[1:], environ)
 	switch {
 	case err != nil:
 		return err
@@ -73,7 +67,7 @@ func run(ctx context.Context, args, environ []string, stderr io.Writer, t tuning
 		fmt.Fprintln(stderr, version)
 		return nil
 	case o.Help:
-		fmt.Fprint(stderr, usage(args[0]))
+		fmt.Fprint(stderr, options.Usage(args[0]))
 		return nil
 	case o.RemoveRules:
 		err := firewall.Remove(ctx, stderr)
@@ -85,7 +79,7 @@ func run(ctx context.Context, args, environ []string, stderr io.Writer, t tuning
 	o.Tuning = t
 	log := slog.New(handler(o, stderr))
 	log.Info("flanneld " + version)
-	log.Info(o.flagsLine())
+	log.Info("CLI flags config: " + o.String())
 	for _, w := range warnings {
 		log.Warn(w)
 	}
@@ -102,7 +96,7 @@ func run(ctx context.Context, args, environ []string, stderr io.Writer, t tuning
 	return err
 }
 
-func handler(o options, w io.Writer) slog.Handler {
+func handler(o options.Daemon, w io.Writer) slog.Handler {
 	level := slog.LevelInfo
 	if o.Verbosity > 0 {
 		level = slog.LevelDebug

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"flanneld/cmd/internal/options"
 	"os"
 	"testing"
 	"time"
@@ -19,7 +20,7 @@ const (
 func TestMain(m *testing.M) {
 	if os.Getenv(asDaemon) != "" {
 		_ = os.Unsetenv(asDaemon)
-		var t tuning
+		var t options.Tuning
 		t.LeaseTTL, _ = time.ParseDuration(os.Getenv(asDaemonTTL))
 		t.MachineID = os.Getenv(asDaemonOn)
 		_ = os.Unsetenv(asDaemonTTL)

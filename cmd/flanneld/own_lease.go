@@ -7,6 +7,7 @@ import (
 
 	"flanneld/backend"
 	"flanneld/cmd/internal/host"
+	"flanneld/cmd/internal/options"
 	"flanneld/subnet"
 )
 
@@ -54,14 +55,14 @@ func (d *daemon) hold(ctx context.Context, request subnet.Request, got subnet.Ac
 		err := subnet.Hold(ctx, d.store, lease, subnet.Holding{
 			TTL: request.TTL, Margin: d.opts.RenewMargin, Sent: got.Sent, Rebound: rebound,
 			Unverified: d.basis.known != nil && !rebound,
-			Surrender:  d.opts.LeaseLost == leaseLostExit,
+			Surrender:  d.opts.LeaseLost == options.LeaseLostExit,
 			View:       d.view, Log: d.log, Report: d.entered, Changes: d.claimsChanged, Ping: d.holding.Ask,
 		})
 		d.holding.Busy.Store(true) // to take a lease may take as long as etcd is away
 		if !errors.Is(err, subnet.ErrLost) {
 			return err
 		}
-		if d.opts.LeaseLost == leaseLostExit {
+		if d.opts.LeaseLost == options.LeaseLostExit {
 			d.log.Error("Lease has been revoked", "err", err)
 			return errRevoked
 		}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"flanneld/backend/loop"
+	"flanneld/cmd/internal/options"
 	"flanneld/cmd/internal/status"
 	"flanneld/pkg/systemd"
 	"flanneld/pkg/systemd/fake"
@@ -44,7 +45,7 @@ func TestPassedHandsNoSubnetOverThatIsAnothers(t *testing.T) {
 			}
 			defer said.close()
 			log := slog.New(slog.DiscardHandler)
-			d := &daemon{opts: options{SubnetFile: filepath.Join(t.TempDir(), "subnet.env")},
+			d := &daemon{opts: options.Daemon{SubnetFile: filepath.Join(t.TempDir(), "subnet.env")},
 				cfg: config.Config{V4: config.Range{Network: netip.MustParsePrefix("10.1.0.0/16")}}, board: status.NewBoard(func(string) {}), started: func() {},
 				tell: &systemd.Notifier{Log: log}, log: log, passedOnce: make(chan struct{})}
 			d.lease.V4.Subnet = netip.MustParsePrefix("10.1.2.0/24")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"flanneld/cmd/internal/options"
 	"fmt"
 	"io"
 	"log/slog"
@@ -25,7 +26,7 @@ type password struct {
 	log  *slog.Logger
 
 	mu     sync.Mutex
-	text   secret
+	text   options.Secret
 	looked time.Time
 	failed string // why the file could not be read; empty: it could
 }
@@ -67,7 +68,7 @@ func (p *password) read() {
 }
 
 // readPassword returns a file's content without the end of its line.
-func readPassword(path string) (secret, error) {
+func readPassword(path string) (options.Secret, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return "", fmt.Errorf("read etcd's password: %w", err)
@@ -87,5 +88,5 @@ func readPassword(path string) (secret, error) {
 	if err != nil {
 		return "", fmt.Errorf("read etcd's password in %s: %w", path, err)
 	}
-	return secret(text), nil
+	return options.Secret(text), nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"flanneld/cmd/internal/options"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -38,7 +39,7 @@ func TestPasswordComesFromOnePlace(t *testing.T) {
 		{"none", nil, nil, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			o, _, err := parseOptions(append(tt.args, "--etcd-username=u"), tt.env)
+			o, _, err := options.Parse(append(tt.args, "--etcd-username=u"), tt.env)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -59,12 +60,12 @@ func TestPasswordFilesThatHoldNone(t *testing.T) {
 		"empty": "", "a blank line": "\n", "two lines": "secret\nsecret\n", "too long": strings.Repeat("secret", 1000), "a zero byte": "secret\x00",
 	} {
 		path := writeFile(t, filepath.Join(dir, "p"), text)
-		_, err := openPassword(options{EtcdPasswordFile: path}, discard)
+		_, err := openPassword(options.Daemon{Etcd: options.Etcd{PasswordFile: path}}, discard)
 		if err == nil || !strings.Contains(err.Error(), path) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := openPassword(options{EtcdPasswordFile: filepath.Join(dir, "missing")}, discard); err == nil {
+	if _, err := openPassword(options.Daemon{Etcd: options.Etcd{PasswordFile: filepath.Join(dir, "missing")}}, discard); err == nil {
 		t.Error("a missing file is a password")
 	}
 }
@@ -76,7 +77,7 @@ func TestPasswordFollowsItsFile(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		var logs bytes.Buffer
-		p, err := openPassword(options{EtcdPasswordFile: path}, slog.New(slog.NewTextHandler(&logs, nil)))
+		p, err := openPassword(options.Daemon{Etcd: options.Etcd{PasswordFile: path}}, slog.New(slog.NewTextHandler(&logs, nil)))
 		if err != nil {
 			t.Fatal(err)
 		}

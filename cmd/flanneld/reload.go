@@ -36,7 +36,7 @@ func (d *daemon) reloads(ctx context.Context, signals <-chan os.Signal) error {
 func (d *daemon) sayConfig(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, reloadTime)
 	defer cancel()
-	documentReader(d.store, d.opts.EtcdPrefix, d.log).Compare(ctx, d.cfg)
+	documentReader(d.store, d.opts.Etcd.Prefix, d.log).Compare(ctx, d.cfg)
 }
 
 // reloaded follows each pass, and says so if that began after a reload was asked for:

@@ -1,4 +1,4 @@
-package main
+package options
 
 import (
 	"strconv"
@@ -8,33 +8,33 @@ import (
 
 // TestLegacyFlags gives every legacy flag a value of its own and its default.
 func TestLegacyFlags(t *testing.T) {
-	for _, s := range legacyFlags() {
-		other := map[kind]string{text: "x", boolean: strconv.FormatBool(s.def != "true"), number: "17"}[s.kind]
-		def := s.def
-		switch {
-		case def == "" && s.kind == boolean:
+	for _, s := range legacy() {
+		other := "x"
+		if s.Bool {
+			other = strconv.FormatBool(s.Default != "true")
+		}
+		def := s.Default
+		if def == "" && s.Bool {
 			def = "false"
-		case def == "" && s.kind == number:
-			def = "0"
 		}
 		want := 1
-		if s.quiet {
+		if s.Quiet {
 			want = 0
 		}
 		for _, in := range []struct {
 			value string
 			want  int
 			ok    bool
-		}{{other, want, s.refuse == ""}, {def, 0, true}} {
+		}{{other, want, s.Refuse == ""}, {def, 0, true}} {
 			for from, call := range map[string][2][]string{
-				"--" + s.name:   {{"-" + s.name + "=" + in.value}, nil},
-				envName(s.name): {nil, {envName(s.name) + "=" + in.value}},
+				"--" + s.Name:                       {{"-" + s.Name + "=" + in.value}, nil},
+				table(new(Daemon)).Variable(s.Name): {nil, {table(new(Daemon)).Variable(s.Name) + "=" + in.value}},
 			} {
 				want := in.want
 				if in.value == "" {
 					want = 0
 				}
-				_, warnings, err := parseOptions(call[0], call[1])
+				_, warnings, err := Parse(call[0], call[1])
 				if (err == nil) != in.ok {
 					t.Errorf("%q: error %v", call, err)
 					continue
@@ -72,7 +72,7 @@ func TestWarnings(t *testing.T) {
 		{"TLS with one https", []string{"--etcd-cafile=/ca", "--etcd-endpoints=http://a,https://b"}, nil, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, got, err := parseOptions(tt.args, tt.env)
+			_, got, err := Parse(tt.args, tt.env)
 			if err != nil || len(got) != len(tt.want) {
 				t.Fatalf("warnings %q, error %v; want %q", got, err, tt.want)
 			}
@@ -82,5 +82,12 @@ func TestWarnings(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestSwallowedFlagWarns(t *testing.T) {
+	o, warnings, err := Parse([]string{"--iface", "--ip-masq"}, nil)
+	if err != nil || len(warnings) != 1 || o.IPMasq || len(o.Iface) != 1 {
+		t.Errorf("iface %q, masq %v, warnings %q, error %v", o.Iface, o.IPMasq, warnings, err)
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package options
 
 import (
 	"bytes"
@@ -48,20 +48,16 @@ func manual(t *testing.T) string {
 	}
 	var b strings.Builder
 	group := ""
-	for _, s := range liveFlags() {
-		if s.group != group {
-			group = s.group
+	for _, s := range live(new(Daemon)) {
+		if s.Group != group {
+			group = s.Group
 			fmt.Fprintf(&b, ".SS %s\n", roff(group))
 		}
-		about := s.help
-		if s.def != "" {
-			about += " (default " + s.def + ")"
-		}
-		fmt.Fprintf(&b, ".TP\n.B %s\n%s.\n", roff(spelling(s)), roff(about))
+		fmt.Fprintf(&b, ".TP\n.B %s\n%s.\n", roff(s.Spelling()), roff(s.About()))
 	}
 	var old []string
-	for _, s := range legacyFlags() {
-		old = append(old, `.BR \-\-`+strings.ReplaceAll(s.name, "-", `\-`)+" ,")
+	for _, s := range legacy() {
+		old = append(old, `.BR \-\-`+strings.ReplaceAll(s.Name, "-", `\-`)+" ,")
 	}
 	old[len(old)-1] = strings.TrimSuffix(old[len(old)-1], " ,") + " ."
 	return strings.NewReplacer("@FLAGS@\n", b.String(), "@OLD@\n", strings.Join(old, "\n")+"\n").Replace(string(page))
@@ -69,7 +65,7 @@ func manual(t *testing.T) string {
 
 func TestManualPage(t *testing.T) {
 	page := manual(t)
-	golden(t, "../../dist/man/flanneld.8", page)
+	golden(t, "../../../dist/man/flanneld.8", page)
 	if strings.Contains(page, "@") {
 		t.Error("something in the page was not filled in")
 	}
@@ -77,7 +73,7 @@ func TestManualPage(t *testing.T) {
 		if _, err := exec.LookPath("groff"); err != nil {
 			break // the pages are plain enough; man complains about them where it is installed
 		}
-		out, err := exec.Command("groff", "-man", "-ww", "-z", "../../dist/man/"+file).CombinedOutput()
+		out, err := exec.Command("groff", "-man", "-ww", "-z", "../../../dist/man/"+file).CombinedOutput()
 		if err != nil || len(out) > 0 {
 			t.Errorf("%s: %v: %s", file, err, out)
 		}
@@ -85,7 +81,7 @@ func TestManualPage(t *testing.T) {
 }
 
 func TestManualPageOfTheSubnetFileNamesItsVariables(t *testing.T) {
-	page, err := os.ReadFile("../../dist/man/subnet.env.5")
+	page, err := os.ReadFile("../../../dist/man/subnet.env.5")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,17 +95,17 @@ func TestManualPageOfTheSubnetFileNamesItsVariables(t *testing.T) {
 // completion is for bash.
 func completion() string {
 	var words, files, dirs []string
-	for _, s := range liveFlags() {
-		word := "--" + s.name
-		if s.kind != boolean {
+	for _, s := range live(new(Daemon)) {
+		word := "--" + s.Name
+		if !s.Bool {
 			word += "="
 		}
 		words = append(words, word)
-		switch s.arg {
+		switch s.Arg {
 		case "FILE":
-			files = append(files, "--"+s.name)
+			files = append(files, "--"+s.Name)
 		case "DIR":
-			dirs = append(dirs, "--"+s.name)
+			dirs = append(dirs, "--"+s.Name)
 		}
 	}
 	return fmt.Sprintf(`# Completion of flanneld's flags for bash.
@@ -154,7 +150,7 @@ complete -F _flanneld flanneld
 }
 
 func TestCompletion(t *testing.T) {
-	const file = "../../dist/completion/flanneld.bash"
+	const file = "../../../dist/completion/flanneld.bash"
 	golden(t, file, completion())
 	ask := func(words ...string) []string {
 		t.Helper()
@@ -175,9 +171,9 @@ func TestCompletion(t *testing.T) {
 		return strings.Fields(string(out))
 	}
 	all := ask("flanneld", "--")
-	for _, s := range liveFlags() {
-		word := "--" + s.name
-		if s.kind != boolean {
+	for _, s := range live(new(Daemon)) {
+		word := "--" + s.Name
+		if !s.Bool {
 			word += "="
 		}
 		if !slices.Contains(all, word) {

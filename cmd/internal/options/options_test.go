@@ -1,4 +1,4 @@
-package main
+package options
 
 import (
 	"bytes"
@@ -19,10 +19,9 @@ var cmpAddr = cmp.Options{
 	cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
 }
 
-func defaults() options {
-	return options{
-		EtcdEndpoints:  []string{"http://127.0.0.1:4001", "http://127.0.0.1:2379"},
-		EtcdPrefix:     "/coreos.com/network",
+func defaults() Daemon {
+	return Daemon{
+		Etcd:           Etcd{Endpoints: []string{"http://127.0.0.1:4001", "http://127.0.0.1:2379"}, Prefix: "/coreos.com/network"},
 		SubnetFile:     "/run/flannel/subnet.env",
 		StateDir:       "/var/lib/flannel",
 		DockerBridge:   "docker0",
@@ -43,63 +42,63 @@ func defaults() options {
 func TestLiveFlags(t *testing.T) {
 	tests := map[string]struct {
 		value string
-		set   func(*options)
+		set   func(*Daemon)
 	}{
-		"etcd-endpoints":               {" https://a:2379 , http://[::1]:4001/", func(o *options) { o.EtcdEndpoints = []string{"https://a:2379", "http://[::1]:4001/"} }},
-		"etcd-prefix":                  {"x//y/", func(o *options) { o.EtcdPrefix = "/x/y" }},
-		"etcd-cafile":                  {"/ca", func(o *options) { o.EtcdCAFile = "/ca" }},
-		"etcd-username":                {"u", func(o *options) { o.EtcdUsername = "u" }},
-		"etcd-password":                {"p", func(o *options) { o.EtcdPassword = "p" }},
-		"etcd-password-file":           {"/p", func(o *options) { o.EtcdPasswordFile = "/p" }},
-		"iface":                        {"eth0,x", func(o *options) { o.Iface = []string{"eth0,x"} }},
-		"iface-regex":                  {"e{1,2}", func(o *options) { o.IfaceRegex = []string{"e{1,2}"} }},
-		"iface-can-reach":              {"2001:db8::1", func(o *options) { o.IfaceCanReach = netip.MustParseAddr("2001:db8::1") }},
-		"public-ip":                    {"::ffff:192.0.2.1", func(o *options) { o.PublicIP = netip.MustParseAddr("192.0.2.1") }},
-		"public-ipv6":                  {"2001:db8::2", func(o *options) { o.PublicIPv6 = netip.MustParseAddr("2001:db8::2") }},
-		"ip-masq":                      {"T", func(o *options) { o.IPMasq = true }},
-		"ip-masq-fully-random-disable": {"true", func(o *options) { o.MasqPlainPorts = true }},
-		"iptables-forward-rules":       {"false", func(o *options) { o.ForwardRules = false }},
-		"iptables-resync":              {"0x1e", func(o *options) { o.FirewallResync = 30 * time.Second }},
-		"docker-firewall":              {"off", func(o *options) { o.DockerFirewall = false }},
-		"ip-blackhole-route":           {"1", func(o *options) { o.BlackholeRoute = true }},
-		"subnet-file":                  {"/s", func(o *options) { o.SubnetFile = "/s" }},
-		"docker-bridge":                {"br-flannel", func(o *options) { o.DockerBridge = "br-flannel" }},
-		"state-dir":                    {"/d", func(o *options) { o.StateDir = "/d" }},
-		"peer-filter":                  {"off", func(o *options) { o.PeerFilter = false }},
-		"peer-allow": {"198.51.100.9/24, 192.0.2.1,2001:db8::9/64", func(o *options) {
+		"etcd-endpoints":               {" https://a:2379 , http://[::1]:4001/", func(o *Daemon) { o.Etcd.Endpoints = []string{"https://a:2379", "http://[::1]:4001/"} }},
+		"etcd-prefix":                  {"x//y/", func(o *Daemon) { o.Etcd.Prefix = "/x/y" }},
+		"etcd-cafile":                  {"/ca", func(o *Daemon) { o.Etcd.CAFile = "/ca" }},
+		"etcd-username":                {"u", func(o *Daemon) { o.Etcd.Username = "u" }},
+		"etcd-password":                {"p", func(o *Daemon) { o.Etcd.Password = "p" }},
+		"etcd-password-file":           {"/p", func(o *Daemon) { o.Etcd.PasswordFile = "/p" }},
+		"iface":                        {"eth0,x", func(o *Daemon) { o.Iface = []string{"eth0,x"} }},
+		"iface-regex":                  {"e{1,2}", func(o *Daemon) { o.IfaceRegex = []string{"e{1,2}"} }},
+		"iface-can-reach":              {"2001:db8::1", func(o *Daemon) { o.IfaceCanReach = netip.MustParseAddr("2001:db8::1") }},
+		"public-ip":                    {"::ffff:192.0.2.1", func(o *Daemon) { o.PublicIP = netip.MustParseAddr("192.0.2.1") }},
+		"public-ipv6":                  {"2001:db8::2", func(o *Daemon) { o.PublicIPv6 = netip.MustParseAddr("2001:db8::2") }},
+		"ip-masq":                      {"T", func(o *Daemon) { o.IPMasq = true }},
+		"ip-masq-fully-random-disable": {"true", func(o *Daemon) { o.MasqPlainPorts = true }},
+		"iptables-forward-rules":       {"false", func(o *Daemon) { o.ForwardRules = false }},
+		"iptables-resync":              {"0x1e", func(o *Daemon) { o.FirewallResync = 30 * time.Second }},
+		"docker-firewall":              {"off", func(o *Daemon) { o.DockerFirewall = false }},
+		"ip-blackhole-route":           {"1", func(o *Daemon) { o.BlackholeRoute = true }},
+		"subnet-file":                  {"/s", func(o *Daemon) { o.SubnetFile = "/s" }},
+		"docker-bridge":                {"br-flannel", func(o *Daemon) { o.DockerBridge = "br-flannel" }},
+		"state-dir":                    {"/d", func(o *Daemon) { o.StateDir = "/d" }},
+		"peer-filter":                  {"off", func(o *Daemon) { o.PeerFilter = false }},
+		"peer-allow": {"198.51.100.9/24, 192.0.2.1,2001:db8::9/64", func(o *Daemon) {
 			o.PeerAllow = []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("2001:db8::/64")}
 		}},
-		"udp-offload":               {"gso, vnet,gso", func(o *options) { o.UDPOffload = []string{"gso", "vnet"} }},
-		"subnet-lease-renew-margin": {"0x10", func(o *options) { o.RenewMargin = 16 * time.Minute }},
-		"resync":                    {"1s", func(o *options) { o.Resync = time.Second }},
-		"healthz-ip":                {"127.0.0.1", func(o *options) { o.HealthzIP = "127.0.0.1" }},
-		"healthz-port":              {"010", func(o *options) { o.HealthzPort = 8 }},
-		"lease-lost":                {"exit", func(o *options) { o.LeaseLost = "exit" }},
-		"fence":                     {"true", func(o *options) { o.Fence = true }},
-		"take-over":                 {"true", func(o *options) { o.TakeOver = true }},
-		"log-format":                {"json", func(o *options) { o.LogFormat = "json" }},
-		"v":                         {"10", func(o *options) { o.Verbosity = 10 }},
+		"udp-offload":               {"gso, vnet,gso", func(o *Daemon) { o.UDPOffload = []string{"gso", "vnet"} }},
+		"subnet-lease-renew-margin": {"0x10", func(o *Daemon) { o.RenewMargin = 16 * time.Minute }},
+		"resync":                    {"1s", func(o *Daemon) { o.Resync = time.Second }},
+		"healthz-ip":                {"127.0.0.1", func(o *Daemon) { o.HealthzIP = "127.0.0.1" }},
+		"healthz-port":              {"010", func(o *Daemon) { o.HealthzPort = 8 }},
+		"lease-lost":                {"exit", func(o *Daemon) { o.LeaseLost = "exit" }},
+		"fence":                     {"true", func(o *Daemon) { o.Fence = true }},
+		"take-over":                 {"true", func(o *Daemon) { o.TakeOver = true }},
+		"log-format":                {"json", func(o *Daemon) { o.LogFormat = "json" }},
+		"v":                         {"10", func(o *Daemon) { o.Verbosity = 10 }},
 	}
-	for _, s := range liveFlags() {
-		if s.instead || s.name == "etcd-keyfile" || s.name == "etcd-certfile" { // tests of their own
+	for _, s := range live(new(Daemon)) {
+		if s.Instead || s.Name == "etcd-keyfile" || s.Name == "etcd-certfile" { // tests of their own
 			continue
 		}
-		tt, ok := tests[s.name]
+		tt, ok := tests[s.Name]
 		if !ok {
-			t.Errorf("flag %s has no test", s.name)
+			t.Errorf("flag %s has no test", s.Name)
 			continue
 		}
 		want := defaults()
 		tt.set(&want)
 		if cmp.Equal(want, defaults(), cmpAddr) {
-			t.Errorf("test of %s sets the default", s.name)
+			t.Errorf("test of %s sets the default", s.Name)
 		}
 		for _, in := range []struct{ args, env []string }{
-			{[]string{"-" + s.name + "=" + tt.value}, nil},
-			{nil, []string{envName(s.name) + "=" + tt.value}},
-			{[]string{"--" + s.name + "=" + tt.value}, []string{envName(s.name) + "=bad value"}},
+			{[]string{"-" + s.Name + "=" + tt.value}, nil},
+			{nil, []string{table(new(Daemon)).Variable(s.Name) + "=" + tt.value}},
+			{[]string{"--" + s.Name + "=" + tt.value}, []string{table(new(Daemon)).Variable(s.Name) + "=bad value"}},
 		} {
-			got, _, err := parseOptions(in.args, in.env)
+			got, _, err := Parse(in.args, in.env)
 			if err != nil {
 				t.Errorf("%q: %v", in, err)
 				continue
@@ -113,7 +112,7 @@ func TestLiveFlags(t *testing.T) {
 
 func TestDefaults(t *testing.T) {
 	for _, env := range [][]string{nil, {"FLANNELD_IFACE=", "FLANNELD_V=", "FLANNELD_HELP=true", "FLANNELD_VERSION=x", "FLANNELD_REMOVE_RULES=true", "NOTIFY_SOCKET=/x", "odd"}} {
-		got, warnings, err := parseOptions(nil, env)
+		got, warnings, err := Parse(nil, env)
 		if err != nil || warnings != nil {
 			t.Fatalf("warnings %q, error %v", warnings, err)
 		}
@@ -127,9 +126,9 @@ func TestWhatIsDoneInsteadChecksNothingElse(t *testing.T) {
 	bad := []string{"FLANNELD_HEALTHZ_PORT=x"}
 	for _, tt := range []struct {
 		arg  string
-		want options
-	}{{"-h", options{Help: true}}, {"--help", options{Help: true}}, {"-version", options{Version: true}}, {"--help=1", options{Help: true}}, {"--remove-rules", options{RemoveRules: true}}} {
-		got, _, err := parseOptions([]string{"--etcd-endpoints=", tt.arg}, bad)
+		want Daemon
+	}{{"-h", Daemon{Help: true}}, {"--help", Daemon{Help: true}}, {"-version", Daemon{Version: true}}, {"--help=1", Daemon{Help: true}}, {"--remove-rules", Daemon{RemoveRules: true}}} {
+		got, _, err := Parse([]string{"--etcd-endpoints=", tt.arg}, bad)
 		if diff := cmp.Diff(tt.want, got, cmpAddr); diff != "" || err != nil {
 			t.Errorf("%s: %v (-want +got):\n%s", tt.arg, err, diff)
 		}
@@ -147,7 +146,7 @@ func TestStateDirectory(t *testing.T) {
 		{[]string{"--state-dir=/f"}, []string{systemd, "FLANNELD_STATE_DIR=/e"}, "/f"},
 		{nil, []string{"STATE_DIRECTORY="}, "/var/lib/flannel"},
 	} {
-		o, _, err := parseOptions(tt.args, tt.env)
+		o, _, err := Parse(tt.args, tt.env)
 		if err != nil || o.StateDir != tt.want {
 			t.Errorf("%q %q: %q, %v; want %q", tt.args, tt.env, o.StateDir, err, tt.want)
 		}
@@ -167,22 +166,22 @@ func TestVariablesOfOtherPackages(t *testing.T) {
 		{[]string{"FLANNEL_ETCD_ENDPOINTS=http://a:1", "FLANNEL_ETCD_PREFIX=/p"}, []string{"--etcd-endpoints=http://d:1"}, "http://d:1", "/p"},
 		{[]string{"FLANNEL_ETCD_ENDPOINTS=", "FLANNEL_ETCD_PREFIX=/p"}, []string{"--etcd-endpoints=http://d:1"}, "http://d:1", "/p"},
 	} {
-		o, warnings, err := parseOptions(row.args, row.env)
+		o, warnings, err := Parse(row.args, row.env)
 		if err != nil || len(warnings) > 0 {
 			t.Errorf("%v %v: %v, %v", row.env, row.args, warnings, err)
 			continue
 		}
-		if got := strings.Join(o.EtcdEndpoints, ","); got != row.endpoints || o.EtcdPrefix != row.prefix {
-			t.Errorf("%v %v: endpoints %s, prefix %s; want %s, %s", row.env, row.args, got, o.EtcdPrefix, row.endpoints, row.prefix)
+		if got := strings.Join(o.Etcd.Endpoints, ","); got != row.endpoints || o.Etcd.Prefix != row.prefix {
+			t.Errorf("%v %v: endpoints %s, prefix %s; want %s, %s", row.env, row.args, got, o.Etcd.Prefix, row.endpoints, row.prefix)
 		}
 	}
-	if _, _, err := parseOptions(nil, []string{"FLANNEL_ETCD=a:1"}); err == nil || !strings.Contains(err.Error(), "FLANNEL_ETCD") {
+	if _, _, err := Parse(nil, []string{"FLANNEL_ETCD=a:1"}); err == nil || !strings.Contains(err.Error(), "FLANNEL_ETCD") {
 		t.Errorf("a bad value: %v", err)
 	}
 }
 
 func TestRepeatedFlags(t *testing.T) {
-	o, _, err := parseOptions([]string{"--iface=a", "-iface", "b", "--iface=", "-v=1", "-v=2"}, []string{"FLANNELD_IFACE=c"})
+	o, _, err := Parse([]string{"--iface=a", "-iface", "b", "--iface=", "-v=1", "-v=2"}, []string{"FLANNELD_IFACE=c"})
 	if err != nil || !cmp.Equal(o.Iface, []string{"a", "b"}) || o.Verbosity != 2 {
 		t.Errorf("iface %q, verbosity %d, error %v", o.Iface, o.Verbosity, err)
 	}
@@ -236,7 +235,7 @@ func TestOptionErrors(t *testing.T) {
 		if !ok {
 			value = "true"
 		}
-		env := envName(name)
+		env := table(new(Daemon)).Variable(name)
 		for _, in := range []struct {
 			args, env []string
 			msg       string
@@ -247,8 +246,8 @@ func TestOptionErrors(t *testing.T) {
 			if in.args == nil && value == "" {
 				continue // an empty variable is unset
 			}
-			_, _, err := parseOptions(in.args, in.env)
-			var got usageError
+			_, _, err := Parse(in.args, in.env)
+			var got UsageError
 			if !errors.As(err, &got) || !strings.Contains(got.Msg, in.msg) || !strings.Contains(got.Hint, tt.hint) {
 				t.Errorf("%q %q: error %q, hint %q; want %q, %q", in.args, in.env, err, got.Hint, in.msg, tt.hint)
 			}
@@ -264,11 +263,11 @@ func TestHealthzIPIsCheckedIfThereIsAPort(t *testing.T) {
 		"": true, "localhost": true, "0.0.0.0": true, "::1": true, "node-1.example.org.": true, "n1.2x": true,
 		"10.0.0.256": false, "10.0.0": false, "http://x": false, "a b": false, "a..b": false, "[::1]": false,
 	} {
-		o, _, err := parseOptions([]string{"--healthz-ip=" + host}, nil)
+		o, _, err := Parse([]string{"--healthz-ip=" + host}, nil)
 		if err != nil || o.HealthzIP != host {
 			t.Errorf("%q without a port: %q, %v", host, o.HealthzIP, err)
 		}
-		_, _, err = parseOptions([]string{"--healthz-port=1", "--healthz-ip=" + host}, nil)
+		_, _, err = Parse([]string{"--healthz-port=1", "--healthz-ip=" + host}, nil)
 		if (err == nil) != valid || err != nil && err.Error() != fmt.Sprintf("invalid value %q for --healthz-ip", host) {
 			t.Errorf("%q with a port: %v, want valid: %t", host, err, valid)
 		}
@@ -276,34 +275,34 @@ func TestHealthzIPIsCheckedIfThereIsAPort(t *testing.T) {
 }
 
 func TestClientCertificate(t *testing.T) {
-	o, warnings, err := parseOptions([]string{"--etcd-keyfile=/k", "--etcd-endpoints=https://a"}, []string{"FLANNELD_ETCD_CERTFILE=/c"})
-	if err != nil || warnings != nil || o.EtcdKeyFile != "/k" || o.EtcdCertFile != "/c" {
-		t.Errorf("key %q, certificate %q, warnings %q, error %v", o.EtcdKeyFile, o.EtcdCertFile, warnings, err)
+	o, warnings, err := Parse([]string{"--etcd-keyfile=/k", "--etcd-endpoints=https://a"}, []string{"FLANNELD_ETCD_CERTFILE=/c"})
+	if err != nil || warnings != nil || o.Etcd.KeyFile != "/k" || o.Etcd.CertFile != "/c" {
+		t.Errorf("key %q, certificate %q, warnings %q, error %v", o.Etcd.KeyFile, o.Etcd.CertFile, warnings, err)
 	}
 }
 
 func TestSecretIsNeverPrinted(t *testing.T) {
-	o, _, err := parseOptions([]string{"--etcd-username=u", "--etcd-password=hunter2"}, nil)
+	o, _, err := Parse([]string{"--etcd-username=u", "--etcd-password=hunter2"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var logs bytes.Buffer
-	slog.New(slog.NewTextHandler(&logs, nil)).Info("m", "p", o.EtcdPassword)
-	slog.New(slog.NewJSONHandler(&logs, nil)).Info("m", "p", o.EtcdPassword, "o", o)
+	slog.New(slog.NewTextHandler(&logs, nil)).Info("m", "p", o.Etcd.Password)
+	slog.New(slog.NewJSONHandler(&logs, nil)).Info("m", "p", o.Etcd.Password, "o", o)
 	js, err := json.Marshal(o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	type plain options // without String
-	all := fmt.Sprintf("%v %+v %#v %s %q %x %d %v %+v %#v", o.EtcdPassword, o.EtcdPassword, o.EtcdPassword, o.EtcdPassword,
-		o.EtcdPassword, o.EtcdPassword, o.EtcdPassword, o, plain(o), plain(o)) + string(js) + logs.String()
+	type plain Daemon // without String
+	all := fmt.Sprintf("%v %+v %#v %s %q %x %d %v %+v %#v", o.Etcd.Password, o.Etcd.Password, o.Etcd.Password, o.Etcd.Password,
+		o.Etcd.Password, o.Etcd.Password, o.Etcd.Password, o, plain(o), plain(o)) + string(js) + logs.String()
 	if strings.Contains(all, "hunter2") || strings.Contains(all, fmt.Sprintf("%x", "hunter2")) {
 		t.Errorf("password in %s", all)
 	}
-	if string(o.EtcdPassword) != "hunter2" {
+	if string(o.Etcd.Password) != "hunter2" {
 		t.Error("password lost")
 	}
-	if got := o.flagsLine(); !strings.HasPrefix(got, "CLI flags config: {etcdEndpoints:http://127.0.0.1:4001,") || strings.Contains(got, "***") {
-		t.Errorf("flagsLine %q", got)
+	if got := o.String(); !strings.HasPrefix(got, "{etcdEndpoints:http://127.0.0.1:4001,") || strings.Contains(got, "***") {
+		t.Errorf("String %q", got)
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package options
 
 import (
 	"errors"
@@ -8,7 +8,7 @@ import (
 )
 
 // FuzzParseOptions takes arguments and variables one per line. Whatever they
-// are, parsing ends with a usageError or with options that hold their promises.
+// are, parsing ends with a UsageError or with options that hold their promises.
 func FuzzParseOptions(f *testing.F) {
 	f.Add("", "")
 	f.Add("-v\n10\n--iface=eth0", "FLANNELD_IFACE=x")
@@ -18,12 +18,12 @@ func FuzzParseOptions(f *testing.F) {
 	f.Add("---\n-=\n-h", "=\nFLANNELD_")
 	f.Add("--etcd-prefix=../..\n--iface-regex=(\n--resync=-1s", "FLANNELD_RESYNC=1e9h")
 	f.Fuzz(func(t *testing.T, args, env string) {
-		o, _, err := parseOptions(strings.Split(args, "\n"), strings.Split(env, "\n"))
+		o, _, err := Parse(strings.Split(args, "\n"), strings.Split(env, "\n"))
 		if args == "" {
-			o, _, err = parseOptions(nil, strings.Split(env, "\n"))
+			o, _, err = Parse(nil, strings.Split(env, "\n"))
 		}
 		if err != nil {
-			var u usageError
+			var u UsageError
 			if !errors.As(err, &u) || u.Msg == "" {
 				t.Fatalf("error %#v", err)
 			}
@@ -33,9 +33,9 @@ func FuzzParseOptions(f *testing.F) {
 			return
 		}
 		switch {
-		case len(o.EtcdEndpoints) == 0,
-			!strings.HasPrefix(o.EtcdPrefix, "/"), strings.HasSuffix(o.EtcdPrefix, "/"),
-			(o.EtcdKeyFile == "") != (o.EtcdCertFile == ""),
+		case len(o.Etcd.Endpoints) == 0,
+			!strings.HasPrefix(o.Etcd.Prefix, "/"), strings.HasSuffix(o.Etcd.Prefix, "/"),
+			(o.Etcd.KeyFile == "") != (o.Etcd.CertFile == ""),
 			o.RenewMargin < time.Minute, o.RenewMargin >= 24*time.Hour,
 			o.Resync < time.Second, o.HealthzPort < 0, o.HealthzPort > 65535,
 			o.HealthzPort > 0 && !isHost(o.HealthzIP), o.SubnetFile == "", o.StateDir == "",

@@ -1,0 +1,168 @@
+package options
+
+import (
+	"fmt"
+	"net/netip"
+	"net/url"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"flanneld/pkg/flagtable"
+)
+
+// Etcd says how to reach etcd, and what in it is this network's.
+type Etcd struct {
+	Endpoints    []string // client URLs, http or https; at least one
+	Prefix       string   // key below which everything lies; starts with "/", ends without
+	KeyFile      string   // client key, PEM; set if and only if CertFile is
+	CertFile     string   // client certificate, PEM
+	CAFile       string   // root certificates, PEM; empty: the system's
+	Username     string   // empty: no authentication
+	Password     Secret
+	PasswordFile string // holds the password; empty if Password is set
+	// Credential is the file where systemd puts a password. It is used if it exists
+	// and there are a user, no Password and no PasswordFile.
+	Credential string
+}
+
+// DefaultPrefix is the prefix of the network that has no other.
+const DefaultPrefix = "/coreos.com/network"
+
+// credential is the name that systemd's LoadCredential= gives the password.
+const credential = "etcd-password"
+
+// flags returns the flags that set e. The variables beside their own are those of
+// /etc/sysconfig/flanneld that units of some distributions turned into flags, the
+// older names last.
+func (e *Etcd) flags() []flagtable.Flag {
+	const group = "Store"
+	return []flagtable.Flag{
+		{Name: "etcd-endpoints", Set: endpoints(&e.Endpoints), Default: "http://127.0.0.1:4001,http://127.0.0.1:2379", Arg: "URLS", Group: group,
+			Vars: []string{"FLANNEL_ETCD_ENDPOINTS", "FLANNEL_ETCD"}, Help: "etcd client URLs, separated by commas"},
+		{Name: "etcd-prefix", Set: prefix(&e.Prefix), Default: DefaultPrefix, Arg: "KEY", Group: group,
+			Vars: []string{"FLANNEL_ETCD_PREFIX", "FLANNEL_ETCD_KEY"}, Help: "key that configuration and leases are stored below"},
+		{Name: "etcd-keyfile", Set: flagtable.Text(&e.KeyFile), Arg: "FILE", Group: group, Help: "client key for etcd, PEM; needs --etcd-certfile"},
+		{Name: "etcd-certfile", Set: flagtable.Text(&e.CertFile), Arg: "FILE", Group: group, Help: "client certificate for etcd, PEM; needs --etcd-keyfile"},
+		{Name: "etcd-cafile", Set: flagtable.Text(&e.CAFile), Arg: "FILE", Group: group, Help: "certificate authorities that sign etcd's certificates, PEM"},
+		{Name: "etcd-username", Set: flagtable.Text(&e.Username), Arg: "NAME", Group: group, Help: "user name for etcd"},
+		{Name: "etcd-password", Set: flagtable.Text((*string)(&e.Password)), Dashes: true, Arg: "PASSWORD", Group: group,
+			Help: "password for etcd; every user of this host can read arguments, so prefer the environment or a file"},
+		{Name: "etcd-password-file", Set: flagtable.Text(&e.PasswordFile), Arg: "FILE", Group: group,
+			Help: "file with the password for etcd, read again when it changes; without it, systemd's credential etcd-password"},
+	}
+}
+
+// check looks at what several flags say together, and picks the place of the
+// password: the flag or its variable, the file, systemd's credential.
+func (e *Etcd) check(given flagtable.Given, env flagtable.Env) (warnings []string, err error) {
+	warn := func(name, text string) { warnings = append(warnings, given.From(name)+" "+text) }
+	if (e.CertFile == "") != (e.KeyFile == "") {
+		have, lack := "etcd-certfile", "etcd-keyfile"
+		if e.CertFile == "" {
+			have, lack = lack, have
+		}
+		return nil, UsageError{
+			Msg:  fmt.Sprintf("%s is given without --%s", given.From(have), lack),
+			Hint: "a client certificate needs both; leave both out to use none",
+		}
+	}
+	if e.Username == "" {
+		if e.Password != "" {
+			warn("etcd-password", "has no effect without --etcd-username")
+		}
+		if e.PasswordFile != "" {
+			warn("etcd-password-file", "has no effect without --etcd-username")
+		}
+	}
+	if e.Password != "" && e.PasswordFile != "" {
+		warn("etcd-password-file", "has no effect beside "+given.From("etcd-password"))
+		e.PasswordFile = ""
+	}
+	if dir := env["CREDENTIALS_DIRECTORY"]; dir != "" && e.Username != "" && e.Password == "" && e.PasswordFile == "" {
+		e.Credential = filepath.Join(dir, credential)
+	}
+	if i := slices.IndexFunc(e.Endpoints, inTheClear); i >= 0 && e.Username != "" {
+		warnings = append(warnings, "the password for etcd is sent in the clear to "+host(e.Endpoints[i])+": give etcd a certificate and write https://")
+	}
+	https := slices.ContainsFunc(e.Endpoints, func(s string) bool { return strings.HasPrefix(s, "https:") })
+	if (e.CertFile != "" || e.CAFile != "") && !https {
+		warnings = append(warnings, "the TLS files have no effect: no endpoint of "+given.From("etcd-endpoints")+" is https, so etcd is reached in the clear")
+	}
+	return warnings, nil
+}
+
+// host returns an endpoint's host and port.
+func host(endpoint string) string {
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return ""
+	}
+	return u.Host
+}
+
+// inTheClear reports whether what is sent to an endpoint crosses the network
+// without encryption.
+func inTheClear(endpoint string) bool {
+	u, err := url.Parse(endpoint)
+	if err != nil || u.Scheme != "http" {
+		return false
+	}
+	a, err := netip.ParseAddr(u.Hostname())
+	return u.Hostname() != "localhost" && (err != nil || !a.IsLoopback())
+}
+
+func prefix(into *string) flagtable.Setter {
+	return func(value, from string) error {
+		// etcd v2 cleans key paths by itself, v3 does not.
+		if *into = path.Clean("/" + strings.TrimSpace(value)); *into == "/" {
+			return UsageError{Msg: from + " names no key", Hint: "give a key such as " + DefaultPrefix}
+		}
+		return nil
+	}
+}
+
+func endpoints(into *[]string) flagtable.Setter {
+	return func(value, from string) error {
+		*into = nil
+		for e := range strings.SplitSeq(value, ",") {
+			e = strings.TrimSpace(e)
+			if err := checkEndpoint(e, from); err != nil {
+				return err
+			}
+			*into = append(*into, e)
+		}
+		return nil
+	}
+}
+
+// checkEndpoint never repeats credentials that somebody put into a URL.
+func checkEndpoint(e, from string) error {
+	const example = "http://127.0.0.1:2379"
+	bad := func(hint string) error {
+		return UsageError{Msg: fmt.Sprintf("invalid endpoint %q in %s", e, from), Hint: hint}
+	}
+	switch {
+	case e == "":
+		return UsageError{Msg: from + " has an empty endpoint", Hint: "give URLs such as " + example + ", separated by commas"}
+	case strings.Contains(e, "@"):
+		return UsageError{Msg: from + " has credentials in an endpoint", Hint: "use --etcd-username and --etcd-password"}
+	case !strings.Contains(e, "://"):
+		return bad("put the scheme first: http://" + e)
+	}
+	u, err := url.Parse(e)
+	if err != nil || u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "" {
+		return bad("give a URL such as " + example)
+	}
+	if u.Scheme != "http" && u.Scheme != "https" {
+		return bad("the scheme must be http or https")
+	}
+	if p := u.Port(); p != "" {
+		if n, err := strconv.Atoi(p); err != nil || n < 1 || n > 65535 {
+			return bad("a port is 1 to 65535")
+		}
+	}
+	return nil
+}

@@ -1,0 +1,174 @@
+package options
+
+import (
+	"fmt"
+	"math"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"flanneld/pkg/flagtable"
+)
+
+// address takes an IP address, or nothing. bits is 32 or 128 to demand a family,
+// or 0 for either.
+func address(into *netip.Addr, bits int, hint string) flagtable.Setter {
+	return func(value, from string) error {
+		*into = netip.Addr{}
+		if value = strings.TrimSpace(value); value == "" {
+			return nil
+		}
+		a, err := netip.ParseAddr(value)
+		a = a.Unmap()
+		if err != nil || bits != 0 && a.BitLen() != bits || a.IsUnspecified() || a.IsMulticast() || a.Zone() != "" {
+			return flagtable.Invalid(value, from, hint)
+		}
+		*into = a
+		return nil
+	}
+}
+
+func regexps(into *[]string) flagtable.Setter {
+	return func(value, from string) error {
+		if _, err := regexp.Compile(strings.TrimSpace(value)); err != nil {
+			return UsageError{
+				Msg:  fmt.Sprintf("invalid value %q for %s: %v", value, from, err),
+				Hint: "give a regular expression such as eth[0-9]+",
+			}
+		}
+		return flagtable.List(into)(value, from)
+	}
+}
+
+// seconds takes a whole number of them.
+func seconds(into *time.Duration) flagtable.Setter {
+	return func(value, from string) error {
+		var n int
+		err := flagtable.Int(&n, 1, math.MaxInt32, "give 1 or more seconds")(value, from)
+		*into = time.Duration(n) * time.Second
+		return err
+	}
+}
+
+func renewMargin(into *time.Duration) flagtable.Setter {
+	return func(value, from string) error {
+		var n int
+		if err := flagtable.Int(&n, math.MinInt, math.MaxInt, "")(value, from); err != nil {
+			return err
+		}
+		if n < 1 || n > 1439 {
+			return UsageError{
+				Msg:  fmt.Sprintf("invalid subnet-lease-renew-margin option, out of acceptable range: %s=%d", from, n),
+				Hint: "give 1 to 1439 minutes",
+			}
+		}
+		*into = time.Duration(n) * time.Minute
+		return nil
+	}
+}
+
+func duration(into *time.Duration) flagtable.Setter {
+	return func(value, from string) error {
+		d, err := time.ParseDuration(value)
+		if err != nil || d < time.Second {
+			return flagtable.Invalid(value, from, "give a duration of at least one second, such as 60s or 5m")
+		}
+		*into = d
+		return nil
+	}
+}
+
+// either takes one of two words, of which yes means true.
+func either(into *bool, yes, no string) flagtable.Setter {
+	return func(value, from string) error {
+		*into = value == yes
+		return flagtable.Choice(new(string), yes, no)(value, from)
+	}
+}
+
+func peerFilter(into *bool) flagtable.Setter {
+	return func(value, from string) error {
+		if value == "strict" {
+			return flagtable.Invalid(value, from, "strict is gone: give on, which lets in only sources in leased subnets")
+		}
+		return either(into, "on", "off")(value, from)
+	}
+}
+
+// bridge takes the name of an interface, or nothing.
+func bridge(into *string) flagtable.Setter {
+	return func(name, from string) error {
+		if len(name) > 15 || strings.ContainsAny(name, "/: \t") || name == "." || name == ".." {
+			return flagtable.Invalid(name, from, "give the name of an interface, such as docker0")
+		}
+		*into = name
+		return nil
+	}
+}
+
+// words splits a list at its commas, and leaves out what is blank. A variable
+// cannot be repeated as a flag can.
+func words(value string) []string {
+	var out []string
+	for w := range strings.SplitSeq(value, ",") {
+		if w = strings.TrimSpace(w); w != "" {
+			out = append(out, w)
+		}
+	}
+	return out
+}
+
+// prefixes takes networks, and addresses that stand for themselves.
+func prefixes(into *[]netip.Prefix) flagtable.Setter {
+	return func(value, from string) error {
+		for _, w := range words(value) {
+			p, err := netip.ParsePrefix(w)
+			if a, bad := netip.ParseAddr(w); bad == nil {
+				p, err = a.Prefix(a.BitLen())
+			}
+			if err != nil {
+				return flagtable.Invalid(w, from, "give a network such as 192.0.2.0/24, or an address; repeat the flag for more")
+			}
+			*into = append(*into, p.Masked())
+		}
+		return nil
+	}
+}
+
+// subset takes some of the words known.
+func subset(into *[]string, known ...string) flagtable.Setter {
+	return func(value, from string) error {
+		*into = nil
+		for _, w := range words(value) {
+			if !slices.Contains(known, w) {
+				return flagtable.Invalid(w, from, "give some of "+strings.Join(known, ", "))
+			}
+			if !slices.Contains(*into, w) {
+				*into = append(*into, w)
+			}
+		}
+		return nil
+	}
+}
+
+// listenHost takes what isHost is to judge if there is a port.
+func listenHost(into *string) flagtable.Setter {
+	return func(value, _ string) error {
+		*into = strings.TrimSpace(value)
+		return nil
+	}
+}
+
+var hostName = regexp.MustCompile(`^[0-9A-Za-z_-]+(\.[0-9A-Za-z_-]+)*\.?$`)
+
+// isHost reports whether s is what one can listen on: an address, a name whose
+// last label is no number, or nothing, which is all addresses.
+func isHost(s string) bool {
+	if _, err := netip.ParseAddr(s); err == nil || s == "" {
+		return true
+	}
+	last := s[strings.LastIndexByte(strings.TrimSuffix(s, "."), '.')+1:]
+	return hostName.MatchString(s) && strings.Trim(last, "0123456789.") != ""
+}

@@ -115,11 +115,11 @@ type Filter struct {
 
 // Descriptors keeps open files over a restart of the daemon, by name.
 type Descriptors interface {
-	// Take returns what an earlier run kept. It is the caller's to close.
+	// Take returns what an earlier run kept. The caller closes it.
 	Take(name string) []int
-	// Put keeps files beside those there are. They stay the caller's.
+	// Put keeps copies of files beside those that are kept.
 	Put(name string, fds ...int) error
-	// Remove forgets what is kept, and returns when it is closed.
+	// Remove closes what is kept, and returns when that is done.
 	Remove(name string) error
 }
 
@@ -137,9 +137,9 @@ type Kernel interface {
 	LinkMTU(ctx context.Context, link string) (int, error)
 }
 
-// NoOptions reads the "Backend" object of a backend without options, and returns
-// the names of what is there in vain. An error is a *config.Error with the
-// position within the object.
+// NoOptions reads the "Backend" object of a backend without options, and returns the
+// names that are in it. An error is a *config.Error with the position within the
+// object.
 func NoOptions(raw json.RawMessage) (unknown []string, err error) {
 	return config.DecodeBackend(raw, &struct{}{})
 }

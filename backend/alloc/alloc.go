@@ -1,5 +1,5 @@
-// Package alloc only holds a subnet for the host; forwarding between hosts is
-// somebody else's. It removes what another backend of ours left behind.
+// Package alloc only holds a subnet for the host, and removes what another backend of
+// ours left behind. It does not know how packets get to other hosts.
 package alloc
 
 import (

@@ -16,10 +16,10 @@ import (
 // Case is a backend at work.
 type Case struct {
 	Config string            // the configuration's "Backend" object
-	Links  []string          // of somebody else, beside eth0; all up
+	Links  []string          // foreign ones beside eth0; all up
 	Have   []datapath.Object // what is there already, in the order in which it was made
-	Before []backend.Plane   // what was Set before; nil: nothing
-	Planes []backend.Plane   // what is Set
+	Before []backend.Plane   // the planes of an earlier Set; nil: there was none
+	Planes []backend.Plane   // the planes of the Set under test
 }
 
 // Golden runs the cases on hosts that have the files, and compares what Set does

@@ -31,18 +31,18 @@ func Configured(configure func(json.RawMessage) (backend.New, error)) New {
 }
 
 // Set carries out what the backend plans for the planes, as the daemon does.
-func Set(ctx context.Context, b backend.Backend, p backend.Params, k datapath.Kernel, planes []backend.Plane) (backend.Plan, error) {
+func Set(ctx context.Context, b backend.Backend, p backend.Params, k datapath.Kernel, planes []backend.Plane) error {
 	plan, err := b.Plan(ctx, planes)
 	if err != nil {
-		return plan, err
+		return err
 	}
 	if _, _, err = plan.Apply(ctx, datapath.Reconciler{Kernel: k, Scope: p.Scope, Log: p.Log}); err != nil {
-		return plan, err
+		return err
 	}
 	if f, ok := b.(backend.Forwarder); ok {
-		err = f.Forward(planes)
+		return f.Forward(planes)
 	}
-	return plan, err
+	return nil
 }
 
 // Host is a host without a backend yet. Its interface eth0 has the addresses
@@ -98,8 +98,7 @@ func (h *Host) Params() backend.Params {
 
 // Set carries out on this host what the backend plans for the planes.
 func (h *Host) Set(ctx context.Context, b backend.Backend, planes []backend.Plane) error {
-	_, err := Set(ctx, b, h.Params(), h, planes)
-	return err
+	return Set(ctx, b, h.Params(), h, planes)
 }
 
 // Do implements datapath.Kernel.

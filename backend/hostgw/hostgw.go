@@ -28,8 +28,8 @@ func Configure(raw json.RawMessage) (backend.New, error) {
 	}, err
 }
 
-// newBackend refuses to publish another address than the interface's own: peers
-// would route to it, and nobody would answer.
+// newBackend refuses to publish another address than the interface's own, to which
+// peers would route in vain.
 func newBackend(p backend.Params) (backend.Backend, error) {
 	for _, a := range []struct{ own, public netip.Addr }{
 		{p.Underlay.V4, p.Underlay.PublicV4}, {p.Underlay.V6, p.Underlay.PublicV6},

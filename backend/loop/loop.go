@@ -1,7 +1,7 @@
 // Package loop carries out the plans of a backend: the firewall first, then the
 // kernel's datapath, then what the backend moves itself. It decides when to look
 // again, follows the external interface, and logs which peers come and go. It does
-// not know which backend it is, or who is told that this host forwards.
+// not know which backend it is, or what follows once this host forwards.
 package loop
 
 import (
@@ -9,6 +9,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -23,8 +24,8 @@ import (
 // Loop keeps this host forwarding to exactly the peers that there are. The fields
 // must not change while Run runs.
 type Loop struct {
-	// Planes returns what is wanted, and what is wrong with leases, which is logged once
-	// for each. It is called once at the start of each pass.
+	// Planes returns what is wanted, and the faults of leases, which are logged once
+	// each. It is called at the start of each pass.
 	Planes   func() ([]backend.Plane, []backend.Fault)
 	Wake     wake.Chan // is woken when the planes or the firewall may have changed, and by Kernel
 	Kernel   Kernel
@@ -55,8 +56,8 @@ type Kernel interface {
 
 // Firewall lets in what peers send.
 type Firewall interface {
-	// Admit is told of all planes, and how packets come in for each, before any are
-	// sent to their peers.
+	// Admit lets in what comes from the peers of all planes, of which each has one
+	// ingress. It is called before anything is sent to them.
 	Admit(ctx context.Context, planes []backend.Plane, ingress []backend.Ingress) error
 
 	// InPlace reports whether all rules have been in place once.
@@ -103,20 +104,18 @@ func (l *Loop) run(ctx context.Context, be backend.Backend, u backend.Underlay, 
 		g.Go(func() error { return f.Run(ctx) })
 	}
 	passed := make(chan struct{})
+	firstPassed := sync.OnceFunc(func() { close(passed) })
 	passes := reconcile.Loop{
 		Pass: r.pass, Wake: l.Wake, Resync: l.Resync, Alive: l.Alive, Log: l.Log,
 		Subject: "Datapath", Repaired: "Others had changed the network state; it was put right",
 	}
 	passes.Done = func(reconcile.Result) error {
-		if !r.passed {
-			r.passed = true
-			close(passed)
-		}
+		firstPassed()
 		return r.done()
 	}
 	g.Go(func() error { return passes.Run(ctx) })
 	g.Go(func() error {
-		select { // the first pass makes thousands of changes, which nobody needs to hear of
+		select { // the first pass makes thousands of changes, which are no news
 		case <-ctx.Done():
 			return nil
 		case <-passed:
@@ -158,7 +157,6 @@ type runner struct {
 	faults     *faults
 
 	last    Pass
-	passed  bool
 	planes  []backend.Plane // of the last pass, if that was a success
 	peers   peers           // of the last pass
 	skipped []backend.Skip  // likewise
@@ -170,7 +168,7 @@ func (r *runner) pass(ctx context.Context) reconcile.Result {
 	r.faults.log(faults, r.loop.Log)
 	changes, first, err := r.apply(ctx, planes)
 	r.peers = forwarded(planes, r.skipped)
-	// Without its route a forwarder reaches nobody.
+	// A forwarder reaches no peer without its one route.
 	inPlace := err == nil || r.forwarder == nil && datapath.OnlyRoutes(err, r.peers.most)
 	r.last = Pass{Peers: r.peers.most, MTU: r.backend.MTU(), Err: err, Ready: inPlace}
 	repeated := r.planes != nil && slices.EqualFunc(r.planes, planes, same)
@@ -178,13 +176,13 @@ func (r *runner) pass(ctx context.Context) reconcile.Result {
 		r.planes = planes
 	}
 	if !repeated {
-		changes = 0 // nobody else need have made them necessary
+		changes = 0 // they were necessary without others' doing
 	}
 	return reconcile.Result{Err: err, Repairs: changes, First: first, Attrs: []any{"peers", r.peers.most}}
 }
 
-// apply lets peers in before anything is sent to them, and tells a forwarder of them
-// once the whole of the datapath is there.
+// apply lets peers in before anything is sent to them. A forwarder learns of them once
+// the whole datapath is in place.
 func (r *runner) apply(ctx context.Context, planes []backend.Plane) (changes int, first datapath.Op, err error) {
 	plan, err := r.backend.Plan(ctx, planes)
 	if err != nil {

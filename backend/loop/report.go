@@ -100,7 +100,7 @@ func missing(claims, others []subnet.Claim) []subnet.Claim {
 	return slices.DeleteFunc(slices.Clone(claims), func(c subnet.Claim) bool { return have[c] })
 }
 
-// gone returns the claims whose subnets nobody has in others.
+// gone returns the claims with subnets that are not among others.
 func gone(claims, others []subnet.Claim) []subnet.Claim {
 	have := make(map[netip.Prefix]bool, len(others))
 	for _, c := range others {
@@ -109,7 +109,7 @@ func gone(claims, others []subnet.Claim) []subnet.Claim {
 	return slices.DeleteFunc(slices.Clone(claims), func(c subnet.Claim) bool { return have[c.Subnet] })
 }
 
-// faults remembers what was logged of leases. The zero value is ready to use.
+// faults are those that were logged. The zero value is ready to use.
 type faults map[fault]bool
 
 type fault struct {

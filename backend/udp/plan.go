@@ -13,8 +13,7 @@ const (
 	overhead   = 20 + 8         // bytes: IPv4, UDP
 	maxPayload = 65535 - 20 - 8 // bytes, of a UDP datagram
 
-	// maxDevices is how many names are tried: a host with so many devices of
-	// that name has another problem.
+	// maxDevices is the number of names that are tried.
 	maxDevices = 100
 )
 
@@ -23,9 +22,8 @@ func deviceName(n int) string { return fmt.Sprintf("flannel%d", n) }
 // mtuOver returns the MTU of the device over an underlay, in bytes.
 func mtuOver(underlay int) int { return min(underlay-overhead, maxPayload) }
 
-// chooseDevice returns the name of the device, given those links that are ours
-// or have one of the names: that of a TUN device which is ours, else the first
-// that no other link has.
+// chooseDevice returns the name of the device: that of our TUN device, else the first
+// free one. The links are those that are ours or have one of the names.
 func chooseDevice(links []datapath.Link, owner string) (string, error) {
 	there := make(map[string]datapath.Link, len(links))
 	for _, l := range links {
@@ -82,7 +80,7 @@ func stateOf(planes []backend.Plane, port uint16, mtu int, filter backend.Filter
 		s.Addr, s.Subnet = plane.Subnet.Addr(), plane.Subnet
 		for _, peer := range plane.Peers {
 			if !peer.Subnet.Addr().Is4() || !peer.PublicIP.Is4() {
-				continue // somebody wrote it by hand
+				continue // a lease written by hand
 			}
 			s.Peers = append(s.Peers, engine.Peer{Subnet: peer.Subnet, Endpoint: netip.AddrPortFrom(peer.PublicIP, port)})
 		}

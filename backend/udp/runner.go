@@ -13,16 +13,15 @@ import (
 	"flanneld/pkg/datapath"
 )
 
-// machine is what of this host is reached by file descriptors.
+// machine opens the device and the sockets of this host.
 type machine interface {
 	// tun says what the device must be like.
 	tun() datapath.TUN
-	// attach returns a forwarder on the device, which is there and which no
-	// other forwarder has.
+	// attach returns a forwarder on the device, which exists and has no other one.
 	attach(device string) (forwarder, error)
 	// share returns copies of the sockets' descriptors.
 	share() []int
-	// close lets go of everything but what forwarders have.
+	// close closes everything but what forwarders have.
 	close() error
 }
 
@@ -76,7 +75,7 @@ func (r *runner) attach() error {
 	if err != nil {
 		return err
 	}
-	// Before it runs: packets may be waiting, and it would know nobody.
+	// Before it runs: packets may be waiting, and it would know no peer.
 	err = f.Set(r.state)
 	r.current = f
 	r.open = append(r.open, f)
@@ -150,9 +149,8 @@ func (r *runner) shut() {
 	}
 }
 
-// share returns copies of the sockets' descriptors for the backend that follows: on
-// another interface with the same address it needs the same port, and both are there
-// for a moment.
+// share returns copies of the sockets' descriptors for the backend that follows, which
+// may need the same address and port while this one still has them.
 func (r *runner) share() []int {
 	r.mu.Lock()
 	defer r.mu.Unlock()

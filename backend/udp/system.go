@@ -17,7 +17,7 @@ import (
 	"flanneld/pkg/udpbatch"
 )
 
-// What is kept over a restart, by name.
+// The names of what is kept over a restart.
 const (
 	keptDevice  = "tun" // the device's queues
 	keptSockets = "udp"
@@ -69,9 +69,8 @@ func open(p backend.Params, o Options) (*system, error) {
 	return m, nil
 }
 
-// adoptSockets takes the sockets of an earlier run if they are what would be
-// opened now. Otherwise they are closed, here and by who kept them, so that they
-// are not in the way.
+// adoptSockets takes the kept sockets if they are what would be opened now. Otherwise
+// they would be in the way, and are closed here and in the service manager.
 func (m *system) adoptSockets(kept []int, local netip.AddrPort) bool {
 	if len(kept) == 0 {
 		return false
@@ -114,7 +113,7 @@ func (m *system) tun() datapath.TUN {
 func (m *system) attach(device string) (forwarder, error) {
 	d := m.adoptDevice(device)
 	if d == nil {
-		// What is kept is of a device that is gone, or in the way.
+		// The kept queues belong to a device that is gone, or do not fit.
 		m.remove(keptDevice)
 		opts := m.tunOpts
 		opts.Name = device
@@ -138,8 +137,8 @@ func (m *system) attach(device string) (forwarder, error) {
 	return &attached{e, d}, nil
 }
 
-// adoptDevice takes the queues of an earlier run if they are of the device and as
-// they would be opened now; nil if not.
+// adoptDevice takes the queues of an earlier run if they belong to the device and are
+// what would be opened now. Otherwise it closes them and returns nil.
 func (m *system) adoptDevice(device string) *tun.Device {
 	kept := m.device
 	m.device = nil
@@ -164,7 +163,7 @@ func (m *system) adoptDevice(device string) *tun.Device {
 }
 
 // take returns what is kept or, after another backend of this process, what that
-// shares. What was kept of that one besides would be in the way.
+// shares. What else was kept of that one would be in the way, and is removed.
 func (m *system) take(name string, before *Backend) (fds []int) {
 	switch {
 	case before == nil:
@@ -179,8 +178,7 @@ func (m *system) take(name string, before *Backend) (fds []int) {
 	return fds
 }
 
-// put keeps files. That they cannot be kept costs some packets at the next
-// restart, no more.
+// put keeps files. A failure costs some packets at the next restart, no more.
 func (m *system) put(name string, fds []int) {
 	m.has[name] = true
 	if err := m.kept.Put(name, fds...); err != nil {
@@ -243,8 +241,8 @@ type attached struct {
 	device *tun.Device
 }
 
-// On implements forwarder. The kernel knows which device a queue is of, also
-// when it was deleted and another of that name was made.
+// On implements forwarder. The kernel knows the device of a queue even when it was
+// deleted and another one has its name.
 func (a *attached) On(device string) bool {
 	ifr, err := unix.NewIfreq("")
 	if err != nil {

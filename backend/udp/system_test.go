@@ -102,7 +102,7 @@ func start(t *testing.T, p backend.Params, options Options) (b *Backend, end fun
 	if err != nil {
 		t.Fatal(err)
 	}
-	set2(t, p, b)
+	setPeer(t, p, b)
 	return b, func() {
 		t.Helper()
 		ctx, cancel := context.WithCancel(t.Context())
@@ -113,10 +113,10 @@ func start(t *testing.T, p backend.Params, options Options) (b *Backend, end fun
 	}
 }
 
-// set2 sets host 2 as the only peer.
-func set2(t *testing.T, p backend.Params, b *Backend) {
+// setPeer sets host 2 as the only peer.
+func setPeer(t *testing.T, p backend.Params, b *Backend) {
 	t.Helper()
-	if _, err := backendtest.Set(t.Context(), b, p, p.Kernel.(*kernel.Kernel), backendtest.IPv4(backendtest.Peer(2))); err != nil {
+	if err := backendtest.Set(t.Context(), b, p, p.Kernel.(*kernel.Kernel), backendtest.IPv4(backendtest.Peer(2))); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -160,7 +160,7 @@ func TestOnTheKernel(t *testing.T) {
 			if b.current.On("flannel0") {
 				t.Error("it is on another device of that name")
 			}
-			set2(t, p, b)
+			setPeer(t, p, b)
 			if !b.current.On("flannel0") {
 				t.Error("it is not on the new device")
 			}

@@ -406,6 +406,15 @@ func TestAnEngineThatNeverRanIsClosed(t *testing.T) {
 	}
 }
 
+func TestNothingIsForwardedWithoutTheRoute(t *testing.T) {
+	b, h, m := onFake(t)
+	h.Hand(t, datapath.Route{Dst: netip.MustParsePrefix("10.5.0.0/16"), Link: "eth0", Protocol: datapath.ProtocolKernel})
+	err := h.Set(t.Context(), b, backendtest.IPv4(backendtest.Peer(2), backendtest.Peer(3)))
+	if !errors.Is(err, datapath.ErrConnected) || len(m.fwds) != 0 {
+		t.Errorf("Set: %v, with %d engines; want ErrConnected and none", err, len(m.fwds))
+	}
+}
+
 func TestCountersKeepTheirNames(t *testing.T) {
 	var c engine.Counters
 	seen := make(map[string]bool)

@@ -41,7 +41,7 @@ func BenchmarkPass(b *testing.B) {
 			planes := []backend.Plane{plane}
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := backendtest.Set(b.Context(), vx, p, kern, planes); err != nil {
+				if err := backendtest.Set(b.Context(), vx, p, kern, planes); err != nil {
 					b.Fatal(err)
 				}
 			}

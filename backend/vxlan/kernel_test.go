@@ -57,7 +57,7 @@ func TestDirectRoutingOnTheKernel(t *testing.T) {
 		if err := host.Run("sh", "-ec", step.commands); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := backendtest.Set(t.Context(), b, p, kern, peers); err != nil {
+		if err := backendtest.Set(t.Context(), b, p, kern, peers); err != nil {
 			t.Fatalf("%s: Set: %v", step.name, err)
 		}
 		out, err := host.Output("ip", "route", "show", "proto", "102")

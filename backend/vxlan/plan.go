@@ -34,7 +34,7 @@ func (b *Backend) plan(planes []backend.Plane, direct map[netip.Addr]string) bac
 		s.Addrs = append(s.Addrs, datapath.Addr{Link: dev.Name, Prefix: netip.PrefixFrom(gateway, gateway.BitLen())})
 		n := len(plane.Peers)
 		s.FDB, s.Neighs, s.Routes = slices.Grow(s.FDB, n), slices.Grow(s.Neighs, n), slices.Grow(s.Routes, n)
-		seen := make(map[datapath.MAC]netip.Addr, n) // where each is
+		seen := make(map[datapath.MAC]netip.Addr, n) // the PublicIP of each
 		for _, peer := range plane.Peers {
 			if link := direct[peer.PublicIP]; link != "" {
 				s.Routes = append(s.Routes, datapath.Route{

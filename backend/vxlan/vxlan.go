@@ -127,8 +127,8 @@ func (b *Backend) Advertise(c *subnet.Claim) error {
 	if err != nil {
 		return err
 	}
-	// Releases 0.14 to 0.23 reject a lease whose VNI does not fit 16 bits, and
-	// nobody on Linux reads it.
+	// Releases 0.14 to 0.23 reject a lease with a VNI of more than 16 bits. No
+	// release on Linux reads it.
 	data, err := json.Marshal(leaseData{VNI: uint16(b.opts.VNI & 0xffff), VtepMAC: mac.String()})
 	if err != nil {
 		return err

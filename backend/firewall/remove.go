@@ -34,7 +34,7 @@ func Remove(ctx context.Context, out io.Writer) error {
 }
 
 func remove(ctx context.Context, out io.Writer) error {
-	if err := netif.CheckPrivilege(); err != nil {
+	if err := netif.CheckPrivilege("flanneld"); err != nil {
 		return err
 	}
 	changes, err := removeOnce(ctx, out)

@@ -135,7 +135,7 @@ func start(ctx context.Context, o options.Daemon, h *status.Server, board *statu
 	}
 	if changesNetwork(cfg.Type) {
 		// Before the lease: nobody could use it.
-		if err := netif.CheckPrivilege(); err != nil {
+		if err := netif.CheckPrivilege("flanneld"); err != nil {
 			return fmt.Errorf("Error registering network: %w", err)
 		}
 	}

@@ -28,7 +28,7 @@ func newFirewall(o options.Daemon, cfg config.Config, underlay string, networks 
 		p.Prefix = o.Etcd.Prefix
 	}
 	f := firewall.New(p, underlay, log)
-	if err := netif.CheckPrivilege(); err != nil { // alloc gets so far without it
+	if err := netif.CheckPrivilege("flanneld"); err != nil { // alloc gets so far without it
 		f.Disable(err)
 	}
 	return f

@@ -13,7 +13,7 @@ func TestCheckPrivilege(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, to be without its privileges")
 	}
-	if err := CheckPrivilege(); err != nil {
+	if err := CheckPrivilege("the test"); err != nil {
 		t.Errorf("with CAP_NET_ADMIN: %v", err)
 	}
 	done := make(chan error)
@@ -23,7 +23,7 @@ func TestCheckPrivilege(t *testing.T) {
 			done <- err
 			return
 		}
-		done <- CheckPrivilege()
+		done <- CheckPrivilege("the test")
 	}()
 	if err := <-done; !errors.Is(err, unix.EPERM) {
 		t.Errorf("without CAP_NET_ADMIN: %v, want EPERM", err)

@@ -9,6 +9,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+const (
+	// chunk is the number of elements in one message, whose attributes have a length
+	// of 16 bits.
+	chunk = 500
+	// rereads is how often rules are read again that change meanwhile.
+	rereads = 5
+)
+
 // Apply makes the table as wanted, in one transaction, and returns what it changed
 // in words. If no rule of anybody has changed since it last was as wanted, nothing
 // is read but their generation.
@@ -19,7 +27,7 @@ func (k *Kernel) Apply(t Table) (changes []string, err error) {
 	}
 	c, err := k.dial()
 	if err != nil {
-		return nil, fmt.Errorf("open nftables: %w", err)
+		return nil, err
 	}
 	for try := 0; ; try++ {
 		before, err := k.generation()
@@ -29,30 +37,37 @@ func (k *Kernel) Apply(t Table) (changes []string, err error) {
 		if last, ok := k.same[t.ID]; ok && last.generation == before && last.want.equal(want) {
 			return nil, nil
 		}
-		have, err := k.read(c, t.ID)
-		if err != nil && try < rereads {
-			continue // it may have changed under our hands
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read table %s: %w", t.Name, err)
-		}
+		have, readErr := k.read(c, t.ID)
 		after, err := k.generation()
-		if err != nil {
+		switch {
+		case err != nil:
 			return nil, err
-		}
-		if after != before && try < rereads {
+		case (readErr != nil || after != before) && try < rereads:
 			continue
-		}
-		if have != nil && have.equal(want) {
-			k.remember(t.ID, stamp{after, want})
+		case readErr != nil:
+			return nil, fmt.Errorf("read table %s: %w", t.Name, readErr)
+		case have != nil && have.equal(want):
+			if k.same == nil {
+				k.same = make(map[ID]stamp)
+			}
+			k.same[t.ID] = stamp{after, want}
 			return nil, nil
 		}
-		changes = k.change(c, t, want, have)
+		changes = change(c, t, want, have)
 		if err := c.Flush(); err != nil {
 			return nil, fmt.Errorf("change table %s: %w", t.Name, unsupported(err))
 		}
-		return changes, nil // the next one will see that it is as wanted
+		return changes, nil // the next call will see that it is as wanted
 	}
+}
+
+// read returns a table as the kernel has it; nil if there is none.
+func (k *Kernel) read(c *nftables.Conn, id ID) (*encoded, error) {
+	there, err := k.Exists(id)
+	if err != nil || !there[0] {
+		return nil, err
+	}
+	return readTable(c, id)
 }
 
 // Delete removes tables that there are, and returns what it changed in words.
@@ -63,11 +78,11 @@ func (k *Kernel) Delete(ids ...ID) (changes []string, err error) {
 	}
 	c, err := k.dial()
 	if err != nil {
-		return nil, fmt.Errorf("open nftables: %w", err)
+		return nil, err
 	}
 	for i, id := range ids {
 		if there[i] {
-			c.DelTable(&nftables.Table{Family: nftables.TableFamily(id.Family), Name: id.Name})
+			c.DelTable(id.table())
 			changes = append(changes, "nft delete table "+id.String())
 		}
 	}
@@ -77,27 +92,9 @@ func (k *Kernel) Delete(ids ...ID) (changes []string, err error) {
 	return changes, nil
 }
 
-// String returns the table as nft(8) names it.
-func (id ID) String() string {
-	switch id.Family {
-	case IPv4:
-		return "ip " + id.Name
-	case IPv6:
-		return "ip6 " + id.Name
-	}
-	return "inet " + id.Name
-}
-
-func (k *Kernel) remember(id ID, s stamp) {
-	if k.same == nil {
-		k.same = make(map[ID]stamp)
-	}
-	k.same[id] = s
-}
-
 // change puts into the connection what makes the table as wanted.
-func (k *Kernel) change(c *nftables.Conn, t Table, want encoded, have *encoded) (changes []string) {
-	table := &nftables.Table{Family: nftables.TableFamily(t.Family), Name: t.Name}
+func change(c *nftables.Conn, t Table, want encoded, have *encoded) (changes []string) {
+	table := t.table()
 	fresh := have == nil || !have.sameShape(want)
 	if fresh {
 		if have != nil {
@@ -179,7 +176,7 @@ func sendElements(send func(*nftables.Set, []nftables.SetElement) error, s *nfta
 	}
 }
 
-// unsupported adds what some errors of the kernel mean.
+// unsupported says which errors of the kernel mean that it lacks something.
 func unsupported(err error) error {
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EPROTONOSUPPORT) {
 		return fmt.Errorf("%w that this needs: %w", ErrUnsupported, err)

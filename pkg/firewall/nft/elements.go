@@ -4,6 +4,9 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
+
+	"github.com/google/nftables"
 )
 
 // element is one that the kernel has in a set: a key, or a bound of a range.
@@ -13,6 +16,18 @@ type element struct {
 }
 
 func keyOf(a netip.Addr) string { return string(a.AsSlice()) }
+
+func (s Set) set(t *nftables.Table) *nftables.Set {
+	n := &nftables.Set{Table: t, Name: s.Name, KeyType: nftables.TypeIPAddr, Interval: s.Ranges}
+	if s.V6 {
+		n.KeyType = nftables.TypeIP6Addr
+	}
+	if s.Remembers != 0 {
+		n.Dynamic, n.HasTimeout, n.Size = true, true, s.Remembers
+		n.Timeout = time.Duration(s.Seconds) * time.Second
+	}
+	return n
+}
 
 // elements returns what the kernel is to have for the set, sorted.
 func (s Set) elements() []element {

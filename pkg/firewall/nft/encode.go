@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	"github.com/google/nftables/expr"
+	"github.com/google/nftables/userdata"
 	"golang.org/x/sys/unix"
 
 	"flanneld/pkg/firewall"
@@ -170,6 +171,14 @@ func (e *encoder) verdict(r Rule) error {
 		return fmt.Errorf("a rule's target %q has no form in nftables", r.Target)
 	}
 	return nil
+}
+
+// userData carries a rule's comment as nft(8) writes and prints it.
+func (r Rule) userData() []byte {
+	if r.Comment == "" {
+		return nil
+	}
+	return userdata.AppendString(nil, userdata.TypeComment, r.Comment)
 }
 
 func native(v uint32) []byte { return binary.NativeEndian.AppendUint32(nil, v) }

@@ -4,10 +4,9 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/google/nftables"
-	"github.com/google/nftables/userdata"
+	"github.com/google/nftables/expr"
 )
 
 // encoded is a table in the form in which one of ours and one of the kernel's can
@@ -68,14 +67,6 @@ func (e encoded) equal(o encoded) bool {
 		maps.EqualFunc(e.sets, o.sets, func(a, b setBody) bool { return slices.Equal(a.elements, b.elements) })
 }
 
-// userData carries a rule's comment as nft(8) writes and prints it.
-func (r Rule) userData() []byte {
-	if r.Comment == "" {
-		return nil
-	}
-	return userdata.AppendString(nil, userdata.TypeComment, r.Comment)
-}
-
 func (c Chain) chain(t *nftables.Table) *nftables.Chain {
 	hook, priority, policy := nftables.ChainHook(c.Hook), nftables.ChainPriority(c.Priority), nftables.ChainPolicyAccept
 	kind := nftables.ChainTypeFilter
@@ -92,18 +83,19 @@ func describe(c *nftables.Chain) string {
 	return fmt.Sprint(c.Type, *c.Hooknum, " ", *c.Priority, " ", *c.Policy)
 }
 
-func (s Set) set(t *nftables.Table) *nftables.Set {
-	n := &nftables.Set{Table: t, Name: s.Name, KeyType: nftables.TypeIPAddr, Interval: s.Ranges}
-	if s.V6 {
-		n.KeyType = nftables.TypeIP6Addr
-	}
-	if s.Remembers != 0 {
-		n.Dynamic, n.HasTimeout, n.Size = true, true, s.Remembers
-		n.Timeout = time.Duration(s.Seconds) * time.Second
-	}
-	return n
-}
-
 func kindOf(s *nftables.Set) string {
 	return fmt.Sprint(s.KeyType.Name, s.Interval, s.Dynamic, s.HasTimeout, s.Timeout, s.Size)
+}
+
+// flatten returns a rule's expressions as the bytes that they are on the wire.
+func flatten(f Family, exprs []expr.Any, comment []byte) (string, error) {
+	var all []byte
+	for _, e := range exprs {
+		b, err := expr.Marshal(byte(f), e)
+		if err != nil {
+			return "", fmt.Errorf("encode a rule: %w", err)
+		}
+		all = append(all, b...)
+	}
+	return string(all) + "\x00" + string(comment), nil
 }

@@ -7,6 +7,8 @@ package nft
 import (
 	"net/netip"
 
+	"github.com/google/nftables"
+
 	"flanneld/pkg/firewall"
 )
 
@@ -24,6 +26,21 @@ const (
 type ID struct {
 	Family Family
 	Name   string
+}
+
+// String returns the table as nft(8) names it.
+func (id ID) String() string {
+	switch id.Family {
+	case IPv4:
+		return "ip " + id.Name
+	case IPv6:
+		return "ip6 " + id.Name
+	}
+	return "inet " + id.Name
+}
+
+func (id ID) table() *nftables.Table {
+	return &nftables.Table{Family: nftables.TableFamily(id.Family), Name: id.Name}
 }
 
 // Table is a table whose every part is wanted as it is here.

@@ -1,11 +1,9 @@
 package reconcile_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -15,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"flanneld/pkg/logtest"
 	"flanneld/pkg/reconcile"
 	"flanneld/pkg/wake"
 )
@@ -27,31 +26,13 @@ type bench struct {
 	takes  time.Duration                   // each pass
 	result func(pass int) reconcile.Result // counted from 1; nil: a success
 	start  time.Time
-	log    journal
+	log    logtest.Buffer
 	read   int // of the log, by logged
 	cancel context.CancelFunc
 	ended  chan error
 
 	mu     sync.Mutex
 	passes []time.Duration // when each began
-}
-
-// journal may be read while it is written.
-type journal struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (j *journal) Write(p []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.buf.Write(p)
-}
-
-func (j *journal) String() string {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.buf.String()
 }
 
 func (b *bench) pass(ctx context.Context) reconcile.Result {
@@ -86,7 +67,7 @@ func run(t *testing.T, setup func(*bench), f func(*bench)) {
 		b := &bench{T: t, start: time.Now(), takes: time.Millisecond, ended: make(chan error, 1), wake: wake.New()}
 		b.loop = reconcile.Loop{
 			Pass: b.pass, Wake: b.wake, Subject: "Room", Repaired: "Others had moved things",
-			Log: slog.New(slog.NewTextHandler(&b.log, nil)),
+			Log: b.log.Logger(),
 		}
 		setup(b)
 		ctx, cancel := context.WithCancel(t.Context())

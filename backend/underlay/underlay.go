@@ -14,14 +14,9 @@ import (
 	"flanneld/pkg/netif"
 )
 
-// Query says which interface is wanted, as netif.Query does, and which addresses peers
-// are told. The zero Query asks for the interface of the default route.
-type Query struct {
-	Names, Regexps       []string
-	CanReach             netip.Addr
-	PublicIP, PublicIPv6 netip.Addr // zero: the interface's own
-	V6                   bool
-}
+// Query says which interface is wanted, and which addresses peers are told: a public
+// address that is zero is the interface's own. Exclude is set by this package.
+type Query = netif.Query
 
 // AliasPrefix begins the alias of the devices of every flanneld; the etcd prefix follows.
 const AliasPrefix = "flanneld "
@@ -37,7 +32,8 @@ func isOverlay(name, alias string) bool {
 // Find chooses the external interface and the addresses to publish. It returns
 // netif.ErrNoMatch if no interface is what q asks for.
 func Find(q Query, log *slog.Logger) (backend.Underlay, error) {
-	i, err := q.find(log)
+	q.Exclude = isOverlay
+	i, err := netif.Find(q, log)
 	if err != nil {
 		return backend.Underlay{}, err
 	}
@@ -53,17 +49,10 @@ func Find(q Query, log *slog.Logger) (backend.Underlay, error) {
 // why a daemon waits for its configuration. Only that says whether IPv6 is needed, and
 // the host may have another address by then.
 func Preview(q Query, log *slog.Logger) {
-	q.V6 = false
-	if _, err := q.find(log); err != nil {
+	q.V6, q.Exclude = false, isOverlay
+	if _, err := netif.Find(q, log); err != nil {
 		log.Warn("There is no external interface yet", "err", err)
 	}
-}
-
-func (q Query) find(log *slog.Logger) (netif.Interface, error) {
-	return netif.Find(netif.Query{
-		Names: q.Names, Regexps: q.Regexps, CanReach: q.CanReach,
-		PublicIP: q.PublicIP, PublicIPv6: q.PublicIPv6, V6: q.V6, Exclude: isOverlay,
-	}, log)
 }
 
 func published(asked, own netip.Addr, log *slog.Logger) netip.Addr {

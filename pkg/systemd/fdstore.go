@@ -3,6 +3,7 @@ package systemd
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -19,12 +20,12 @@ type FDStore struct {
 	kept   map[string][]int
 }
 
-// barrierTime bounds the wait for the manager to have dealt with a message.
+// barrierTime is the longest wait for the manager to deal with a message.
 const barrierTime = 5 * time.Second
 
-// OpenFDStore takes what the manager handed to this process, and the environment
-// variables that say so: children do not get either. To be called once, before
-// anything opens files.
+// OpenFDStore takes what the manager handed to this process, and removes the environment
+// variables that say so: children get neither. It is called once, before anything opens
+// files.
 func OpenFDStore() *FDStore {
 	s := &FDStore{kept: make(map[string][]int)}
 	if socket := os.Getenv("NOTIFY_SOCKET"); strings.HasPrefix(socket, "/") || strings.HasPrefix(socket, "@") {
@@ -46,9 +47,9 @@ func OpenFDStore() *FDStore {
 // (SD_LISTEN_FDS_START).
 const firstFD = 3
 
-// handed returns the names of the descriptors from 3 on that the variables of
-// sd_listen_fds(3) tell of; none if they are for another process. Each that is kept
-// has a name, so that there are no more than fit into a variable.
+// handed returns the names of the descriptors, from firstFD on, that the variables of
+// sd_listen_fds(3) list; none if they are for another process. A number above that of
+// the names is not believed, since each kept descriptor has a name.
 func handed(pid int, listenPID, listenFDs, listenFDNames string) []string {
 	to, err := strconv.Atoi(listenPID)
 	if err != nil || to != pid {
@@ -62,18 +63,16 @@ func handed(pid int, listenPID, listenFDs, listenFDNames string) []string {
 	return names[:min(n, len(names))]
 }
 
-// Take returns the descriptors that were kept under the name, in the order in
-// which they were put there, and leaves closing them to the caller. They stay in
-// the store.
+// Take returns the descriptors that were kept under the name, in the order in which they
+// were put there. They are the caller's to close, and stay in the store.
 func (s *FDStore) Take(name string) []int {
 	fds := s.kept[name]
 	delete(s.kept, name)
 	return fds
 }
 
-// Put keeps descriptors under a name, beside what is there. What is in the store
-// already, by whatever number, is not kept twice. The caller's stay the caller's.
-// The name has no colon.
+// Put keeps copies of the descriptors under a name without a colon, beside those that
+// are there. A file that is in the store already is not kept twice.
 func (s *FDStore) Put(name string, fds ...int) error {
 	if s.socket == "" || len(fds) == 0 {
 		return nil
@@ -127,31 +126,25 @@ func (s *FDStore) send(state string, fds ...int) error {
 	return unix.Sendmsg(socket, []byte(state), rights, &unix.SockaddrUnix{Name: s.socket}, 0)
 }
 
-// barrier returns when the manager has dealt with all messages so far: it closes
-// the end of a pipe that it is sent (BARRIER=1; systemd 246). An older one closes
-// it too, since it does not know what it is for.
+// barrier returns when the manager has dealt with all messages so far: then it closes
+// the end of a pipe that it is sent (BARRIER=1; systemd 246). An older manager closes
+// what it does not know.
 func (s *FDStore) barrier() error {
-	var pipe [2]int
-	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
-		return err
-	}
-	defer unix.Close(pipe[0])
-	err := s.send("BARRIER=1", pipe[1])
-	_ = unix.Close(pipe[1])
+	r, w, err := os.Pipe()
 	if err != nil {
 		return err
 	}
-	for end := time.Now().Add(barrierTime); ; {
-		left := time.Until(end)
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(pipe[0])}}, int(max(left, 0).Milliseconds()))
-		switch {
-		case errors.Is(err, unix.EINTR):
-		case err != nil:
-			return err
-		case n == 0:
-			return fmt.Errorf("no answer in %s", barrierTime)
-		default:
-			return nil
-		}
+	defer r.Close()
+	err = s.send("BARRIER=1", int(w.Fd()))
+	_ = w.Close()
+	if err == nil {
+		err = r.SetReadDeadline(time.Now().Add(barrierTime))
 	}
+	if err != nil {
+		return err
+	}
+	if _, err = r.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		return fmt.Errorf("wait for the service manager: %w", err)
+	}
+	return nil
 }

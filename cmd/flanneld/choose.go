@@ -11,8 +11,10 @@ import (
 	"flanneld/backend/udp"
 	"flanneld/backend/vxlan"
 	"flanneld/cmd/internal/options"
+	"flanneld/pkg/tlsfile"
 	"flanneld/subnet"
 	"flanneld/subnet/config"
+	"flanneld/subnet/etcd"
 	"flanneld/subnet/etcd2"
 )
 
@@ -67,20 +69,20 @@ func newStore(o options.Daemon, log *slog.Logger) (remote, error) {
 	fail := func(err error) (remote, error) {
 		return nil, fmt.Errorf("Failed to create SubnetManager: %w", err)
 	}
-	a, err := openAccess(o, log)
+	access, err := credentials(o.Etcd).Open(log)
 	if err != nil {
 		return fail(err)
 	}
-	eo := etcd2.Options{Endpoints: o.Etcd.Endpoints, Prefix: o.Etcd.Prefix, Username: o.Etcd.Username, Refused: a.look, Log: log}
-	if a.password != nil {
-		eo.Password = a.password.value
-	}
-	if a.tls != nil {
-		eo.TLS = a.tls.Config
-	}
-	s, err := etcd2.New(eo)
+	s, err := etcd2.New(etcd2.Options{Endpoints: o.Etcd.Endpoints, Prefix: o.Etcd.Prefix, Access: access, Log: log})
 	if err != nil {
 		return fail(err)
 	}
 	return s, nil
+}
+
+func credentials(o options.Etcd) etcd.Credentials {
+	return etcd.Credentials{
+		TLS:      tlsfile.Files{Cert: o.CertFile, Key: o.KeyFile, CA: o.CAFile},
+		Username: o.Username, Password: string(o.Password), File: o.PasswordFile, Credential: o.Credential,
+	}
 }

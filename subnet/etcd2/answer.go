@@ -7,7 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
+
+	"flanneld/subnet/etcd"
 )
 
 var (
@@ -20,8 +21,8 @@ var (
 // listing of 65,536 leases has some 30 MiB.
 const maxBody = 128 << 20
 
-// answer is the body of one. The client would try to understand what is no JSON,
-// and for an empty answer to a wait ask again at once, and for ever.
+// answer is the body of one. It fails where the client would go wrong: that tries to
+// understand what is no JSON, and repeats a wait whose answer is empty at once, for ever.
 type answer struct {
 	io.ReadCloser
 	endpoint string
@@ -55,7 +56,7 @@ func (a *answer) Read(p []byte) (int, error) {
 		err = errEmpty
 	}
 	if err != nil && err != io.EOF {
-		err = &endpointError{a.endpoint, err}
+		err = &etcd.EndpointError{Endpoint: a.endpoint, Err: err}
 	}
 	return n, err
 }
@@ -92,5 +93,5 @@ func refusal(resp *http.Response) error {
 	if said.Cause != "" {
 		text += " (" + said.Cause + ")"
 	}
-	return &serverError{resp.StatusCode, strings.Join(strings.Fields(strings.ToValidUTF8(text, "")), " ")}
+	return &serverError{resp.StatusCode, etcd.Line(text)}
 }

@@ -11,6 +11,7 @@ import (
 	"go.etcd.io/etcd/client/v2"
 
 	"flanneld/subnet/config"
+	"flanneld/subnet/etcd"
 )
 
 func TestOddAnswersAreFailures(t *testing.T) {
@@ -211,7 +212,7 @@ func TestCallsEndWithTheirContext(t *testing.T) {
 					t.Errorf("%s took %v to end with its context", name, d)
 				}
 			}
-			s.transport.CloseIdleConnections()
+			s.api.transport.CloseIdleConnections()
 			noConns(t, f)
 		})
 	}
@@ -230,18 +231,18 @@ func noConns(t *testing.T, f *fake) {
 
 func TestExplainNamesEveryEndpointInOneLine(t *testing.T) {
 	t.Parallel()
-	s := newTestStore(t, Options{Endpoints: []string{"http://a:1", "http://b:2"}, Username: "u", Password: func() string { return "secret" }}, hasty())
+	s := newTestStore(t, Options{Endpoints: []string{"http://a:1", "http://b:2"}, Access: etcd.Access{Username: "u", Password: func() string { return "secret" }}}, hasty())
 	inner := errors.New("EOF")
-	err := s.explain(t.Context(), &client.ClusterError{Errors: []error{
-		&endpointError{"http://a:1", errors.New("dial tcp a:1: connect: connection refused")},
-		&endpointError{"http://b:2", inner},
+	err := s.api.explain(t.Context(), &client.ClusterError{Errors: []error{
+		&etcd.EndpointError{Endpoint: "http://a:1", Err: errors.New("dial tcp a:1: connect: connection refused")},
+		&etcd.EndpointError{Endpoint: "http://b:2", Err: inner},
 	}})
 	want := "client: etcd cluster is unavailable or misconfigured; error #0: dial tcp a:1: connect: connection refused ; error #1: http://b:2: EOF " +
 		"(check that etcd runs there and listens on this address; if etcd is up: http:// to a TLS port, or https:// to a plain one?)"
 	if err.Error() != want || !errors.Is(err, inner) {
 		t.Errorf("error is\n%v, want\n%v", err, want)
 	}
-	if s.explain(t.Context(), nil) != nil {
+	if s.api.explain(t.Context(), nil) != nil {
 		t.Error("nil is explained")
 	}
 }

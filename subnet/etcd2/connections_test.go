@@ -52,7 +52,7 @@ func TestConnectionsFromAnAddressThatIsGoneAreClosed(t *testing.T) {
 	case <-time.After(100 * time.Millisecond):
 	}
 	silent.Store(false) // for the address that the host has now
-	s.opts.connections.leave([]netip.Addr{netip.MustParseAddr("192.0.2.1")})
+	s.dialer.Keep([]netip.Addr{netip.MustParseAddr("192.0.2.1")})
 	start := time.Now()
 	<-call // what can be asked twice is asked again
 	select {
@@ -69,11 +69,6 @@ func TestConnectionsFromAnAddressThatIsGoneAreClosed(t *testing.T) {
 	}
 	stop()
 	<-ended
-	s.transport.CloseIdleConnections()
+	s.api.transport.CloseIdleConnections()
 	noConns(t, f)
-	s.opts.connections.mu.Lock()
-	defer s.opts.connections.mu.Unlock()
-	if n := len(s.opts.connections.open); n != 0 {
-		t.Errorf("%d connections are remembered", n)
-	}
 }

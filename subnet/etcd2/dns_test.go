@@ -28,6 +28,11 @@ func (n *names) resolver() *net.Resolver {
 	}}
 }
 
+// resolving returns a dial function that has a resolver of its own.
+func resolving(r *net.Resolver) func(context.Context, string, string) (net.Conn, error) {
+	return (&net.Dialer{Resolver: r}).DialContext
+}
+
 // answer reads one query as over TCP (RFC 1035 4.2.2) and answers it.
 func (n *names) answer(c net.Conn) {
 	defer c.Close()
@@ -96,7 +101,7 @@ func TestANameThatMovesIsFollowed(t *testing.T) {
 		node(w, r)
 	})
 	endpoint := &url.URL{Scheme: "http", Host: "etcd.example.test:" + port}
-	s := newTestStore(t, Options{Endpoints: []string{endpoint.String()}, Prefix: "/net", resolver: n.resolver()}, hasty())
+	s := newTestStore(t, Options{Endpoints: []string{endpoint.String()}, Prefix: "/net", dial: resolving(n.resolver())}, hasty())
 	if _, err := s.Config(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +146,7 @@ func TestANameThatDoesNotExistIsAFailure(t *testing.T) {
 	r := &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
 		return nil, &net.OpError{Op: "dial", Net: "udp", Err: &net.DNSError{Err: "no resolver"}}
 	}}
-	s := newTestStore(t, Options{Endpoints: []string{"http://etcd.example.test:2379"}, Prefix: "/net", resolver: r}, hasty())
+	s := newTestStore(t, Options{Endpoints: []string{"http://etcd.example.test:2379"}, Prefix: "/net", dial: resolving(r)}, hasty())
 	_, err := s.Config(t.Context())
 	wantFailure(t, "Config", err, "etcd.example.test", "check the names in --etcd-endpoints, and the resolver")
 }

@@ -1,19 +1,19 @@
 package etcd2
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"go.etcd.io/etcd/client/v2"
+
+	"flanneld/subnet/etcd"
 )
 
 var (
-	errNoNode   = errors.New("the answer is JSON, and not etcd's")
-	errPanic    = errors.New("the client cannot read the answer")
-	errNoAnswer = errors.New("no answer in time")
+	errNoNode = errors.New("the answer is JSON, and not etcd's")
+	errPanic  = errors.New("the client cannot read the answer")
 )
 
 // apiError returns etcd's own error if err is one with one of the codes.
@@ -35,66 +35,45 @@ type failure struct {
 func (f *failure) Error() string   { return f.text }
 func (f *failure) Unwrap() []error { return f.err }
 
-// explain makes the client's errors readable and lets errors.Is see into them:
-// a ClusterError hides one error per endpoint and spans lines. What the end of
-// the caller's context brings about is that context's error; if it was a deadline, it
-// also says who did not answer, and the cause that the caller has given to it.
-func (s *Store) explain(ctx context.Context, err error) error {
-	if err == nil {
-		return nil
-	}
-	if ctx.Err() != nil {
-		switch cause := context.Cause(ctx); {
-		case cause == errNoAnswer: //nolint:errorlint // a caller may wrap ours in its own cause
-		case errors.Is(ctx.Err(), context.DeadlineExceeded):
-			return s.late(cause)
-		default:
-			return ctx.Err()
-		}
-		err = fmt.Errorf("%w (%v)", errNoAnswer, s.times.call)
-	}
-	causes := []error{err}
-	if c, ok := errors.AsType[*client.ClusterError](err); ok {
-		causes = append(causes, c.Errors...)
-	}
-	text := strings.Join(strings.Fields(err.Error()), " ")
-	if !strings.Contains(text, "://") && !strings.Contains(text, "dial ") { // that names an endpoint
-		text = "etcd at " + strings.Join(s.opts.Endpoints, ",") + ": " + text
-	}
-	var hints []string
-	for _, c := range causes {
-		if _, many := errors.AsType[*client.ClusterError](c); many {
-			continue
-		}
-		hint := s.probe.ask(ctx, c)
-		if hint == "" {
-			hint = remedy(c)
-		}
-		if hint != "" && !slices.Contains(hints, hint) {
-			hints = append(hints, hint)
-		}
-	}
-	if hints != nil {
-		text += " (" + strings.Join(hints, "; ") + ")"
-	}
-	return &failure{text, causes}
-}
-
-// late is the error of a caller's own deadline.
-func (s *Store) late(cause error) error {
-	text := cause.Error()
-	if errors.Is(cause, context.DeadlineExceeded) { // the caller has nothing to say about it
-		text = errNoAnswer.Error()
-	}
-	return &failure{
-		fmt.Sprintf("etcd at %s: %s (%s)", strings.Join(s.opts.Endpoints, ","), text, remedy(errNoAnswer)),
-		[]error{context.DeadlineExceeded, cause},
-	}
-}
-
-// guard turns a panic of the client, which some answers make, into an error.
-func guard(err *error) {
+// recovered turns a panic of the client, which some answers make, into an error.
+func recovered(err *error) {
 	if p := recover(); p != nil {
 		*err = fmt.Errorf("%w: %v", errPanic, p)
 	}
+}
+
+// remedy says what to do about one endpoint's error; empty if that is not known.
+func remedy(err error) string {
+	text := err.Error()
+	has := func(s string) bool { return strings.Contains(text, s) }
+	if _, ok := errors.AsType[*serverError](err); ok {
+		switch {
+		case has("TTLs are unsupported"):
+			return "this etcd has only an imitation of the v2 API, which cannot keep leases: start it with --enable-v2=true and without --experimental-enable-v2v3"
+		case has(" 500 "), has(" 503 "):
+			return etcd.NoQuorum
+		}
+		return "check what is between here and etcd"
+	}
+	switch {
+	case errors.Is(err, errNoNode), errors.Is(err, errPanic), errors.Is(err, errEmpty), errors.Is(err, errNotEtcd), errors.Is(err, client.ErrInvalidJSON):
+		return "check that --etcd-endpoints names an etcd, and what is between it and here"
+	case errors.Is(err, errNoV2):
+		return "start etcd with --enable-v2=true; etcd 3.6 and later have no v2 API"
+	}
+	if hint := etcd.Remedy(err); hint != "" {
+		return hint
+	}
+	if strings.HasPrefix(text, "110:") || strings.HasPrefix(text, "0: Insufficient") {
+		return "check --etcd-username and its password, and that etcd's role lets this user read and write below --etcd-prefix"
+	}
+	return ""
+}
+
+// withoutV2 says what to do about an etcd of a version that has no v2 API.
+func withoutV2(version string) string {
+	if etcd.AtLeast(version, 3, 6) {
+		return fmt.Sprintf("etcd %s has no v2 API any more: use etcd 3.4 or 3.5 with --enable-v2=true", version)
+	}
+	return fmt.Sprintf("this etcd %s has the v2 API switched off: start it with --enable-v2=true, or with ETCD_ENABLE_V2=true in its environment", version)
 }

@@ -49,7 +49,7 @@ func newTestStore(t *testing.T, o Options, times timing) *Store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(s.transport.CloseIdleConnections)
+	t.Cleanup(s.api.transport.CloseIdleConnections)
 	return s
 }
 

@@ -52,7 +52,7 @@ func TestJunkWithoutEndIsNot(t *testing.T) {
 	s := newTestStore(t, Options{Endpoints: []string{"http://127.0.0.1:1"}, Log: log.logger()}, hasty())
 	for range 2 {
 		for i := range 2 * maxJunk {
-			if _, ok := s.lease(&client.Node{Key: fmt.Sprint("/subnets/junk", i), Value: "x"}); ok {
+			if _, ok := s.junk.lease(&client.Node{Key: fmt.Sprint("/subnets/junk", i), Value: "x"}); ok {
 				t.Fatal("junk is a lease")
 			}
 		}
@@ -60,8 +60,8 @@ func TestJunkWithoutEndIsNot(t *testing.T) {
 	if n := log.count("\n"); n != maxJunk+1 || log.count("more keys") != 1 {
 		t.Errorf("%d lines, want %d", n, maxJunk+1)
 	}
-	if len(s.junk) > maxJunk+1 {
-		t.Errorf("%d keys are remembered", len(s.junk))
+	if len(s.junk.known) > maxJunk+1 {
+		t.Errorf("%d keys are remembered", len(s.junk.known))
 	}
 }
 

@@ -24,25 +24,14 @@ var (
 // poll is one watch: it keeps its place in the store's history. Not safe for
 // concurrent use.
 type poll struct {
-	store     *Store
-	keys      client.KeysAPI
+	*api
+	times     timing
 	members   client.MembersAPI
-	transport *transport
 	key       string
+	small     string // a key that is cheap to read
 	recursive bool
 	cursor    uint64 // the last index that is dealt with
-	claimed   uint64 // how far the store was in a wait from the cursor that came to nothing
-}
-
-// poll makes wait requests over connections of its own, so that they do not
-// hold up anything else. Close it.
-func (s *Store) poll(key string, recursive bool, after subnet.Revision) (*poll, error) {
-	c, t, err := connect(s.opts, s.times)
-	if err != nil {
-		return nil, err
-	}
-	t.cluster = s.cluster.Load().(string)
-	return &poll{s, client.NewKeysAPI(c), client.NewMembersAPI(c), t, key, recursive, uint64(after), 0}, nil
+	claimed   uint64 // how far the store was in a wait from the cursor that brought no event
 }
 
 func (p *poll) close() { p.transport.CloseIdleConnections() }
@@ -53,14 +42,14 @@ func (p *poll) close() { p.transport.CloseIdleConnections() }
 func (p *poll) next(ctx context.Context) (*client.Response, error) {
 	for held := 1; ; held++ {
 		start := time.Now()
-		r, err := p.ask(ctx)
+		r, err := p.wait(ctx)
 		if err == nil {
 			p.cursor, p.claimed = r.Node.ModifiedIndex, 0
 			return r, nil
 		}
 		err = p.judge(ctx, err, time.Since(start))
 		if !errors.Is(err, errHeld) {
-			_ = backoff.Sleep(ctx, p.store.times.pause-time.Since(start)) // at once if that time is over
+			_ = backoff.Sleep(ctx, p.times.pause-time.Since(start)) // at once if that time is over
 			return nil, err
 		}
 		// etcd 2's proxy sends the header of a wait with the event. If all else
@@ -69,21 +58,21 @@ func (p *poll) next(ctx context.Context) (*client.Response, error) {
 			return nil, other
 		}
 		if held >= 2 {
-			p.transport.waitForHeader()
+			p.transport.patience = true
 		}
 	}
 }
 
-// ask makes one wait request.
-func (p *poll) ask(ctx context.Context) (r *client.Response, err error) {
+// wait makes one wait request.
+func (p *poll) wait(ctx context.Context) (r *client.Response, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	defer guard(&err)
-	length := p.store.times.poll
+	defer recovered(&err)
+	length := p.times.poll
 	length += rand.N(length / 2)
 	if p.claimed > p.cursor {
-		length = p.store.times.confirm
+		length = p.times.confirm
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, length, errQuiet)
 	defer cancel()
@@ -108,9 +97,9 @@ func (p *poll) judge(ctx context.Context, err error, lasted time.Duration) error
 	}
 	quiet := errors.Is(err, errQuiet)
 	if !quiet {
-		err = p.store.explain(ctx, err)
+		err = p.explain(ctx, err)
 		// What a server or a proxy ends after a while, it has had enough of.
-		quiet = errors.Is(err, errEmpty) && lasted >= p.store.times.soon
+		quiet = errors.Is(err, errEmpty) && lasted >= p.times.soon
 	}
 	if errors.Is(err, net.ErrClosed) { // the host has moved: ask again from where it is now
 		return errQuiet
@@ -122,9 +111,8 @@ func (p *poll) judge(ctx context.Context, err error, lasted time.Duration) error
 	case !quiet:
 		return err
 	case p.transport.at == 0 || !p.led(ctx):
-		// A wait whose header is held back tells nothing, not even that somebody
-		// is there, and a member that is cut off from the others keeps silent for
-		// ever.
+		// A wait whose header is held back does not even show that somebody is
+		// there, and a member that is cut off from the others keeps silent for ever.
 		if err := p.check(ctx); err != nil {
 			return err
 		}
@@ -137,12 +125,12 @@ func (p *poll) judge(ctx context.Context, err error, lasted time.Duration) error
 // history does not run away from a quiet key. One wait that comes to nothing does not
 // show that: its answer's header says how far the store is, and the event may be held
 // up behind it, by a member that hangs or a network that breaks between the two. A
-// second one from the same place, with time to tell of what there is, does.
+// second one from the same place, with time for the event, does.
 func (p *poll) quiet() {
 	switch at := p.transport.at; {
 	case p.claimed <= p.cursor:
 		p.claimed = at
-	case at != 0 && time.Since(p.transport.answered) >= p.store.times.soon:
+	case at != 0 && time.Since(p.transport.answered) >= p.times.soon:
 		p.cursor, p.claimed = p.claimed, 0
 	}
 }
@@ -150,7 +138,7 @@ func (p *poll) quiet() {
 // led reports whether a member says that it has a leader, which costs the cluster
 // nothing. The next wait is made where that is so.
 func (p *poll) led(ctx context.Context) bool {
-	ctx, cancel := p.store.bound(ctx)
+	ctx, cancel := p.bound(ctx)
 	defer cancel()
 	_, err := p.members.Leader(ctx)
 	return err == nil
@@ -159,9 +147,9 @@ func (p *poll) led(ctx context.Context) bool {
 // check asks for something small. It returns nil if there is an answer, and
 // ErrCompacted if that is of a store that is behind.
 func (p *poll) check(ctx context.Context) error {
-	ctx, cancel := p.store.bound(ctx)
+	ctx, cancel := p.bound(ctx)
 	defer cancel()
-	r, err := p.store.read(ctx, p.keys, p.store.configKey(), false)
+	r, err := p.get(ctx, p.small, false)
 	at := uint64(0)
 	if e, ok := apiError(err, client.ErrorCodeKeyNotFound); ok {
 		at, err = e.Index, nil

@@ -104,7 +104,7 @@ func TestWhoMayNotKnowARefreshIsNeverSentOne(t *testing.T) {
 				t.Fatal(err)
 			}
 			if tt.quiet {
-				if !s.refreshes(t.Context()) {
+				if !s.writer.refreshes(t.Context()) {
 					t.Error("it is not refreshed")
 				}
 				return

@@ -15,6 +15,7 @@ import (
 
 	"flanneld/pkg/tlsfile"
 	"flanneld/pkg/tlsfile/tlstest"
+	"flanneld/subnet/etcd"
 	etcdproc "flanneld/subnet/storetest/etcd"
 )
 
@@ -38,7 +39,7 @@ func follows(t *testing.T, url string, f tlsfile.Files, log *slog.Logger) Option
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Options{Endpoints: []string{url}, Prefix: "/net", TLS: src.Config, Refused: src.Look}
+	return Options{Endpoints: []string{url}, Prefix: "/net", Access: etcd.Access{TLS: src.Config, Refused: src.Look}}
 }
 
 // What can be wrong with an etcd, with etcds that are wrong.
@@ -64,8 +65,8 @@ func TestErrorsOfRealEtcdsSayWhatToDo(t *testing.T) {
 		o    Options
 		want string
 	}{
-		{"http to a TLS port", Options{Endpoints: []string{strings.Replace(tlsEtcd.URL, "https", "http", 1)}}, tlsPort},
-		{"https to a plain port", withTLS(strings.Replace(plain, "http", "https", 1), all), plainPort},
+		{"http to a TLS port", Options{Endpoints: []string{strings.Replace(tlsEtcd.URL, "https", "http", 1)}}, etcd.TLSPort},
+		{"https to a plain port", withTLS(strings.Replace(plain, "http", "https", 1), all), etcd.PlainPort},
 		{"v2 on the v3 store", Options{Endpoints: []string{etcdproc.StartProc(t, "--experimental-enable-v2v3=/v2").URL}}, `TTLs are unsupported.*without --experimental-enable-v2v3`},
 		{"unknown authority", withTLS(tlsEtcd.URL, tlsfile.Files{Cert: good.Cert, Key: good.Key, CA: foreign.File}), `signed by unknown authority.*--etcd-cafile`},
 		{"the system's authorities", withTLS(tlsEtcd.URL, tlsfile.Files{Cert: good.Cert, Key: good.Key}), `--etcd-cafile`},
@@ -272,7 +273,7 @@ func TestUsersOfARealEtcd(t *testing.T) {
 	for _, tt := range []struct{ name, user, password string }{
 		{"no user", "", ""}, {"a wrong password", "host", "wrong"}, {"no such user", "nobody", "first"}, {"a user without the right", "guest", "guest"},
 	} {
-		s := newTestStore(t, Options{Endpoints: []string{url}, Prefix: "/net", Username: tt.user, Password: func() string { return tt.password }}, defaults(0))
+		s := newTestStore(t, Options{Endpoints: []string{url}, Prefix: "/net", Access: etcd.Access{Username: tt.user, Password: func() string { return tt.password }}}, defaults(0))
 		for name, call := range methods(s) {
 			if name == "AwaitConfig" || name == "Watch" {
 				continue // below
@@ -284,7 +285,7 @@ func TestUsersOfARealEtcd(t *testing.T) {
 	}
 
 	p := &pass{now: "first"}
-	s := newTestStore(t, Options{Endpoints: []string{url}, Prefix: "/net", Username: "host", Password: p.value, Refused: p.refused}, defaults(0))
+	s := newTestStore(t, Options{Endpoints: []string{url}, Prefix: "/net", Access: etcd.Access{Username: "host", Password: p.value, Refused: p.refused}}, defaults(0))
 	l := mustCreate(t, s, 1)
 	w := goWatch(t, s, l.Rev-1)
 	w.event(t, l.Key())
@@ -350,7 +351,7 @@ func TestPasswordsAreForTheEndpointsOnly(t *testing.T) {
 		note("endpoint", r)
 		http.Redirect(w, r, elsewhere.URL+r.URL.String(), http.StatusTemporaryRedirect)
 	})
-	s := newTestStore(t, Options{Endpoints: []string{f.URL}, Prefix: "/net", Username: "u", Password: func() string { return "p" }}, hasty())
+	s := newTestStore(t, Options{Endpoints: []string{f.URL}, Prefix: "/net", Access: etcd.Access{Username: "u", Password: func() string { return "p" }}}, hasty())
 	if _, err := s.Config(t.Context()); err != nil {
 		t.Error(err)
 	}

@@ -1,58 +1,47 @@
 // Package etcd2 keeps leases in etcd through its v2 API. It decides what the
 // client's answers mean (which is often not what they say); it does not know
-// what a lease is good for. The facts it rests on were measured on servers
-// 2.2 to 3.5.
+// what a lease is good for, nor how an endpoint is reached. The facts it rests on
+// were measured on servers 2.2 to 3.5.
 package etcd2
 
 import (
 	"context"
-	"crypto/tls"
-	"hash/maphash"
+	"fmt"
 	"log/slog"
 	"net"
 	"path"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/client/v2"
 
 	"flanneld/subnet"
+	"flanneld/subnet/config"
+	"flanneld/subnet/etcd"
 	"flanneld/subnet/wire"
 )
 
-// Options says how etcd is reached. What TLS and Password return may change; both
-// are asked for each connection or request.
+// Options say which etcd it is.
 type Options struct {
-	Endpoints []string           // client URLs, without credentials
-	Prefix    string             // of all keys, such as "/coreos.com/network"
-	Username  string             // for basic auth; empty: none
-	Password  func() string      // nil: empty
-	TLS       func() *tls.Config // the same pointer while nothing has changed; nil: the system's authorities, and no certificate
-	Refused   func()             // etcd has refused what TLS or Password returned, or we its certificate: look again; may be nil
-	Timeout   time.Duration      // of every call but a watch; zero: 8 s
+	Endpoints []string // client URLs, without credentials
+	Prefix    string   // of all keys, such as "/coreos.com/network"
+	Access    etcd.Access
+	Timeout   time.Duration // of every call but a watch; zero: 8 s
 	Log       *slog.Logger
 
-	resolver    *net.Resolver // nil: the system's
-	connections *connections  // set by New
+	dial func(ctx context.Context, network, address string) (net.Conn, error) // nil: the network's
 }
 
 // Store implements subnet.Store.
 type Store struct {
-	client    client.Client
-	keys      client.KeysAPI
-	transport *transport
-	probe     *probe
-	opts      Options
-	times     timing
-	prefix    string
-	log       *slog.Logger
-	cluster   atomic.Value // string: the cluster that the leases were last read from
-
-	mu        sync.Mutex
-	seed      maphash.Seed
-	junk      map[string]uint64 // hash of the value, by key, of what was logged as no lease
-	noRefresh bool              // a refresh has emptied a key
+	opts    Options
+	times   timing
+	dialer  *etcd.Dialer
+	api     *api
+	writer  *writer
+	junk    *junk
+	prefix  string
+	cluster atomic.Value // string: the cluster that the leases were last read from
 }
 
 var _ subnet.Store = (*Store)(nil)
@@ -61,19 +50,21 @@ var _ subnet.Store = (*Store)(nil)
 func New(o Options) (*Store, error) { return newStore(o, defaults(o.Timeout)) }
 
 func newStore(o Options, t timing) (*Store, error) {
-	o.connections = &connections{open: make(map[*connection]struct{})}
-	c, tr, err := connect(o, t)
+	dialer := etcd.NewDialer(t.dial, o.dial)
+	a, err := connect(o, dialer, t)
 	if err != nil {
 		return nil, err
 	}
 	s := &Store{
-		client: c, keys: client.NewKeysAPI(c), transport: tr, probe: newProbe(tr, o.resolver), opts: o, times: t,
-		prefix: path.Join("/", o.Prefix), log: o.Log,
-		seed: maphash.MakeSeed(), junk: make(map[string]uint64),
+		opts: o, times: t, dialer: dialer, api: a, writer: &writer{api: a, log: o.Log}, junk: newJunk(o.Log),
+		prefix: path.Join("/", o.Prefix),
 	}
 	s.cluster.Store("")
 	return s, nil
 }
+
+// Moved is called when the host has lost an address: connections from it are closed.
+func (s *Store) Moved() { s.dialer.Moved() }
 
 // ConfigKey is where the configuration is, below a prefix.
 func ConfigKey(prefix string) string { return path.Join("/", prefix, "config") }
@@ -84,8 +75,135 @@ func (s *Store) leaseKey(k subnet.Key) string {
 	return path.Join(s.subnetsKey(), wire.Key(k))
 }
 
-// bound gives a method its deadline. What is asked of etcd in it goes through
-// explain, which knows this deadline from the caller's.
-func (s *Store) bound(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(ctx, s.times.call, errNoAnswer)
+// Config implements subnet.Store.
+func (s *Store) Config(ctx context.Context) (config.Document, error) {
+	doc, _, err := s.config(ctx)
+	return doc, err
+}
+
+// config also returns the store's revision at the time of reading.
+func (s *Store) config(ctx context.Context) (config.Document, subnet.Revision, error) {
+	ctx, cancel := s.api.bound(ctx)
+	defer cancel()
+	r, err := s.api.get(ctx, s.configKey(), false)
+	if e, ok := apiError(err, client.ErrorCodeKeyNotFound); ok {
+		at := subnet.Revision(e.Index)
+		return config.Document{Rev: at}, at, &noConfig{e}
+	}
+	if err != nil {
+		return config.Document{}, 0, err
+	}
+	return config.Document{Raw: []byte(r.Node.Value), Rev: subnet.Revision(r.Node.ModifiedIndex)}, subnet.Revision(r.Index), nil
+}
+
+// noConfig prints as etcd's error, which people search their logs for, and is
+// config.ErrNone.
+type noConfig struct{ err error }
+
+func (e *noConfig) Error() string   { return e.err.Error() }
+func (e *noConfig) Unwrap() []error { return []error{config.ErrNone, e.err} }
+
+// Leases implements subnet.Store.
+func (s *Store) Leases(ctx context.Context) ([]subnet.Lease, subnet.Revision, error) {
+	ctx, cancel := s.api.bound(ctx)
+	defer cancel()
+	r, err := s.api.get(ctx, s.subnetsKey(), true)
+	if e, ok := apiError(err, client.ErrorCodeKeyNotFound); ok {
+		return nil, subnet.Revision(e.Index), nil
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	s.cluster.Store(r.ClusterID)
+	leases := make([]subnet.Lease, 0, len(r.Node.Nodes))
+	for _, n := range r.Node.Nodes {
+		if l, ok := s.junk.lease(n); ok {
+			leases = append(leases, l)
+		}
+	}
+	return leases, subnet.Revision(r.Index), nil
+}
+
+// Create implements subnet.Store.
+func (s *Store) Create(ctx context.Context, l subnet.Lease, ttl time.Duration) (subnet.Lease, error) {
+	return s.write(ctx, "create", l, subnet.ErrTaken, &client.SetOptions{PrevExist: client.PrevNoExist, TTL: seconds(ttl)})
+}
+
+// Renew implements subnet.Store.
+func (s *Store) Renew(ctx context.Context, l subnet.Lease, ttl time.Duration) (subnet.Lease, error) {
+	if l.Rev == 0 { // to etcd, zero is no condition
+		return l, fmt.Errorf("renew lease %s: %w", l.Key(), subnet.ErrLost)
+	}
+	return s.write(ctx, "renew", l, subnet.ErrLost, &client.SetOptions{PrevIndex: uint64(l.Rev), TTL: seconds(ttl)})
+}
+
+// write sets a lease's key on a condition. If that does not hold, the error is refused.
+func (s *Store) write(ctx context.Context, verb string, l subnet.Lease, refused error, o *client.SetOptions) (subnet.Lease, error) {
+	value, err := wire.Encode(l)
+	if err != nil {
+		return l, err
+	}
+	ctx, cancel := s.api.bound(ctx)
+	defer cancel()
+	n, err := s.writer.write(ctx, entry{s.leaseKey(l.Key()), value}, refused, o)
+	if err != nil {
+		return l, fmt.Errorf("%s lease %s: %w", verb, l.Key(), err)
+	}
+	return stamp(l, n), nil
+}
+
+// Refresh implements subnet.Store.
+func (s *Store) Refresh(ctx context.Context, l subnet.Lease, ttl time.Duration) (subnet.Lease, bool, error) {
+	value, err := wire.Encode(l)
+	if err != nil {
+		return l, false, err
+	}
+	if ttl <= 0 {
+		return l, false, fmt.Errorf("refresh lease %s: it needs a ttl", l.Key())
+	}
+	ctx, cancel := s.api.bound(ctx)
+	defer cancel()
+	n, quiet, err := s.writer.refresh(ctx, entry{s.leaseKey(l.Key()), value}, uint64(l.Rev), seconds(ttl))
+	if err != nil {
+		return l, false, fmt.Errorf("refresh lease %s: %w", l.Key(), err)
+	}
+	return stamp(l, n), quiet, nil
+}
+
+// Delete implements subnet.Store. A compareAndDelete would be exact, and wedges
+// every release before 0.14.
+func (s *Store) Delete(ctx context.Context, l subnet.Lease) error {
+	ctx, cancel := s.api.bound(ctx)
+	defer cancel()
+	key := s.leaseKey(l.Key())
+	r, err := s.api.get(ctx, key, false)
+	if err == nil && subnet.Revision(r.Node.ModifiedIndex) != l.Rev {
+		err = subnet.ErrLost
+	}
+	if err == nil {
+		err = s.api.delete(ctx, key)
+	}
+	if _, gone := apiError(err, client.ErrorCodeKeyNotFound); err == nil || gone {
+		return nil
+	}
+	return fmt.Errorf("delete lease %s: %w", l.Key(), err)
+}
+
+// stamp adds to a lease what the node knows.
+func stamp(l subnet.Lease, n *client.Node) subnet.Lease {
+	l.Rev = subnet.Revision(n.ModifiedIndex)
+	l.Expires = time.Time{}
+	if n.Expiration != nil {
+		l.Expires = *n.Expiration
+	}
+	return l
+}
+
+// seconds rounds a ttl to what etcd takes: whole seconds, and at least one,
+// since zero means never.
+func seconds(ttl time.Duration) time.Duration {
+	if ttl <= 0 {
+		return 0
+	}
+	return max(ttl.Round(time.Second), time.Second)
 }

@@ -95,7 +95,7 @@ func (s *Store) event(r *client.Response) (subnet.Event, bool) {
 		return subnet.Event{}, false
 	}
 	if !removed(r) {
-		if l, ok := s.lease(r.Node); ok {
+		if l, ok := s.junk.lease(r.Node); ok {
 			return subnet.Event{Lease: l}, true
 		}
 	}
@@ -106,4 +106,19 @@ func (s *Store) event(r *client.Response) (subnet.Event, bool) {
 	l := subnet.Lease{Rev: subnet.Revision(r.Node.ModifiedIndex)}
 	l.V4.Subnet, l.V6.Subnet = k.V4, k.V6
 	return subnet.Event{Lease: l, Deleted: true}, true
+}
+
+// poll returns a poll with connections of its own: its waits hold up nothing else.
+// Close it.
+func (s *Store) poll(key string, recursive bool, after subnet.Revision) (*poll, error) {
+	a, err := connect(s.opts, s.dialer, s.times)
+	if err != nil {
+		return nil, err
+	}
+	a.probe = s.api.probe
+	a.transport.cluster = s.cluster.Load().(string)
+	return &poll{
+		api: a, times: s.times, members: client.NewMembersAPI(a.client),
+		key: key, small: s.configKey(), recursive: recursive, cursor: uint64(after),
+	}, nil
 }

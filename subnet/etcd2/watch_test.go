@@ -73,7 +73,7 @@ func TestWaitsThatComeToNothingAreSpacedOut(t *testing.T) {
 			if n := f.waits.Load(); n < 4 || n > most {
 				t.Errorf("Watch and AwaitConfig, called in a loop, ask %d times in %v, want 4 to %d", n, took, most)
 			}
-			s.transport.CloseIdleConnections()
+			s.api.transport.CloseIdleConnections()
 			noConns(t, f)
 		})
 	}

@@ -4,32 +4,25 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
+	"log/slog"
+	"sync/atomic"
 
 	"go.etcd.io/etcd/client/v2"
-
-	"flanneld/subnet"
-	"flanneld/subnet/wire"
 )
 
-// Create implements subnet.Store.
-func (s *Store) Create(ctx context.Context, l subnet.Lease, ttl time.Duration) (subnet.Lease, error) {
-	ctx, cancel := s.bound(ctx)
-	defer cancel()
-	return s.write(ctx, "create", l, subnet.ErrTaken, &client.SetOptions{PrevExist: client.PrevNoExist, TTL: seconds(ttl)})
+// writer writes a key on a condition, and finds out what was done if an answer is
+// lost. It does not know what the value means. Safe for concurrent use.
+type writer struct {
+	api       *api
+	log       *slog.Logger
+	noRefresh atomic.Bool // a refresh has emptied a key
 }
 
-// Renew implements subnet.Store.
-func (s *Store) Renew(ctx context.Context, l subnet.Lease, ttl time.Duration) (subnet.Lease, error) {
-	if l.Rev == 0 { // to etcd, zero is no condition
-		return l, fmt.Errorf("renew lease %s: %w", l.Key(), subnet.ErrLost)
-	}
-	ctx, cancel := s.bound(ctx)
-	defer cancel()
-	return s.write(ctx, "renew", l, subnet.ErrLost, &client.SetOptions{PrevIndex: uint64(l.Rev), TTL: seconds(ttl)})
-}
+// entry is a key and the value that it is to hold.
+type entry struct{ key, value string }
 
-// tries is how often a refused write is settled before that is left to our caller.
+// tries is how often it is found out what became of a refused write, before that is
+// left to the caller.
 const tries = 3
 
 // errUnsettled: the key was ours each time that it was read, and the write after
@@ -37,31 +30,24 @@ const tries = 3
 // done, or somebody writes our value.
 var errUnsettled = errors.New("the key is this host's, and a write is refused again and again: are answers cut off on their way?")
 
-// write sets a lease's key on a condition. If etcd refuses, and the key does not
-// hold our value all the same, the error is refused. If it does, the expiry is that
-// of an earlier try: it is written over, so that what is returned has all of the ttl.
-func (s *Store) write(ctx context.Context, verb string, l subnet.Lease, refused error, o *client.SetOptions) (subnet.Lease, error) {
-	value, err := wire.Encode(l)
-	if err != nil {
-		return l, err
-	}
-	n, err := s.set(ctx, s.leaseKey(l.Key()), value, o)
+// write sets a key on a condition. If etcd refuses, and the key does not hold our
+// value all the same, the error is refused. If it does, the expiry is that of an
+// earlier try: it is written over, so that what is returned has all of the ttl.
+func (w *writer) write(ctx context.Context, e entry, refused error, o *client.SetOptions) (*client.Node, error) {
+	n, err := w.set(ctx, e, o)
 	for range tries {
 		if _, no := apiError(err, client.ErrorCodeNodeExist, client.ErrorCodeTestFailed, client.ErrorCodeKeyNotFound); !no {
 			break
 		}
-		if n, err = s.readBack(ctx, s.leaseKey(l.Key()), value, o.PrevIndex, refused); err == nil && n.Expiration != nil {
-			n, err = s.set(ctx, s.leaseKey(l.Key()), value, &client.SetOptions{PrevIndex: n.ModifiedIndex, TTL: o.TTL})
+		if n, err = w.readBack(ctx, e, o.PrevIndex, refused); err == nil && n.Expiration != nil {
+			n, err = w.set(ctx, e, &client.SetOptions{PrevIndex: n.ModifiedIndex, TTL: o.TTL})
 		}
 	}
-	if err = settled(err, refused); err != nil {
-		return l, fmt.Errorf("%s lease %s: %w", verb, l.Key(), err)
-	}
-	return stamp(l, n), nil
+	return n, outcome(err, refused)
 }
 
-// settled returns what is to be said of a write after all tries to settle it.
-func settled(err, refused error) error {
+// outcome returns the error of a write after all tries to find out what became of it.
+func outcome(err, refused error) error {
 	if _, gone := apiError(err, client.ErrorCodeKeyNotFound); gone {
 		return refused
 	}
@@ -71,71 +57,27 @@ func settled(err, refused error) error {
 	return err
 }
 
-func (s *Store) set(ctx context.Context, key, value string, o *client.SetOptions) (*client.Node, error) {
-	r, err := s.put(ctx, key, value, o)
+func (w *writer) set(ctx context.Context, e entry, o *client.SetOptions) (*client.Node, error) {
+	r, err := w.api.put(ctx, e.key, e.value, o)
 	if err != nil {
 		return nil, err
 	}
 	return r.Node, nil
 }
 
-// put is set with all of the answer.
-func (s *Store) put(ctx context.Context, key, value string, o *client.SetOptions) (*client.Response, error) {
-	if err := ctx.Err(); err != nil { // the client would still send it
-		return nil, s.explain(ctx, err)
-	}
-	r, err := s.keys.Set(ctx, key, value, o)
-	if err == nil {
-		err = checkNode(r)
-	}
-	if err != nil {
-		return nil, s.explain(ctx, err)
-	}
-	return r, nil
-}
-
-// readBack settles a refused write: if the key holds exactly our value, written
-// after the index, the write was done by a try whose answer was lost. The client
-// tries a renewal again by itself, and our caller a creation.
-func (s *Store) readBack(ctx context.Context, key, value string, after uint64, refused error) (*client.Node, error) {
-	r, err := s.read(ctx, s.keys, key, false)
+// readBack looks what became of a refused write: if the key holds exactly our value,
+// written after the index, the write was done by a try whose answer was lost. The
+// client tries a renewal again by itself, and our caller a creation.
+func (w *writer) readBack(ctx context.Context, e entry, after uint64, refused error) (*client.Node, error) {
+	r, err := w.api.get(ctx, e.key, false)
 	if _, gone := apiError(err, client.ErrorCodeKeyNotFound); gone {
 		return nil, refused
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read it back: %w", err)
 	}
-	if r.Node.Value == value && !r.Node.Dir && r.Node.ModifiedIndex > after {
+	if r.Node.Value == e.value && !r.Node.Dir && r.Node.ModifiedIndex > after {
 		return r.Node, nil
 	}
 	return nil, refused
-}
-
-// Delete implements subnet.Store. A compareAndDelete would be exact, and wedges
-// every release before 0.14.
-func (s *Store) Delete(ctx context.Context, l subnet.Lease) error {
-	ctx, cancel := s.bound(ctx)
-	defer cancel()
-	key := s.leaseKey(l.Key())
-	r, err := s.read(ctx, s.keys, key, false)
-	if err == nil && subnet.Revision(r.Node.ModifiedIndex) != l.Rev {
-		err = subnet.ErrLost
-	}
-	if err == nil {
-		_, err = s.keys.Delete(ctx, key, nil)
-		err = s.explain(ctx, err)
-	}
-	if _, gone := apiError(err, client.ErrorCodeKeyNotFound); err == nil || gone {
-		return nil
-	}
-	return fmt.Errorf("delete lease %s: %w", l.Key(), err)
-}
-
-// seconds rounds a ttl to what etcd takes: whole seconds, and at least one,
-// since zero means never.
-func seconds(ttl time.Duration) time.Duration {
-	if ttl <= 0 {
-		return 0
-	}
-	return max(ttl.Round(time.Second), time.Second)
 }

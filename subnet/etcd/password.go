@@ -1,8 +1,7 @@
-package main
+package etcd
 
 import (
 	"errors"
-	"flanneld/cmd/internal/options"
 	"fmt"
 	"io"
 	"log/slog"
@@ -10,9 +9,11 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"flanneld/pkg/logonce"
 )
 
-// passwordEvery is how old may be what is known of the password's file.
+// passwordEvery is the longest time for which the file is not read again.
 const passwordEvery = 5 * time.Second
 
 // maxPassword bounds the file: bcrypt, which etcd keeps passwords with, takes 72
@@ -22,23 +23,23 @@ const maxPassword = 4096
 // password is etcd's, which may lie in a file that changes. Safe for concurrent
 // use.
 type password struct {
-	file string // empty: text is for ever
+	file string // empty: the password does not change
 	log  *slog.Logger
 
 	mu     sync.Mutex
-	text   options.Secret
+	text   string
 	looked time.Time
-	failed string // why the file could not be read; empty: it could
+	failed logonce.Line
 }
 
-// value returns the password, as it is in the file or was a few seconds ago.
+// value returns the password as it is in the file, or was a few seconds ago.
 func (p *password) value() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if time.Since(p.looked) >= passwordEvery {
 		p.read()
 	}
-	return string(p.text)
+	return p.text
 }
 
 // look reads the file now.
@@ -55,20 +56,18 @@ func (p *password) read() {
 		return
 	}
 	text, err := readPassword(p.file)
-	switch {
-	case err != nil && err.Error() != p.failed:
-		p.failed = err.Error()
+	if p.failed.ChangedError(err) && err != nil {
 		p.log.Warn("Cannot read etcd's password again; going on with the one from before", "err", err)
-	case err == nil:
-		if text != p.text {
-			p.log.Info("The password for etcd has changed", "file", p.file)
-		}
-		p.text, p.failed = text, ""
 	}
+	if err != nil || text == p.text {
+		return
+	}
+	p.text = text
+	p.log.Info("The password for etcd has changed", "file", p.file)
 }
 
 // readPassword returns a file's content without the end of its line.
-func readPassword(path string) (options.Secret, error) {
+func readPassword(path string) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return "", fmt.Errorf("read etcd's password: %w", err)
@@ -88,5 +87,5 @@ func readPassword(path string) (options.Secret, error) {
 	if err != nil {
 		return "", fmt.Errorf("read etcd's password in %s: %w", path, err)
 	}
-	return options.Secret(text), nil
+	return text, nil
 }

@@ -1,4 +1,4 @@
-package etcd2
+package etcd
 
 import (
 	"errors"
@@ -25,7 +25,7 @@ func TestRemedyIsForWhatFailed(t *testing.T) {
 		"nobody knows":            {errors.New("odd"), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := remedy(fmt.Errorf("http://etcd:2379: %w", row.err))
+			got := Remedy(fmt.Errorf("http://etcd:2379: %w", row.err))
 			if row.want == "" && got != "" || !strings.Contains(got, row.want) {
 				t.Errorf("remedy for %v is %q, want one with %q", row.err, got, row.want)
 			}

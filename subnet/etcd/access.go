@@ -1,0 +1,133 @@
+package etcd
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"os"
+
+	"flanneld/pkg/tlsfile"
+)
+
+// Credentials say where etcd's certificates and password lie.
+type Credentials struct {
+	TLS        tlsfile.Files // all empty: the system's authorities, and no certificate
+	Username   string        // empty: no password is sent
+	Password   string        // used unless a file has it
+	File       string        // of the password; empty: none
+	Credential string        // where systemd puts the password, if it has one; used without File
+}
+
+// Access is what etcd is shown of this host. The zero value shows nothing. What the
+// functions return may change: they are called for each connection or request.
+type Access struct {
+	Username string             // for basic auth; empty: none
+	Password func() string      // nil: empty
+	TLS      func() *tls.Config // the same pointer while nothing has changed; nil: the system's authorities, and no certificate
+	Refused  func()             // reads the credentials again, after one side has refused the other; may be nil
+}
+
+// Open reads the files. The log is told when they change.
+func (c Credentials) Open(log *slog.Logger) (Access, error) {
+	a := Access{Username: c.Username}
+	var looks []func()
+	if c.TLS != (tlsfile.Files{}) {
+		source, err := tlsfile.Open(c.TLS, log)
+		if err != nil {
+			return Access{}, fmt.Errorf("%w (check --etcd-cafile, --etcd-certfile and --etcd-keyfile)", err)
+		}
+		a.TLS, looks = source.Config, append(looks, source.Look)
+	}
+	if c.Username != "" {
+		p, err := c.openPassword(log)
+		if err != nil {
+			return Access{}, fmt.Errorf("%w (check --etcd-password-file or, without it, LoadCredential=etcd-password: in the unit)", err)
+		}
+		a.Password, looks = p.value, append(looks, p.look)
+	}
+	a.Refused = func() {
+		for _, look := range looks {
+			look()
+		}
+	}
+	return a, nil
+}
+
+func (c Credentials) openPassword(log *slog.Logger) (*password, error) {
+	p := &password{log: log, text: c.Password, file: c.File}
+	if p.file == "" && c.Credential != "" {
+		switch _, err := os.Stat(c.Credential); {
+		case err == nil:
+			p.file = c.Credential
+		case !errors.Is(err, fs.ErrNotExist): // systemd may have others for us, and not this one
+			return nil, err
+		}
+	}
+	if p.file == "" {
+		return p, nil
+	}
+	if info, err := os.Stat(p.file); err == nil && info.Mode().Perm()&0o004 != 0 {
+		log.Warn("Every user of this host can read the file with etcd's password; chmod 600 it", "file", p.file)
+	}
+	var err error
+	p.text, err = readPassword(p.file)
+	return p, err
+}
+
+// maxRefusal bounds what is read of a refusal's body, in bytes.
+const maxRefusal = 4096
+
+// send carries a request with the username and the password. If etcd refuses them,
+// they are read again, and sent again if they have changed: a refused request was
+// not done.
+func (a Access) send(r *http.Request, carry http.RoundTripper) (*http.Response, error) {
+	if a.Username == "" {
+		return carry.RoundTrip(r)
+	}
+	password := a.secret()
+	resp, err := carry.RoundTrip(a.sign(r, password))
+	if err != nil || resp.StatusCode != http.StatusUnauthorized || a.Refused == nil {
+		return resp, err
+	}
+	a.Refused()
+	again := a.secret()
+	if again == password {
+		return resp, nil
+	}
+	second := a.sign(r, again)
+	if r.GetBody != nil {
+		if second.Body, err = r.GetBody(); err != nil {
+			return resp, nil //nolint:nilerr // the answer stands
+		}
+	} else if r.Body != nil && r.Body != http.NoBody {
+		return resp, nil
+	}
+	_, _ = io.CopyN(io.Discard, resp.Body, maxRefusal) // so that the connection can be used again
+	_ = resp.Body.Close()                              // nobody reads it
+	return carry.RoundTrip(second)
+}
+
+func (a Access) config() *tls.Config {
+	if a.TLS == nil {
+		return nil
+	}
+	return a.TLS()
+}
+
+func (a Access) secret() string {
+	if a.Password == nil {
+		return ""
+	}
+	return a.Password()
+}
+
+// sign returns a request with the username: a transport must not change one.
+func (a Access) sign(r *http.Request, password string) *http.Request {
+	r = r.Clone(r.Context())
+	r.SetBasicAuth(a.Username, password)
+	return r
+}

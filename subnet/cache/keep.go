@@ -86,7 +86,7 @@ func (w *writer) write() bool {
 	if !ok {
 		return w.drop()
 	}
-	says := k.fingerprint(w.seed)
+	says := fingerprint(k, w.seed)
 	if says == w.says {
 		return true
 	}
@@ -131,7 +131,7 @@ func (w *writer) complain(what string, err error) {
 
 // fingerprint is the same for what says the same, whenever it is written. Renewals
 // of the other hosts do not count: they are worth no write.
-func (k Known) fingerprint(seed maphash.Seed) uint64 {
+func fingerprint(k Known, seed maphash.Seed) uint64 {
 	var h maphash.Hash
 	h.SetSeed(seed)
 	maphash.WriteComparable(&h, k.Host)

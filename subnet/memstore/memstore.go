@@ -78,30 +78,9 @@ func (s *Store) begin(ctx context.Context, op string) error {
 	return nil
 }
 
-// record counts a change and wakes those who wait. The caller holds the lock.
-func (s *Store) record(c change) entry {
-	s.rev++
-	c.entry.rev = s.rev
-	if len(s.history) >= historyLen {
-		s.history = s.history[1:]
-	}
-	s.history = append(s.history, c)
-	close(s.changed)
-	s.changed = make(chan struct{})
-	return c.entry
-}
-
-// put writes a key and sees to its expiry. The caller holds the lock.
-func (s *Store) put(key, value string, ttl time.Duration) entry {
-	return s.store(key, key, value, ttl)
-}
-
-// putQuietly is put, but its event is that of nobody's key.
-func (s *Store) putQuietly(key, value string, ttl time.Duration) entry {
-	return s.store(key, "", value, ttl)
-}
-
-func (s *Store) store(key, event, value string, ttl time.Duration) entry {
+// put writes a key and sees to its expiry. The event is of a key of its own, or of
+// nobody's if that is empty. The caller holds the lock.
+func (s *Store) put(key, event, value string, ttl time.Duration) entry {
 	e := entry{value: value}
 	ttl = seconds(ttl)
 	if ttl > 0 {
@@ -175,7 +154,7 @@ func (s *Store) Create(ctx context.Context, l subnet.Lease, ttl time.Duration) (
 			}
 			return entry{}, subnet.ErrTaken
 		}
-		return s.put(key, value, ttl), nil
+		return s.put(key, key, value, ttl), nil
 	})
 }
 
@@ -187,7 +166,7 @@ func (s *Store) Renew(ctx context.Context, l subnet.Lease, ttl time.Duration) (s
 		case !ok || l.Rev == 0:
 			return entry{}, subnet.ErrLost
 		case e.rev == l.Rev:
-			return s.put(key, value, ttl), nil
+			return s.put(key, key, value, ttl), nil
 		case e.rev > l.Rev && e.value == value:
 			return e, nil
 		}
@@ -208,7 +187,7 @@ func (s *Store) Refresh(ctx context.Context, l subnet.Lease, ttl time.Duration) 
 		case e.expires.IsZero():
 			return e, nil
 		}
-		return s.putQuietly(key, value, ttl), nil
+		return s.put(key, "", value, ttl), nil
 	})
 	return l, err == nil, err
 }
@@ -260,6 +239,56 @@ func (s *Store) Config(ctx context.Context) (config.Document, error) {
 		return config.Document{Rev: s.rev}, fmt.Errorf("%w: %w [%d]", config.ErrNone, errUnset, s.rev)
 	}
 	return config.Document{Raw: []byte(s.config.value), Rev: s.config.rev}, nil
+}
+
+// SetConfig writes the configuration document, as an operator does.
+func (s *Store) SetConfig(document string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.config = s.record(change{entry: entry{value: document}, config: true})
+}
+
+// DeleteConfig removes the configuration document, if there is one.
+func (s *Store) DeleteConfig() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.config.rev != 0 {
+		s.record(change{deleted: true, config: true})
+		s.config = entry{}
+	}
+}
+
+// PutTTL writes any value under any key below subnets ("10.5.1.0-24"), whatever is
+// there, with a TTL in whole seconds; zero: none.
+func (s *Store) PutTTL(key, value string, ttl time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.put(key, key, value, ttl)
+}
+
+// Remove deletes a key below subnets, if it is there.
+func (s *Store) Remove(key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.remove(key)
+}
+
+// RemoveAll deletes all keys below subnets in one event, which names none of
+// them, as deleting the directory does.
+func (s *Store) RemoveAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.keys)
+	s.record(change{deleted: true, dir: true})
+}
+
+// Churn makes n changes to keys that are nobody's, so that the history goes on.
+func (s *Store) Churn(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for range n {
+		s.record(change{})
+	}
 }
 
 // seconds makes of a ttl what etcd would: whole seconds, at least one.

@@ -11,6 +11,19 @@ import (
 	"flanneld/subnet/wire"
 )
 
+// record counts a change and wakes those who wait. The caller holds the lock.
+func (s *Store) record(c change) entry {
+	s.rev++
+	c.entry.rev = s.rev
+	if len(s.history) >= historyLen {
+		s.history = s.history[1:]
+	}
+	s.history = append(s.history, c)
+	close(s.changed)
+	s.changed = make(chan struct{})
+	return c.entry
+}
+
 // since returns the changes after a revision, that of the last one, and a
 // channel that is closed by the next. It returns ErrCompacted if they are not
 // kept any more, or the revision is one that never was.

@@ -72,12 +72,12 @@ func (f *filter) pass() (_ []overlay, _ nft.Table, changes []string, err error) 
 func (f *filter) look() error {
 	marks := false
 	if f.policy.Docker {
-		const docker = "docker-bridges"
-		there, err := f.kernel.Exists(nft.ID{Family: nft.IPv4, Name: docker}, nft.ID{Family: nft.IPv6, Name: docker})
+		tables, err := f.kernel.Tables()
 		if err != nil {
 			return err
 		}
-		marks = slices.Contains(there, true)
+		const docker = "docker-bridges"
+		marks = slices.Contains(tables, nft.ID{Family: nft.IPv4, Name: docker}) || slices.Contains(tables, nft.ID{Family: nft.IPv6, Name: docker})
 	}
 	if marks && !f.host.marks {
 		f.log.Warn(fmt.Sprintf("Docker uses nftables: start it with --allow-direct-routing --bridge-accept-fwmark=%#x/%#[1]x, "+

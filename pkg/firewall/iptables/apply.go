@@ -27,8 +27,7 @@ func (f Family) String() string {
 	return "iptables"
 }
 
-// lockTime is how long the lock that all users of the legacy flavour share is
-// waited for.
+// lockTime is the longest wait for the lock that all users of the legacy flavour share.
 const lockTime = 5 * time.Second
 
 // Tables changes one family's rules in one flavour.
@@ -47,8 +46,8 @@ func (t Tables) Read(ctx context.Context) (Ruleset, error) {
 	return Parse(saved), nil
 }
 
-// Apply makes the wanted rules, removes what else is the owner's, and returns what
-// it changed. Each table changes at once or not at all, whatever becomes of others.
+// Apply makes the wanted rules, removes what else is the owner's, and returns what it
+// changed. Each table changes as a whole or stays as it was, whatever becomes of others.
 // After an error it may be called again.
 func (t Tables) Apply(ctx context.Context, want Want, o Owner) ([]Edit, error) {
 	have, err := t.Read(ctx)
@@ -66,7 +65,7 @@ func (t Tables) Apply(ctx context.Context, want Want, o Owner) ([]Edit, error) {
 		return nil, errors.Join(errs...)
 	}
 	args := []string{"--noflush"}
-	if t.Flavour.waits() {
+	if t.Flavour.since162() {
 		args = append(args, "--wait="+strconv.Itoa(int(lockTime.Seconds())))
 	} else {
 		release, err := lock(ctx, lockFile, lockTime)
@@ -78,12 +77,11 @@ func (t Tables) Apply(ctx context.Context, want Want, o Owner) ([]Edit, error) {
 	program := t.Flavour.program(t.Family.String(), "-restore")
 	var done []Edit
 	for len(edits) > 0 {
-		n := slices.IndexFunc(edits, func(e Edit) bool { return e.Table != edits[0].Table })
-		if n < 0 {
-			n = len(edits)
+		table := edits
+		if n := slices.IndexFunc(edits, func(e Edit) bool { return e.Table != edits[0].Table }); n > 0 {
+			table = edits[:n]
 		}
-		table := edits[:n]
-		edits = edits[n:]
+		edits = edits[len(table):]
 		_, err := t.Run(ctx, script(table), program, args...)
 		switch {
 		case err == nil:

@@ -15,26 +15,18 @@ type Edit struct{ Table, Line string }
 // String returns the line and its table, as one would tell iptables(8).
 func (e Edit) String() string { return "-t " + e.Table + " " + e.Line }
 
-// Diff returns what makes the wanted rules of those that are there, and removes
-// what else is the caller's, but in tables that are unreadable. Edits of a table are next to each other. There are
-// none if nothing differs.
+// Diff returns what makes the wanted rules of those that are there, and removes what
+// else is the caller's. Tables that are unreadable stay as they are. Edits of a table
+// are next to each other. There are none if nothing differs.
 func Diff(want Want, have Ruleset, o Owner) []Edit {
-	tables := make(map[string]bool)
-	for name := range have {
-		tables[name] = true
-	}
-	for _, c := range want.Chains {
-		tables[c.Table] = true
-	}
-	for _, i := range want.Inserts {
-		tables[i.Table] = true
-	}
+	tables := slices.AppendSeq(want.tables(), maps.Keys(have))
+	slices.Sort(tables)
 	var edits []Edit
-	for _, name := range slices.Sorted(maps.Keys(tables)) {
+	for _, name := range slices.Compact(tables) {
 		if have.Unreadable(name) != nil {
 			continue
 		}
-		d := differ{name: name, have: have[name], filter: have["filter"], owner: o, final: make(map[string]bool)}
+		d := differ{name: name, have: have[name], filter: have["filter"], owner: o, final: make(map[string]bool), wanted: make(map[string][]firewall.Rule)}
 		d.diff(want)
 		edits = append(edits, d.edits...)
 	}
@@ -57,21 +49,19 @@ func (d *differ) edit(format string, args ...any) {
 }
 
 func (d *differ) diff(want Want) {
-	wanted := make(map[string][]firewall.Rule)
-	d.wanted = wanted
 	for _, c := range want.Chains {
 		if c.Table == d.name {
-			wanted[c.Name] = c.Rules
+			d.wanted[c.Name] = c.Rules
 		}
 	}
 	// Chains before what jumps to them.
-	for _, name := range slices.Sorted(maps.Keys(wanted)) {
+	for _, name := range slices.Sorted(maps.Keys(d.wanted)) {
 		entries, have := d.have[name]
-		if have && slices.EqualFunc(entries, wanted[name], func(e Entry, r firewall.Rule) bool { return e.Rule == r }) {
+		if have && slices.EqualFunc(entries, d.wanted[name], func(e Entry, r firewall.Rule) bool { return e.Rule == r }) {
 			continue
 		}
 		d.edit(":%s - [0:0]", name) // makes it, or empties it
-		for _, r := range wanted[name] {
+		for _, r := range d.wanted[name] {
 			d.edit("-A %s %s", name, r)
 		}
 	}
@@ -85,15 +75,10 @@ func (d *differ) diff(want Want) {
 		}
 	}
 	var stale []string
-	chains := make(map[string]bool)
-	for name := range d.have {
-		chains[name] = true
-	}
-	for name := range inserts {
-		chains[name] = true
-	}
-	for _, name := range slices.Sorted(maps.Keys(chains)) {
-		_, keep := wanted[name]
+	chains := slices.AppendSeq(slices.Collect(maps.Keys(d.have)), maps.Keys(inserts))
+	slices.Sort(chains)
+	for _, name := range slices.Compact(chains) {
+		_, keep := d.wanted[name]
 		switch {
 		case keep:
 		case d.owner.chain(d.have, name):
@@ -165,7 +150,7 @@ func (d *differ) ends(r firewall.Rule) bool {
 	if known {
 		return final
 	}
-	d.final[r.Target] = false // while it is looked at: the kernel has no loops, a file may
+	d.final[r.Target] = false // the kernel has no loops, but a file may
 	for _, e := range d.have[r.Target] {
 		if !e.Rule.Always() {
 			continue
@@ -181,22 +166,13 @@ func (d *differ) ends(r firewall.Rule) bool {
 	return d.final[r.Target]
 }
 
-// script returns the edits of one table as iptables-restore reads them.
+// script returns edits, all of one table, as iptables-restore reads them.
 func script(edits []Edit) string {
 	var b strings.Builder
-	table := ""
+	b.WriteString("*" + edits[0].Table + "\n")
 	for _, e := range edits {
-		if e.Table != table {
-			if table != "" {
-				b.WriteString("COMMIT\n")
-			}
-			table = e.Table
-			b.WriteString("*" + table + "\n")
-		}
 		b.WriteString(e.Line + "\n")
 	}
-	if table != "" {
-		b.WriteString("COMMIT\n")
-	}
+	b.WriteString("COMMIT\n")
 	return b.String()
 }

@@ -9,8 +9,7 @@ import (
 	"time"
 )
 
-// longest is how long a program may take. One that waits for the lock takes
-// lockTime.
+// longest is the longest time that a program may take; one may wait for lockTime.
 const longest = 4 * lockTime
 
 // Exec is a Runner for this host.

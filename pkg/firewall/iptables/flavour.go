@@ -28,15 +28,15 @@ type Flavour struct {
 // Version is that of the programs.
 type Version [3]int
 
-// AtLeast reports whether v is as new as w.
-func (v Version) AtLeast(w Version) bool { return slices.Compare(v[:], w[:]) >= 0 }
-
 // RandomFully reports whether rules may have firewall.RandomFully.
-func (f Flavour) RandomFully() bool { return f.Version.AtLeast(Version{1, 6, 2}) }
+func (f Flavour) RandomFully() bool { return f.since162() }
 
-// waits reports whether iptables-restore takes the lock, and has an option for
+// since162 is also since when iptables-restore takes the lock, and has an option for
 // how long it waits for it.
-func (f Flavour) waits() bool { return f.Version.AtLeast(Version{1, 6, 2}) }
+func (f Flavour) since162() bool {
+	first := Version{1, 6, 2}
+	return slices.Compare(f.Version[:], first[:]) >= 0
+}
 
 // String returns the name that `iptables --version` gives the flavour.
 func (f Flavour) String() string {

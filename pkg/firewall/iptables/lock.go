@@ -8,12 +8,14 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"flanneld/pkg/backoff"
 )
 
 // lockFile is what users of the legacy flavour lock.
 const lockFile = "/run/xtables.lock"
 
-// lockRetry is how often a lock that another process has is tried again.
+// lockRetry is the time between two tries for a lock that another process has.
 const lockRetry = 50 * time.Millisecond
 
 // lock takes the lock in place of an iptables-restore that does not, and returns
@@ -23,27 +25,22 @@ func lock(ctx context.Context, path string, most time.Duration) (release func(),
 	if err != nil {
 		return nil, fmt.Errorf("lock the iptables rules: %w", err)
 	}
-	deadline := time.NewTimer(most)
-	defer deadline.Stop()
-	retry := time.NewTicker(lockRetry)
-	defer retry.Stop()
-	for {
+	for start := time.Now(); ; {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
 			return func() { _ = f.Close() }, nil
 		}
-		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
-			_ = f.Close()
-			return nil, fmt.Errorf("lock %s: %w", path, err)
+		switch {
+		case !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR):
+			err = fmt.Errorf("lock %s: %w", path, err)
+		case time.Since(start) > most:
+			err = fmt.Errorf("lock %s: another program has had it for %s (find it with lsof)", path, most)
+		default:
+			if err = backoff.Sleep(ctx, lockRetry); err == nil {
+				continue
+			}
 		}
-		select {
-		case <-ctx.Done():
-			_ = f.Close()
-			return nil, ctx.Err()
-		case <-deadline.C:
-			_ = f.Close()
-			return nil, fmt.Errorf("lock %s: another program has had it for %s (find it with lsof)", path, most)
-		case <-retry.C:
-		}
+		_ = f.Close()
+		return nil, err
 	}
 }

@@ -63,8 +63,8 @@ func (k *Kernel) Apply(t Table) (changes []string, err error) {
 
 // read returns a table as the kernel has it; nil if there is none.
 func (k *Kernel) read(c *nftables.Conn, id ID) (*encoded, error) {
-	there, err := k.Exists(id)
-	if err != nil || !there[0] {
+	tables, err := k.Tables()
+	if err != nil || !slices.Contains(tables, id) {
 		return nil, err
 	}
 	return readTable(c, id)
@@ -72,7 +72,7 @@ func (k *Kernel) read(c *nftables.Conn, id ID) (*encoded, error) {
 
 // Delete removes tables that there are, and returns what it changed in words.
 func (k *Kernel) Delete(ids ...ID) (changes []string, err error) {
-	there, err := k.Exists(ids...)
+	tables, err := k.Tables()
 	if err != nil {
 		return nil, err
 	}
@@ -80,8 +80,8 @@ func (k *Kernel) Delete(ids ...ID) (changes []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	for i, id := range ids {
-		if there[i] {
+	for _, id := range ids {
+		if slices.Contains(tables, id) {
 			c.DelTable(id.table())
 			changes = append(changes, "nft delete table "+id.String())
 		}

@@ -12,14 +12,13 @@ import (
 	"flanneld/pkg/firewall"
 )
 
-// reg is the register that expressions pass values in.
+// reg is the register by which expressions pass values.
 const reg = 1
 
 // encoder collects a rule's expressions.
 type encoder struct {
-	family Family
-	v6     bool
-	out    []expr.Any
+	v6  bool
+	out []expr.Any
 }
 
 func (e *encoder) add(x ...expr.Any) { e.out = append(e.out, x...) }
@@ -89,7 +88,7 @@ func (e *encoder) iface(key expr.MetaKey, i firewall.Iface) {
 
 // expressions returns the rule as the kernel knows it.
 func (r Rule) expressions(f Family) ([]expr.Any, error) {
-	e := encoder{family: f, v6: r.V6 || f == IPv6}
+	e := encoder{v6: r.V6 || f == IPv6}
 	if r.Other != "" {
 		return nil, fmt.Errorf("a rule has %q, which has no form in nftables", r.Other)
 	}

@@ -108,19 +108,6 @@ func (k *Kernel) Tables() (_ []ID, err error) {
 	return all, nil
 }
 
-// Exists reports which of the tables there are.
-func (k *Kernel) Exists(ids ...ID) ([]bool, error) {
-	tables, err := k.Tables()
-	if err != nil {
-		return nil, err
-	}
-	there := make([]bool, len(ids))
-	for i, id := range ids {
-		there[i] = slices.Contains(tables, id)
-	}
-	return there, nil
-}
-
 // Alike returns other tables that drop what this one drops: they have one of its rules
 // that do, word for word. Only tables that may be are read.
 func (k *Kernel) Alike(t Table, may func(ID) bool) ([]ID, error) {
@@ -166,8 +153,8 @@ func (k *Kernel) Alike(t Table, may func(ID) bool) ([]ID, error) {
 // Counters returns how many packets the table's counters have counted; none if
 // there is no such table.
 func (k *Kernel) Counters(id ID) (map[string]uint64, error) {
-	there, err := k.Exists(id)
-	if err != nil || !there[0] {
+	tables, err := k.Tables()
+	if err != nil || !slices.Contains(tables, id) {
 		return nil, err
 	}
 	c, err := k.dial()

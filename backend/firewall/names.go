@@ -52,7 +52,7 @@ func (n names) postrouting() string { return chainPostrouting + n.suffix }
 func (n names) forward() string     { return chainForward + n.suffix }
 func (n names) docker() string      { return commentDocker + n.suffix } // the comment of rules among Docker's
 
-// filter is the table that keeps strangers out.
+// filter is the table that drops what no peer has sent.
 func (n names) filter() nft.ID { return nft.ID{Family: nft.Inet, Name: tableFilter + n.suffix} }
 
 // table is that of a family's own rules in nftables.

@@ -22,9 +22,9 @@ type rules struct {
 	kernel nft.Kernel
 	log    *slog.Logger
 
-	tools     tools
-	toldMasq  bool // the log says that there is masquerading
-	toldNoNFT bool // the log says what is missed without nftables
+	tools       tools
+	loggedMasq  bool // that there is masquerading
+	loggedNoNFT bool // what is missed without nftables
 }
 
 // tools is what this host has to filter packets with.
@@ -40,8 +40,8 @@ const rechoose = time.Minute
 
 // apply makes the rules of the families, and returns what it changed.
 func (r *rules) apply(ctx context.Context, families []family) (changes []string, err error) {
-	if r.policy.Masquerade && !r.toldMasq {
-		r.toldMasq = true
+	if r.policy.Masquerade && !r.loggedMasq {
+		r.loggedMasq = true
 		r.log.Info("Setting up masking rules")
 	}
 	if err := r.choose(ctx); err != nil {
@@ -51,8 +51,8 @@ func (r *rules) apply(ctx context.Context, families []family) (changes []string,
 	if !r.policy.PlainPorts && (s.nftables || r.tools.iptables.RandomFully()) {
 		s.options = firewall.RandomFully
 	}
-	// What comes to be before what goes: the kernel would remember of a connection that
-	// begins in between that it is not masqueraded.
+	// New rules come before old ones go: the kernel would never masquerade a connection
+	// that begins in between.
 	steps := []func(context.Context, []family, switches) ([]string, error){r.applyIptables, r.applyNftables}
 	if s.nftables {
 		slices.Reverse(steps)
@@ -165,8 +165,8 @@ func (r *rules) choose(ctx context.Context) error {
 // without.
 func (r *rules) supported() bool {
 	err := r.kernel.Supported()
-	if err != nil && !r.policy.Filter.Off && !r.toldNoNFT {
-		r.toldNoNFT = true
+	if err != nil && !r.policy.Filter.Off && !r.loggedNoNFT {
+		r.loggedNoNFT = true
 		r.log.Error("The tunnel accepts packets from any sender: "+
 			"the filter needs nftables (load the kernel's module nf_tables)", "err", err)
 	}

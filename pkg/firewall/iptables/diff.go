@@ -103,7 +103,7 @@ func (d *differ) others(chain string, inserts []Insert) {
 	all := d.have[chain]
 	for i, e := range all {
 		wanted := slices.ContainsFunc(inserts, func(in Insert) bool { return in.Rule == e.Rule })
-		// Of several, -D takes the first.
+		// -D takes the first of several.
 		again := wanted && slices.ContainsFunc(all[i+1:], func(later Entry) bool { return later.Rule == e.Rule })
 		if !wanted && (group[i] || d.owner.rule(d.have, e.Rule, d.wanted)) || again {
 			d.edit("-D %s %s", chain, e.arguments())

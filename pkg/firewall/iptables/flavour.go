@@ -90,10 +90,10 @@ func flavours(ctx context.Context, run Runner) ([]Flavour, error) {
 	return all, nil
 }
 
-// Choose returns the flavour to use, and the other one if the host has it. It is
-// that in which there are some of the chains, which whoever else uses iptables
-// here would have made; if there are none, or some in both, it is the one that
-// the program iptables stands for. It is ErrNone if there is no iptables.
+// Choose returns the flavour to use, and the other one if the host has it. It is the
+// flavour that has some of the chains, which another program has made. If neither or both
+// have some, it is the one that the program iptables stands for. The error is ErrNone if
+// there is no iptables.
 func Choose(ctx context.Context, run Runner, chains ...string) (use Flavour, others []Flavour, err error) {
 	all, err := flavours(ctx, run)
 	if err != nil {

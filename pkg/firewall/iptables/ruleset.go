@@ -1,8 +1,8 @@
-// Package iptables keeps rules of one's own in tables that others use as well,
-// through the programs of iptables(8), whichever of its two flavours the host
-// uses. It reads all rules at once, compares them with those that are wanted, and
-// writes the difference in one step for each table, or nothing. It never touches
-// what it cannot tell to be the caller's.
+// Package iptables keeps rules in tables that others use as well, by the programs of
+// iptables(8), whichever of its two flavours the host uses. It reads all rules at once,
+// compares them with those that are wanted, and writes the difference in one step for
+// each table, or nothing. It never touches a rule unless it is certainly the caller's.
+// It does not know what the rules are for.
 package iptables
 
 import (
@@ -25,8 +25,8 @@ type Entry struct {
 	Text string
 }
 
-// arguments returns the rule as iptables-restore reads it. It takes quotes in the name
-// of an interface for others than iptables-save means.
+// arguments returns the rule as iptables-restore reads it, which understands quotes in
+// the name of an interface otherwise than iptables-save prints them.
 func (e Entry) arguments() string {
 	if strings.Contains(e.Rule.In.Name+e.Rule.Out.Name, `"`) {
 		return e.Rule.String()
@@ -43,7 +43,7 @@ func Parse(saved string) Ruleset {
 		line = strings.TrimRight(line, "\r\n")
 		switch {
 		case strings.HasPrefix(line, "# Table `"):
-			// Of the flavour nf_tables; see Unreadable.
+			// The flavour nf_tables prints this; see Unreadable.
 			if name, ok := strings.CutSuffix(line[len("# Table `"):], "' is incompatible, use 'nft' tool."); ok && set[name] == nil {
 				set[name] = nil
 			}
@@ -68,9 +68,9 @@ func Parse(saved string) Ruleset {
 	return set
 }
 
-// Unreadable returns an error if there is a table in which somebody has rules made with
-// nft(8) that iptables cannot tell. Whoever changed it all the same would make the same
-// rule again and again, since iptables-save does not show it.
+// Unreadable returns an error if somebody has put rules into the table with nft(8) that
+// iptables cannot read. It must not be changed: iptables-save would not show the change,
+// which would be made again and again.
 func (s Ruleset) Unreadable(table string) error {
 	if t, there := s[table]; !there || t != nil {
 		return nil

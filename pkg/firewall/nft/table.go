@@ -1,7 +1,7 @@
-// Package nft keeps tables of one's own in nftables, by netlink: no program has to
-// be installed for it, and a kernel since 4.10 will do. A table is a value; it is
-// compared with what the kernel has, and what differs is replaced in one
-// transaction. What others have in nftables is not looked at.
+// Package nft keeps the caller's own tables in nftables, by netlink: it needs no program,
+// and a kernel since 4.10. A table is a value, which is compared with what the kernel
+// has; what differs is replaced in one transaction. The package does not know what the
+// tables are for, and leaves those of others alone.
 package nft
 
 import (
@@ -78,8 +78,8 @@ const (
 	SrcNAT = 100
 )
 
-// Rule is a rule of such a chain. Of the firewall.Rule, Other is not used. All that
-// is set must match.
+// Rule is a rule of such a chain. All that is set must match. The field Other of
+// firewall.Rule is not used.
 type Rule struct {
 	firewall.Rule
 

@@ -8,12 +8,12 @@ import (
 
 const day = 24 * time.Hour
 
-// steps are how long before its end a certificate is warned about. A step of more
+// steps are the times before its end when a certificate is warned about. A step of more
 // than half of a certificate's life is none: what lives for a day is renewed within
 // one.
 var steps = [...]time.Duration{30 * day, 7 * day, day, 0}
 
-// expiry is when a certificate ends, and what was said of it.
+// expiry is when a certificate ends, and which warnings were logged.
 type expiry struct {
 	name string // "certificate" or "authority"
 	file string
@@ -26,8 +26,8 @@ func newExpiry(name, file string, c *x509.Certificate) *expiry {
 	return &expiry{name: name, file: file, end: c.NotAfter, life: c.NotAfter.Sub(c.NotBefore)}
 }
 
-// warn says of each certificate that a step is reached, once per step, and not
-// those that it has gone past.
+// warn logs that a certificate has reached a step, once per step. Of several steps at
+// once it logs the last.
 func (s *Source) warn() {
 	now := time.Now()
 	for _, d := range s.dates {
@@ -51,7 +51,7 @@ func (s *Source) warn() {
 	}
 }
 
-// about is a time as one says it.
+// about returns a time in words.
 func about(d time.Duration) string {
 	if d >= 2*day {
 		return fmt.Sprintf("%d days", d.Round(day)/day)

@@ -1,6 +1,6 @@
-// Package tlsfile keeps a TLS client's configuration equal to its files: what is
-// renewed on disk is used for the next connection, and what runs out is said in
-// time. It does not know who is connected to.
+// Package tlsfile keeps a TLS client's configuration equal to its files: a file that is
+// renewed is used for the next connection, and one that runs out is logged in time. It
+// does not know which server the client connects to.
 package tlsfile
 
 import (
@@ -20,8 +20,8 @@ import (
 // empty: no client certificate. CA may be empty: the system's authorities.
 type Files struct{ Cert, Key, CA string }
 
-// lookEvery is how old may be what is known of the files. Certificates are
-// renewed days before they run out.
+// lookEvery is the longest time for which the files are not read again. Certificates
+// are renewed days before they run out.
 const lookEvery = 5 * time.Second
 
 // maxSize bounds a file: the system's bundle of all authorities is a fifth of it.
@@ -67,9 +67,13 @@ func Open(f Files, log *slog.Logger) (*Source, error) {
 	return s, nil
 }
 
-// Config returns the configuration that the files make now, or did a few seconds
-// ago. It is the same pointer while it is the same; do not change it. If they
-// make none, as while they are being replaced, it is the last that they made.
+// Config returns the configuration that the files make now, or did a few seconds ago.
+// The pointer is the same while the configuration is; do not change what it points to.
+// While the files make none, as when they are being replaced, it is the last one.
+//
+// No single tls.Config could follow the file of the authorities: a callback that
+// verifies the server, such as VerifyConnection, is not given the name to check if that
+// is an IP address (tls.ConnectionState.ServerName is empty then).
 func (s *Source) Config() *tls.Config {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -79,7 +83,7 @@ func (s *Source) Config() *tls.Config {
 	return s.config
 }
 
-// Look reads the files now, for who has just been refused.
+// Look reads the files now: a server has refused them, or they have refused a server.
 func (s *Source) Look() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

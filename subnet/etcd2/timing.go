@@ -2,7 +2,7 @@ package etcd2
 
 import "time"
 
-// timing is how long things may take. Tests have less of it.
+// timing holds the longest times that things may take. Tests have shorter ones.
 type timing struct {
 	call   time.Duration // a method, with all that it asks
 	dial   time.Duration // a connection, and again its TLS handshake
@@ -14,8 +14,8 @@ type timing struct {
 	confirm time.Duration // a wait that is to show that there was nothing
 }
 
-// defaults: a member that hangs (header) or is not there (dial) leaves the call
-// the time to ask two others. etcd sends the header of a wait at once, so that
+// defaults leaves a call the time to ask two other members when one hangs (header) or
+// is not there (dial). etcd sends the header of a wait at once, so that
 // bound finds a hung member in the next wait at the latest; the kernel goes on
 // answering for the member in the meantime. No proxy forgets a request within
 // one poll.

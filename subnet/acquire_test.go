@@ -23,7 +23,7 @@ func rangeOf(network string, length int, least, most string) config.Range {
 func request(previous string) Request {
 	r := Request{Config: config.Config{V4: rangeOf("10.1.0.0/16", 24, "10.1.1.0", "10.1.60.0"), Type: "vxlan"}}
 	r.Lease.Type = "vxlan"
-	r.Lease.V4 = Claim{PublicIP: netip.MustParseAddr(me), Data: "new"}
+	r.Lease.V4 = Claim{PublicIP: netip.MustParseAddr(me), Data: quoted("new")}
 	if previous != "" {
 		r.Previous = key(previous)
 	}
@@ -90,7 +90,7 @@ func TestDecide(t *testing.T) {
 			if err != nil || s.do != tt.want || tt.key != (Key{}) && s.lease.Key() != tt.key {
 				t.Fatalf("decide = %d %s, %v; want %d %s", s.do, s.lease.Key(), err, tt.want, tt.key)
 			}
-			if s.do != drop && s.lease.V4.Data != "new" {
+			if s.do != drop && s.lease.V4.Data != quoted("new") {
 				t.Errorf("would write %q and not what was asked for", s.lease.V4.Data)
 			}
 			for _, l := range tt.leases {
@@ -131,16 +131,16 @@ func TestAcquireReturnsASnapshotWithItsLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store, l := newFakeStore(lease("10.1.5.0/24", "192.0.2.9"), lease("10.1.7.0/24", me, "old")), &logs{}
 		got, seen, err := acquire(t.Context(), store, request(""), l.logger())
-		if err != nil || got.Key() != key("10.1.7.0/24") || got.V4.Data != "new" {
+		if err != nil || got.Key() != key("10.1.7.0/24") || got.V4.Data != quoted("new") {
 			t.Fatalf("Acquire = %v, %v", got, err)
 		}
 		v := NewView()
 		v.Reset(seen)
-		if own, _, ok := v.at(got.Key()); !ok || own != got || len(v.Leases()) != 2 || seen.Rev != 2 {
+		if own, _, ok := v.at(got.Key()); !ok || own != got || len(v.Leases()) != 2 || seen.Rev != 3 {
 			t.Errorf("snapshot: %v", seen)
 		}
-		if _, _, err := acquire(t.Context(), store, request(""), l.logger()); err != nil || len(store.leases) != 2 {
-			t.Errorf("twice is not once: %v, %v", err, store.leases)
+		if _, _, err := acquire(t.Context(), store, request(""), l.logger()); err != nil || len(store.all()) != 2 {
+			t.Errorf("twice is not once: %v, %v", err, store.all())
 		}
 		l.want(t, "Found lease (10.1.7.0/24) for current IP (192.0.2.1), reusing", 2)
 		l.want(t, "Allocated lease (ip: 10.1.7.0/24 ipv6: <nil>) to current node (192.0.2.1)", 2)
@@ -171,7 +171,7 @@ func TestAcquireLeavesAReservationWithoutTTL(t *testing.T) {
 		reserved.Expires = time.Time{}
 		store := newFakeStore(reserved)
 		got, _, err := acquire(t.Context(), store, request(""), new(logs).logger())
-		if err != nil || !got.Reserved() || got.V4.Data != "new" {
+		if err != nil || !got.Reserved() || got.V4.Data != quoted("new") {
 			t.Fatalf("Acquire = %v, %v", got, err)
 		}
 	})
@@ -252,7 +252,7 @@ func TestAcquireNeverTouchesThePreviousSubnetsNewHolder(t *testing.T) {
 		store, l := newFakeStore(lease("10.1.7.0/24", "192.0.2.9", "theirs")), &logs{}
 		got, _, err := acquire(t.Context(), store, request("10.1.7.0/24"), l.logger())
 		theirs, _ := store.get(key("10.1.7.0/24"))
-		if err != nil || got.Key() == theirs.Key() || theirs.Rev != 1 || theirs.V4.Data != "theirs" {
+		if err != nil || got.Key() == theirs.Key() || theirs.Rev != 2 || theirs.V4.Data != quoted("theirs") {
 			t.Fatalf("Acquire = %v, %v; theirs is %v", got, err, theirs)
 		}
 		l.want(t, "by=192.0.2.9", 1)
@@ -266,8 +266,8 @@ func TestAcquireDecidesByOwnerAfterAnUnknownOutcome(t *testing.T) {
 			store := newFakeStore(before...)
 			store.late = context.DeadlineExceeded
 			got, _, err := acquire(t.Context(), store, request(""), new(logs).logger())
-			if have, ok := store.get(got.Key()); err != nil || !ok || have.Rev != got.Rev || len(store.leases) != 1 {
-				t.Errorf("Acquire = %v, %v; the store has %v", got, err, store.leases)
+			if have, ok := store.get(got.Key()); err != nil || !ok || have.Rev != got.Rev || len(store.all()) != 1 {
+				t.Errorf("Acquire = %v, %v; the store has %v", got, err, store.all())
 			}
 		})
 	}
@@ -277,7 +277,7 @@ func TestAcquireDecidesByOwnerAfterAnUnknownOutcome(t *testing.T) {
 func TestAcquireGivesUpAPreviousSubnetThatHoldsJunk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newFakeStore()
-		store.junk[key("10.1.7.0/24")] = true
+		store.spoil(key("10.1.7.0/24"))
 		got, _, err := acquire(t.Context(), store, request("10.1.7.0/24"), new(logs).logger())
 		if err != nil || got.Key() == key("10.1.7.0/24") {
 			t.Fatalf("Acquire = %v, %v", got, err)
@@ -362,8 +362,8 @@ func TestFiftyHostsAcquireDistinctSubnets(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		if len(owners) != 50 || len(store.leases) != 50 || store.count("create") == 50 {
-			t.Errorf("%d owners, %d leases, %d creates (there were no races)", len(owners), len(store.leases), store.count("create"))
+		if len(owners) != 50 || len(store.all()) != 50 || store.count("create") == 50 {
+			t.Errorf("%d owners, %d leases, %d creates (there were no races)", len(owners), len(store.all()), store.count("create"))
 		}
 	})
 }
@@ -461,7 +461,7 @@ func TestAcquireIsNotTheTwinOfALiveHostThatAFailureHid(t *testing.T) {
 				done := make(chan struct{})
 				go func() { // the host that holds the lease
 					defer close(done)
-					for e, err := range store.Watch(t.Context(), 1) {
+					for e, err := range store.Watch(t.Context(), 2) {
 						if err != nil || e.Lease.V4.PublicIP == theirs.V4.PublicIP {
 							break
 						}

@@ -3,38 +3,51 @@ package subnet
 import (
 	"context"
 	"errors"
-	"flanneld/pkg/logtest"
-	"flanneld/subnet/config"
 	"iter"
 	"log/slog"
 	"net/netip"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"flanneld/pkg/logtest"
+	"flanneld/subnet/config"
 )
 
 var errDown = errors.New("connection refused")
 
-// fakeStore is a Store in memory, with the ways in which a real one fails.
+// Memory is memstore, which cannot be imported here: it imports this package.
+type Memory interface {
+	Store
+	Force(l Lease, ttl time.Duration) // whoever has the key; data that is no JSON is junk
+	Remove(k Key)
+	Churn(n int)
+}
+
+// NewMemory returns an empty Memory. TestMain sets it.
+var NewMemory func() Memory
+
+// fakeStore is a Memory that fails in the ways of a real store.
 type fakeStore struct {
 	mu      sync.Mutex
-	rev     Revision
-	leases  map[Key]Lease
-	events  []Event
-	oldest  Revision // watches from before it are ErrCompacted
-	changed chan struct{}
+	memory  Memory
+	ended   context.CancelCauseFunc // ends all watches with an error
+	watches context.Context
 	down    error         // answer of every method
-	late    error         // answer of the next Create or Renew, which is done all the same
-	junk    map[Key]bool  // keys that hold what is no lease
+	late    error         // answer of the next Create, Renew or Refresh, which is done all the same
 	delay   time.Duration // of Leases
 	ops     map[string]int
-	hangs   bool
-	loud    bool // Refresh is none, but a write of the whole value
+	told    int  // events of all watches
+	mute    Key  // no watch tells of it
+	hangs   bool // Refresh does until its context ends
+	loud    bool // Refresh is a write of the whole value
 }
 
 func newFakeStore(leases ...Lease) *fakeStore {
-	s := &fakeStore{leases: map[Key]Lease{}, junk: map[Key]bool{}, ops: map[string]int{}, changed: make(chan struct{})}
+	s := &fakeStore{memory: NewMemory(), ops: map[string]int{}}
+	s.watches, s.ended = context.WithCancelCause(context.Background())
 	for _, l := range leases {
 		ttl := DefaultTTL
 		if l.Reserved() {
@@ -45,254 +58,204 @@ func newFakeStore(leases ...Lease) *fakeStore {
 	return s
 }
 
-// put needs the lock.
-func (s *fakeStore) put(l Lease, ttl time.Duration) Lease {
-	l = s.keep(l, ttl)
-	s.emit(Event{Lease: l})
-	return l
+func (s *fakeStore) set(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f()
 }
 
-// keep is put without an event.
-func (s *fakeStore) keep(l Lease, ttl time.Duration) Lease {
-	s.rev++
-	l.Rev, l.Expires = s.rev, time.Time{}
-	if ttl > 0 {
-		l.Expires = time.Now().Add(ttl)
-		time.AfterFunc(ttl, func() {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			if s.leases[l.Key()].Rev == l.Rev {
-				s.drop(l.Key())
-			}
-		})
-	}
-	s.leases[l.Key()] = l
-	return l
-}
-
-func (s *fakeStore) drop(k Key) {
-	s.rev++
-	delete(s.leases, k)
-	var l Lease
-	l.V4.Subnet, l.V6.Subnet, l.Rev = k.V4, k.V6, s.rev
-	s.emit(Event{Lease: l, Deleted: true})
-}
-
-func (s *fakeStore) emit(e Event) {
-	s.events = append(s.events, e)
-	close(s.changed)
-	s.changed = make(chan struct{})
+// end ends all watches.
+func (s *fakeStore) end(err error) {
+	s.ended(err)
+	s.watches, s.ended = context.WithCancelCause(context.Background())
 }
 
 // force writes as the old daemons do: whoever has the key.
 func (s *fakeStore) force(l Lease, ttl time.Duration) Lease {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.put(l, ttl)
+	s.memory.Force(l, ttl)
+	l, _ = s.get(l.Key())
+	return l
 }
 
-func (s *fakeStore) remove(k Key) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.drop(k)
+// spoil makes a key hold what is no lease.
+func (s *fakeStore) spoil(k Key) {
+	var junk Lease
+	junk.V4.Subnet = k.V4
+	s.memory.Force(junk, 0)
 }
+
+func (s *fakeStore) remove(k Key) { s.memory.Remove(k) }
 
 func (s *fakeStore) setDown(err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.down = err
-	close(s.changed)
-	s.changed = make(chan struct{})
+	s.set(func() {
+		if s.down = err; err != nil {
+			s.end(err)
+		}
+	})
 }
 
 // wipe empties the store as a new data directory does: revisions begin anew.
 func (s *fakeStore) wipe(leases ...Lease) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.leases, s.events, s.rev, s.oldest = map[Key]Lease{}, nil, 0, 0
-	for _, l := range leases {
-		s.put(l, DefaultTTL)
-	}
-	close(s.changed)
-	s.changed = make(chan struct{})
+	s.set(func() {
+		s.memory = NewMemory()
+		for _, l := range leases {
+			s.memory.Force(l, DefaultTTL)
+		}
+		s.end(ErrCompacted)
+	})
 }
 
 // compact forgets history, as a busy store does.
-func (s *fakeStore) compact() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.rev++
-	s.oldest, s.events = s.rev, nil
-	close(s.changed)
-	s.changed = make(chan struct{})
+func (s *fakeStore) compact() { s.memory.Churn(1001) }
+
+func (s *fakeStore) all() []Lease {
+	leases, _, _ := s.memory.Leases(context.Background())
+	return leases
 }
 
 func (s *fakeStore) get(k Key) (Lease, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	l, ok := s.leases[k]
-	return l, ok
-}
-
-// hang makes Refresh hang until its context ends.
-func (s *fakeStore) hang(is bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.hangs = is
-}
-
-func (s *fakeStore) count(op string) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.ops[op]
-}
-
-func (s *fakeStore) Config(context.Context) (config.Document, error) {
-	return config.Document{}, config.ErrNone
-}
-func (s *fakeStore) AwaitConfig(context.Context, Revision) (config.Document, error) {
-	return config.Document{}, config.ErrNone
-}
-
-func (s *fakeStore) Leases(context.Context) ([]Lease, Revision, error) {
-	s.mu.Lock()
-	s.ops["list"]++
-	var all []Lease
-	for _, l := range s.leases {
-		all = append(all, l)
+	for _, l := range s.all() {
+		if l.Key() == k {
+			return l, true
+		}
 	}
-	rev, err, delay := s.rev, s.down, s.delay
-	s.mu.Unlock()
-	time.Sleep(delay) // the answer grows old on its way
+	return Lease{}, false
+}
+
+func (s *fakeStore) hang(is bool) { s.set(func() { s.hangs = is }) }
+
+func (s *fakeStore) count(op string) (n int) {
+	s.set(func() { n = s.ops[op] })
+	return n
+}
+
+func (s *fakeStore) events() (n int) {
+	s.set(func() { n = s.told })
+	return n
+}
+
+// begin counts a call, and returns what it is answered by.
+func (s *fakeStore) begin(op string) (memory Memory, err error) {
+	s.set(func() {
+		s.ops[op]++
+		memory, err = s.memory, s.down
+	})
+	return memory, err
+}
+
+// answer loses the answer to a write, if it is to be.
+func (s *fakeStore) answer(l, written Lease, err error) (Lease, error) {
+	s.set(func() {
+		if err == nil && s.late != nil {
+			written, err, s.late = l, s.late, nil
+		}
+	})
+	return written, err
+}
+
+func (s *fakeStore) Config(ctx context.Context) (config.Document, error) { return s.memory.Config(ctx) }
+func (s *fakeStore) AwaitConfig(ctx context.Context, r Revision) (config.Document, error) {
+	return s.memory.AwaitConfig(ctx, r)
+}
+
+func (s *fakeStore) Leases(ctx context.Context) ([]Lease, Revision, error) {
+	memory, err := s.begin("list")
+	leases, rev, _ := memory.Leases(ctx)
+	time.Sleep(s.delay) // the answer grows old on its way
 	if err != nil {
 		return nil, 0, err
 	}
-	return all, rev, nil
+	return leases, rev, nil
 }
 
 func (s *fakeStore) Watch(ctx context.Context, after Revision) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
-		for {
-			s.mu.Lock()
-			err, changed := s.down, s.changed
-			if err == nil && (after < s.oldest || after > s.rev) {
-				err = ErrCompacted
+		memory, err := s.begin("watch")
+		if err != nil {
+			yield(Event{}, err)
+			return
+		}
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		var watches context.Context
+		s.set(func() { watches = s.watches })
+		defer context.AfterFunc(watches, cancel)()
+		for e, err := range memory.Watch(ctx, after) {
+			if watches.Err() != nil {
+				err = context.Cause(watches)
 			}
-			var next *Event
-			for i := range s.events {
-				if s.events[i].Lease.Rev > after {
-					next = &s.events[i]
-					break
+			if err == nil {
+				s.set(func() { s.told++ })
+				if e.Lease.Key() == s.mute {
+					continue
 				}
 			}
-			s.mu.Unlock()
-			switch {
-			case err != nil:
-				yield(Event{}, err)
+			if !yield(e, err) || err != nil {
 				return
-			case next != nil:
-				after = next.Lease.Rev
-				if !yield(*next, nil) {
-					return
-				}
-				continue
-			}
-			select {
-			case <-ctx.Done():
-				yield(Event{}, ctx.Err())
-				return
-			case <-changed:
 			}
 		}
 	}
 }
 
-func (s *fakeStore) write(op string, l Lease, ttl time.Duration, refuse func() error) (Lease, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.ops[op]++
-	if s.down != nil {
-		return l, s.down
-	}
-	if err := refuse(); err != nil {
+func (s *fakeStore) Create(ctx context.Context, l Lease, ttl time.Duration) (Lease, error) {
+	memory, err := s.begin("create")
+	if err != nil {
 		return l, err
 	}
-	written := s.put(l, ttl)
-	if err := s.late; err != nil {
-		s.late = nil
+	written, err := memory.Create(ctx, l, ttl)
+	return s.answer(l, written, err)
+}
+
+func (s *fakeStore) Renew(ctx context.Context, l Lease, ttl time.Duration) (Lease, error) {
+	memory, err := s.begin("renew")
+	if err != nil {
 		return l, err
 	}
-	return written, nil
-}
-
-func (s *fakeStore) Create(_ context.Context, l Lease, ttl time.Duration) (Lease, error) {
-	return s.write("create", l, ttl, func() error {
-		if _, ok := s.leases[l.Key()]; ok || s.junk[l.Key()] {
-			return ErrTaken
-		}
-		return nil
-	})
-}
-
-func (s *fakeStore) Renew(_ context.Context, l Lease, ttl time.Duration) (Lease, error) {
-	return s.write("renew", l, ttl, func() error {
-		if s.leases[l.Key()].Rev != l.Rev {
-			return ErrLost
-		}
-		return nil
-	})
+	written, err := memory.Renew(ctx, l, ttl)
+	return s.answer(l, written, err)
 }
 
 func (s *fakeStore) Refresh(ctx context.Context, l Lease, ttl time.Duration) (Lease, bool, error) {
-	s.mu.Lock()
-	hangs := s.hangs
-	s.mu.Unlock()
-	if hangs {
+	var hangs bool
+	if s.set(func() { hangs = s.hangs }); hangs {
 		<-ctx.Done()
 		return l, false, context.Cause(ctx)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.ops["refresh"]++
-	have, ok := s.leases[l.Key()]
-	switch {
-	case s.down != nil:
-		return l, false, s.down
-	case !ok || !have.SameClaim(l) || have.Node != l.Node:
-		return l, false, ErrLost
-	}
-	if err := s.late; err != nil {
-		s.late = nil
-		s.keep(l, ttl)
+	memory, err := s.begin("refresh")
+	if err != nil {
 		return l, false, err
 	}
-	if s.loud {
-		return s.put(l, ttl), false, nil
+	var written Lease
+	quiet := !s.loud
+	if quiet {
+		written, _, err = memory.Refresh(ctx, l, ttl)
+	} else {
+		written, err = memory.Renew(ctx, l, ttl)
 	}
-	return s.keep(l, ttl), true, nil
+	written, err = s.answer(l, written, err)
+	return written, quiet && err == nil, err
 }
 
-func (s *fakeStore) Delete(_ context.Context, l Lease) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.ops["delete"]++
-	have, ok := s.leases[l.Key()]
-	switch {
-	case s.down != nil:
-		return s.down
-	case !ok:
-		return nil
-	case have.Rev != l.Rev:
-		return ErrLost
+func (s *fakeStore) Delete(ctx context.Context, l Lease) error {
+	memory, err := s.begin("delete")
+	if err != nil {
+		return err
 	}
-	s.drop(l.Key())
-	return nil
+	return memory.Delete(ctx, l)
+}
+
+// quoted makes JSON of a word.
+func quoted(data string) string {
+	if data == "" || strings.ContainsAny(data[:1], `{"`) {
+		return data
+	}
+	return strconv.Quote(data)
 }
 
 // lease makes a lease that does not expire in the next day.
 func lease(p4, ip string, data ...string) Lease {
 	l := Lease{Type: "vxlan", Expires: time.Now().Add(DefaultTTL)}
-	l.V4 = Claim{Subnet: netip.MustParsePrefix(p4), PublicIP: netip.MustParseAddr(ip), Data: strings.Join(data, "")}
+	l.V4 = Claim{Subnet: netip.MustParsePrefix(p4), PublicIP: netip.MustParseAddr(ip), Data: quoted(strings.Join(data, ""))}
 	return l
 }
 

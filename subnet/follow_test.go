@@ -59,7 +59,7 @@ func TestFollowListsFirstWhatWasNeverListed(t *testing.T) {
 		l.want(t, "etcd unreachable", 1)
 		store.setDown(nil)
 		time.Sleep(followRetry)
-		if got, _, _ := v.at(key("10.1.1.0/24")); subnets(v) != "10.1.1.0/24" || got.V4.Data != "new" {
+		if got, _, _ := v.at(key("10.1.1.0/24")); subnets(v) != "10.1.1.0/24" || got.V4.Data != quoted("new") {
 			t.Errorf("leases are %v", v.Leases())
 		}
 		l.want(t, "etcd is back", 1)
@@ -148,9 +148,8 @@ func TestFollowListsNowAndThen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newFakeStore(lease("10.1.1.0/24", "192.0.2.1"))
 		v, l := following(t, store)
-		store.mu.Lock()
-		store.keep(lease("10.1.2.0/24", "192.0.2.2"), DefaultTTL) // no event
-		store.mu.Unlock()
+		store.mute = key("10.1.2.0/24")
+		store.force(lease("10.1.2.0/24", "192.0.2.2"), 0)
 		time.Sleep(stale / 2)
 		if got := subnets(v); got != "10.1.1.0/24" {
 			t.Errorf("leases %q too early", got)
@@ -196,7 +195,7 @@ func TestFollowKeepsTheViewInAnOutage(t *testing.T) {
 		store.remove(key("10.1.1.0/24"))
 		store.setDown(nil)
 		time.Sleep(10 * time.Second)
-		if got, _, _ := v.at(key("10.1.2.0/24")); got.V4.Data != "b" || len(v.Leases()) != 1 || !signalled(c) {
+		if got, _, _ := v.at(key("10.1.2.0/24")); got.V4.Data != quoted("b") || len(v.Leases()) != 1 || !signalled(c) {
 			t.Errorf("what changed in the outage was missed: %v", v.Leases())
 		}
 		l.want(t, "etcd is back", 1)
@@ -304,8 +303,8 @@ func TestFollowConverges(t *testing.T) {
 			time.Sleep(20 * time.Second)
 			synctest.Wait()
 			all := v.Leases()
-			if len(all) != len(store.leases) {
-				t.Errorf("seed %d: %d leases in the View, %d in the store", seed, len(all), len(store.leases))
+			if len(all) != len(store.all()) {
+				t.Errorf("seed %d: %d leases in the View, %d in the store", seed, len(all), len(store.all()))
 			}
 			for _, l := range all {
 				if have, _ := store.get(l.Key()); have != l {

@@ -152,7 +152,7 @@ func (h *holder) lost(t *testing.T, winner Lease) {
 func TestHoldRenewsForDays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := holding(t, newFakeStore())
-		events := len(h.store.events)
+		events := h.store.events()
 		time.Sleep(54*time.Minute - time.Second)
 		if n := h.store.count("refresh"); n != 0 {
 			t.Errorf("renewed %d times before it was due", n)
@@ -172,8 +172,8 @@ func TestHoldRenewsForDays(t *testing.T) {
 		if n < 11*24*10/11 || n > 11*24*10/9+2 || len(h.renewed) != n {
 			t.Errorf("%d renewals and %d calls in 11 days", n, len(h.renewed))
 		}
-		if len(h.store.events) != events || h.store.count("renew") != 0 {
-			t.Errorf("renewals woke everybody: %d events, %d full writes", len(h.store.events)-events, h.store.count("renew"))
+		if h.store.events() != events || h.store.count("renew") != 0 {
+			t.Errorf("renewals woke everybody: %d events, %d full writes", h.store.events()-events, h.store.count("renew"))
 		}
 		if len(h.entered) != 1 || h.entered[0].State != Held {
 			t.Errorf("states: %v", h.entered)
@@ -441,14 +441,14 @@ func TestHoldDoesNotFightAHostWithItsPublicIP(t *testing.T) {
 			h.store.force(twin, DefaultTTL)
 		}
 		synctest.Wait()
-		if l, _ := h.store.get(h.own.Key()); l.V4.Data != "theirs" || h.store.count("renew") != 0 {
+		if l, _ := h.store.get(h.own.Key()); l.V4.Data != quoted("theirs") || h.store.count("renew") != 0 {
 			t.Errorf("fought: the store has %v after %d renewals", l, h.store.count("renew"))
 		}
 		n := h.lines("Another host publishes our PublicIP")
 		if n < 1 || n > 13 {
 			t.Errorf("%d lines about the twin in an hour, want at most one each 5 minutes", n)
 		}
-		for _, part := range []string{"theirs=\"vxlan theirs\"", "ours=\"vxlan new\"", "--public-ip or --iface"} {
+		for _, part := range []string{`theirs="vxlan \"theirs\""`, `ours="vxlan \"new\""`, "--public-ip or --iface"} {
 			h.want(t, part, n)
 		}
 		time.Sleep(23 * time.Hour)
@@ -463,9 +463,7 @@ func TestHoldAdoptsItsOwnLateWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := holding(t, newFakeStore())
 		time.Sleep(22 * time.Hour)
-		h.store.mu.Lock()
-		h.store.late = context.DeadlineExceeded
-		h.store.mu.Unlock()
+		h.store.set(func() { h.store.late = context.DeadlineExceeded })
 		time.Sleep(time.Hour + 10*time.Second)
 		h.holds(t)
 		if n := h.store.count("renew"); n > 3 {
@@ -480,9 +478,7 @@ func TestHoldTakesALateCreateForItsOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := holding(t, newFakeStore())
 		time.Sleep(time.Hour)
-		h.store.mu.Lock()
-		h.store.late = context.DeadlineExceeded
-		h.store.mu.Unlock()
+		h.store.set(func() { h.store.late = context.DeadlineExceeded })
 		h.store.remove(h.own.Key())
 		time.Sleep(10 * time.Second)
 		h.holds(t)
@@ -508,10 +504,7 @@ func TestHoldRenewsEarlyWhatWillExpireEarly(t *testing.T) {
 func TestHoldIsPatientWithAKeyThatIsNoLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := holding(t, newFakeStore())
-		h.store.mu.Lock()
-		h.store.junk[h.own.Key()] = true
-		h.store.mu.Unlock()
-		h.store.remove(h.own.Key())
+		h.store.spoil(h.own.Key())
 		time.Sleep(time.Hour)
 		if n := h.store.count("create"); n > 150 {
 			t.Errorf("%d creates in an hour", n)
@@ -519,9 +512,7 @@ func TestHoldIsPatientWithAKeyThatIsNoLease(t *testing.T) {
 		if n := h.lines("its key holds what is no lease"); n < 10 || n > 13 {
 			t.Errorf("%d lines in an hour, want one each 5 minutes", n)
 		}
-		h.store.mu.Lock()
-		delete(h.store.junk, h.own.Key())
-		h.store.mu.Unlock()
+		h.store.remove(h.own.Key())
 		time.Sleep(2 * time.Minute)
 		h.holds(t)
 	})

@@ -2,7 +2,6 @@ package memstore
 
 import (
 	"context"
-	"fmt"
 	"iter"
 	"slices"
 
@@ -32,7 +31,7 @@ func (s *Store) since(after subnet.Revision) ([]change, subnet.Revision, <-chan 
 	defer s.mu.Unlock()
 	first := s.rev - subnet.Revision(len(s.history)) // the last revision before the history
 	if after < first || after > s.rev {
-		return nil, 0, nil, fmt.Errorf("watch: %w", subnet.ErrCompacted)
+		return nil, 0, nil, subnet.ErrCompacted
 	}
 	return slices.Clone(s.history[after-first:]), s.rev, s.changed, nil
 }
@@ -49,7 +48,7 @@ func (s *Store) Watch(ctx context.Context, after subnet.Revision) iter.Seq2[subn
 			}
 			for _, c := range changes {
 				if c.dir {
-					err = fmt.Errorf("watch: %w", subnet.ErrCompacted)
+					err = subnet.ErrCompacted
 					break
 				}
 				if e, ok := s.event(c); ok && !yield(e, nil) {

@@ -29,26 +29,10 @@ func ReadEnv(environ []string) Env {
 	return env
 }
 
-// Variable returns the variable that stands for a flag.
-func (t Table) Variable(flag string) string {
-	return t.Prefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
-}
-
-// lookup returns a flag's value in the environment, and the variable's name;
-// empty if there is none.
-func (t Table) lookup(env Env, f Flag) (name, value string) {
-	for _, name := range append([]string{t.Variable(f.Name)}, f.Vars...) {
-		if value, ok := env[name]; ok {
-			return name, value
-		}
-	}
-	return "", ""
-}
-
 // unknown returns one warning for each variable with the prefix that no flag has,
 // sorted. They cannot be errors: the environment may be shared with another
 // release's program during an upgrade.
-func (t Table) unknown(env Env) []string {
+func (env Env) unknown(t Table) []string {
 	var known, warnings []string
 	for _, f := range t.Flags {
 		known = append(known, t.Variable(f.Name))

@@ -4,7 +4,10 @@
 // does not know any flag.
 package flagtable
 
-import "strconv"
+import (
+	"strconv"
+	"strings"
+)
 
 // Flag is one row of the table.
 type Flag struct {
@@ -103,7 +106,7 @@ func (t Table) Parse(args []string, env Env) (Given, []string, error) {
 			warnings = append(warnings, warning)
 		}
 	}
-	return given, append(warnings, t.unknown(env)...), nil
+	return given, append(warnings, env.unknown(t)...), nil
 }
 
 // set takes the values one after the other, and writes those of a boolean as
@@ -157,4 +160,20 @@ func (t Table) names() []string {
 		names = append(names, f.Name)
 	}
 	return names
+}
+
+// Variable returns the variable that stands for a flag.
+func (t Table) Variable(flag string) string {
+	return t.Prefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// lookup returns a flag's value in the environment, and the variable's name;
+// empty if there is none.
+func (t Table) lookup(env Env, f Flag) (name, value string) {
+	for _, name := range append([]string{t.Variable(f.Name)}, f.Vars...) {
+		if value, ok := env[name]; ok {
+			return name, value
+		}
+	}
+	return "", ""
 }

@@ -13,7 +13,7 @@ const (
 )
 
 // Help describes every flag, and how to give one.
-func (t Table) Help() string {
+func Help(t Table) string {
 	var b strings.Builder
 	var legacy, instead []string
 	group := ""

@@ -4,25 +4,22 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"flanneld/pkg/words"
 	"fmt"
 	"reflect"
 	"strings"
 )
 
-// backendType returns the type that a document's Backend object names, in lower
+// backendType returns the type that the document's Backend object names, in lower
 // case. The backend itself decides about the other options.
-func (d *document) backendType(raw json.RawMessage) (string, error) {
+func backendType(d *document) (string, error) {
 	const example = `add "Type":"udp", "vxlan", "host-gw" or "alloc"`
-	if raw[0] != '{' {
+	if raw := *d.Backend; raw[0] != '{' {
 		return "", d.errorf("Backend", typeHint("Backend", raw), "Backend is %s, not an object", jsonType(raw))
 	}
-	at := d.at["Backend"]
-	all, twice, err := members(raw)
-	switch {
-	case twice != nil:
-		return "", errorAt(d.raw, at+twice.at, "Backend option "+err.Error(), "upper and lower case are the same; remove one")
-	case err != nil:
-		return "", d.errorf("Backend", "", "read Backend: %v", err)
+	all, err := members(d.raw, d.at["Backend"], "Backend option ")
+	if err != nil {
+		return "", err
 	}
 	var names []string
 	for _, m := range all {
@@ -32,15 +29,15 @@ func (d *document) backendType(raw json.RawMessage) (string, error) {
 		}
 		var typ string
 		if err := json.Unmarshal(m.value, &typ); err != nil {
-			return "", errorAt(d.raw, at+m.valueAt, "Backend Type is "+jsonType(m.value), `write it in quotes, such as "vxlan"`)
+			return "", errorAt(d.raw, m.valueAt, "Backend Type is "+jsonType(m.value), `write it in quotes, such as "vxlan"`)
 		}
 		if typ == "" {
-			return "", errorAt(d.raw, at+m.valueAt, "Backend has no Type: it is empty", `write one, such as "vxlan"`)
+			return "", errorAt(d.raw, m.valueAt, "Backend has no Type: it is empty", `write one, such as "vxlan"`)
 		}
 		return strings.ToLower(typ), nil
 	}
-	if like := nearest("Type", names); like != "" {
-		return "", d.errorf("Backend", fmt.Sprintf(`did you mean "Type" by %q?`, clip(like)), "Backend has no Type")
+	if like := words.Nearest("Type", names); like != "" {
+		return "", d.errorf("Backend", fmt.Sprintf(`did you mean "Type" by %q?`, words.Clip(like)), "Backend has no Type")
 	}
 	return "", d.errorf("Backend", example, "Backend has no Type")
 }
@@ -49,8 +46,7 @@ func (d *document) backendType(raw json.RawMessage) (string, error) {
 // exported fields are named as the options or have a json tag. It returns the
 // names of options that are neither in the struct nor "Type", each with the one
 // it may stand for: `"Prot" (did you mean "Port"?)`. Names are matched without
-// regard to case; an option that is absent or null leaves its field as it is, and
-// so does no object at all. After ten unknown names only their number is told.
+// regard to case; an option that is absent or null leaves its field as it is. After ten unknown names it returns only how many more there are.
 //
 // An error is a *Error with the position within raw ([Config.Locate] knows
 // that within the document), names the option, and leaves the struct partly
@@ -59,15 +55,13 @@ func DecodeBackend(raw json.RawMessage, into any) (unknown []string, err error) 
 	if trimmed := bytes.TrimSpace(raw); len(trimmed) == 0 || string(trimmed) == "null" {
 		return nil, nil
 	}
-	if start := skipBlank(raw, 0); !json.Valid(raw) || raw[start] != '{' {
+	start := skipBlank(raw, 0)
+	if !json.Valid(raw) || raw[start] != '{' {
 		return nil, errorAt(raw, start, "Backend is not an object", typeHint("Backend", raw))
 	}
-	all, twice, err := members(raw)
-	switch {
-	case twice != nil:
-		return nil, errorAt(raw, twice.at, "Backend option "+err.Error(), "upper and lower case are the same; remove one")
-	case err != nil:
-		return nil, fmt.Errorf("read Backend: %w", err)
+	all, err := members(raw, start, "Backend option ")
+	if err != nil {
+		return nil, err
 	}
 	fields, names := options(into)
 	ignored := 0
@@ -113,15 +107,15 @@ func options(into any) (map[string]reflect.Value, []string) {
 }
 
 func didYouMean(name string, names []string) string {
-	if like := nearest(name, names); like != "" {
-		return fmt.Sprintf("%q (did you mean %q?)", clip(name), like)
+	if like := words.Nearest(name, names); like != "" {
+		return fmt.Sprintf("%q (did you mean %q?)", words.Clip(name), like)
 	}
-	return fmt.Sprintf("%q", clip(name))
+	return fmt.Sprintf("%q", words.Clip(name))
 }
 
 // optionError says which type an option has and which it should have.
 func optionError(raw []byte, m member, field reflect.Value, err error) error {
-	e := errorAt(raw, m.valueAt, fmt.Sprintf("Backend option %s is %s", clip(m.name), jsonType(m.value)), "")
+	e := errorAt(raw, m.valueAt, fmt.Sprintf("Backend option %s is %s", words.Clip(m.name), jsonType(m.value)), "")
 	t := field.Type()
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()

@@ -3,6 +3,7 @@ package config
 import (
 	"bytes"
 	"encoding/json"
+	"flanneld/pkg/words"
 	"fmt"
 	"maps"
 	"slices"
@@ -55,7 +56,7 @@ func (d *difference) backend(a, b json.RawMessage) {
 	after, names := optionValues(b, names)
 	for _, folded := range slices.Sorted(maps.Keys(names)) {
 		x, y := before[folded], after[folded]
-		switch name := "Backend " + clip(names[folded]); {
+		switch name := "Backend " + words.Clip(names[folded]); {
 		case x == y:
 		case secret(folded):
 			*d = append(*d, name+" (not shown)")
@@ -73,10 +74,7 @@ func optionValues(raw json.RawMessage, names map[string]string) (values, all map
 	if raw = bytes.TrimSpace(raw); len(raw) == 0 || raw[0] != '{' {
 		return values, all
 	}
-	list, _, err := members(raw)
-	if err != nil {
-		return values, all // Parse lets no such object pass
-	}
+	list, _ := members(raw, 0, "") // Parse lets no object pass that is wrong
 	for _, m := range list {
 		folded := fold(m.name)
 		if folded == "type" {
@@ -103,5 +101,5 @@ func orUnset(value string) string {
 	if value == "" {
 		return "unset"
 	}
-	return clip(value)
+	return words.Clip(value)
 }

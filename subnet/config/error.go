@@ -44,11 +44,10 @@ func errorAt(doc []byte, offset int, msg, hint string) *Error {
 // the option's value within the object, none if the option is not there; see
 // [Config.Locate].
 func OptionError(raw json.RawMessage, name, msg, hint string) *Error {
-	if all, _, err := members(raw); err == nil {
-		for _, m := range all {
-			if fold(m.name) == fold(name) {
-				return errorAt(raw, m.valueAt, msg, hint)
-			}
+	all, _ := members(raw, skipBlank(raw, 0), "")
+	for _, m := range all {
+		if fold(m.name) == fold(name) {
+			return errorAt(raw, m.valueAt, msg, hint)
 		}
 	}
 	return &Error{Msg: msg, Hint: hint}
@@ -58,7 +57,7 @@ func OptionError(raw json.RawMessage, name, msg, hint string) *Error {
 // [DecodeBackend] and [OptionError], into the one within the whole document. Any
 // other error is returned as it is.
 func (c Config) Locate(err error) error {
-	inner, ok := err.(*Error) //nolint:errorlint // one that is wrapped says more than its position
+	inner, ok := err.(*Error) //nolint:errorlint // a wrapped one says more than its position
 	if !ok || inner.Line == 0 || c.backendAt.line == 0 {
 		return err
 	}
@@ -68,14 +67,4 @@ func (c Config) Locate(err error) error {
 	}
 	outer.Line += c.backendAt.line - 1
 	return &outer
-}
-
-// clip shortens what is quoted from a document, so that a document of a
-// megabyte does not make a log line of one.
-func clip(s string) string {
-	const most = 64 // bytes; the longest address has 45
-	if len(s) <= most {
-		return s
-	}
-	return s[:most] + "..."
 }

@@ -3,6 +3,7 @@ package config
 import (
 	"bytes"
 	"encoding/json"
+	"flanneld/pkg/words"
 	"fmt"
 	"strings"
 )
@@ -64,13 +65,9 @@ func Parse(doc []byte) (Config, []string, error) {
 
 // readDocument sorts the document's members into fields.
 func readDocument(doc []byte) (*document, error) {
-	start := skipBlank(doc, 0)
-	all, twice, err := members(doc[start:])
-	switch {
-	case twice != nil:
-		return nil, errorAt(doc, start+twice.at, err.Error(), "upper and lower case are the same; remove one")
-	case err != nil:
-		return nil, syntaxError(doc, err)
+	all, err := members(doc, skipBlank(doc, 0), "")
+	if err != nil {
+		return nil, err
 	}
 	d := &document{raw: doc, at: make(map[string]int), misspelt: make(map[string]*Error)}
 	into := map[string]any{
@@ -85,11 +82,11 @@ func readDocument(doc []byte) (*document, error) {
 		name := properName(m.name)
 		if name == "" {
 			if unknown++; unknown <= maxUnknown {
-				d.unknown(m.name, start+m.at)
+				d.unknown(m.name, m.at)
 			}
 			continue
 		}
-		d.at[name] = start + m.valueAt
+		d.at[name] = m.valueAt
 		if err := json.Unmarshal(m.value, into[name]); err != nil {
 			return nil, d.errorf(name, typeHint(name, m.value), "%s is %s", name, jsonType(m.value))
 		}
@@ -113,8 +110,8 @@ func properName(name string) string {
 
 // unknown warns about a key that nobody reads.
 func (d *document) unknown(name string, at int) {
-	e := errorAt(d.raw, at, fmt.Sprintf("unknown key %q", clip(name)), "it is ignored")
-	if like := nearest(name, known[:]); like != "" {
+	e := errorAt(d.raw, at, fmt.Sprintf("unknown key %q", words.Clip(name)), "it is ignored")
+	if like := words.Nearest(name, known[:]); like != "" {
 		e.Hint = fmt.Sprintf("did you mean %q? It is ignored", like)
 		d.misspelt[like] = e
 	}
@@ -160,11 +157,11 @@ func (d *document) config() (Config, error) {
 			"IPv6 without IPv4 (v6-only) is unsupported")
 	}
 	var err error
-	if cfg.V4, err = d.rangeOf(v4Fields, d.Network, d.SubnetLen, d.SubnetMin, d.SubnetMax); err != nil {
+	if cfg.V4, err = v4Fields.rangeOf(d, d.Network, d.SubnetLen, d.SubnetMin, d.SubnetMax); err != nil {
 		return cfg, err
 	}
 	if v6 {
-		if cfg.V6, err = d.rangeOf(v6Fields, d.IPv6Network, d.IPv6SubnetLen, d.IPv6SubnetMin, d.IPv6SubnetMax); err != nil {
+		if cfg.V6, err = v6Fields.rangeOf(d, d.IPv6Network, d.IPv6SubnetLen, d.IPv6SubnetMin, d.IPv6SubnetMax); err != nil {
 			return cfg, err
 		}
 	} else if d.IPv6Network != nil {
@@ -175,6 +172,6 @@ func (d *document) config() (Config, error) {
 		return cfg, nil
 	}
 	cfg.Backend, cfg.backendAt = *d.Backend, positionOf(d.raw, d.at["Backend"])
-	cfg.Type, err = d.backendType(cfg.Backend)
+	cfg.Type, err = backendType(d)
 	return cfg, err
 }

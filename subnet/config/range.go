@@ -1,12 +1,13 @@
 package config
 
 import (
+	"flanneld/pkg/words"
 	"fmt"
 	"net/netip"
 )
 
-// familyFields names one family's keys and limits.
-type familyFields struct {
+// family names one family's keys and limits.
+type family struct {
 	network, length, min, max string
 	bits                      int // of an address
 	longest                   int // SubnetLen
@@ -15,32 +16,32 @@ type familyFields struct {
 }
 
 var (
-	v4Fields = familyFields{"Network", "SubnetLen", "SubnetMin", "SubnetMax", 32, 30, 24, "10.100.0.0/16"}
-	v6Fields = familyFields{"IPv6Network", "IPv6SubnetLen", "IPv6SubnetMin", "IPv6SubnetMax", 128, 126, 64, "fd00:100::/48"}
+	v4Fields = family{"Network", "SubnetLen", "SubnetMin", "SubnetMax", 32, 30, 24, "10.100.0.0/16"}
+	v6Fields = family{"IPv6Network", "IPv6SubnetLen", "IPv6SubnetMin", "IPv6SubnetMax", 128, 126, 64, "fd00:100::/48"}
 )
 
 // rangeOf applies the rules for one family (those since 0.10).
-func (d *document) rangeOf(f familyFields, network *string, length *int, least, most *string) (Range, error) {
+func (f family) rangeOf(d *document, network *string, length *int, least, most *string) (Range, error) {
 	if network == nil {
 		return Range{}, d.missing(f.network, f.example)
 	}
 	p, err := netip.ParsePrefix(*network)
 	if err != nil || p.Addr().BitLen() != f.bits || p.Addr().Is4In6() {
-		return Range{}, d.errorf(f.network, fmt.Sprintf("write it as %q", f.example), "%s %q is not a network", f.network, clip(*network))
+		return Range{}, d.errorf(f.network, fmt.Sprintf("write it as %q", f.example), "%s %q is not a network", f.network, words.Clip(*network))
 	}
 	r := Range{Network: p.Masked()}
 	if p != r.Network {
 		d.warnf("%s %s has bits set beyond its length; it is read as %s", f.network, p, r.Network)
 	}
-	if r.SubnetLen, err = d.subnetLen(f, r.Network, length); err != nil {
+	if r.SubnetLen, err = f.subnetLen(d, r.Network, length); err != nil {
 		return Range{}, err
 	}
 	// Every release leaves the first subnet free unless it is asked for.
 	r.Min, r.Max = nextSubnet(r.Network.Addr(), r.SubnetLen), lastSubnet(r.Network, r.SubnetLen)
-	if r.Min, err = d.bound(f, f.min, least, r, r.Min); err != nil {
+	if r.Min, err = f.bound(d, f.min, least, r, r.Min); err != nil {
 		return Range{}, err
 	}
-	if r.Max, err = d.bound(f, f.max, most, r, r.Max); err != nil {
+	if r.Max, err = f.bound(d, f.max, most, r, r.Max); err != nil {
 		return Range{}, err
 	}
 	if r.Max.Less(r.Min) {
@@ -53,7 +54,7 @@ func (d *document) rangeOf(f familyFields, network *string, length *int, least, 
 	return r, nil
 }
 
-func (d *document) subnetLen(f familyFields, network netip.Prefix, length *int) (int, error) {
+func (f family) subnetLen(d *document, network netip.Prefix, length *int) (int, error) {
 	// Four subnets at least: the first is left free, and one host is no network.
 	shortest := network.Bits() + 2
 	if shortest > f.longest {
@@ -81,13 +82,13 @@ func (d *document) subnetLen(f familyFields, network netip.Prefix, length *int) 
 }
 
 // bound reads SubnetMin or SubnetMax; without one it is what absent says.
-func (d *document) bound(f familyFields, name string, written *string, r Range, absent netip.Addr) (netip.Addr, error) {
+func (f family) bound(d *document, name string, written *string, r Range, absent netip.Addr) (netip.Addr, error) {
 	if written == nil {
 		return absent, nil
 	}
 	a, err := netip.ParseAddr(*written)
 	if err != nil || a.BitLen() != f.bits || a.Zone() != "" {
-		return a, d.errorf(name, fmt.Sprintf("write an address without a length, such as %q", absent), "%s %q is not an address", name, clip(*written))
+		return a, d.errorf(name, fmt.Sprintf("write an address without a length, such as %q", absent), "%s %q is not an address", name, words.Clip(*written))
 	}
 	if !r.Network.Contains(a) {
 		return a, d.errorf(name, fmt.Sprintf("the first subnet is %s, the last %s", r.Network.Addr(), lastSubnet(r.Network, r.SubnetLen)),

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"flanneld/pkg/words"
 	"fmt"
 	"strings"
 )
@@ -40,35 +41,36 @@ func checkSyntax(doc []byte) error {
 	return nil
 }
 
-// members takes an object apart, which checkSyntax has found to be one. Offsets
-// are relative to object. A name that is there twice is an error and its offset
-// is in the member returned with it: encoding/json would silently take the last.
-func members(object []byte) ([]member, *member, error) {
-	dec := json.NewDecoder(bytes.NewReader(object))
+// members takes the object apart that begins at offset start of a valid document.
+// Offsets are in the document. A name that is there twice is an error:
+// encoding/json would silently take the last. What names the members in it.
+func members(doc []byte, start int, what string) ([]member, error) {
+	dec := json.NewDecoder(bytes.NewReader(doc[start:]))
 	if _, err := dec.Token(); err != nil {
-		return nil, nil, err
+		return nil, syntaxError(doc, err)
 	}
+	next := func() int { return start + skipBlank(doc[start:], int(dec.InputOffset())) }
 	var all []member
 	seen := make(map[string]bool)
 	for dec.More() {
-		m := member{at: skipBlank(object, int(dec.InputOffset()))}
+		m := member{at: next()}
 		token, err := dec.Token()
 		if err != nil {
-			return nil, nil, err
+			return nil, syntaxError(doc, err)
 		}
 		m.name, _ = token.(string)
-		m.valueAt = skipBlank(object, int(dec.InputOffset()))
+		m.valueAt = next()
 		if err := dec.Decode(&m.value); err != nil {
-			return nil, nil, err
+			return nil, syntaxError(doc, err)
 		}
 		folded := fold(m.name)
 		if seen[folded] {
-			return nil, &m, fmt.Errorf("%q is there twice", clip(m.name))
+			return nil, errorAt(doc, m.at, fmt.Sprintf("%s%q is there twice", what, words.Clip(m.name)), "upper and lower case are the same; remove one")
 		}
 		seen[folded] = true
 		all = append(all, m)
 	}
-	return all, nil, nil
+	return all, nil
 }
 
 // fold maps names to the same string that strings.EqualFold calls equal.

@@ -2,6 +2,7 @@ package config
 
 import (
 	"encoding/json"
+	"flanneld/pkg/words"
 	"fmt"
 	"strings"
 )
@@ -20,7 +21,7 @@ func jsonType(v []byte) string {
 	case 'n':
 		return "null"
 	}
-	return "the number " + clip(strings.TrimSpace(string(v)))
+	return "the number " + words.Clip(strings.TrimSpace(string(v)))
 }
 
 // typeHint is what to do about a top-level value of the wrong type.
@@ -52,5 +53,5 @@ func quoteHint(v json.RawMessage, general string) string {
 		return general
 	}
 	what, _, _ := strings.Cut(general, ":")
-	return fmt.Sprintf("%s: write %s without quotes", what, clip(s))
+	return fmt.Sprintf("%s: write %s without quotes", what, words.Clip(s))
 }

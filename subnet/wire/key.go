@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strconv"
 
+	"flanneld/pkg/words"
 	"flanneld/subnet"
 )
 
@@ -48,7 +49,7 @@ func spell(p netip.Prefix) string { return p.Addr().String() + "-" + strconv.Ito
 func ParseKey(s string) (subnet.Key, error) {
 	k, err := parseKey(s)
 	if err != nil {
-		return subnet.Key{}, fmt.Errorf("parse lease key %q: %w", clip(s), err)
+		return subnet.Key{}, fmt.Errorf("parse lease key %q: %w", words.Clip(s), err)
 	}
 	return k, nil
 }
@@ -92,13 +93,4 @@ func family(most int) int {
 		return 4
 	}
 	return 6
-}
-
-// clip shortens what is quoted from the store, so that no key or value of a
-// megabyte gets into a log.
-func clip(s string) string {
-	if len(s) <= maxKey {
-		return s
-	}
-	return s[:maxKey] + "..."
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 
+	"flanneld/pkg/words"
 	"flanneld/subnet"
 )
 
@@ -66,7 +67,7 @@ func encode(l subnet.Lease) (string, error) {
 	}
 	if l.Node != "" {
 		if !isNode(l.Node) {
-			return "", fmt.Errorf("node id %q is not of 1 to %d letters, digits and hyphens", clip(l.Node), maxNode)
+			return "", fmt.Errorf("node id %q is not of 1 to %d letters, digits and hyphens", words.Clip(l.Node), maxNode)
 		}
 		v.NodeID = json.RawMessage(`"` + l.Node + `"`)
 	}
@@ -93,7 +94,7 @@ func Decode(key, val string) (subnet.Lease, error) {
 	}
 	l, err := decode(k, val)
 	if err != nil {
-		return subnet.Lease{}, fmt.Errorf("parse value of lease %s: %w", clip(key), err)
+		return subnet.Lease{}, fmt.Errorf("parse value of lease %s: %w", words.Clip(key), err)
 	}
 	return l, nil
 }
@@ -111,7 +112,7 @@ func decode(k subnet.Key, val string) (subnet.Lease, error) {
 	case v.PublicIP == "":
 		return subnet.Lease{}, errors.New("PublicIP is missing")
 	case err != nil || !ip.Is4():
-		return subnet.Lease{}, fmt.Errorf("PublicIP %q is not an IPv4 address", clip(v.PublicIP))
+		return subnet.Lease{}, fmt.Errorf("PublicIP %q is not an IPv4 address", words.Clip(v.PublicIP))
 	}
 	l := subnet.Lease{V4: subnet.Claim{Subnet: k.V4, PublicIP: ip, Data: data(v.BackendData)}, Type: v.BackendType, Node: node(v.NodeID)}
 	if !k.V6.IsValid() {
@@ -122,7 +123,7 @@ func decode(k subnet.Key, val string) (subnet.Lease, error) {
 		return l, nil
 	}
 	if l.V6.PublicIP, err = netip.ParseAddr(*v.PublicIPv6); err != nil || !isIPv6(l.V6.PublicIP) {
-		return subnet.Lease{}, fmt.Errorf("PublicIPv6 %q is not an IPv6 address", clip(*v.PublicIPv6))
+		return subnet.Lease{}, fmt.Errorf("PublicIPv6 %q is not an IPv6 address", words.Clip(*v.PublicIPv6))
 	}
 	return l, nil
 }
@@ -167,7 +168,7 @@ func explain(err error) error {
 		if e.Field == "" {
 			return fmt.Errorf("not a JSON object but of type %s", e.Value)
 		}
-		return fmt.Errorf("%s is of type %s, not string", e.Field, clip(e.Value))
+		return fmt.Errorf("%s is of type %s, not string", e.Field, words.Clip(e.Value))
 	}
 	return fmt.Errorf("not JSON: %w", err)
 }

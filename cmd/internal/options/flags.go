@@ -3,6 +3,7 @@ package options
 import (
 	"flanneld/pkg/flagtable"
 	"math"
+	"slices"
 )
 
 // table returns every flag of the daemon, in the order in which help lists them.
@@ -13,14 +14,19 @@ func table(d *Daemon) flagtable.Table {
 
 // live returns the flags that set d.
 func live(d *Daemon) []flagtable.Flag {
-	flags := d.Etcd.flags()
-	in := func(group string, more ...flagtable.Flag) {
-		for _, f := range more {
-			f.Group = group
-			flags = append(flags, f)
-		}
+	return slices.Concat(d.Etcd.flags(), hostFlags(d), trafficFlags(d), lifeFlags(d))
+}
+
+// in puts flags into a group.
+func in(group string, flags ...flagtable.Flag) []flagtable.Flag {
+	for i := range flags {
+		flags[i].Group = group
 	}
-	in("Interface and addresses",
+	return flags
+}
+
+func hostFlags(d *Daemon) []flagtable.Flag {
+	return append(in("Interface and addresses",
 		flagtable.Flag{Name: "iface", Set: flagtable.List(&d.Iface), Arg: "NAME|IP",
 			Help: "interface for traffic between hosts, by name or address; may be repeated, the first that exists is used; without any, the default route's interface"},
 		flagtable.Flag{Name: "iface-regex", Set: regexps(&d.IfaceRegex), Arg: "REGEX",
@@ -30,16 +36,19 @@ func live(d *Daemon) []flagtable.Flag {
 		flagtable.Flag{Name: "public-ip", Set: address(&d.PublicIP, 32, "give an IPv4 address such as 192.0.2.10"), Arg: "IP",
 			Help: "IPv4 address other hosts send to; without it, the interface's"},
 		flagtable.Flag{Name: "public-ipv6", Set: address(&d.PublicIPv6, 128, "give an IPv6 address such as 2001:db8::10"), Arg: "IP",
-			Help: "IPv6 address other hosts send to; without it, the interface's"})
-	in("This host",
-		flagtable.Flag{Name: "ip-blackhole-route", Bool: true, Set: flagtable.Bool(&d.BlackholeRoute), Help: "keep a blackhole route for this host's own subnet"},
-		flagtable.Flag{Name: "subnet-file", Set: flagtable.Path(&d.SubnetFile), Default: "/run/flannel/subnet.env", Arg: "FILE",
-			Help: "where to write the environment file for Docker"},
-		flagtable.Flag{Name: "state-dir", Set: flagtable.Path(&d.StateDir), Default: "/var/lib/flannel", Arg: "DIR",
-			Help: "directory for what must survive a restart; without the flag, the first directory in STATE_DIRECTORY, which systemd sets"},
-		flagtable.Flag{Name: "docker-bridge", Set: bridge(&d.DockerBridge), Default: "docker0", Arg: "NAME",
-			Help: "Docker's bridge; warn if it is outside this host's subnet or its containers have a larger MTU; empty: check none"})
-	in("Firewall",
+			Help: "IPv6 address other hosts send to; without it, the interface's"}),
+		in("This host",
+			flagtable.Flag{Name: "ip-blackhole-route", Bool: true, Set: flagtable.Bool(&d.BlackholeRoute), Help: "keep a blackhole route for this host's own subnet"},
+			flagtable.Flag{Name: "subnet-file", Set: flagtable.Path(&d.SubnetFile), Default: "/run/flannel/subnet.env", Arg: "FILE",
+				Help: "where to write the environment file for Docker"},
+			flagtable.Flag{Name: "state-dir", Set: flagtable.Path(&d.StateDir), Default: "/var/lib/flannel", Arg: "DIR",
+				Help: "directory for what must survive a restart; without the flag, the first directory in STATE_DIRECTORY, which systemd sets"},
+			flagtable.Flag{Name: "docker-bridge", Set: bridge(&d.DockerBridge), Default: "docker0", Arg: "NAME",
+				Help: "Docker's bridge; warn if it is outside this host's subnet or its containers have a larger MTU; empty: check none"})...)
+}
+
+func trafficFlags(d *Daemon) []flagtable.Flag {
+	return append(in("Firewall",
 		flagtable.Flag{Name: "ip-masq", Bool: true, Set: flagtable.Bool(&d.IPMasq), Help: "let packets of containers leave the overlay with this host's address"},
 		flagtable.Flag{Name: "ip-masq-fully-random-disable", Bool: true, Set: flagtable.Bool(&d.MasqPlainPorts),
 			Help: "pick ports for --ip-masq as the kernel does by default, not fully at random"},
@@ -48,15 +57,18 @@ func live(d *Daemon) []flagtable.Flag {
 		flagtable.Flag{Name: "iptables-resync", Set: seconds(&d.FirewallResync), Default: "5", Arg: "SECONDS",
 			Help: "time between two checks of the firewall's rules, at least 1"},
 		flagtable.Flag{Name: "docker-firewall", Set: either(&d.DockerFirewall, "auto", "off"), Default: "auto", Arg: "auto|off",
-			Help: "let packets from the overlay reach containers past the rules of Docker 28 and later; off leaves Docker's rules as they are"})
-	in("Peers",
-		flagtable.Flag{Name: "peer-filter", Set: peerFilter(&d.PeerFilter), Default: "on", Arg: "on|off",
-			Help: "let in only what comes from a registered host; off lets in anything"},
-		flagtable.Flag{Name: "peer-allow", Set: prefixes(&d.PeerAllow), Arg: "CIDR",
-			Help: "further addresses that peers may send from, for peers behind NAT or with several addresses; may be repeated (udp, vxlan)"},
-		flagtable.Flag{Name: "udp-offload", Set: subset(&d.UDPOffload, "gso", "gro", "uso", "vnet", "multiqueue", "priority"), Arg: "LIST",
-			Help: "kernel offloads that the udp backend must not use, separated by commas: gso, gro, uso, vnet, multiqueue, priority; for kernels and devices that get them wrong"})
-	in("Lease and timing",
+			Help: "let packets from the overlay reach containers past the rules of Docker 28 and later; off leaves Docker's rules as they are"}),
+		in("Peers",
+			flagtable.Flag{Name: "peer-filter", Set: peerFilter(&d.PeerFilter), Default: "on", Arg: "on|off",
+				Help: "let in only what comes from a registered host; off lets in anything"},
+			flagtable.Flag{Name: "peer-allow", Set: prefixes(&d.PeerAllow), Arg: "CIDR",
+				Help: "further addresses that peers may send from, for peers behind NAT or with several addresses; may be repeated (udp, vxlan)"},
+			flagtable.Flag{Name: "udp-offload", Set: subset(&d.UDPOffload, "gso", "gro", "uso", "vnet", "multiqueue", "priority"), Arg: "LIST",
+				Help: "kernel offloads that the udp backend must not use, separated by commas: gso, gro, uso, vnet, multiqueue, priority; for kernels and devices that get them wrong"})...)
+}
+
+func lifeFlags(d *Daemon) []flagtable.Flag {
+	return slices.Concat(in("Lease and timing",
 		flagtable.Flag{Name: "subnet-lease-renew-margin", Set: renewMargin(&d.RenewMargin), Default: "60", Arg: "MINUTES",
 			Help: "how long before expiry to renew the lease at the latest, 1 to 1439; it is renewed hourly"},
 		flagtable.Flag{Name: "lease-lost", Set: flagtable.Choice(&d.LeaseLost, LeaseLostReacquire, LeaseLostExit), Default: LeaseLostReacquire, Arg: "ACTION",
@@ -64,19 +76,18 @@ func live(d *Daemon) []flagtable.Flag {
 		flagtable.Flag{Name: "fence", Bool: true, Set: flagtable.Bool(&d.Fence), Help: "forward nothing while another host may have this host's subnet"},
 		flagtable.Flag{Name: "take-over", Bool: true, Set: flagtable.Bool(&d.TakeOver),
 			Help: "take the lease with this host's PublicIP even if another node holds it, as older releases do; for a host that was reinstalled"},
-		flagtable.Flag{Name: "resync", Set: duration(&d.Resync), Default: "1m0s", Arg: "DURATION", Help: "time between two checks of kernel state, at least 1s"})
-	in("Health and logs",
-		flagtable.Flag{Name: "healthz-ip", Set: listenHost(&d.HealthzIP), Default: "0.0.0.0", Arg: "IP", Help: "address of the health server"},
-		flagtable.Flag{Name: "healthz-port", Set: flagtable.Int(&d.HealthzPort, 0, 65535, "give a port, 1 to 65535, or 0 for no health server"), Default: "0", Arg: "PORT",
-			Help: "port of the health server; 0 turns it off"},
-		flagtable.Flag{Name: "log-format", Set: flagtable.Choice(&d.LogFormat, "glog", "json"), Default: "glog", Arg: "FORMAT", Help: "glog or json"},
-		flagtable.Flag{Name: "v", Set: flagtable.Int(&d.Verbosity, math.MinInt, math.MaxInt, ""), Default: "0", Arg: "LEVEL", Help: "verbosity of the logs"})
-	in("Other",
-		flagtable.Flag{Name: "remove-rules", Bool: true, Set: flagtable.Bool(&d.RemoveRules), Instead: true,
-			Help: "remove from the packet filter what flanneld has put there, whatever its --etcd-prefix was, print it, and exit; needs no etcd. Stop the daemon first"},
-		flagtable.Flag{Name: "version", Bool: true, Set: flagtable.Bool(&d.Version), Instead: true, Help: "print the version and exit"},
-		flagtable.Flag{Name: "help", Bool: true, Set: flagtable.Bool(&d.Help), Instead: true, Help: "print this text and exit; also -h"})
-	return flags
+		flagtable.Flag{Name: "resync", Set: duration(&d.Resync), Default: "1m0s", Arg: "DURATION", Help: "time between two checks of kernel state, at least 1s"}),
+		in("Health and logs",
+			flagtable.Flag{Name: "healthz-ip", Set: listenHost(&d.HealthzIP), Default: "0.0.0.0", Arg: "IP", Help: "address of the health server"},
+			flagtable.Flag{Name: "healthz-port", Set: flagtable.Int(&d.HealthzPort, 0, 65535, "give a port, 1 to 65535, or 0 for no health server"), Default: "0", Arg: "PORT",
+				Help: "port of the health server; 0 turns it off"},
+			flagtable.Flag{Name: "log-format", Set: flagtable.Choice(&d.LogFormat, "glog", "json"), Default: "glog", Arg: "FORMAT", Help: "glog or json"},
+			flagtable.Flag{Name: "v", Set: flagtable.Int(&d.Verbosity, math.MinInt, math.MaxInt, ""), Default: "0", Arg: "LEVEL", Help: "verbosity of the logs"}),
+		in("Other",
+			flagtable.Flag{Name: "remove-rules", Bool: true, Set: flagtable.Bool(&d.RemoveRules), Instead: true,
+				Help: "remove from the packet filter what flanneld has put there, whatever its --etcd-prefix was, print it, and exit; needs no etcd. Stop the daemon first"},
+			flagtable.Flag{Name: "version", Bool: true, Set: flagtable.Bool(&d.Version), Instead: true, Help: "print the version and exit"},
+			flagtable.Flag{Name: "help", Bool: true, Set: flagtable.Bool(&d.Help), Instead: true, Help: "print this text and exit; also -h"}))
 }
 
 const (

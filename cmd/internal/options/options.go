@@ -106,7 +106,7 @@ func Parse(args, environ []string) (Daemon, []string, error) {
 
 // Usage is the text of --help.
 func Usage(argv0 string) string {
-	return fmt.Sprintf("Usage: %s [OPTION]...\n", argv0) + table(new(Daemon)).Help()
+	return fmt.Sprintf("Usage: %s [OPTION]...\n", argv0) + flagtable.Help(table(new(Daemon)))
 }
 
 // String lists the options in the shape of the log line people grep for. The

@@ -2,11 +2,8 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
@@ -17,7 +14,8 @@ import (
 	"testing"
 	"time"
 
-	"flanneld/pkg/netlab"
+	"flanneld/pkg/netlab/script"
+	etcdproc "flanneld/subnet/storetest/etcd"
 )
 
 // BenchmarkStart measures, in a cluster of so many hosts, from the start of the
@@ -36,16 +34,16 @@ func BenchmarkStart(b *testing.B) {
 const rounds = 7
 
 func benchmarkStart(b *testing.B, typ string, peers int) {
-	c := newCluster(b)
-	c.configure(fmt.Sprintf(`{"Network":"10.0.0.0/8","SubnetMin":"10.200.0.0","SubnetLen":24,"Backend":{"Type":%q}}`, typ))
-	store := newLoader(c.lab.Switch().Namespace)
+	c := script.NewCluster(b, underTest(b, etcdproc.Chosen()))
+	configure(b, c, fmt.Sprintf(`{"Network":"10.0.0.0/8","SubnetMin":"10.200.0.0","SubnetLen":24,"Backend":{"Type":%q}}`, typ))
+	store := script.NewLoader(c.Lab.Switch().Namespace)
 	for i := range peers {
-		if err := store.put(peerLease(i, typ)); err != nil {
+		if err := putLease(store, peerLease(i, typ)); err != nil {
 			b.Fatal(err)
 		}
 	}
-	s := newStarter(b, c.node("h1", "192.168.0.11/16"))
-	r := newReference(b, c.node("h2", "192.168.0.12/16"), typ, peers)
+	s := newStarter(b, c, c.Node("h1", "192.168.0.11/16"))
+	r := newReference(b, c.Node("h2", "192.168.0.12/16"), typ, peers)
 
 	var ours, reference []time.Duration
 	var ratios []float64
@@ -101,63 +99,30 @@ func peerLease(n int, typ string) benchLease {
 	return l
 }
 
-// loader writes into the etcd of a namespace, over one connection that it keeps.
-type loader struct{ http.Client }
-
-func newLoader(ns netlab.Namespace) *loader {
-	dial := func(ctx context.Context, network, addr string) (conn net.Conn, err error) {
-		err = ns.Enter(func() error {
-			var d net.Dialer
-			conn, err = d.DialContext(ctx, network, addr)
-			return err
-		})
-		return conn, err
-	}
-	return &loader{http.Client{Transport: &http.Transport{DialContext: dial}, Timeout: 10 * time.Second}}
-}
-
-func (l *loader) put(lease benchLease) error {
-	return l.write("coreos.com/network/subnets/"+lease.key, url.Values{"value": {lease.value}, "ttl": {"86400"}})
-}
-
-func (l *loader) write(key string, form url.Values) error {
-	req, err := http.NewRequest("PUT", "http://127.0.0.1:2379/v2/keys/"+key, strings.NewReader(form.Encode()))
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	resp, err := l.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
-		return err
-	}
-	if resp.StatusCode >= 300 {
-		return fmt.Errorf("write %s: %s", key, resp.Status)
-	}
-	return nil
+// putLease writes a lease.
+func putLease(store *script.Loader, lease benchLease) error {
+	return store.Write("coreos.com/network/subnets/"+lease.key, url.Values{"value": {lease.value}, "ttl": {"86400"}})
 }
 
 // starter starts the program as it is built for use, again and again.
 type starter struct {
 	b       *testing.B
-	host    *node
+	cluster *script.Cluster
+	host    *script.Node
 	program string
 	ready   *net.UnixConn
-	daemon  *process
+	daemon  *script.Process
 }
 
-func newStarter(b *testing.B, host *node) *starter {
-	s := &starter{b: b, host: host, program: filepath.Join(host.dir, "flanneld")}
+func newStarter(b *testing.B, c *script.Cluster, host *script.Node) *starter {
+	s := &starter{b: b, cluster: c, host: host, program: filepath.Join(host.Dir, "flanneld")}
 	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", s.program, ".")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		b.Fatalf("build: %v: %s", err, out)
 	}
 	var err error
-	s.ready, err = net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(host.dir, "ready"), Net: "unixgram"})
+	s.ready, err = net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(host.Dir, "ready"), Net: "unixgram"})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -179,18 +144,18 @@ func (s *starter) stop() {
 	if s.daemon == nil {
 		return
 	}
-	s.daemon.kill()
+	s.daemon.Kill()
 	_ = s.host.Run("ip", "link", "del", "flannel.1") // there is none with host-gw
-	s.host.ip("route", "flush", "proto", "102")
+	s.host.IP("route", "flush", "proto", "102")
 }
 
 // start returns the time that passes until the daemon says that it is ready.
 func (s *starter) start() time.Duration {
 	s.b.Helper()
 	begin := time.Now()
-	s.daemon = s.host.c.start(s.host.Namespace, []string{"NOTIFY_SOCKET=" + s.ready.LocalAddr().String()}, s.program,
+	s.daemon = s.cluster.Start(s.host.Namespace, []string{"NOTIFY_SOCKET=" + s.ready.LocalAddr().String()}, s.program,
 		"--etcd-endpoints=http://"+s.host.Gateway().String()+":2379",
-		"--subnet-file="+s.host.subnetFile(), "--state-dir="+filepath.Join(s.host.dir, "state"))
+		"--subnet-file="+s.host.SubnetFile(), "--state-dir="+filepath.Join(s.host.Dir, "state"))
 	_ = s.ready.SetReadDeadline(begin.Add(20 * time.Second))
 	for buf := make([]byte, 4096); ; {
 		n, err := s.ready.Read(buf)
@@ -206,12 +171,12 @@ func (s *starter) start() time.Duration {
 // reference makes with ip -batch and bridge -batch what the daemon makes.
 type reference struct {
 	b        *testing.B
-	host     *node
+	host     *script.Node
 	typ      string
 	commands [][]string
 }
 
-func newReference(b *testing.B, host *node, typ string, peers int) *reference {
+func newReference(b *testing.B, host *script.Node, typ string, peers int) *reference {
 	var ip, bridge bytes.Buffer
 	for i := range peers {
 		l := peerLease(i, typ)
@@ -231,7 +196,7 @@ func newReference(b *testing.B, host *node, typ string, peers int) *reference {
 		if len(batch.lines) == 0 {
 			continue
 		}
-		path := filepath.Join(host.dir, batch.program+".batch")
+		path := filepath.Join(host.Dir, batch.program+".batch")
 		if err := os.WriteFile(path, batch.lines, 0o600); err != nil {
 			b.Fatal(err)
 		}
@@ -242,13 +207,13 @@ func newReference(b *testing.B, host *node, typ string, peers int) *reference {
 
 // clean leaves an empty device, or none.
 func (r *reference) clean() {
-	r.host.ip("route", "flush", "proto", "102")
+	r.host.IP("route", "flush", "proto", "102")
 	if r.typ != "vxlan" {
 		return
 	}
 	_ = r.host.Run("ip", "link", "del", "flannel.1") // there is none in the first round
-	r.host.ip("link", "add", "flannel.1", "type", "vxlan", "id", "1", "dev", "eth0", "dstport", "8472", "nolearning")
-	r.host.ip("link", "set", "flannel.1", "up")
+	r.host.IP("link", "add", "flannel.1", "type", "vxlan", "id", "1", "dev", "eth0", "dstport", "8472", "nolearning")
+	r.host.IP("link", "set", "flannel.1", "up")
 }
 
 func (r *reference) run() time.Duration {
@@ -263,7 +228,7 @@ func (r *reference) run() time.Duration {
 }
 
 // reaches writes one more lease and returns how long its route takes.
-func reaches(b *testing.B, store *loader, host *node, typ string, n int) time.Duration {
+func reaches(b *testing.B, store *script.Loader, host *script.Node, typ string, n int) time.Duration {
 	b.Helper()
 	monitor := host.Command(b.Context(), "ip", "monitor", "route")
 	l := peerLease(4999, typ)
@@ -287,7 +252,7 @@ func reaches(b *testing.B, store *loader, host *node, typ string, n int) time.Du
 	defer func() { _ = monitor.Process.Kill(); _ = monitor.Wait() }()
 	time.Sleep(200 * time.Millisecond) // until ip listens
 	start := time.Now()
-	if err := store.put(l); err != nil {
+	if err := putLease(store, l); err != nil {
 		b.Fatal(err)
 	}
 	select {

@@ -16,6 +16,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"flanneld/pkg/netlab/script"
+	etcdproc "flanneld/subnet/storetest/etcd"
 )
 
 // BenchmarkPeerFilter measures TCP between two containers over VXLAN with 5,000
@@ -29,34 +32,34 @@ import (
 // and their ratio would be 1 on a machine without noise.
 func BenchmarkPeerFilter(b *testing.B) {
 	const peers = 5000
-	c := newCluster(b)
-	c.configure(`{"Network":"10.0.0.0/8","SubnetMin":"10.200.0.0","SubnetLen":24,"Backend":{"Type":"vxlan"}}`)
-	store := newLoader(c.lab.Switch().Namespace)
+	c := script.NewCluster(b, underTest(b, etcdproc.Chosen()))
+	configure(b, c, `{"Network":"10.0.0.0/8","SubnetMin":"10.200.0.0","SubnetLen":24,"Backend":{"Type":"vxlan"}}`)
+	store := script.NewLoader(c.Lab.Switch().Namespace)
 	for i := range peers {
-		if err := store.put(peerLease(i, "vxlan")); err != nil {
+		if err := putLease(store, peerLease(i, "vxlan")); err != nil {
 			b.Fatal(err)
 		}
 	}
-	var hosts []*node
+	var hosts []*script.Node
 	for i := range 2 {
-		n := c.node(fmt.Sprint("h", i), fmt.Sprintf("192.168.0.1%d/16", i))
-		n.launch()
-		if err := n.ready(time.Minute); err != nil {
+		n := c.Node(fmt.Sprint("h", i), fmt.Sprintf("192.168.0.1%d/16", i))
+		n.Launch()
+		if err := n.Ready(time.Minute); err != nil {
 			b.Fatal(err)
 		}
-		if err := n.run(); err != nil {
+		if err := n.AddContainer(); err != nil {
 			b.Fatal(err)
 		}
 		hosts = append(hosts, n)
 	}
 	from, to := hosts[0], hosts[1]
-	if err := eventually(30*time.Second, func() error {
-		return from.container.Run("ping", "-c1", "-W1", to.addrs()[0].String())
+	if err := script.Eventually(30*time.Second, func() error {
+		return from.Web().Run("ping", "-c1", "-W1", to.Web().Addr().Addr().String())
 	}); err != nil {
 		b.Fatal(err)
 	}
 	for _, n := range hosts {
-		n.daemon.kill()
+		n.Daemon.Kill()
 	}
 	for _, n := range hosts {
 		out, err := n.Output("nft", "list", "table", "inet", "flanneld")
@@ -70,7 +73,7 @@ func BenchmarkPeerFilter(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(n.dir, "chain"), []byte(chain), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(n.Dir, "chain"), []byte(chain), 0o600); err != nil {
 			b.Fatal(err)
 		}
 		if err := n.Run("nft", "delete", "chain", "inet", "flanneld", "input"); err != nil {
@@ -84,7 +87,7 @@ func BenchmarkPeerFilter(b *testing.B) {
 			var err error
 			switch {
 			case on && !filtered:
-				err = n.Run("nft", "-f", filepath.Join(n.dir, "chain"))
+				err = n.Run("nft", "-f", filepath.Join(n.Dir, "chain"))
 			case !on && filtered:
 				err = n.Run("nft", "delete", "chain", "inet", "flanneld", "input")
 			}
@@ -173,17 +176,17 @@ func ownCPU(b *testing.B) time.Duration {
 
 // stream sends from one container to the other until the benchmark ends. The function
 // returns how many bytes have arrived by now.
-func stream(b *testing.B, from, to *node) (arrived func() int64) {
+func stream(b *testing.B, from, to *script.Node) (arrived func() int64) {
 	b.Helper()
 	var listener net.Listener
-	if err := to.container.Enter(func() (err error) {
-		listener, err = net.Listen("tcp", netip.AddrPortFrom(to.addrs()[0], 5001).String())
+	if err := to.Web().Enter(func() (err error) {
+		listener, err = net.Listen("tcp", netip.AddrPortFrom(to.Web().Addr().Addr(), 5001).String())
 		return err
 	}); err != nil {
 		b.Fatal(err)
 	}
 	var sender net.Conn
-	if err := from.container.Enter(func() (err error) {
+	if err := from.Web().Enter(func() (err error) {
 		sender, err = net.Dial("tcp", listener.Addr().String())
 		return err
 	}); err != nil {

@@ -5,6 +5,8 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"flanneld/pkg/netlab/script"
 )
 
 // asDaemon makes the test binary behave as flanneld, so that whole-daemon tests
@@ -13,8 +15,6 @@ const (
 	asDaemon    = "FLANNELD_UNDER_TEST_RUNS_MAIN"
 	asDaemonTTL = "FLANNELD_UNDER_TEST_LEASE_TTL"  // of its lease, such as 4s
 	asDaemonOn  = "FLANNELD_UNDER_TEST_MACHINE_ID" // the file with its machine-id(5)
-
-	asStream = "FLANNELD_UNDER_TEST_STREAMS_TO" // an address and port: see streamTo
 )
 
 func TestMain(m *testing.M) {
@@ -27,8 +27,8 @@ func TestMain(m *testing.M) {
 		_ = os.Unsetenv(asDaemonOn)
 		os.Exit(program(t))
 	}
-	if to := os.Getenv(asStream); to != "" {
-		os.Exit(streamTo(to))
+	if status, is := script.Helper(); is {
+		os.Exit(status)
 	}
 	os.Exit(m.Run())
 }

@@ -12,6 +12,7 @@ import (
 	"flanneld/backend/loop"
 	"flanneld/cmd/internal/options"
 	"flanneld/cmd/internal/status"
+	"flanneld/pkg/netlab/script"
 	"flanneld/pkg/systemd"
 	"flanneld/pkg/systemd/fake"
 	"flanneld/subnet"
@@ -39,11 +40,11 @@ func TestPassedHandsNoSubnetOverThatIsAnothers(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "notify")
 			t.Setenv("NOTIFY_SOCKET", path)
-			said, err := listen(path, "", new(fake.Manager))
+			said, err := script.Listen(path, "", new(fake.Manager))
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer said.close()
+			defer said.Close()
 			log := slog.New(slog.DiscardHandler)
 			d := &daemon{opts: options.Daemon{SubnetFile: filepath.Join(t.TempDir(), "subnet.env")},
 				cfg: config.Config{V4: config.Range{Network: netip.MustParsePrefix("10.1.0.0/16")}}, board: status.NewBoard(func(string) {}), started: func() {},
@@ -65,10 +66,10 @@ func TestPassedHandsNoSubnetOverThatIsAnothers(t *testing.T) {
 				t.Errorf("the subnet file is %q, want one with %q", text, row.want)
 			}
 			d.tell.Status("the end")
-			if err := eventually(time.Second, func() error {
-				log := said.log.String()
+			if err := script.Eventually(time.Second, func() error {
+				log := said.Log.String()
 				if ready := row.want != nothing || row.again; !strings.HasSuffix(log, "STATUS=the end\n") || strings.Contains(log, "READY=1") != ready {
-					return mistake("systemd was told %q; want READY: %t", log, ready)
+					return script.Mistake("systemd was told %q; want READY: %t", log, ready)
 				}
 				return nil
 			}); err != nil {

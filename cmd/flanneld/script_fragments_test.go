@@ -9,24 +9,26 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"flanneld/pkg/netlab/script"
 )
 
 // fragments sends a frame from one host to VXLAN 1 of another in fragments of IPv6,
 // the first of which has so many bytes, a multiple of eight: from eight on it has the
 // header of UDP, and before 24 not the frame. In the frame is an empty packet for the
 // host's container, from an address in the overlay that no host has.
-func (s *script) fragments(args []string) (string, error) {
-	n, err := s.find(args[0])
+func fragments(s *script.Script, args []string) (string, error) {
+	n, err := s.Find(args[0])
 	if err != nil {
 		return "", err
 	}
-	target, err := s.find(args[1])
+	target, err := s.Find(args[1])
 	if err != nil {
 		return "", err
 	}
 	first, err := strconv.Atoi(args[2])
 	if err != nil {
-		return "", errScript{err}
+		return "", script.Mistake("%v", err)
 	}
 	address, err := target.Output("cat", "/sys/class/net/flannel-v6.1/address")
 	if err != nil {
@@ -34,10 +36,10 @@ func (s *script) fragments(args []string) (string, error) {
 	}
 	mac, err := net.ParseMAC(strings.TrimSpace(address))
 	if err != nil {
-		return "", errScript{err}
+		return "", script.Mistake("%v", err)
 	}
 	from, to := n.Addr6().Addr(), target.Addr6().Addr()
-	innerFrom, innerTo := netip.MustParseAddr("fd00:100:0:ffff::9"), target.container.Addr6().Addr()
+	innerFrom, innerTo := netip.MustParseAddr("fd00:100:0:ffff::9"), target.Web().Addr6().Addr()
 	const none = 59 // next header
 	frame := append(append(append([]byte{}, mac...), 2, 0, 0, 0, 0, 0x66), 0x86, 0xdd)
 	frame = append(frame, ipv6(innerFrom, innerTo, none, nil)...)

@@ -1,4 +1,4 @@
-package main
+package script
 
 import (
 	"fmt"
@@ -13,18 +13,18 @@ import (
 // streamPort is where a container echoes what another sends; each stream has its own.
 const streamPort = 7000
 
-// stream opens a TCP connection from one container to another, over which lines with
+// streamCommand opens a TCP connection from one container to another, over which lines with
 // numbers go both ways, some fifty in a second, until the script ends.
-func (s *script) stream(args []string) (string, error) {
-	pairs, err := s.pairs(args)
+func streamCommand(s *Script, args []string) (string, error) {
+	pairs, err := pairs(s, args)
 	if err != nil {
 		return "", err
 	}
 	from, to := pairs[0][0], pairs[0][1]
 	port := strconv.Itoa(streamPort + len(s.streams))
-	s.start(to.container.Namespace, nil, "busybox", "nc", "-l", "-p", port, "-e", "cat")
-	if err := eventually(5*time.Second, func() error {
-		out, err := s.output(to.container.Command(s.ctx, "ss", "-Hltn", "sport = :"+port))
+	s.Start(to.web.Namespace, nil, "busybox", "nc", "-l", "-p", port, "-e", "cat")
+	if err := Eventually(5*time.Second, func() error {
+		out, err := s.Output(to.web.Command(s.ctx, "ss", "-Hltn", "sport = :"+port))
 		if err == nil && out == "" {
 			err = fmt.Errorf("nobody listens on port %s", port)
 		}
@@ -36,8 +36,20 @@ func (s *script) stream(args []string) (string, error) {
 	if err != nil {
 		return "", errScript{err}
 	}
-	s.streams = append(s.streams, s.start(from.container.Namespace, []string{asStream + "=" + to.container.Addr().Addr().String() + ":" + port}, self))
-	return s.flows(nil)
+	s.streams = append(s.streams, s.Start(from.web.Namespace, []string{streamVariable + "=" + to.web.Addr().Addr().String() + ":" + port}, self))
+	return flowsCommand(s, nil)
+}
+
+// streamVariable has the address and port of a stream, for the process that sends it.
+const streamVariable = "NETLAB_SCRIPT_STREAMS_TO"
+
+// Helper does what a script asks of another process of the same program, and reports
+// whether this is such a one. TestMain calls it first, and exits with the status.
+func Helper() (status int, is bool) {
+	if to := os.Getenv(streamVariable); to != "" {
+		return streamTo(to), true
+	}
+	return 0, false
 }
 
 // streamTo is a process of its own: it sends fifty lines with numbers in a second, and
@@ -46,7 +58,7 @@ func streamTo(address string) (status int) {
 	c, err := net.DialTimeout("tcp", address, 5*time.Second)
 	if err != nil {
 		fmt.Println(err)
-		return exitFailed
+		return 1
 	}
 	go func() {
 		for i := 1; ; i++ {
@@ -58,26 +70,26 @@ func streamTo(address string) (status int) {
 	}()
 	_, err = io.Copy(os.Stdout, c)
 	fmt.Println("the connection has ended:", err)
-	return exitFailed
+	return 1
 }
 
-// flows fails if, on any stream, less than twenty more lines come back within five
+// flowsCommand fails if, on any stream, less than twenty more lines come back within five
 // seconds, or if one is missing.
-func (s *script) flows([]string) (string, error) {
+func flowsCommand(s *Script, _ []string) (string, error) {
 	if len(s.streams) == 0 {
-		return "", mistake("there is no stream")
+		return "", Mistake("there is no stream")
 	}
 	var all []string
 	for i, p := range s.streams {
-		before := strings.Count(p.log.String(), "\n")
+		before := strings.Count(p.Log.String(), "\n")
 		var lines []string
-		err := eventually(5*time.Second, func() error {
+		err := Eventually(5*time.Second, func() error {
 			select {
 			case <-p.done:
-				return mistake("stream %d has ended: %q", i, p.log.String())
+				return Mistake("stream %d has ended: %q", i, p.Log.String())
 			default:
 			}
-			lines = strings.Split(p.log.String(), "\n")
+			lines = strings.Split(p.Log.String(), "\n")
 			lines = lines[:len(lines)-1] // what came after the last line's end
 			if n := len(lines) - before; n < 20 {
 				return fmt.Errorf("%d lines came by stream %d", n, i)
@@ -89,7 +101,7 @@ func (s *script) flows([]string) (string, error) {
 		}
 		for n, line := range lines {
 			if line != strconv.Itoa(n+1) {
-				return "", mistake("line %d of stream %d is %q", n+1, i, line)
+				return "", Mistake("line %d of stream %d is %q", n+1, i, line)
 			}
 		}
 		all = append(all, strconv.Itoa(len(lines)))

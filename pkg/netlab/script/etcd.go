@@ -1,4 +1,4 @@
-package main
+package script
 
 import (
 	"context"
@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/url"
 	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 	"time"
@@ -14,38 +13,37 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func etcdCommands() map[string]command {
-	return map[string]command{
-		"etcd":    {"etcd [kill|wipe|save|restore|hang|slow|resume]", (*script).etcdCommand},
-		"etcdctl": {"etcdctl <argument...>", (*script).etcdctl},
-		"quiet":   {"quiet <time>", (*script).quiet},
-		"load":    {"load <backend> <count>", (*script).load},
-		"churn":   {"churn <count>", (*script).churn},
+func etcdCommands() map[string]Command {
+	return map[string]Command{
+		"etcd":    {"etcd [kill|wipe|save|restore|hang|slow|resume]", etcdCommand},
+		"etcdctl": {"etcdctl <argument...>", etcdctlCommand},
+		"quiet":   {"quiet <time>", quietCommand},
+		"churn":   {"churn <count>", churnCommand},
 	}
 }
 
 // etcdCommand starts etcd, with the data of the one before; kills it as a power
 // failure does; kills it and removes its data; keeps a copy of them, or kills it and
 // puts that in their place; or makes it hang, or stop all the time, for a while.
-func (s *script) etcdCommand(args []string) (string, error) {
+func etcdCommand(s *Script, args []string) (string, error) {
 	what := strings.Join(args, " ")
 	switch what {
 	case "":
 		return "", s.startEtcd()
 	case "kill", "wipe":
-		s.server.kill()
+		s.server.Kill()
 		if what == "wipe" {
 			return "", os.RemoveAll(s.data)
 		}
 		return "", nil
 	case "save":
-		s.server.kill()
+		s.server.Kill()
 		if err := os.CopyFS(s.data+".saved", os.DirFS(s.data)); err != nil {
 			return "", errScript{err}
 		}
 		return "", s.startEtcd()
 	case "restore":
-		s.server.kill()
+		s.server.Kill()
 		return "", errors.Join(os.RemoveAll(s.data), os.CopyFS(s.data, os.DirFS(s.data+".saved")))
 	case "hang":
 		return "", s.server.Process.Signal(unix.SIGSTOP)
@@ -61,11 +59,11 @@ func (s *script) etcdCommand(args []string) (string, error) {
 		}
 		return "", s.server.Process.Signal(unix.SIGCONT)
 	}
-	return "", mistake("etcd %s: it can be killed, wiped, saved or restored, or hang or be slow and be resumed", what)
+	return "", Mistake("etcd %s: it can be killed, wiped, saved or restored, or hang or be slow and be resumed", what)
 }
 
 // stutter lets a process run for a tenth of each second, until ctx is done. The tenth is
-// on a stopwatch: there could else be no processor for it while it may run.
+// onCommand a stopwatch: there could else be no processor for it while it may run.
 func stutter(ctx context.Context, p *os.Process) {
 	defer func() { _ = p.Signal(unix.SIGCONT) }()
 	for {
@@ -86,31 +84,20 @@ func stutter(ctx context.Context, p *os.Process) {
 	}
 }
 
-func (s *script) etcdctl(args []string) (string, error) {
-	return s.output(s.lab.Switch().Command(s.ctx, "etcdctl", args...))
+func etcdctlCommand(s *Script, args []string) (string, error) {
+	return s.Output(s.Lab.Switch().Command(s.ctx, "etcdctl", args...))
 }
 
-// output runs a command to its end and returns all that it printed.
-func (s *script) output(cmd *exec.Cmd) (string, error) {
-	cmd.Env = append(os.Environ(), "ETCDCTL_API=2")
-	cmd.Dir = s.dir
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		err = fmt.Errorf("%w: %s", err, strings.TrimSpace(string(out)))
-	}
-	return string(out), err
-}
-
-// quiet fails if anybody writes to etcd within the time.
-func (s *script) quiet(args []string) (string, error) {
-	before, err := s.index()
+// quietCommand fails if anybody writes to etcd within the time.
+func quietCommand(s *Script, args []string) (string, error) {
+	before, err := index(s)
 	if err != nil {
 		return "", err
 	}
-	if _, err := s.sleep(args); err != nil {
+	if _, err := sleepCommand(s, args); err != nil {
 		return "", err
 	}
-	after, err := s.index()
+	after, err := index(s)
 	if err == nil && after != before {
 		err = fmt.Errorf("etcd was written to: its index was %s and is %s", before, after)
 	}
@@ -118,8 +105,8 @@ func (s *script) quiet(args []string) (string, error) {
 }
 
 // index returns etcd's index, which every write raises.
-func (s *script) index() (string, error) {
-	out, err := s.lab.Switch().Output("curl", "-fsSI", "-X", "GET", "http://127.0.0.1:2379/v2/keys/")
+func index(s *Script) (string, error) {
+	out, err := s.Lab.Switch().Output("curl", "-fsSI", "-X", "GET", "http://127.0.0.1:2379/v2/keys/")
 	for line := range strings.Lines(out) {
 		if value, ok := strings.CutPrefix(line, "X-Etcd-Index:"); ok {
 			return strings.TrimSpace(value), nil
@@ -131,33 +118,17 @@ func (s *script) index() (string, error) {
 	return "", err
 }
 
-// load writes leases of so many other hosts.
-func (s *script) load(args []string) (string, error) {
-	n, err := strconv.Atoi(args[1])
-	if err != nil {
-		return "", err
-	}
-	store := newLoader(s.lab.Switch().Namespace)
-	defer store.CloseIdleConnections()
-	for i := range n {
-		if err := store.put(peerLease(i, args[0])); err != nil {
-			return "", err
-		}
-	}
-	return "", nil
-}
-
-// churn makes etcd forget what it remembers of changes: it remembers a thousand.
+// churnCommand makes etcd forget what it remembers of changes: it remembers a thousand.
 // They are of one key that is no lease.
-func (s *script) churn(args []string) (string, error) {
+func churnCommand(s *Script, args []string) (string, error) {
 	n, err := strconv.Atoi(args[0])
 	if err != nil {
 		return "", err
 	}
-	store := newLoader(s.lab.Switch().Namespace)
+	store := NewLoader(s.Lab.Switch().Namespace)
 	defer store.CloseIdleConnections()
 	for i := range n {
-		if err := store.write("churn", url.Values{"value": {strconv.Itoa(i)}}); err != nil {
+		if err := store.Write("churn", url.Values{"value": {strconv.Itoa(i)}}); err != nil {
 			return "", err
 		}
 	}

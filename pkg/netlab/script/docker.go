@@ -1,4 +1,4 @@
-package main
+package script
 
 import (
 	"context"
@@ -13,12 +13,12 @@ import (
 	debian "flanneld/pkg/netlab/machine"
 )
 
-func dockerCommands() map[string]command {
-	return map[string]command{
-		"given-dockerd": {"given-dockerd", (*script).giveDockerd},
-		"dockerd":       {"dockerd <host> [flag...]", (*script).dockerd},
-		"docker":        {"docker <host> <command> [argument...]", (*script).docker},
-		"stop-docker":   {"stop-docker <host>", (*script).stopDocker},
+func dockerCommands() map[string]Command {
+	return map[string]Command{
+		"given-dockerd": {"given-dockerd", giveDockerdCommand},
+		"dockerd":       {"dockerd <host> [flag...]", dockerdCommand},
+		"docker":        {"docker <host> <command> [argument...]", dockerCommand},
+		"stop-docker":   {"stop-docker <host>", stopDockerCommand},
 	}
 }
 
@@ -29,22 +29,22 @@ const dockerTime = time.Minute
 // libraries of this machine's.
 const dockerdVariable = "FLANNELD_TEST_DOCKERD"
 
-// giveDockerd makes the script use the dockerd that the variable names, and skips the
+// giveDockerdCommand makes the script use the dockerd that the variable names, and skips the
 // script if none is named.
-func (s *script) giveDockerd(args []string) (string, error) {
+func giveDockerdCommand(s *Script, args []string) (string, error) {
 	if len(args) > 0 {
-		return "", mistake("given-dockerd has no arguments")
+		return "", Mistake("given-dockerd has no arguments")
 	}
 	s.givenDockerd = os.Getenv(dockerdVariable)
 	if s.givenDockerd == "" {
 		s.t.Skip(dockerdVariable + " has not the path of a dockerd 29 (CONTRIBUTING.md says how to build one)")
 	}
-	return s.output(exec.CommandContext(s.ctx, s.givenDockerd, "--version"))
+	return s.Output(exec.CommandContext(s.ctx, s.givenDockerd, "--version"))
 }
 
 // dockerdRoot returns the root for dockerd, and its path there. The directory is the one
 // that it is going to share.
-func (s *script) dockerdRoot(shared string) (root, program string, err error) {
+func dockerdRoot(s *Script, shared string) (root, program string, err error) {
 	if s.givenDockerd == "" {
 		root, err = debian.Docker28().Build(s.ctx, debian.CacheDir())
 		return root, "dockerd", err
@@ -52,15 +52,15 @@ func (s *script) dockerdRoot(shared string) (root, program string, err error) {
 	if root, err = debian.Docker29().Build(s.ctx, debian.CacheDir()); err != nil {
 		return "", "", err
 	}
-	_, err = s.output(exec.CommandContext(s.ctx, "cp", "--update", s.givenDockerd, filepath.Join(shared, "dockerd")))
+	_, err = s.Output(exec.CommandContext(s.ctx, "cp", "--update", s.givenDockerd, filepath.Join(shared, "dockerd")))
 	return root, filepath.Join(debian.Shared, "dockerd"), err
 }
 
-// dockerd starts a Docker of release 28 or later on a host, with the images and
+// dockerdCommand starts a Docker of release 28 or later on a host, with the images and
 // containers that it had there before, and makes an image "box", which is busybox.
 // The script is skipped if Debian's archive cannot be reached to get it.
-func (s *script) dockerd(args []string) (string, error) {
-	n, err := s.find(args[0])
+func dockerdCommand(s *Script, args []string) (string, error) {
+	n, err := s.Find(args[0])
 	if err != nil {
 		return "", err
 	}
@@ -70,11 +70,11 @@ func (s *script) dockerd(args []string) (string, error) {
 	if _, err := exec.LookPath("docker"); err != nil {
 		s.t.Skip("docker is not installed (Debian: docker.io)")
 	}
-	n.dockerDir = filepath.Join(n.dir, "docker")
+	n.dockerDir = filepath.Join(n.Dir, "docker")
 	if err := os.MkdirAll(n.dockerDir, 0o755); err != nil {
 		return "", err
 	}
-	root, program, err := s.dockerdRoot(n.dockerDir)
+	root, program, err := dockerdRoot(s, n.dockerDir)
 	if errors.Is(err, debian.ErrUnreachable) {
 		s.t.Skip(err)
 	}
@@ -89,48 +89,48 @@ func (s *script) dockerd(args []string) (string, error) {
 		return "", errScript{err}
 	}
 	n.dockerd = service
-	s.cluster.t.Cleanup(func() {
+	s.Cluster.t.Cleanup(func() {
 		if err := service.Kill(); err != nil {
-			s.cluster.t.Error(err)
+			s.Cluster.t.Error(err)
 		}
-		if s.cluster.t.Failed() {
-			s.cluster.t.Logf("log of dockerd on %s:\n%s", n.Name(), service.Log())
+		if s.Cluster.t.Failed() {
+			s.Cluster.t.Logf("log of dockerd on %s:\n%s", n.Name(), service.Log())
 		}
 	})
-	if err := eventually(dockerTime, func() error {
-		_, err := s.docker([]string{n.Name(), "version"})
+	if err := Eventually(dockerTime, func() error {
+		_, err := dockerCommand(s, []string{n.Name(), "version"})
 		return err
 	}); err != nil {
 		return service.Log(), err
 	}
-	return s.boxImage(n)
+	return boxImage(s, n)
 }
 
 // boxImage makes the image, unless it is there.
-func (s *script) boxImage(n *node) (string, error) {
-	if _, err := s.docker([]string{n.Name(), "image", "inspect", "box"}); err == nil {
+func boxImage(s *Script, n *Node) (string, error) {
+	if _, err := dockerCommand(s, []string{n.Name(), "image", "inspect", "box"}); err == nil {
 		return "", nil
 	}
 	const pack = `mkdir -p $0/bin && cp $(command -v busybox) $0/bin/ &&
 for name in sh httpd ping sleep wget; do ln -sf busybox $0/bin/$name; done
 tar -C $0 -c . | docker -H $1 import - box`
-	return s.output(exec.CommandContext(s.ctx, "sh", "-ec", pack, filepath.Join(n.dir, "box"), n.dockerHost()))
+	return s.Output(exec.CommandContext(s.ctx, "sh", "-ec", pack, filepath.Join(n.Dir, "box"), n.dockerHost()))
 }
 
-func (n *node) dockerHost() string { return "unix://" + filepath.Join(n.dockerDir, "socket") }
+func (n *Node) dockerHost() string { return "unix://" + filepath.Join(n.dockerDir, "socket") }
 
-// docker runs Docker's client, and sets <host>_<container> to the address of a
+// dockerCommand runs Docker's client, and sets <host>_<container> to the address of a
 // container that has a name, and <host>_<container>6 to its IPv6 address.
-func (s *script) docker(args []string) (string, error) {
-	n, err := s.find(args[0])
+func dockerCommand(s *Script, args []string) (string, error) {
+	n, err := s.Find(args[0])
 	if err != nil {
 		return "", err
 	}
 	if n.dockerd == nil {
-		return "", mistake("dockerd was never started on %s", n.Name())
+		return "", Mistake("dockerd was never started on %s", n.Name())
 	}
 	client := func(arg ...string) (string, error) {
-		return s.output(exec.CommandContext(s.ctx, "docker", append([]string{"-H", n.dockerHost()}, arg...)...))
+		return s.Output(exec.CommandContext(s.ctx, "docker", append([]string{"-H", n.dockerHost()}, arg...)...))
 	}
 	out, err := client(args[1:]...)
 	if err != nil || args[1] != "run" && args[1] != "start" {
@@ -149,14 +149,14 @@ func (s *script) docker(args []string) (string, error) {
 	return out, err
 }
 
-// stopDocker ends Docker and its containers as systemd does.
-func (s *script) stopDocker(args []string) (string, error) {
-	n, err := s.find(args[0])
+// stopDockerCommand ends Docker and its containers as systemd does.
+func stopDockerCommand(s *Script, args []string) (string, error) {
+	n, err := s.Find(args[0])
 	if err != nil {
 		return "", err
 	}
 	if n.dockerd == nil {
-		return "", mistake("dockerd was never started on %s", n.Name())
+		return "", Mistake("dockerd was never started on %s", n.Name())
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, dockerTime)
 	defer cancel()

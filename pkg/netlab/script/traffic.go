@@ -1,4 +1,4 @@
-package main
+package script
 
 import (
 	"errors"
@@ -18,35 +18,34 @@ import (
 // packets.
 const fileSize = 200_000
 
-func trafficCommands() map[string]command {
-	return map[string]command{
-		"reach":     {"reach <all | from to>", (*script).reach},
-		"fetch":     {"fetch <all | from to>", (*script).fetch},
-		"ping":      {"ping <from> <to>", (*script).ping},
-		"lost":      {"lost [time]", (*script).lost},
-		"fragments": {"fragments <from> <to> <bytes of the first>", (*script).fragments},
-		"stream":    {"stream <from> <to>", (*script).stream},
-		"flows":     {"flows", (*script).flows},
+func trafficCommands() map[string]Command {
+	return map[string]Command{
+		"reach":  {"reach <all | from to>", reachCommand},
+		"fetch":  {"fetch <all | from to>", fetchCommand},
+		"ping":   {"ping <from> <to>", pingCommand},
+		"lost":   {"lost [time]", lostCommand},
+		"stream": {"stream <from> <to>", streamCommand},
+		"flows":  {"flows", flowsCommand},
 	}
 }
 
-// reach pings from container to container, over each family that both have, with
+// reachCommand pings from container to container, over each family that both have, with
 // the largest packet, which is not to be fragmented. An answer may take longer if the
 // packet is the only one.
-func (s *script) reach(args []string) (string, error) {
+func reachCommand(s *Script, args []string) (string, error) {
 	patience := 3.0 // seconds
 	if s.repeats {
 		patience = 0.5
 	}
-	return s.between(args, func(to netip.Addr, size int) string {
+	return between(s, args, func(to netip.Addr, size int) string {
 		return fmt.Sprintf("ping -c1 -W%v -Mdo -s%d %s", patience, size, to)
 	})
 }
 
-// fetch gets a file over TCP in full packets, after a ping of one byte more than
+// fetchCommand gets a file over TCP in full packets, after a ping of one byte more than
 // fits was refused.
-func (s *script) fetch(args []string) (string, error) {
-	return s.between(args, func(to netip.Addr, size int) string {
+func fetchCommand(s *Script, args []string) (string, error) {
+	return between(s, args, func(to netip.Addr, size int) string {
 		return fmt.Sprintf(`ping -c1 -W0.05 -Mdo -s%d %s 2>&1 | grep 'message too long' &&
 test "$(curl -sS -m15 -o/dev/null -w'%%{size_download}' http://%s/file)" = %d`, size+1, to, netip.AddrPortFrom(to, 80), fileSize)
 	})
@@ -55,14 +54,14 @@ test "$(curl -sS -m15 -o/dev/null -w'%%{size_download}' http://%s/file)" = %d`, 
 // between runs a shell command in each source's container for each target's
 // address. The size is that of the largest ping, in bytes without headers. It is one
 // shell for a source, since to enter a namespace takes longer than a ping.
-func (s *script) between(args []string, command func(to netip.Addr, size int) string) (string, error) {
-	pairs, err := s.pairs(args)
+func between(s *Script, args []string, command func(to netip.Addr, size int) string) (string, error) {
+	pairs, err := pairs(s, args)
 	if err != nil {
 		return "", err
 	}
-	shells := make(map[*node]string)
+	shells := make(map[*Node]string)
 	for _, pair := range pairs {
-		mtu, err := strconv.Atoi(pair[0].env("FLANNEL_MTU"))
+		mtu, err := strconv.Atoi(pair[0].Env("FLANNEL_MTU"))
 		if err != nil {
 			return "", err
 		}
@@ -71,7 +70,7 @@ func (s *script) between(args []string, command func(to netip.Addr, size int) st
 			if to.Is6() {
 				headers = 40 + 8
 			}
-			if to.Is4() || pair[0].container.Addr6().IsValid() {
+			if to.Is4() || pair[0].web.Addr6().IsValid() {
 				shells[pair[0]] += command(to, mtu-headers) + " || exit 1\n"
 			}
 		}
@@ -79,7 +78,7 @@ func (s *script) between(args []string, command func(to netip.Addr, size int) st
 	errs := make(chan error)
 	for from, shell := range shells {
 		go func() {
-			_, err := s.output(from.container.Command(s.ctx, "sh", "-xc", shell))
+			_, err := s.Output(from.web.Command(s.ctx, "sh", "-xc", shell))
 			if err != nil {
 				err = fmt.Errorf("from %s: %w", from.Name(), err)
 			}
@@ -94,33 +93,33 @@ func (s *script) between(args []string, command func(to netip.Addr, size int) st
 }
 
 // pairs are those that the words mean: all containers, or one and another.
-func (s *script) pairs(args []string) (pairs [][2]*node, err error) {
+func pairs(s *Script, args []string) (pairs [][2]*Node, err error) {
 	names := args
 	if args[0] == "all" {
 		names = nil
 		for name, n := range s.nodes {
-			if n.container != nil {
+			if n.web != nil {
 				names = append(names, name)
 			}
 		}
 		slices.Sort(names)
 	}
 	for _, name := range names {
-		n, err := s.find(name)
+		n, err := s.Find(name)
 		if err != nil {
 			return nil, err
 		}
-		if n.container == nil {
-			return nil, mistake("%s has no container", name)
+		if n.web == nil {
+			return nil, Mistake("%s has no container", name)
 		}
 	}
 	if len(names) < 2 {
-		return nil, mistake("two containers are needed")
+		return nil, Mistake("two containers are needed")
 	}
 	for _, from := range names {
 		for _, to := range names {
 			if from != to {
-				pairs = append(pairs, [2]*node{s.nodes[from], s.nodes[to]})
+				pairs = append(pairs, [2]*Node{s.nodes[from], s.nodes[to]})
 			}
 		}
 	}
@@ -130,16 +129,16 @@ func (s *script) pairs(args []string) (pairs [][2]*node, err error) {
 	return pairs, nil
 }
 
-// ping starts to send a hundred packets a second from one container to another.
-func (s *script) ping(args []string) (string, error) {
-	pairs, err := s.pairs(args)
+// pingCommand starts to send a hundred packets a second from one container to another.
+func pingCommand(s *Script, args []string) (string, error) {
+	pairs, err := pairs(s, args)
 	if err != nil {
 		return "", err
 	}
 	from, to := pairs[0][0], pairs[0][1]
 	for _, a := range to.addrs() {
 		s.pinging = startStopwatch()
-		s.pings = append(s.pings, s.start(from.container.Namespace, nil, "ping", fmt.Sprintf("-i%v", pingPeriod.Seconds()), "-q", a.String()))
+		s.pings = append(s.pings, s.Start(from.web.Namespace, nil, "ping", fmt.Sprintf("-i%v", pingPeriod.Seconds()), "-q", a.String()))
 	}
 	return "", nil
 }
@@ -152,11 +151,11 @@ var (
 // pingPeriod is from one packet to the next.
 const pingPeriod = 10 * time.Millisecond
 
-// lost ends the pings and prints how many packets were lost. With a time it fails if
+// lostCommand ends the pings and prints how many packets were lost. With a time it fails if
 // they were more than are sent in so long, on a stopwatch.
-func (s *script) lost(args []string) (string, error) {
+func lostCommand(s *Script, args []string) (string, error) {
 	if len(s.pings) == 0 {
-		return "", mistake("there was no ping")
+		return "", Mistake("there was no ping")
 	}
 	// A few packets would show nothing.
 	time.Sleep(time.Until(s.pinging.began.Add(time.Second)))
@@ -168,15 +167,15 @@ func (s *script) lost(args []string) (string, error) {
 		}
 		_ = p.Process.Signal(unix.SIGINT)
 		<-p.done
-		m := pingTotal.FindStringSubmatch(p.log.String())
+		m := pingTotal.FindStringSubmatch(p.Log.String())
 		if m == nil {
-			return "", mistake("ping says %q", p.log.String())
+			return "", Mistake("ping says %q", p.Log.String())
 		}
 		sent, _ := strconv.Atoi(m[1])
 		received, _ := strconv.Atoi(m[2])
 		// The last one's answer may still be on its way.
-		if lost += max(min(sent-received, waitedFor)-1, 0); sent < 50 || strings.Contains(p.log.String(), "duplicates") {
-			return "", mistake("ping says %q", p.log.String())
+		if lost += max(min(sent-received, waitedFor)-1, 0); sent < 50 || strings.Contains(p.Log.String(), "duplicates") {
+			return "", Mistake("ping says %q", p.Log.String())
 		}
 	}
 	s.pings = nil
@@ -187,7 +186,7 @@ func (s *script) lost(args []string) (string, error) {
 		}
 		wall := time.Duration(lost) * pingPeriod
 		if away := wall - excused(wall, pressure()-s.pinging.stalled); away > most {
-			return "", mistake("%d packets were lost, those of %s, more than %s", lost, away, most)
+			return "", Mistake("%d packets were lost, those of %s, more than %s", lost, away, most)
 		}
 	}
 	return fmt.Sprintln(lost), nil
@@ -196,17 +195,17 @@ func (s *script) lost(args []string) (string, error) {
 // unanswered is how many packets of a ping that runs have no answer, once it has sent
 // fifty: the least that it is within two seconds, as answers are late on a busy machine.
 // What is lost stays so.
-func unanswered(p *process) (least int, err error) {
+func unanswered(p *Process) (least int, err error) {
 	least = math.MaxInt
 	watch := startStopwatch()
-	err = eventually(30*time.Second, func() error {
+	err = Eventually(30*time.Second, func() error {
 		if err := p.Process.Signal(unix.SIGQUIT); err != nil {
 			return errScript{err}
 		}
 		time.Sleep(20 * time.Millisecond)
-		all := pingSoFar.FindAllStringSubmatch(p.log.String(), -1)
+		all := pingSoFar.FindAllStringSubmatch(p.Log.String(), -1)
 		if all == nil {
-			return fmt.Errorf("ping does not say how far it is: %q", p.log.String())
+			return fmt.Errorf("ping does not say how far it is: %q", p.Log.String())
 		}
 		received, _ := strconv.Atoi(all[len(all)-1][1])
 		sent, _ := strconv.Atoi(all[len(all)-1][2])

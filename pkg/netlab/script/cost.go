@@ -1,4 +1,4 @@
-package main
+package script
 
 import (
 	"fmt"
@@ -8,16 +8,16 @@ import (
 	"time"
 )
 
-func costCommands() map[string]command {
-	return map[string]command{
-		"idle": {"idle <host> <time> <percent>", (*script).idle},
+func costCommands() map[string]Command {
+	return map[string]Command{
+		"idle": {"idle <host> <time> <percent>", idleCommand},
 	}
 }
 
-// idle fails if a host's daemon and the programs that it runs use more than so many
+// idleCommand fails if a host's daemon and the programs that it runs use more than so many
 // percent of one processor within the time.
-func (s *script) idle(args []string) (string, error) {
-	n, err := s.running(args[0])
+func idleCommand(s *Script, args []string) (string, error) {
+	n, err := s.Running(args[0])
 	if err != nil {
 		return "", err
 	}
@@ -25,14 +25,14 @@ func (s *script) idle(args []string) (string, error) {
 	if err != nil {
 		return "", errScript{err}
 	}
-	before, began := processorTime(n.daemon.Process.Pid)
-	if _, err := s.sleep(args[1:2]); err != nil {
+	before, began := processorTime(n.Daemon.Process.Pid)
+	if _, err := sleepCommand(s, args[1:2]); err != nil {
 		return "", err
 	}
-	after, ended := processorTime(n.daemon.Process.Pid)
+	after, ended := processorTime(n.Daemon.Process.Pid)
 	percent := 100 * float64(after-before) / float64(ended.Sub(began))
 	if before == 0 || percent > most {
-		return "", fmt.Errorf("flanneld on %s uses %.2f %% of a processor, and %v before", n.Name(), percent, before)
+		return "", fmt.Errorf("%s on %s uses %.2f %% of a processor, and %v before", s.program.Name, n.Name(), percent, before)
 	}
 	return fmt.Sprintf("%.2f\n", percent), nil
 }

@@ -1,4 +1,4 @@
-package main
+package script
 
 import (
 	"os"
@@ -9,26 +9,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func memberCommands() map[string]command {
-	return map[string]command{
-		"members": {"members <host...>", (*script).membersCommand},
-		"member":  {"member <host> start|kill|hang|resume", (*script).memberCommand},
+func memberCommands() map[string]Command {
+	return map[string]Command{
+		"members": {"members <host...>", membersCommand},
+		"member":  {"member <host> start|kill|hang|resume", memberCommand},
 	}
 }
 
 // member is an etcd on a host, one of a cluster of such.
 type member struct {
-	*process
-	node *node
+	*Process
+	node *Node
 	args []string
 }
 
 // membersCommand makes one etcd of a member on each host, and sets MEMBERS to their
 // endpoints.
-func (s *script) membersCommand(args []string) (string, error) {
+func membersCommand(s *Script, args []string) (string, error) {
 	var all, endpoints []string
 	for _, name := range args {
-		n, err := s.find(name)
+		n, err := s.Find(name)
 		if err != nil {
 			return "", err
 		}
@@ -40,7 +40,7 @@ func (s *script) membersCommand(args []string) (string, error) {
 	for _, name := range args {
 		n := s.nodes[name]
 		ip := n.Addr().Addr().String()
-		dir := filepath.Join(s.dir, "member-"+name)
+		dir := filepath.Join(s.Dir, "member-"+name)
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			return "", err
 		}
@@ -51,43 +51,43 @@ func (s *script) membersCommand(args []string) (string, error) {
 			"--initial-cluster=" + strings.Join(all, ","), "--heartbeat-interval=50", "--election-timeout=500",
 		}}
 		s.members[name] = m
-		s.startMember(m)
+		startMember(s, m)
 	}
 	s.Setenv("MEMBERS", strings.Join(endpoints, ","))
 	for _, name := range args {
-		if err := s.healthy(s.members[name]); err != nil {
+		if err := healthy(s, s.members[name]); err != nil {
 			return "", err
 		}
 	}
 	return "", nil
 }
 
-func (s *script) startMember(m *member) {
-	m.process = s.cluster.start(m.node.Namespace, nil, string(s.etcdBy), m.args...)
+func startMember(s *Script, m *member) {
+	m.Process = s.Cluster.Start(m.node.Namespace, nil, s.program.Etcd, m.args...)
 }
 
-func (s *script) healthy(m *member) error {
-	return eventually(15*time.Second, func() error {
+func healthy(s *Script, m *member) error {
+	return Eventually(15*time.Second, func() error {
 		return m.node.Run("curl", "-fsS", "http://"+m.node.Addr().Addr().String()+":2379/health")
 	})
 }
 
-func (s *script) memberCommand(args []string) (string, error) {
+func memberCommand(s *Script, args []string) (string, error) {
 	m := s.members[args[0]]
 	if m == nil {
-		return "", mistake("there is no member on %q", args[0])
+		return "", Mistake("there is no member on %q", args[0])
 	}
 	switch args[1] {
 	case "start":
-		s.startMember(m)
+		startMember(s, m)
 		return "", nil
 	case "kill":
-		m.kill()
+		m.Kill()
 		return "", nil
 	case "hang":
-		return "", m.Process.Signal(unix.SIGSTOP)
+		return "", m.Process.Process.Signal(unix.SIGSTOP)
 	case "resume":
-		return "", m.Process.Signal(unix.SIGCONT)
+		return "", m.Process.Process.Signal(unix.SIGCONT)
 	}
-	return "", mistake("member %s: it can be started, killed, hung and resumed", args[0])
+	return "", Mistake("member %s: it can be started, killed, hung and resumed", args[0])
 }

@@ -1,0 +1,145 @@
+package script
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"flanneld/pkg/logtest"
+	"flanneld/pkg/netlab"
+	"flanneld/pkg/netlab/labtest"
+)
+
+// Program is the daemon that scripts are about.
+type Program struct {
+	Name string   // in messages, such as "flanneld"
+	Path string   // is run
+	Env  []string // of the daemon, beside the test's own
+
+	// Flags come before those of a script.
+	Flags func(n *Node) []string
+	// Variables are what a script finds as ${h1_NAME} once the host h1 is up, given its
+	// subnet file; nil: nothing but what is in the file.
+	Variables func(subnetFile string) map[string]string
+	Devices   string // that go when the host is rebooted, such as "flannel*"
+	Stopped   int    // exit status after SIGTERM
+
+	Etcd     string                    // path or name of the etcd
+	EtcdArgs func(dir string) []string // of a single one with its data in dir
+}
+
+// Cluster is a real etcd and real hosts, each a network namespace.
+type Cluster struct {
+	Lab *netlab.Lab
+
+	t       testing.TB
+	program Program
+	server  *Process // etcd; nil before its first start
+	data    string   // etcd's directory
+}
+
+// NewCluster starts etcd beside the hosts' router.
+func NewCluster(t testing.TB, program Program) *Cluster {
+	t.Helper()
+	c := newLab(t, program)
+	if err := c.startEtcd(); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// newLab is a Cluster without etcd.
+func newLab(t testing.TB, program Program) *Cluster {
+	t.Helper()
+	for _, name := range []string{program.Etcd, "etcdctl", "busybox", "curl", "ping"} {
+		if _, err := exec.LookPath(name); err != nil {
+			t.Skip(name + " is not installed (Debian: etcd-server etcd-client busybox-static curl iputils-ping)")
+		}
+	}
+	return &Cluster{t: t, Lab: labtest.New(t), program: program, data: filepath.Join(t.TempDir(), "etcd")}
+}
+
+// startEtcd starts etcd, with the data of the one before if there are any, and
+// waits until it answers. It stands alone, so that it need not wait for a
+// member before it elects itself.
+func (c *Cluster) startEtcd() error {
+	c.server = c.Start(c.Lab.Switch().Namespace, nil, c.program.Etcd, c.program.EtcdArgs(c.data)...)
+	return Eventually(10*time.Second, func() error {
+		return c.Lab.Switch().Run("curl", "-fsS", "http://127.0.0.1:2379/health")
+	})
+}
+
+// Process is a running program. It is killed when the test ends.
+type Process struct {
+	*exec.Cmd
+	Log  logtest.Buffer
+	done chan struct{}
+}
+
+// Start runs a program until the test ends.
+func (c *Cluster) Start(ns netlab.Namespace, env []string, program string, arg ...string) *Process {
+	c.t.Helper()
+	return c.startWith(ns, env, nil, program, arg...)
+}
+
+// startWith is start for a program that gets files, from number 3 on. They are
+// closed here.
+func (c *Cluster) startWith(ns netlab.Namespace, env []string, files []*os.File, program string, arg ...string) *Process {
+	c.t.Helper()
+	p := &Process{Cmd: ns.Command(context.Background(), program, arg...), done: make(chan struct{})}
+	p.Env = append(os.Environ(), env...)
+	p.Stdout, p.Stderr = &p.Log, &p.Log
+	p.ExtraFiles = files
+	err := p.Start()
+	for _, f := range files {
+		_ = f.Close()
+	}
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	go func() { defer close(p.done); _ = p.Wait() }()
+	c.t.Cleanup(func() {
+		p.Kill()
+		if c.t.Failed() && env != nil { // a daemon
+			c.t.Logf("log of %s in %s:\n%s", filepath.Base(program), ns.Namespace(), p.Log.String())
+		}
+	})
+	return p
+}
+
+// Kill ends it at once, and waits until it has.
+func (p *Process) Kill() {
+	_ = p.Process.Kill()
+	<-p.done
+}
+
+// exited waits for a process to end by itself, and returns its exit status; -1
+// if a signal ended it.
+func (p *Process) exited(within time.Duration) (int, error) {
+	if _, ok := await(within, p.done); !ok {
+		return 0, fmt.Errorf("it still runs after %s", within)
+	}
+	return p.ProcessState.ExitCode(), nil
+}
+
+// Eventually tries until f returns nil, for so long on a stopwatch.
+func Eventually(within time.Duration, f func() error) error {
+	watch := startStopwatch()
+	for {
+		err := f()
+		late := watch.elapsed() > within
+		switch {
+		case err == nil && !late:
+			return nil
+		case err == nil:
+			return fmt.Errorf("later than after %s", within)
+		case late:
+			return fmt.Errorf("not within %s: %w", within, err)
+		}
+		time.Sleep(50 * time.Millisecond) // less would keep a core busy
+	}
+}

@@ -90,7 +90,7 @@ func (c *cluster) startEtcd(ctx context.Context, program string) error {
 		// Clients go where the members say they are, whatever they were told.
 		Advertise: "http://" + c.nodes[0].Gateway().String() + ":2379",
 	}
-	_, err := c.start("etcd", c.lab.Switch().Namespace, nil, program, m.Args()...)
+	_, err := startProcess(c, "etcd", c.lab.Switch().Namespace, nil, program, m.Args()...)
 	if err != nil {
 		return err
 	}
@@ -140,7 +140,7 @@ func (c *cluster) startDaemons(ctx context.Context, p *printer, program string) 
 		}
 		p.command(n.Name(), "flanneld %s %s=…/subnet.env %s=…/state %s &",
 			args[0], "--subnet-file", "--state-dir", args[3])
-		daemons[i], err = c.start("flanneld on "+n.Name(), n.Namespace, []string{"NOTIFY_SOCKET=" + s.path}, program, args...)
+		daemons[i], err = startProcess(c, "flanneld on "+n.Name(), n.Namespace, []string{"NOTIFY_SOCKET=" + s.path}, program, args...)
 		if err != nil {
 			return err
 		}

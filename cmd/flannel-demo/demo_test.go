@@ -238,7 +238,7 @@ echo "{\"end\":{\"sum_received\":{\"bits_per_second\":$((n - 1))}}}"
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
 	at := labtest.New(t).Switch()
 	c := &cluster{dir: dir, patience: 20}
-	got, err := c.throughput(t.Context(), at.Namespace, at.Namespace, "127.0.0.1", 1)
+	got, err := throughput(t.Context(), c, at.Namespace, at.Namespace, "127.0.0.1", 1)
 	if got != 1 || err != nil {
 		t.Errorf("throughput() = %v, %v; want 1", got, err)
 	}

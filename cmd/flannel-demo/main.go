@@ -103,15 +103,15 @@ func show(ctx context.Context, out io.Writer, daemon, etcd, backend string, seco
 		func(ctx context.Context, p *printer) error { return c.configure(ctx, p, backend) },
 		func(ctx context.Context, p *printer) error { return c.startDaemons(ctx, p, daemon) },
 		c.addContainers,
-		func(ctx context.Context, p *printer) error { return c.showState(ctx, p, backend) },
-		c.showTraffic,
+		func(ctx context.Context, p *printer) error { return showState(ctx, c, p, backend) },
+		func(ctx context.Context, p *printer) error { return showTraffic(ctx, c, p) },
 	}
 	for _, step := range steps {
 		if err := step(ctx, p); err != nil {
 			return nil, interrupted(ctx, err)
 		}
 	}
-	results, err = c.measure(ctx, p, backend, seconds)
+	results, err = measure(ctx, c, p, backend, seconds)
 	return results, interrupted(ctx, err)
 }
 

@@ -22,7 +22,7 @@ type result struct {
 
 // measure compares the path between two containers with the one between their
 // hosts.
-func (c *cluster) measure(ctx context.Context, p *printer, backend string, seconds int) ([]result, error) {
+func measure(ctx context.Context, c *cluster, p *printer, backend string, seconds int) ([]result, error) {
 	a, b := c.nodes[0], c.nodes[len(c.nodes)-1]
 	p.line("\nmeasuring for %d s each …", seconds)
 	var results []result
@@ -39,7 +39,7 @@ func (c *cluster) measure(ctx context.Context, p *printer, backend string, secon
 		if r.rtt, err = roundTrip(ctx, path.from, path.addr); err != nil {
 			return nil, err
 		}
-		if r.bitsPerSecond, err = c.throughput(ctx, path.from, path.to, path.addr, seconds); err != nil {
+		if r.bitsPerSecond, err = throughput(ctx, c, path.from, path.to, path.addr, seconds); err != nil {
 			return nil, err
 		}
 		results = append(results, r)
@@ -64,14 +64,14 @@ func roundTrip(ctx context.Context, from netlab.Namespace, addr string) (float64
 
 // throughput returns what one TCP stream carries, in bits per second as the
 // receiver counts them.
-func (c *cluster) throughput(ctx context.Context, from, to netlab.Namespace, addr string, seconds int) (float64, error) {
+func throughput(ctx context.Context, c *cluster, from, to netlab.Namespace, addr string, seconds int) (float64, error) {
 	var server *process
 	var bitsPerSecond float64
 	err := eventually(ctx, c.long(5*time.Second), func() error {
 		// A server ends with its first client, also one through which nothing came.
 		if server == nil || server.ended() {
 			var err error
-			if server, err = c.start("iperf3 in "+to.Namespace(), to, nil, "iperf3", "-s", "-1"); err != nil {
+			if server, err = startProcess(c, "iperf3 in "+to.Namespace(), to, nil, "iperf3", "-s", "-1"); err != nil {
 				return err
 			}
 		}

@@ -25,7 +25,7 @@ type process struct {
 }
 
 // start starts a program in a namespace, with additions to its environment.
-func (c *cluster) start(name string, ns netlab.Namespace, env []string, program string, arg ...string) (*process, error) {
+func startProcess(c *cluster, name string, ns netlab.Namespace, env []string, program string, arg ...string) (*process, error) {
 	p := &process{name: name, done: make(chan struct{}), log: filepath.Join(c.dir, strings.ReplaceAll(name, " ", "-")+".log")}
 	log, err := os.Create(p.log)
 	if err != nil {

@@ -42,7 +42,7 @@ func (p *printer) output(where string, ns commander, program string, arg ...stri
 
 // showState prints what the daemons put into the store, the file system and the
 // kernel.
-func (c *cluster) showState(ctx context.Context, p *printer, backend string) error {
+func showState(ctx context.Context, c *cluster, p *printer, backend string) error {
 	// A later host is known to the earlier ones only when their watch has
 	// told them.
 	for _, n := range c.nodes {
@@ -83,7 +83,7 @@ func (c *cluster) showState(ctx context.Context, p *printer, backend string) err
 
 // showTraffic pings and fetches a page from the last host's container, in the
 // first one's.
-func (c *cluster) showTraffic(ctx context.Context, p *printer) error {
+func showTraffic(ctx context.Context, c *cluster, p *printer) error {
 	from, to := c.nodes[0], c.nodes[len(c.nodes)-1]
 	addr := to.container.Addr().Addr().String()
 	where := from.Name() + "/c1"
@@ -98,7 +98,7 @@ func (c *cluster) showTraffic(ctx context.Context, p *printer) error {
 	if err := os.WriteFile(filepath.Join(www, "index.html"), []byte(page), 0o644); err != nil {
 		return err
 	}
-	if _, err := c.start("httpd", to.container.Namespace, nil, "busybox", "httpd", "-f", "-p", "80", "-h", www); err != nil {
+	if _, err := startProcess(c, "httpd", to.container.Namespace, nil, "busybox", "httpd", "-f", "-p", "80", "-h", www); err != nil {
 		return err
 	}
 	p.command(where, "curl http://%s/", addr)

@@ -36,7 +36,7 @@ func Diff(want, have State) []Op {
 	return slices.Concat(links, addrs, noGateways, fdb, neighs, routes, noRoutes, noNeighs, noFDB, noAddrs, doomed)
 }
 
-// Blocked returns the wanted routes whose place a connected one has.
+// Blocked returns the wanted routes that a connected one displaces.
 func Blocked(want, have State) (blocked []Route) {
 	connected := make(map[routeKey]bool) // an interface's worth or two
 	for _, h := range have.Routes {
@@ -55,7 +55,7 @@ func Blocked(want, have State) (blocked []Route) {
 	return blocked
 }
 
-// without returns the routes but those blocked, of which there is hardly ever one.
+// without returns the routes that are not blocked; hardly ever is one.
 func without(routes, blocked []Route) []Route {
 	if len(blocked) == 0 {
 		return routes
@@ -98,9 +98,9 @@ type routeKey struct {
 	metric uint32
 }
 
-// diff compares one table. A have object that skip names is never deleted. It is
-// most of what a pass costs that finds nothing to do, so it looks each have
-// object up once, in one map.
+// diff compares one table. It never deletes a have object that skip names. It takes
+// most of the time of a pass without changes, so it looks up each have object once, in
+// one map.
 func diff[K comparable, T interface {
 	comparable
 	Object
@@ -129,8 +129,8 @@ func diff[K comparable, T interface {
 	}
 	for j, h := range have {
 		i := place[j]
-		// A twin of a wanted object goes once the wanted one is there; before
-		// that the Set takes its place.
+		// A duplicate of a wanted object is deleted after the Set, which may
+		// replace it.
 		if i >= 0 && (want[i] == h || !met[i]) || skip(h) {
 			continue
 		}
@@ -139,8 +139,8 @@ func diff[K comparable, T interface {
 	return set, del
 }
 
-// diffLinks returns what is done to links first, the names of those that lose
-// all that hangs on them, and the deletions that come last.
+// diffLinks returns the operations that come first, the links that lose all their
+// addresses, entries and routes by these, and the deletions that come last.
 func diffLinks(want, have []Link) (first []Op, gone map[string]bool, last []Op) {
 	there := make(map[string]Link, len(have))
 	for _, h := range have {
@@ -175,8 +175,8 @@ func diffLinks(want, have []Link) (first []Op, gone map[string]bool, last []Op) 
 	return first, gone, last
 }
 
-// sameTunnel reports whether the kernel refuses the one VXLAN link while the
-// other is there: it could not tell which of them a packet is for.
+// sameTunnel reports whether two VXLAN links exclude each other: the kernel could not
+// tell which one a packet is for.
 func sameTunnel(w, h Link) bool {
 	return w.Kind == "vxlan" && h.VXLAN != (VXLAN{}) &&
 		w.VXLAN.VNI == h.VXLAN.VNI && w.VXLAN.Port == h.VXLAN.Port && w.VXLAN.Local.Is6() == h.VXLAN.Local.Is6()

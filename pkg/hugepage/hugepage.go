@@ -1,6 +1,6 @@
-// Package hugepage makes buffers of which the kernel is asked to keep in huge pages:
-// what is spread over megabytes then needs a few entries of the processor's
-// translation cache in place of hundreds.
+// Package hugepage allocates buffers that the kernel is asked to back with huge pages,
+// which saves entries of the processor's translation cache. It does not know what the
+// buffers are for.
 package hugepage
 
 import (
@@ -9,17 +9,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Size is that of a huge page, in bytes, where pages have 4 KiB. With larger ones the
-// kernel has other sizes and keeps to small pages.
+// Size is the size in bytes of a huge page where pages have 4 KiB. Where they are
+// larger, the kernel keeps the buffer in small pages.
 const Size = 2 << 20
 
-// Make returns a buffer of n zero bytes that begins a huge page. Huge are as many pages
-// as it fills; make it a multiple of Size if the rest matters. Whether the kernel does
-// what it is asked for is /sys/kernel/mm/transparent_hugepage/enabled's to say, and
-// nothing else depends on it.
-//
-// The buffer is the garbage collector's. Its pages are taken when they are first
-// touched, a huge one at a time.
+// Make returns a buffer of n zero bytes that begins at a multiple of Size. Only the
+// pages that it fills become huge, and only if
+// /sys/kernel/mm/transparent_hugepage/enabled allows it. The garbage collector frees
+// the buffer; a page takes memory when it is first used.
 func Make(n int) []byte {
 	b := make([]byte, n+Size)
 	begin := -int(uintptr(unsafe.Pointer(&b[0]))) & (Size - 1)

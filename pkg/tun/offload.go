@@ -14,9 +14,9 @@ type Offload uint32
 // The offloads, as in linux/if_tun.h.
 const (
 	Checksum Offload = unix.TUN_F_CSUM // transport checksums may be partial
-	TSO4     Offload = unix.TUN_F_TSO4 // TCP segments over IPv4 come unsplit
+	TSO4     Offload = unix.TUN_F_TSO4 // TCP segments over IPv4 come as GSO packets
 	TSO6     Offload = unix.TUN_F_TSO6
-	USO4     Offload = unix.TUN_F_USO4 // UDP datagrams of one size come unsplit; Linux 6.2
+	USO4     Offload = unix.TUN_F_USO4 // UDP datagrams of one size come as GSO packets; Linux 6.2
 	USO6     Offload = unix.TUN_F_USO6
 )
 

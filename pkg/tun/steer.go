@@ -9,10 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// steer chooses the queue by what is always the same in a flow. Left alone, the
-// kernel moves a flow to the queue through which it was answered last
-// (tun_flow_update), past packets that wait in the other: so the first answer
-// changes the order of what is under way. Linux 4.16 can be told.
+// steer makes the kernel choose the queue by what is the same in all packets of a flow
+// (since Linux 4.16). By default it moves a flow to the queue of the last answer
+// (tun_flow_update), and so the flow overtakes its packets in the other queue.
 func steer(fd int) error {
 	program, err := load(steering())
 	if err != nil {
@@ -32,8 +31,8 @@ const (
 
 // steering is an eBPF program that returns a hash, 16 bits, of the addresses of
 // an IPv4 packet and of its ports, if each packet of the flow has them. The
-// kernel takes it modulo the number of queues. To load what the packet does not
-// have ends the program with 0.
+// kernel takes it modulo the number of queues. A load beyond the packet's end makes
+// the program return 0.
 func steering() []byte {
 	const (
 		fromPacket = unix.BPF_LD | unix.BPF_ABS

@@ -29,12 +29,12 @@ type Options struct {
 	// Persist keeps the device, with its addresses and routes, when the last
 	// queue is closed.
 	Persist bool
-	// NoHeader, NoOffload and the others do without what the kernel may
-	// have. NoHeader implies NoOffload, and that the other two.
+	// These switch off what the kernel may have. NoHeader implies NoOffload, which
+	// implies the other two.
 	NoHeader, NoOffload, NoTSO, NoUSO bool
 }
 
-// Features are what a device got.
+// Features are what the kernel granted a device.
 type Features struct {
 	Header     bool // a struct virtio_net_hdr is before each packet
 	Offloads   Offload
@@ -119,7 +119,7 @@ func (d *Device) setup(o Options) error {
 	if d.features.Offloads, err = offload(d.queues[0].fd, wanted(o, d.features.Header)); err != nil {
 		return fmt.Errorf("set offloads of %s: %w", d.name, err)
 	}
-	// Without it there are just a few packets out of order.
+	// Without it a few packets are out of order, and that is all.
 	d.features.Steered = len(d.queues) > 1 && steer(d.queues[0].fd) == nil
 	return d.SetPersist(o.Persist)
 }
@@ -140,7 +140,7 @@ func (d *Device) SetPersist(persist bool) error {
 // Name returns the device's name when it was opened.
 func (d *Device) Name() string { return d.name }
 
-// Features returns what the device got.
+// Features returns what the kernel granted.
 func (d *Device) Features() Features { return d.features }
 
 // Queues returns the device's queues, each of which can be used by one

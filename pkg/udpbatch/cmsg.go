@@ -15,7 +15,7 @@ type sendControl struct {
 	data   [8]byte
 }
 
-// set makes it one that asks for a train, and returns its length in bytes.
+// set makes it one that asks for a GSO batch, and returns its length in bytes.
 func (c *sendControl) set(segment int) int {
 	c.header.Level = unix.SOL_UDP
 	c.header.Type = unix.UDP_SEGMENT
@@ -31,9 +31,8 @@ type receiveControl struct {
 	bytes [64]byte
 }
 
-// segment returns the length of datagrams in a train according to the control
-// messages that came with it; zero if they say nothing about it, or nothing
-// valid.
+// segment returns the length of the datagrams in a GSO batch from its control
+// messages; zero if they have none, or an invalid one.
 func segment(control []byte) int {
 	for len(control) >= unix.SizeofCmsghdr {
 		var h unix.Cmsghdr

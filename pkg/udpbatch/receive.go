@@ -9,8 +9,8 @@ import (
 	"flanneld/pkg/hugepage"
 )
 
-// ReceiveBatch is room for messages to receive, each a datagram or a train of
-// them. Not safe for concurrent use.
+// ReceiveBatch is room for messages to receive, each a datagram or a GSO
+// batch. Not safe for concurrent use.
 type ReceiveBatch struct {
 	headers  []unix.Mmsghdr
 	iovecs   []unix.Iovec
@@ -35,8 +35,8 @@ type Received struct {
 	Truncated bool
 }
 
-// NewReceiveBatch returns room for n messages of size bytes each, 64 KiB if
-// they can be trains.
+// NewReceiveBatch returns room for n messages of size bytes each. A GSO batch takes
+// up to 64 KiB.
 func NewReceiveBatch(n, size int) *ReceiveBatch {
 	b := &ReceiveBatch{
 		headers:  make([]unix.Mmsghdr, n),
@@ -95,13 +95,10 @@ func (b *ReceiveBatch) Message(i int) Received {
 // Limit makes later calls receive at most n messages, of those that there is room for.
 func (b *ReceiveBatch) Limit(n int) { b.limit = max(1, min(n, len(b.headers))) }
 
-// Receive replaces the messages of the batch by those that have arrived, as
-// many as there is room for. The result is zero, EAGAIN if there were none, or
-// another error number of the socket; then the batch is empty.
-func (c *Conn) Receive(b *ReceiveBatch) unix.Errno {
+func (b *ReceiveBatch) receive(fd int) unix.Errno {
 	b.reset()
 	for {
-		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(c.fd),
+		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd),
 			uintptr(unsafe.Pointer(&b.headers[0])), uintptr(b.limit), unix.MSG_DONTWAIT, 0, 0)
 		switch errno {
 		case 0:

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SendBatch is a row of messages to send, each a datagram or a train of them.
+// SendBatch is a row of messages to send, each a datagram or a GSO batch of them.
 // Not safe for concurrent use.
 type SendBatch struct {
 	headers  []unix.Mmsghdr
@@ -18,8 +18,8 @@ type SendBatch struct {
 }
 
 // Refusal is a message that the kernel did not take, by its place in the batch.
-// For a train, EINVAL, EIO and EMSGSIZE may mean that the path's device cannot
-// send trains, or datagrams of that size: one by one they may pass.
+// For a GSO batch, EINVAL, EIO and EMSGSIZE may mean that the path's device cannot
+// send batches, or datagrams of that size: one by one they may pass.
 type Refusal struct {
 	Message int
 	Errno   unix.Errno
@@ -73,7 +73,7 @@ func (b *SendBatch) Add(to netip.AddrPort, pieces []unix.Iovec, segment int) boo
 // Len returns the number of messages that were added.
 func (b *SendBatch) Len() int { return b.n }
 
-// Left returns the number of messages that were not dealt with yet.
+// Left returns the number of messages that are neither sent nor refused.
 func (b *SendBatch) Left() int { return b.n - b.next }
 
 // Refused returns the messages that the kernel did not take. It is valid until
@@ -85,12 +85,9 @@ func (b *SendBatch) Reset() {
 	b.n, b.next, b.refused = 0, 0, b.refused[:0]
 }
 
-// Send sends what is left of the batch. A message that the kernel refuses is
-// passed over, see [SendBatch.Refused], and the rest is sent. The result is
-// zero, or EAGAIN if there was no room for all; then the next call continues.
-func (c *Conn) Send(b *SendBatch) unix.Errno {
+func (b *SendBatch) send(fd int) unix.Errno {
 	for b.next < b.n {
-		n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(c.fd),
+		n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(fd),
 			uintptr(unsafe.Pointer(&b.headers[b.next])), uintptr(b.n-b.next), unix.MSG_DONTWAIT, 0, 0)
 		switch errno {
 		case 0:

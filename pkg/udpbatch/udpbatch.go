@@ -1,6 +1,6 @@
-// Package udpbatch sends and receives many UDP datagrams over IPv4 by one
-// system call, and trains of datagrams of one size as if they were one, where
-// the kernel can (Linux 4.18 to send, 5.0 to receive).
+// Package udpbatch sends and receives many UDP datagrams over IPv4 by one system
+// call, and GSO batches, datagrams of one size that the kernel handles as one (Linux
+// 4.18 to send, 5.0 to receive).
 //
 // It owns the socket and the layout of its messages. It does not know what is
 // in the datagrams, and never waits: the caller polls [Conn.FD].
@@ -15,10 +15,10 @@ import (
 )
 
 const (
-	// MaxPayload is the most bytes in a datagram, and in a train of them.
+	// MaxPayload is the most bytes in a datagram, and in a GSO batch.
 	MaxPayload = 65535 - 20 - 8
-	// MaxSegments is the most datagrams in a train that every kernel which
-	// knows trains sends.
+	// MaxSegments is the most datagrams in a GSO batch that all kernels with GSO
+	// send.
 	MaxSegments = 64
 	// BufferSize is the size in bytes asked for in each direction when
 	// nothing else is: room for what arrives while the reader is not running.
@@ -46,15 +46,15 @@ type Options struct {
 	// ReusePort lets several sockets of one user have the same address. The
 	// kernel chooses among them by the datagram's addresses and ports.
 	ReusePort bool
-	// NoSegment and NoGRO do without trains in the one and the other
-	// direction, as on a kernel that has none.
+	// NoSegment and NoGRO switch GSO off for sending and for receiving, as on a
+	// kernel without it.
 	NoSegment, NoGRO bool
 }
 
-// Features are what a socket got.
+// Features are what the kernel granted a socket.
 type Features struct {
-	Segment                   bool // trains can be sent
-	GRO                       bool // trains are received
+	Segment                   bool // GSO batches can be sent
+	GRO                       bool // GSO batches are received
 	ReceiveBuffer, SendBuffer int  // bytes of payload and the kernel's own, in about equal parts
 }
 
@@ -138,7 +138,7 @@ func Adopt(fd int, o Options) (*Conn, error) {
 	return c, nil
 }
 
-// setup sets all options in both senses, as an adopted socket has some.
+// setup sets options on and off: an adopted socket may have some already.
 func (c *Conn) setup(o Options) error {
 	c.features.ReceiveBuffer = c.buffer(unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, o.ReceiveBuffer)
 	c.features.SendBuffer = c.buffer(unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, o.SendBuffer)
@@ -156,7 +156,7 @@ func (c *Conn) setup(o Options) error {
 	return nil
 }
 
-// buffer sets a buffer's size, as near as it may, and returns what it became.
+// buffer sets a buffer's size as far as it may, and returns the actual size.
 func (c *Conn) buffer(force, polite, size int) int {
 	if size == 0 {
 		size = BufferSize
@@ -199,10 +199,20 @@ func (c *Conn) name() error {
 	return nil
 }
 
+// Send sends what is left of the batch. A message that the kernel refuses is
+// passed over, see [SendBatch.Refused], and the rest is sent. The result is
+// zero, or EAGAIN if there was no room for all; then the next call continues.
+func (c *Conn) Send(b *SendBatch) unix.Errno { return b.send(c.fd) }
+
+// Receive replaces the messages of the batch by those that have arrived, as
+// many as there is room for. The result is zero, EAGAIN if there were none, or
+// another error number of the socket; then the batch is empty.
+func (c *Conn) Receive(b *ReceiveBatch) unix.Errno { return b.receive(c.fd) }
+
 // LocalAddr returns the address that the socket is bound to.
 func (c *Conn) LocalAddr() netip.AddrPort { return c.local }
 
-// Features returns what the socket got.
+// Features returns what the kernel granted.
 func (c *Conn) Features() Features { return c.features }
 
 // FD returns the file descriptor, to poll it or hand it on. It stays the

@@ -14,23 +14,22 @@ const (
 	// batchSize is how many bytes of requests are given to the kernel in one call:
 	// some 600 routes. More gains nothing.
 	batchSize = 32 << 10
-	// failureRoom is what a failure takes of the receive queue at most, in bytes;
-	// about 1 KiB has been seen. All that is in one call may fail.
+	// failureRoom is the most bytes of the receive queue that a failure takes; about
+	// 1 KiB has been seen. All requests of a call may fail.
 	failureRoom = 2 << 10
 )
 
 var errNoLink = fmt.Errorf("no such link: %w", unix.ENODEV)
 
-// Do implements datapath.Kernel. Consecutive operations on addresses, entries
-// and routes share system calls; the kernel answers failures only, and the
-// last of each call.
-func (k *Kernel) Do(ctx context.Context, ops []datapath.Op) error {
+// do carries operations out. Consecutive ones on addresses, entries and routes
+// share system calls; the kernel answers failures only, and the last of each call.
+func do(ctx context.Context, seq *sequence, ops []datapath.Op) error {
 	s, err := open()
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	b := batch{socket: s, seq: &k.seq, index: make(map[string]int)}
+	b := batch{socket: s, seq: seq, index: make(map[string]int)}
 	for _, op := range ops {
 		if err := ctx.Err(); err != nil {
 			return errors.Join(append(b.errs, err)...)

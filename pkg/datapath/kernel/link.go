@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -77,21 +76,6 @@ func toLink(link netlink.Link, names map[int]string) datapath.Link {
 		}
 	}
 	return l
-}
-
-// LinkMTU returns the MTU in bytes of a link, whosever it is. If there is none of
-// that name the error is ENODEV.
-func (k *Kernel) LinkMTU(_ context.Context, name string) (int, error) {
-	s, err := open()
-	if err != nil {
-		return 0, fmt.Errorf("get MTU of %s: %w", name, err)
-	}
-	defer s.close()
-	_, mtu, err := s.link(name)
-	if err != nil {
-		return 0, fmt.Errorf("get MTU of %s: %w", name, err)
-	}
-	return mtu, nil
 }
 
 func doLink(v datapath.Verb, l datapath.Link) error {

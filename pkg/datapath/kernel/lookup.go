@@ -15,12 +15,8 @@ import (
 // 1,800; and more gains nothing.
 const lookupBatch = 256
 
-// NextHops asks the kernel's routing, all rules and tables included, where
-// packets to the destinations go, and answers in their order. The NextHop is
-// zero for a destination that cannot be reached, that is an address of this
-// host, or that is reached through a link of the scope or by an encapsulating
-// route: a tunnel cannot run over these.
-func (k *Kernel) NextHops(ctx context.Context, scope datapath.Scope, dsts []netip.Addr) ([]datapath.NextHop, error) {
+// nextHops asks for routes in as few calls as the receive queue allows.
+func nextHops(ctx context.Context, scope datapath.Scope, dsts []netip.Addr) ([]datapath.NextHop, error) {
 	links, err := readLinks(scope)
 	if err != nil {
 		return nil, fmt.Errorf("list links: %w", err)

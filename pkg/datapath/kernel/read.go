@@ -1,38 +1,18 @@
 package kernel
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/netip"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"flanneld/pkg/datapath"
 )
 
-// Read implements datapath.Kernel.
-func (k *Kernel) Read(ctx context.Context, scope datapath.Scope) (datapath.State, error) {
-	for try := 1; ; try++ {
-		state, err := k.readOnce(scope)
-		if !errors.Is(err, errInterrupted) || try == dumpTries {
-			if errors.Is(err, errInterrupted) {
-				err = nil // what changed meanwhile comes with a notification of its own
-			}
-			return state, err
-		}
-		select {
-		case <-ctx.Done():
-			return datapath.State{}, ctx.Err()
-		case <-time.After(dumpPause):
-		}
-	}
-}
-
 // readOnce takes every table once. If the only trouble was an interrupted dump
 // the state is returned beside errInterrupted.
-func (k *Kernel) readOnce(scope datapath.Scope) (datapath.State, error) {
+func readOnce(seq *sequence, scope datapath.Scope) (datapath.State, error) {
 	links, err := readLinks(scope)
 	if err != nil {
 		return datapath.State{}, fmt.Errorf("list links: %w", err)
@@ -42,7 +22,7 @@ func (k *Kernel) readOnce(scope datapath.Scope) (datapath.State, error) {
 		return datapath.State{}, err
 	}
 	defer s.close()
-	r := reader{socket: s, seq: &k.seq, scope: scope, links: links}
+	r := reader{socket: s, seq: seq, scope: scope, links: links}
 	r.state.Links = links.state
 	var interrupted bool
 	for _, table := range []struct {

@@ -11,12 +11,7 @@ import (
 	"flanneld/pkg/datapath"
 )
 
-// Watch puts a token into wake, which has capacity one, whenever something
-// changes that the scope covers or that concerns the named underlay interface,
-// until ctx is done; and once at the start, since changes before it went unseen.
-// Tokens carry no content: they mean "look again". A lost
-// notification is one too.
-func (k *Kernel) Watch(ctx context.Context, scope datapath.Scope, underlay string, wake chan<- struct{}) error {
+func follow(ctx context.Context, scope datapath.Scope, underlay string, wake chan<- struct{}) error {
 	s, err := open(unix.RTNLGRP_LINK, unix.RTNLGRP_NEIGH,
 		unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
 		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE)

@@ -73,13 +73,6 @@ var entryCases = map[string]func(*fixture){
 	},
 }
 
-func (f *fixture) mustDo(ops []datapath.Op) {
-	f.Helper()
-	if err := f.kernel.Do(f.Context(), ops); err != nil {
-		f.Errorf("Do: %v", err)
-	}
-}
-
 // many is tunnel4 with n hosts on the other side.
 func many(n int) datapath.State {
 	s := tunnel4()

@@ -5,6 +5,7 @@ package kerneltest
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -211,6 +212,57 @@ func (f *fixture) hand(v datapath.Verb, objects ...datapath.Object) {
 	for _, o := range objects {
 		if err := f.host.Hand(datapath.Op{Verb: v, Object: o}); err != nil {
 			f.Fatal(err)
+		}
+	}
+}
+
+func (f *fixture) mustDo(ops []datapath.Op) {
+	f.Helper()
+	if err := f.kernel.Do(f.Context(), ops); err != nil {
+		f.Errorf("Do: %v", err)
+	}
+}
+
+func (f *fixture) setUp(link string, up bool) {
+	f.Helper()
+	if err := f.host.SetUp(link, up); err != nil {
+		f.Fatal(err)
+	}
+}
+
+func (f *fixture) nextHop(dst string, want datapath.NextHop) {
+	f.Helper()
+	f.nextHops([]netip.Addr{addr(dst)}, []datapath.NextHop{want})
+}
+
+func (f *fixture) nextHops(dsts []netip.Addr, want []datapath.NextHop) {
+	f.Helper()
+	got, err := f.kernel.NextHops(f.Context(), f.scope, dsts)
+	if err != nil {
+		f.Fatalf("NextHops: %v", err)
+	}
+	if d := gocmp.Diff(want, got, cmpopts.EquateEmpty(), cmpopts.EquateComparable(datapath.NextHop{})); d != "" {
+		f.Errorf("next hops of %v (-want +got):\n%s", dsts, d)
+	}
+}
+
+// failures holds err to be of one *datapath.OpError for each object, in order.
+func (f *fixture) failures(err error, objects ...datapath.Object) {
+	f.Helper()
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		f.Fatalf("error is %v, want %d failures joined", err, len(objects))
+	}
+	failed := joined.Unwrap()
+	if len(failed) != len(objects) {
+		f.Fatalf("%d failures, want %d: %v", len(failed), len(objects), err)
+	}
+	for i, err := range failed {
+		var op *datapath.OpError
+		if !errors.As(err, &op) {
+			f.Errorf("failure %d is a %T: %v", i, err, err)
+		} else if op.Op.Object != objects[i] {
+			f.Errorf("failure %d is of %s, want %v", i, op.Op, objects[i])
 		}
 	}
 }

@@ -169,10 +169,3 @@ var linkCases = map[string]func(*fixture){
 		}
 	},
 }
-
-func (f *fixture) setUp(link string, up bool) {
-	f.Helper()
-	if err := f.host.SetUp(link, up); err != nil {
-		f.Fatal(err)
-	}
-}

@@ -3,9 +3,6 @@ package kerneltest
 import (
 	"net/netip"
 
-	gocmp "github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
-
 	"flanneld/pkg/datapath"
 )
 
@@ -67,20 +64,4 @@ var lookupCases = map[string]func(*fixture){
 		f.nextHops(dsts, want)
 		f.nextHops(nil, nil)
 	},
-}
-
-func (f *fixture) nextHop(dst string, want datapath.NextHop) {
-	f.Helper()
-	f.nextHops([]netip.Addr{addr(dst)}, []datapath.NextHop{want})
-}
-
-func (f *fixture) nextHops(dsts []netip.Addr, want []datapath.NextHop) {
-	f.Helper()
-	got, err := f.kernel.NextHops(f.Context(), f.scope, dsts)
-	if err != nil {
-		f.Fatalf("NextHops: %v", err)
-	}
-	if d := gocmp.Diff(want, got, cmpopts.EquateEmpty(), cmpopts.EquateComparable(datapath.NextHop{})); d != "" {
-		f.Errorf("next hops of %v (-want +got):\n%s", dsts, d)
-	}
 }

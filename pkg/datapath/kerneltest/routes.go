@@ -216,24 +216,3 @@ var failureCases = map[string]func(*fixture){
 		f.expect(datapath.State{Links: want.Links})
 	},
 }
-
-// failures holds err to be of one *datapath.OpError for each object, in order.
-func (f *fixture) failures(err error, objects ...datapath.Object) {
-	f.Helper()
-	joined, ok := err.(interface{ Unwrap() []error })
-	if !ok {
-		f.Fatalf("error is %v, want %d failures joined", err, len(objects))
-	}
-	failed := joined.Unwrap()
-	if len(failed) != len(objects) {
-		f.Fatalf("%d failures, want %d: %v", len(failed), len(objects), err)
-	}
-	for i, err := range failed {
-		var op *datapath.OpError
-		if !errors.As(err, &op) {
-			f.Errorf("failure %d is a %T: %v", i, err, err)
-		} else if op.Op.Object != objects[i] {
-			f.Errorf("failure %d is of %s, want %v", i, op.Op, objects[i])
-		}
-	}
-}

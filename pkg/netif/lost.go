@@ -8,14 +8,14 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// watchPause is the time between two beginnings: what fills the kernel's queue now
-// fills it again.
+// watchPause is the time between the starts of two watches: a burst that has filled the
+// kernel's queue would fill it again.
 const watchPause = time.Second
 
 // WatchLost calls lost each time that this host has lost an address, until ctx is done;
 // then it returns nil. It is called once more when losses may have gone unseen, since
-// there were more than the kernel keeps for who does not look. An error says that none
-// can be seen at all.
+// there were more than the kernel's queue holds. An error says that none can be seen at
+// all.
 func WatchLost(ctx context.Context, lost func()) error {
 	for again := false; ; again = true {
 		err := watchLost(ctx, again, lost)

@@ -98,7 +98,7 @@ func (f *follower) ended(ctx context.Context, err error, lasted time.Duration) (
 	again := f.again
 	f.again = errors.Is(err, ErrCompacted) && lasted < time.Second
 	switch {
-	case errors.Is(err, errStale):
+	case ctx.Err() != nil || errors.Is(err, errStale):
 		return "", nil
 	case errors.Is(err, errRush):
 		// At different times, or all hosts would list at once.

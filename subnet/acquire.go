@@ -17,13 +17,13 @@ import (
 // Request says what lease a host wants.
 type Request struct {
 	Config   config.Config
-	Lease    Lease         // what to publish; its subnets are not set. By its Node and IPv4 PublicIP the host is known
+	Lease    Lease         // what to publish, without subnets; its Node and IPv4 PublicIP are what the host is known by
 	Previous Key           // the subnets of the last run; zero if not known
 	TTL      time.Duration // zero: DefaultTTL
 	Clock    Clock         // nil: HostClock
 
 	// Report is called when the host begins, and when what keeps it from a lease
-	// changes; nil: not.
+	// changes; may be nil.
 	Report func(Standing)
 
 	// TakeOver: any lease with its PublicIP is its own, as for all older releases.
@@ -46,10 +46,9 @@ type Acquired struct {
 
 // Acquire takes a lease: the host's own, found by its node id or, if the lease has
 // none, by its PublicIP; else the previous subnet if it is free; else a random free
-// one. It tries until it has one or ctx is done, whose error it then returns; a
-// network that is full is waited for as a store that does not answer is, and so is
-// the end of another node's lease with our PublicIP. It returns ErrTwin if a live
-// host has our node id.
+// one. It tries until it has one, or returns the error of ctx. It waits while the store
+// does not answer, while the network is full, and while another node's lease has our
+// PublicIP. It returns ErrTwin if a live host has our node id.
 //
 // Another host's lease is never written. If the outcome of a write is not known
 // the next listing decides, by owner.

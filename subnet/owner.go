@@ -63,9 +63,9 @@ func (w writes) imitated(l, now Lease) bool {
 	return !l.SameClaim(now) && (l.Node == "" || l.contradicts(now)) && !slices.ContainsFunc(w, l.SameClaim)
 }
 
-// stale returns the host's stale leases: those beside the one that it holds. Writes that
-// were given up came late, and nobody else would remove them before they expire. They
-// are to live until then: nobody else may have the key before it is deleted.
+// stale returns the host's stale leases, which lie beside the one that it holds: their
+// writes had been given up, and came late. Only those that live until then are returned,
+// since no other host may have the key before it is deleted.
 func (w writes) stale(all []Lease, held Lease, then time.Time) []Lease {
 	return slices.DeleteFunc(slices.Clone(all), func(l Lease) bool {
 		return l.Key() == held.Key() || l.Node != held.Node || w.whose(l, held) != ours || l.Reserved() || !l.Expires.After(then)

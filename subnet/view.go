@@ -11,7 +11,7 @@ import (
 
 // Snapshot is all leases at one revision. A lease in it may be newer than that:
 // events go on from the revision, and what they say of an older state is
-// recognised by the lease's own one.
+// recognised by the lease's own revision.
 type Snapshot struct {
 	Leases []Lease
 	Rev    Revision

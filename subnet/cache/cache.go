@@ -28,7 +28,7 @@ type Dir interface {
 	Remove(name string) error // nil if there is none
 }
 
-// Host is whose cache it is: nobody else may use it.
+// Host is the host that the cache belongs to. No other host may use it.
 type Host struct {
 	Node   string // id of the host
 	Prefix string // of the store's keys, which tells one network from another

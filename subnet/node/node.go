@@ -113,9 +113,9 @@ func parse(data []byte) (file, error) {
 	return f, nil
 }
 
-// Machine is what an id is bound to, hashed, since it is nobody else's business: a
-// copied disk is started on another board or, if its maker was careful, with
-// another machine-id(5). Empty: not known.
+// Machine is what an id is bound to: a copied disk is started on another board or, if
+// its maker was careful, with another machine-id(5). Both are hashed, since machine-id(5)
+// asks to keep it confidential. Empty: not known.
 type Machine struct{ ID, Board string }
 
 // ThisMachine reads what the host is told by. The machine-id's path may be empty, which

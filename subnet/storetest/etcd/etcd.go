@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"testing"
 	"time"
 )
 
@@ -41,6 +42,34 @@ type Proc struct {
 // Run is Chosen().Run.
 func Run(ctx context.Context, dir string, args ...string) (*Proc, error) {
 	return Chosen().Run(ctx, dir, args...)
+}
+
+// Start runs an etcd until the test is over and returns its clients' URL. The
+// test is skipped if etcd is not installed.
+func Start(t testing.TB) string {
+	t.Helper()
+	return StartProc(t).URL
+}
+
+// StartProc is Start for tests that also stop the process, or that give it
+// arguments.
+func StartProc(t testing.TB, args ...string) *Proc {
+	t.Helper()
+	return Chosen().Start(t, args...)
+}
+
+// Start is StartProc for one program.
+func (program Program) Start(t testing.TB, args ...string) *Proc {
+	t.Helper()
+	p, err := program.Run(t.Context(), t.TempDir(), args...)
+	if errors.Is(err, ErrNotInstalled) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Stop)
+	return p
 }
 
 // Run starts etcd with its data in dir, and waits until it answers. If an

@@ -1,62 +1,15 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"log/slog"
 
-	"flanneld/backend"
-	"flanneld/backend/alloc"
-	"flanneld/backend/hostgw"
-	"flanneld/backend/udp"
-	"flanneld/backend/vxlan"
 	"flanneld/cmd/internal/options"
 	"flanneld/pkg/tlsfile"
 	"flanneld/subnet"
-	"flanneld/subnet/config"
 	"flanneld/subnet/etcd"
 	"flanneld/subnet/etcd2"
 )
-
-// changesNetwork reports whether a backend of the type must change this host's
-// network to do anything at all.
-func changesNetwork(typ string) bool { return typ != alloc.Type }
-
-// chooseBackend returns what makes the configuration's backend. The error is a
-// *config.Error if there is none of its type, or if its options are not
-// ones that it can work with.
-func chooseBackend(cfg config.Config) (backend.New, error) {
-	configure, ok := map[string]func(json.RawMessage) (backend.New, error){
-		udp.Type: udp.Configure, vxlan.Type: vxlan.Configure, hostgw.Type: hostgw.Configure, alloc.Type: alloc.Configure,
-	}[cfg.Type]
-	if !ok {
-		return nil, cfg.Locate(noBackend(cfg))
-	}
-	newBackend, err := configure(cfg.Backend)
-	if err != nil {
-		return nil, cfg.Locate(err)
-	}
-	return newBackend, nil
-}
-
-func noBackend(cfg config.Config) error {
-	return config.OptionError(cfg.Backend, "Type", "unknown backend type: "+cfg.Type, `there are "udp", "vxlan", "host-gw" and "alloc"`)
-}
-
-// documentReader reads the configuration in etcd as this daemon understands it.
-func documentReader(store config.Source, prefix string, log *slog.Logger) config.Reader {
-	key := etcd2.ConfigKey(prefix)
-	return config.Reader{
-		Source: store,
-		Accept: func(cfg config.Config) error {
-			_, err := chooseBackend(cfg)
-			return err
-		},
-		Missing: "etcd's v2 API has none at " + key,
-		Remedy:  "write one, through etcd's v2 API: ETCDCTL_API=2 etcdctl mk " + key + ` '{"Network": "10.100.0.0/16"}'`,
-		Log:     log,
-	}
-}
 
 // remote is a store somewhere in the network.
 type remote interface {

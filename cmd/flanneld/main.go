@@ -17,6 +17,7 @@ import (
 	"flanneld/backend/firewall"
 	"flanneld/cmd/internal/options"
 	"flanneld/pkg/glog"
+	"flanneld/subnet/tenant"
 )
 
 // version is set when the program is linked.
@@ -90,7 +91,7 @@ func run(ctx context.Context, args, environ []string, stderr io.Writer, t option
 		return nil
 	}
 	log.Error(err.Error())
-	if errors.Is(err, errRevoked) {
+	if errors.Is(err, tenant.ErrRevoked) {
 		return nil
 	}
 	return err

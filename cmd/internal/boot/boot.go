@@ -25,17 +25,11 @@ const (
 
 // Boot is one start of the daemon.
 type Boot struct {
-	Store subnet.Store
-	Cache *Cache
-	Began time.Time
-	// Await waits for a usable configuration, given the store's first answer.
-	Await func(ctx context.Context, first Answer) (config.Config, config.Document, error)
-}
-
-// Answer is what a store's Config returns.
-type Answer struct {
-	Document config.Document
-	Err      error
+	Store  subnet.Store
+	Reader config.Reader // of the store
+	Cache  *Cache
+	Waits  func(reason string) // called with the reason for which there is no usable configuration
+	Began  time.Time
 }
 
 // Addrs are the addresses that this host publishes; a family without one is the zero
@@ -67,7 +61,7 @@ func (b *Boot) Origin(ctx context.Context, find func(config.Config) (Addrs, erro
 		if err != nil {
 			return o, err
 		}
-		b.Cache.Log.Info("Found network config - Backend type: " + o.Config.Type)
+		b.Reader.Log.Info("Found network config - Backend type: " + o.Config.Type)
 		at, err := find(o.Config)
 		if err != nil || o.Known == nil || b.Cache.fits(o.Known, at) {
 			return o, err
@@ -80,32 +74,41 @@ func (b *Boot) Origin(ctx context.Context, find func(config.Config) (Addrs, erro
 func (b *Boot) config(ctx context.Context) (Origin, error) {
 	ask, cancel := context.WithCancel(ctx)
 	defer cancel()
-	asked := make(chan Answer, 1)
+	type answer struct {
+		doc config.Document
+		err error
+	}
+	asked := make(chan answer, 1)
 	go func() {
 		doc, err := b.Store.Config(ask)
-		asked <- Answer{doc, err}
+		asked <- answer{doc, err}
 	}()
-	first, answered := Answer{Err: errNoAnswer(configPatience)}, false
+	first, answered := answer{err: errNoAnswer(configPatience)}, false
 	select {
 	case first = <-asked:
 		answered = true
 	case <-time.After(configPatience):
 	case <-ctx.Done():
 	}
-	if first.Err != nil && !errors.Is(first.Err, config.ErrNone) && ctx.Err() == nil {
-		if known, cfg := b.Cache.recall(first.Err, nil); known != nil {
+	if first.err != nil && !errors.Is(first.err, config.ErrNone) && ctx.Err() == nil {
+		if known, cfg := b.recall(first.err, nil); known != nil {
 			return Origin{cfg, known.Config, known}, nil
 		}
 	}
 	if !answered {
 		first = <-asked // it ends with ctx, or at its own deadline
 	}
-	cfg, doc, err := b.Await(ctx, first)
+	cfg, doc, err := b.Reader.Await(ctx, first.doc, first.err, b.Waits)
 	return Origin{Config: cfg, Document: doc}, err
 }
 
 func errNoAnswer(within time.Duration) error {
 	return fmt.Errorf("etcd has not answered within %s", within)
+}
+
+// recall returns what was known, and its configuration, if this host can start from it.
+func (b *Boot) recall(etcd error, running []byte) (*cache.Known, config.Config) {
+	return b.Cache.recall(etcd, running, b.Reader.Read)
 }
 
 // Lease acquires a lease from the store. The store has answered with the
@@ -123,7 +126,7 @@ func (b *Boot) Lease(ctx context.Context, o *Origin, at Addrs, acquire func(cont
 		if err == nil {
 			store = &listed{Store: store, leases: leases, rev: rev}
 		} else if ctx.Err() == nil {
-			known, _ := b.Cache.recall(err, o.Document.Raw)
+			known, _ := b.recall(err, o.Document.Raw)
 			if known != nil && b.Cache.fits(known, at) {
 				o.Known = known
 			}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/netip"
 	"strings"
@@ -21,13 +20,12 @@ import (
 
 const knownDoc = `{"Network":"10.1.0.0/16","Backend":{"Type":"vxlan"}}`
 
-// usable knows one type of backend.
-func usable(doc config.Document) (config.Config, error) {
-	cfg, _, err := config.Parse(doc.Raw)
-	if err == nil && cfg.Type != "vxlan" {
-		err = errors.New("unknown backend type: " + cfg.Type)
+// accept knows one type of backend.
+func accept(cfg config.Config) error {
+	if cfg.Type != "vxlan" {
+		return errors.New("unknown backend type: " + cfg.Type)
 	}
-	return cfg, err
+	return nil
 }
 
 // cached is a Cache with content, and its log.
@@ -35,7 +33,7 @@ func cached(t *testing.T, change func(*cache.Known)) (*Cache, *bytes.Buffer) {
 	t.Helper()
 	var log bytes.Buffer
 	m := &Cache{Dir: statedir.Memory(), Path: "/var/lib/flannel", Host: cache.Host{Node: "n", Prefix: "/p"}, BootID: "b",
-		Usable: usable, Log: slog.New(glog.New(&log, nil))}
+		Log: slog.New(glog.New(&log, nil))}
 	own := subnet.Lease{V4: subnet.Claim{Subnet: netip.MustParsePrefix("10.1.2.0/24"), PublicIP: netip.MustParseAddr("192.0.2.1")},
 		Type: "vxlan", Expires: m.now().Wall.Add(24 * time.Hour), Rev: 5}
 	k := cache.Known{Host: m.Host, Config: config.Document{Raw: []byte(knownDoc), Rev: 3}, Own: own, Sent: m.now().Add(-time.Hour),
@@ -75,20 +73,9 @@ func (s configStore) AwaitConfig(ctx context.Context, _ subnet.Revision) (config
 
 var errRefused = errors.New("connection refused")
 
-// bootOf is a start whose wait for a configuration says why it waits, and waits on.
 func bootOf(store subnet.Store, c *Cache) *Boot {
-	await := func(ctx context.Context, first Answer) (config.Config, config.Document, error) {
-		for answer := first; ; {
-			cfg, err := c.Usable(answer.Document)
-			if answer.Err == nil && err == nil {
-				return cfg, answer.Document, nil
-			}
-			c.Log.Error(fmt.Sprintf("Couldn't fetch network config: %v", errors.Join(answer.Err, err)))
-			<-ctx.Done()
-			return config.Config{}, config.Document{}, ctx.Err()
-		}
-	}
-	return &Boot{Store: store, Cache: c, Began: time.Now(), Await: await}
+	return &Boot{Store: store, Cache: c, Began: time.Now(), Waits: func(string) {},
+		Reader: config.Reader{Source: store, Accept: accept, Log: c.Log}}
 }
 
 func TestBegin(t *testing.T) {
@@ -140,7 +127,7 @@ func TestBegin(t *testing.T) {
 func TestBeginWithoutACacheSaysNothingOfIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
-		m := &Cache{Dir: statedir.Memory(), Usable: usable, Log: slog.New(glog.New(&log, nil))}
+		m := &Cache{Dir: statedir.Memory(), Log: slog.New(glog.New(&log, nil))}
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
 		if _, err := bootOf(configStore{err: errRefused}, m).config(ctx); err == nil || strings.Count(log.String(), "\n") != 1 {
@@ -151,10 +138,10 @@ func TestBeginWithoutACacheSaysNothingOfIt(t *testing.T) {
 
 func TestRecallWantsTheRunningConfiguration(t *testing.T) {
 	m, log := cached(t, func(*cache.Known) {})
-	if k, _ := m.recall(errRefused, []byte(knownDoc)); k == nil {
+	if k, _ := bootOf(nil, m).recall(errRefused, []byte(knownDoc)); k == nil {
 		t.Errorf("it is refused: %s", log)
 	}
-	if k, _ := m.recall(errRefused, []byte(`{}`)); k != nil || !strings.Contains(log.String(), "of another configuration") {
+	if k, _ := bootOf(nil, m).recall(errRefused, []byte(`{}`)); k != nil || !strings.Contains(log.String(), "of another configuration") {
 		t.Errorf("it is used: %s", log)
 	}
 }
@@ -165,7 +152,7 @@ func TestACacheIsOfOneAddress(t *testing.T) {
 		want   bool
 	}{{"192.0.2.1", "", true}, {"192.0.2.2", "", false}, {"192.0.2.1", "2001:db8::1", false}} {
 		m, log := cached(t, func(*cache.Known) {})
-		k, _ := m.recall(errRefused, nil)
+		k, _ := bootOf(nil, m).recall(errRefused, nil)
 		at := Addrs{V4: netip.MustParseAddr(row.v4)}
 		if row.v6 != "" {
 			at.V6 = netip.MustParseAddr(row.v6)
@@ -173,7 +160,7 @@ func TestACacheIsOfOneAddress(t *testing.T) {
 		if got := m.fits(k, at); got != row.want || !row.want != strings.Contains(log.String(), "it is of a host at") {
 			t.Errorf("fits %v is %t; log is %s", row, got, log)
 		}
-		if k, _ := m.recall(errRefused, nil); (k != nil) != row.want {
+		if k, _ := bootOf(nil, m).recall(errRefused, nil); (k != nil) != row.want {
 			t.Errorf("recalled again: %t", k != nil)
 		}
 	}
@@ -185,7 +172,7 @@ func TestResumeKeepsTheDeadline(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m, _ := cached(t, func(*cache.Known) {})
 			m.BootID = boot
-			k, _ := m.recall(errRefused, nil)
+			k, _ := bootOf(nil, m).recall(errRefused, nil)
 			got := m.resume(k)
 			life := k.Until.Since - k.Sent.Since
 			if left := got.Sent + life - m.now().Since; left > time.Hour || left < time.Hour-time.Minute {

@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -22,8 +23,6 @@ type Cache struct {
 	Path   string // of Dir, for the log
 	Host   cache.Host
 	BootID string // names this boot of the host; empty: not known
-	// Usable reads a configuration that this daemon can run with, or says why it cannot.
-	Usable func(config.Document) (config.Config, error)
 	Log    *slog.Logger
 
 	refused bool // the cache cannot be used, and that was logged
@@ -40,8 +39,9 @@ func BootID() string {
 
 // recall returns what was known, and its configuration, if the host can start from
 // it; else nil. It is called when the store does not answer, and etcd says why. The
-// raw configuration that the host has already must be the same; nil: it has none.
-func (c *Cache) recall(etcd error, running []byte) (*cache.Known, config.Config) {
+// raw configuration that the host has already must be the same; nil: it has none. Read
+// judges the configuration.
+func (c *Cache) recall(etcd error, running []byte, read func(config.Document) (config.Config, error)) (*cache.Known, config.Config) {
 	if c.refused {
 		return nil, config.Config{}
 	}
@@ -56,7 +56,7 @@ func (c *Cache) recall(etcd error, running []byte) (*cache.Known, config.Config)
 		err = errors.New("it is of another configuration than etcd has now")
 	}
 	if err == nil {
-		cfg, err = c.Usable(known.Config)
+		cfg, err = read(known.Config)
 	}
 	if err != nil {
 		c.refuse(err, "etcd", etcd)
@@ -123,6 +123,27 @@ func (c *Cache) Known(s subnet.Standing, doc config.Document, leases []subnet.Le
 	}
 	k.Peers = slices.DeleteFunc(leases, func(l subnet.Lease) bool { return l.Key() == s.Lease.Key() })
 	return k, true
+}
+
+// Keep writes what is known for the next start, until ctx is done, and then returns nil.
+// It begins after the first pass, since before that there is more urgent work, and when
+// it is known how the host stands with its lease: until then, what the last run left is
+// no worse. Standing is woken when that changes.
+func (c *Cache) Keep(ctx context.Context, passed, standing <-chan struct{}, view *subnet.View, known func() (cache.Known, bool)) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-passed:
+	}
+	for ok := false; !ok; _, ok = known() {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-standing:
+		}
+	}
+	k := cache.Keeper{Dir: c.Dir, Known: known, Own: standing, Others: view.Subscribe(), Log: c.Log}
+	return k.Run(ctx)
 }
 
 // now returns the present moment.

@@ -1,7 +1,8 @@
-// Package subnet decides which host has which part of the network: it reads
-// the cluster's configuration, picks a free subnet, holds the lease on it and
-// follows everybody else's. It does not know how a lease is stored (see
-// [Store] and the packages etcd2 and memstore) nor what a backend does with it.
+// Package subnet decides which host has which part of the network: it takes a lease on
+// a free subnet, holds it, follows the leases of all other hosts, and keeps those that a
+// store has lost for a while. It does not know how a lease is stored (see [Store] and
+// the packages etcd2 and memstore), what the configuration looks like (see
+// subnet/config), nor what a backend does with a lease.
 package subnet
 
 import (

@@ -5,8 +5,8 @@ import "time"
 // State is where a host stands with its lease.
 type State int
 
-// The states, in the order in which trouble goes through them. Docs/leases.md
-// draws the machine.
+// The states, in the order in which a lease in trouble goes through them: see keeper, and
+// docs/leases.md for operators.
 const (
 	Acquiring State = iota + 1 // the host has none yet
 	Held                       // the key is ours, and will be for a while
@@ -37,7 +37,7 @@ func (s State) String() string {
 // Safe reports whether nobody else can have the lease.
 func (s State) Safe() bool { return s == Held || s == AtRisk || s == Rebound }
 
-// Standing is a State with what belongs to it.
+// Standing is how a host stands with its lease: the State and what belongs to it.
 type Standing struct {
 	State    State
 	Lease    Lease         // as it was last read or written; zero while there is none

@@ -110,10 +110,9 @@ func linksOf(failed []error) map[string]bool {
 	return names
 }
 
-// withoutLinks leaves out of ops what is in vain while the links that failed are
-// not as they are wanted: these links, which would fail once more, and what would
-// hang on one that is not there. Nor is any link removed meanwhile, as what one has
-// may be all that works. What such operations would have replaced stays.
+// withoutLinks leaves out of ops what is in vain after links have failed: these links,
+// which would fail again, and what needs a link that does not exist. It also leaves out
+// deletions of links, since an old link may be all that works.
 func withoutLinks(ops []Op, have State, failed map[string]bool) []Op {
 	if len(failed) == 0 {
 		return ops

@@ -6,17 +6,16 @@ import (
 	"flanneld/pkg/checksum"
 )
 
-// Segments of one run at most. For UDP it is what the kernel's own GRO joins; a
-// TCP run seldom gets there, since 65535 bytes end it.
+// The most segments of a run. For UDP it is the limit of the kernel's own GRO; a TCP
+// run seldom reaches it, since it ends at 65535 bytes.
 const (
 	maxRunTCP = 128
 	maxRunUDP = 64
 )
 
-// Coalescer joins packets that follow each other in one flow to large packets,
-// as the kernel's GRO does, so that the next hop handles many as one. It joins
-// only what can be cut again into the packets that came: see joins. Packets are
-// emitted in the order in which they were added.
+// Coalescer joins consecutive packets of a flow into GSO packets, as the kernel's GRO
+// does, so that the next hop handles many as one. It joins only what can be cut into
+// the same packets again, see joins. It emits packets in the order of Add.
 //
 // Set the fields before the first Add and do not copy a Coalescer after.
 type Coalescer struct {
@@ -28,8 +27,8 @@ type Coalescer struct {
 	// UDP says that the device takes GSOUDP4: Linux 6.2 with TUN_F_USO4. Without
 	// it only TCP is joined.
 	UDP bool
-	// MaxSegments joins no more than so many packets. Zero is the package's
-	// limit, 128 of TCP and 64 of UDP; 1 joins nothing.
+	// MaxSegments is the most packets to join. Zero means 128 for TCP and 64 for UDP;
+	// 1 joins nothing.
 	MaxSegments int
 
 	run    run
@@ -64,8 +63,8 @@ func (c *Coalescer) Add(p IPv4) {
 	}
 }
 
-// Flush emits what waits for a continuation, if anything does. Afterwards no
-// memory given to Add is used any more.
+// Flush emits what waits for a continuation. Afterwards the memory given to Add is no
+// longer used.
 func (c *Coalescer) Flush() {
 	n := c.run.count
 	if n == 0 {
@@ -158,9 +157,9 @@ func (r *run) add(p packet) {
 	r.ended = p.push || p.payloadLen() < r.first.payloadLen()
 }
 
-// seal makes the headers of the first packet those of all and returns what to say
-// of it. As a card expects it, the transport checksum is the pseudo-header's sum,
-// with the length of all.
+// seal turns the first packet's headers into those of the GSO packet, and returns the
+// header that describes it. As a card expects, the transport checksum is the sum of the
+// pseudo-header with the whole length.
 func (r *run) seal() Header {
 	p := r.first.ip
 	length := uint16(r.total - ipv4HeaderLen)

@@ -1,10 +1,9 @@
-// Package offload does to large packets what network cards and the kernel do: it
-// cuts what a TUN device hands out as one packet into the segments that the wire
-// takes, and joins received segments to packets that the device takes whole.
+// Package offload does the work of network cards for a TUN device: it cuts a GSO packet
+// from the device into segments for the wire, and joins received segments into GSO
+// packets for the device.
 //
-// Everything is a function of bytes. The package makes no system call, keeps no
-// packet, does not allocate once it runs, and knows neither peers nor datagrams;
-// of routing it knows that the TTL goes down. It handles IPv4 only.
+// It makes no system call, keeps no packet, and does not allocate once it runs. It knows
+// neither peers nor datagrams, handles IPv4 only, and decrements the TTL.
 //
 // From the device to the wire, for each read:
 //

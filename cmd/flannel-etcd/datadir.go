@@ -67,8 +67,7 @@ func readDB(path string) (versions []string, err error) {
 			err = fmt.Errorf("read database: %v (it is damaged: restore a backup)", r)
 		}
 	}()
-	// An etcd that is about to end has a second for it.
-	db, err := bolt.Open(path, 0o600, &bolt.Options{ReadOnly: true, Timeout: time.Second})
+	db, err := bolt.Open(path, 0o600, &bolt.Options{ReadOnly: true, Timeout: time.Second}) // another etcd may be about to end
 	if errors.Is(err, bolt.ErrTimeout) {
 		return nil, errors.New("another process uses it (stop the other etcd, or give another --data-dir)")
 	}

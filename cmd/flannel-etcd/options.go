@@ -130,6 +130,7 @@ func (o *options) flags() *flag.FlagSet {
 	fs.StringVar(&o.File, "config-file", "", "")
 	fs.BoolVar(&o.Version, "version", false, "")
 	fs.BoolVar(&o.Help, "help", false, "")
+	fs.BoolVar(&o.Help, "h", false, "")
 	for name, p := range map[string]*[]url.URL{
 		"listen-client-urls": &o.ListenClientUrls, "listen-client-http-urls": &o.ListenClientHttpUrls, "advertise-client-urls": &o.AdvertiseClientUrls,
 		"listen-peer-urls": &o.ListenPeerUrls, "initial-advertise-peer-urls": &o.AdvertisePeerUrls, "listen-metrics-urls": &o.ListenMetricsUrls,

@@ -301,6 +301,7 @@ func TestUsage(t *testing.T) {
 	}{
 		{"--version", "flannel-etcd dev (etcd " + etcd.Version + ")\n", 0},
 		{"--help", "Usage: flannel-etcd [OPTION]...", 0},
+		{"-h", "Usage: flannel-etcd [OPTION]...", 0},
 		{"--data-dri=/x", "", 2},
 	} {
 		out.Reset()

@@ -115,7 +115,7 @@ test: root tools etcd ## Vet, check formatting, run all tests (root; installs mi
 	@status=0; \
 	if ! command -v $(addprefix qemu-,$(OTHERS)) >/dev/null; then \
 		echo "skipped: tests on $(OTHERS): qemu-user is not installed"; \
-	elif go list $(PKGS) | grep -qxF "$$(go list $(PORTABLE))"; then \
+	elif go list $(PKGS) | grep -xF "$$(go list $(PORTABLE))" >/dev/null; then \
 		$(call report,emulated,EMULATED,--hide-summary=skipped) || status=1; \
 	fi; \
 	$(call report,test,TESTS) || status=1; \

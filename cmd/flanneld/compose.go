@@ -3,16 +3,14 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
 	"os"
-	"os/signal"
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"golang.org/x/sync/errgroup"
 
 	"flanneld/backend"
 	"flanneld/backend/alloc"
@@ -25,18 +23,19 @@ import (
 	"flanneld/cmd/internal/boot"
 	"flanneld/cmd/internal/host"
 	"flanneld/cmd/internal/options"
+	"flanneld/cmd/internal/overlay"
 	"flanneld/cmd/internal/status"
 	"flanneld/pkg/datapath"
 	"flanneld/pkg/datapath/kernel"
 	"flanneld/pkg/netif"
-	"flanneld/pkg/statedir"
 	"flanneld/pkg/systemd"
+	"flanneld/pkg/tlsfile"
 	"flanneld/pkg/wake"
 	"flanneld/subnet"
 	"flanneld/subnet/cache"
 	"flanneld/subnet/config"
+	"flanneld/subnet/etcd"
 	"flanneld/subnet/etcd2"
-	"flanneld/subnet/node"
 	"flanneld/subnet/tenant"
 )
 
@@ -47,18 +46,35 @@ const routeProtocol = 102
 // chooseBackend returns what makes the configuration's backend. It is a *config.Error if
 // there is none of its type, or if the backend cannot work with its options.
 func chooseBackend(cfg config.Config) (backend.New, error) {
-	read, ok := map[string]func(json.RawMessage) (backend.New, error){
+	configure, ok := map[string]func(json.RawMessage) (backend.New, error){
 		udp.Type: udp.Configure, vxlan.Type: vxlan.Configure, hostgw.Type: hostgw.Configure, alloc.Type: alloc.Configure,
 	}[cfg.Type]
 	if !ok {
 		return nil, cfg.Locate(config.OptionError(cfg.Backend, "Type", "unknown backend type: "+cfg.Type,
 			`there are "udp", "vxlan", "host-gw" and "alloc"`))
 	}
-	newBackend, err := read(cfg.Backend)
+	newBackend, err := configure(cfg.Backend)
 	if err != nil {
 		return nil, cfg.Locate(err)
 	}
 	return newBackend, nil
+}
+
+// newStore makes the store that the flags name.
+func newStore(o options.Etcd, log *slog.Logger) (*etcd2.Store, error) {
+	access, err := credentials(o).Open(log)
+	if err == nil {
+		var s *etcd2.Store
+		if s, err = etcd2.New(etcd2.Options{Endpoints: o.Endpoints, Prefix: o.Prefix, Access: access, Log: log}); err == nil {
+			return s, nil
+		}
+	}
+	return nil, fmt.Errorf("Failed to create SubnetManager: %w", err)
+}
+
+func credentials(o options.Etcd) etcd.Credentials {
+	return etcd.Credentials{TLS: tlsfile.Files{Cert: o.CertFile, Key: o.KeyFile, CA: o.CAFile},
+		Username: o.Username, Password: string(o.Password), File: o.PasswordFile, Credential: o.Credential}
 }
 
 // documentReader reads the configuration in etcd as this daemon understands it.
@@ -76,78 +92,31 @@ func documentReader(store config.Source, prefix string, log *slog.Logger) config
 // daemon is the parts of a running daemon, as far as one has to do with another.
 type daemon struct {
 	opts   options.Daemon
-	log    *slog.Logger
 	notify *systemd.Notifier
 	board  *status.Board
 	server *status.Server
-	reload <-chan os.Signal // SIGHUP
+	log    *slog.Logger
 
-	store    remote
+	store    *etcd2.Store
 	reader   config.Reader
-	previous host.SubnetEnv // what subnet.env said at the start
-	state    *statedir.Dir  // in memory if there is no directory that can be written
-	kept     bool           // state outlasts the daemon
-	cache    *boot.Cache
-	identity *node.Identity
+	previous host.SubnetEnv // what the subnet file said at the start
+	state    boot.State
 
 	origin   boot.Origin
 	underlay backend.Underlay // at the start
-	local    []netip.Prefix   // subnets that this host itself is in; after the start of the loop's goroutine
 	backend  backend.Backend  // at the start
 	firewall *firewall.Firewall
 	loop     *loop.Loop
-	view     *subnet.View
-	tenant   *tenant.Tenant
-	docker   *host.Docker
-
-	wake     wake.Chan // of the loop
-	standing wake.Chan // how the host stands with its lease has changed, or for how long
-	passed   chan struct{}
-	first    sync.Once // closes passed after the first pass
+	host     *overlay.Host
 }
 
-// serve runs the daemon, and beside it what tells others how it is, until ctx is
-// done or it fails.
-func serve(ctx context.Context, o options.Daemon, log *slog.Logger) error {
-	notify := &systemd.Notifier{Log: log}
-	// From now on: until then the signal ends the process, as it does any.
-	reload := make(chan os.Signal, 1)
-	signal.Notify(reload, unix.SIGHUP)
-	defer signal.Stop(reload)
-	board := status.NewBoard(notify.Status)
-	server, err := status.Listen(o.HealthzIP, o.HealthzPort, board, log)
-	if err != nil {
-		board.Fail(err)
-		notify.Stopping()
-		return err
-	}
-	asked := ctx
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	var g sync.WaitGroup
-	g.Go(func() { server.Run(ctx) })
-	g.Go(func() {
-		<-ctx.Done()
-		notify.Stopping() // at once, however long the rest takes
-	})
-	d := &daemon{opts: o, log: log, notify: notify, board: board, server: server, reload: reload,
-		view: subnet.NewView(), wake: wake.New(), standing: wake.New(), passed: make(chan struct{})}
-	err = d.start(ctx)
-	if err != nil && asked.Err() == nil {
-		board.Fail(err)
-	}
-	cancel()
-	g.Wait()
-	return err
-}
-
-// start first does what only reads, then what changes the machine, and runs until
-// ctx is done.
-func (d *daemon) start(ctx context.Context) error {
-	began := time.Now()
+// start first does what only reads, then what changes the machine, and runs until ctx is
+// done.
+func (d *daemon) start(ctx context.Context, reload <-chan os.Signal) error {
+	b := &boot.Boot{Began: time.Now()}
 	descriptors := systemd.OpenFDStore()
 	var err error
-	if d.store, err = newStore(d.opts, d.log); err != nil {
+	if d.store, err = newStore(d.opts.Etcd, d.log); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -160,87 +129,59 @@ func (d *daemon) start(ctx context.Context) error {
 			d.log.Debug("Connections from an address that the host loses are given up at their deadline only", "err", err)
 		}
 	})
-	release, err := d.openState()
-	if err != nil {
+	d.previous = host.ReadSubnetEnv(d.opts.SubnetFile, d.log)
+	d.log.Info("Created subnet manager: Etcd Local Manager with Previous Subnet: " + d.previous.String())
+	var unlock func()
+	if d.state, unlock, err = boot.OpenState(d.opts.StateDir, d.opts.Etcd.Prefix, d.opts.Tuning.MachineID, d.log); err != nil {
 		return err
 	}
-	defer release()
-	b := &boot.Boot{Store: d.store, Reader: d.reader, Cache: d.cache, Waits: d.waits(), Began: began}
+	defer unlock()
+	d.reader = documentReader(d.store, d.opts.Etcd.Prefix, d.log)
+	preview := sync.OnceFunc(func() { underlay.Preview(d.query(config.Config{}), d.log) })
+	b.Store, b.Reader, b.Cache = d.store, d.reader, d.state.Cache
+	b.Waits = func(reason string) { preview(); d.board.WaitForConfig(reason) }
 	d.board.WaitForConfig("")
 	if d.origin, err = b.Origin(ctx, d.findUnderlay); err != nil {
 		return err
 	}
-	release, err = d.openDatapath(ctx, descriptors)
+	unclaim, err := d.openDatapath(ctx, descriptors)
 	if err != nil {
 		return err
 	}
-	defer release()
+	defer unclaim()
 	if err := d.openTenant(); err != nil {
 		return err
 	}
-	got, err := b.Lease(ctx, &d.origin, d.published(), d.tenant.Acquire)
+	got, err := b.Lease(ctx, &d.origin, published(d.underlay), d.host.Tenant.Acquire)
 	if err != nil {
 		return fmt.Errorf("Error registering network: %w", err)
 	}
 	unverified := d.origin.Known != nil
 	d.board.SetEtcdAway(unverified)
-	d.tenant.Begin(got, unverified)
-	return d.run(ctx, got.Seen.Rev)
-}
-
-// openState finds out what this host knows of its last run, and locks it.
-func (d *daemon) openState() (release func(), err error) {
-	d.reader = documentReader(d.store, d.opts.Etcd.Prefix, d.log)
-	d.previous = host.ReadSubnetEnv(d.opts.SubnetFile, d.log)
-	d.log.Info("Created subnet manager: Etcd Local Manager with Previous Subnet: " + d.previous.String())
-	d.state, err = statedir.Open(d.opts.StateDir)
-	if d.kept = err == nil; !d.kept {
-		d.log.Warn("The state directory cannot be written; a reboot will change the device's MAC, and has to wait for etcd. "+
-			"Give a writable one with --state-dir", "dir", d.opts.StateDir, "err", err)
-	}
-	release, err = d.state.Lock()
-	if errors.Is(err, statedir.ErrLocked) {
-		// Two with one lease would undo what the other does, each with its own flags.
-		return nil, fmt.Errorf("another flanneld runs on this host: %w (stop it, or give each its own --state-dir, --subnet-file and --etcd-prefix)", err)
-	}
-	if err != nil {
-		release = func() {}
-	}
-	d.identity = node.Load(d.state, node.ThisMachine(d.opts.Tuning.MachineID), d.log)
-	d.cache = &boot.Cache{Dir: d.state, Path: d.opts.StateDir, BootID: boot.BootID(), Log: d.log,
-		Host: cache.Host{Node: d.identity.ID(), Prefix: d.opts.Etcd.Prefix}}
-	return release, nil
-}
-
-// waits returns what is told why there is no usable configuration.
-func (d *daemon) waits() func(reason string) {
-	once := sync.OnceFunc(func() { underlay.Preview(underlayQuery(d.opts, false), d.log) })
-	return func(reason string) {
-		once()
-		d.board.WaitForConfig(reason)
-	}
+	d.host.Tenant.Begin(got, unverified)
+	return d.run(ctx, got.Seen.Rev, reload)
 }
 
 // findUnderlay finds the external interface for a configuration.
 func (d *daemon) findUnderlay(cfg config.Config) (boot.Addrs, error) {
-	u, err := underlay.Find(underlayQuery(d.opts, cfg.V6.Enabled()), d.log)
+	u, err := underlay.Find(d.query(cfg), d.log)
 	d.underlay = u
-	return d.published(), err
+	return published(u), err
 }
 
-func (d *daemon) published() boot.Addrs {
-	return boot.Addrs{V4: d.underlay.PublicV4, V6: d.underlay.PublicV6}
-}
+func published(u backend.Underlay) boot.Addrs { return boot.Addrs{V4: u.PublicV4, V6: u.PublicV6} }
 
-func (d *daemon) networks() []netip.Prefix {
-	return []netip.Prefix{d.origin.Config.V4.Network, d.origin.Config.V6.Network}
+func (d *daemon) query(cfg config.Config) underlay.Query {
+	return underlay.Query{Names: d.opts.Iface, Regexps: d.opts.IfaceRegex, CanReach: d.opts.IfaceCanReach,
+		PublicIP: d.opts.PublicIP, PublicIPv6: d.opts.PublicIPv6, V6: cfg.V6.Enabled()}
 }
 
 // openDatapath makes the backend, the firewall and the loop that applies their plans.
 func (d *daemon) openDatapath(ctx context.Context, descriptors *systemd.FDStore) (release func(), err error) {
-	cfg := d.origin.Config
+	o, cfg := d.opts, d.origin.Config
 	d.board.SetBackend(cfg.Type)
-	if d.local, err = underlay.Local(d.underlay.Name, d.networks(), d.log); err != nil {
+	local, err := underlay.Local(d.underlay.Name, cfg.Networks(), d.log)
+	if err != nil {
 		return nil, err
 	}
 	privilege := netif.CheckPrivilege("flanneld")
@@ -248,20 +189,28 @@ func (d *daemon) openDatapath(ctx context.Context, descriptors *systemd.FDStore)
 		// Before the lease: nobody could use it.
 		return nil, fmt.Errorf("Error registering network: %w", privilege)
 	}
-	kern := kernel.New(d.log)
-	scope := datapath.Scope{Owner: host.Owner(d.opts.Etcd.Prefix), Links: d.previous.Leftovers(d.log),
-		Networks: d.previous.Networks(d.networks()...), Protocol: routeProtocol}
 	newBackend, err := chooseBackend(cfg)
 	if err != nil {
 		return nil, err
 	}
+	kern := kernel.New(d.log)
+	scope := datapath.Scope{Owner: host.Owner(o.Etcd.Prefix), Links: d.previous.Leftovers(d.log),
+		Networks: d.previous.Networks(cfg.Networks()...), Protocol: routeProtocol}
+	filter := backend.Filter{Off: !o.PeerFilter, Allow: o.PeerAllow}
 	over := func(u backend.Underlay, before backend.Backend) (backend.Backend, error) {
-		return newBackend(backend.Params{
-			Underlay: u, Scope: scope, Kernel: kern, State: d.state, Log: d.log, Before: before,
-			Filter: filter(d.opts), Without: d.opts.UDPOffload, Descriptors: descriptors,
-		})
+		return newBackend(backend.Params{Underlay: u, Scope: scope, Kernel: kern, State: d.state, Log: d.log, Before: before,
+			Filter: filter, Without: o.UDPOffload, Descriptors: descriptors})
 	}
-	d.firewall = newFirewall(d.opts, cfg, d.underlay.Name, scope.Networks, d.previous, d.log)
+	policy := firewall.Policy{Filter: filter, Masquerade: o.IPMasq, PlainPorts: o.MasqPlainPorts, Forward: o.ForwardRules,
+		Docker: o.DockerFirewall, NFTables: cfg.NFTables, Networks: scope.Networks,
+		Previous: []netip.Prefix{d.previous.Subnet, d.previous.SubnetV6}, Resync: o.FirewallResync}
+	if o.Etcd.Prefix != options.DefaultPrefix {
+		policy.Prefix = o.Etcd.Prefix
+	}
+	d.firewall = firewall.New(policy, d.underlay.Name, d.log)
+	if privilege != nil { // alloc gets so far without it
+		d.firewall.Disable(privilege)
+	}
 	release = func() {}
 	d.backend, err = over(d.underlay, nil)
 	if tunnel, ok := d.backend.(interface{ Device() string }); err == nil && ok { // of a fixed name
@@ -273,13 +222,13 @@ func (d *daemon) openDatapath(ctx context.Context, descriptors *systemd.FDStore)
 	if err := descriptors.Close(); err != nil { // another backend's
 		d.log.Warn("Cannot forget files of the last run", "err", err)
 	}
-	d.loop = &loop.Loop{
-		Planes: d.planes, Wake: d.wake, Kernel: kern, Scope: scope, Firewall: d.firewall, Resync: d.opts.Resync, New: over,
-		Done: d.done, Moved: d.moved, Log: d.log,
-		Underlay: &underlay.Watch{Query: underlayQuery(d.opts, cfg.V6.Enabled()), OwnMTU: cfg.Type == udp.Type, Wake: d.wake.Wake, Log: d.log},
-	}
-	d.docker = &host.Docker{Board: d.board, Ready: d.notify.Ready, Log: d.log, File: host.SubnetFile{
-		Path: d.opts.SubnetFile, Network: cfg.V4.Network, NetworkV6: cfg.V6.Network, IPMasq: d.opts.IPMasq, Log: d.log}}
+	h := &overlay.Host{Config: cfg, Blackhole: o.BlackholeRoute, Fence: o.Fence, View: subnet.NewView(), Board: d.board,
+		Firewall: d.firewall, Store: d.store, Local: local, Wake: wake.New(), Standing: wake.New(), Began: make(chan struct{}), Log: d.log}
+	h.Docker = &host.Docker{Board: d.board, Ready: d.notify.Ready, Log: d.log, File: host.SubnetFile{
+		Path: o.SubnetFile, Network: cfg.V4.Network, NetworkV6: cfg.V6.Network, IPMasq: o.IPMasq, Log: d.log}}
+	d.host, d.loop = h, &loop.Loop{Planes: h.Planes, Wake: h.Wake, Kernel: kern, Scope: scope, Firewall: d.firewall, Resync: o.Resync,
+		New: over, Done: h.Passed, Moved: h.Moved, Log: d.log,
+		Underlay: &underlay.Watch{Query: d.query(cfg), OwnMTU: cfg.Type == udp.Type, Wake: h.Wake.Wake, Log: d.log}}
 	return release, nil
 }
 
@@ -289,25 +238,58 @@ func (d *daemon) openTenant() error {
 	if err != nil {
 		return fmt.Errorf("Error registering network: %w", err)
 	}
-	d.tenant = tenant.New(tenant.Options{
-		Store: d.store, View: d.view, Margin: d.opts.RenewMargin, Surrender: d.opts.LeaseLost == options.LeaseLostExit,
-		Request: subnet.Request{Config: d.origin.Config, Lease: subnet.Lease{Node: d.identity.Make(d.underlay.PublicV4)},
+	d.host.Tenant = tenant.New(tenant.Options{
+		Store: d.store, View: d.host.View, Margin: d.opts.RenewMargin, Surrender: d.opts.LeaseLost == options.LeaseLostExit,
+		Request: subnet.Request{Config: d.origin.Config, Lease: subnet.Lease{Node: d.state.Identity.Make(d.underlay.PublicV4)},
 			Previous: d.previous.Key(), TTL: d.opts.Tuning.LeaseTTL, TakeOver: d.opts.TakeOver},
-		Rename: d.rename, Changed: d.standingChanged, Log: d.log,
+		Rename:  func(why error) string { return d.state.Rename(d.log, why) },
+		Changed: d.host.LeaseChanged, Log: d.log,
 	})
-	d.tenant.Publish(claims, d.local)
+	d.host.Tenant.Publish(claims, d.host.Local)
 	return nil
 }
 
-// rename gives the host another id: it is a copy of the host that has its own.
-func (d *daemon) rename(why error) string {
-	id := d.identity.Renew()
-	d.log.Error("This host has a copy of another's state directory; it goes on as a new node. Make each host its own: "+
-		"empty the state directory and /etc/machine-id before copying an image", "node", id, "err", why)
-	return id
-}
+// run holds the lease, forwards, and tells others, until ctx is done. The leases are
+// followed from the revision on.
+func (d *daemon) run(ctx context.Context, rev subnet.Revision, reload <-chan os.Signal) error {
+	h, cfg := d.host, d.origin.Config
+	passes := systemd.NewProbe("keeps the datapath in step")
+	d.loop.Alive = passes.Ask
+	alive := []func(context.Context) error{passes.Alive, h.Tenant.Alive, d.loop.CheckForwarder}
+	counters := func() []backend.Counter {
+		c, ok := d.loop.Counters()
+		if !ok && cfg.Type != alloc.Type { // the kernel moves the packets
+			return d.firewall.Counters()
+		}
+		return c
+	}
+	d.server.SetCounters(counters)
+	known := func() (cache.Known, bool) {
+		_, s := h.Tenant.State()
+		return d.state.Cache.Known(s, d.origin.Document, h.View.Leases())
+	}
+	heard := boot.Heard(d.store, func() { d.board.SetEtcdAway(false) })
+	watch := host.Watch{Bridge: d.opts.DockerBridge, Forward: cfg.Type != alloc.Type, Told: h.Docker.Told, Trouble: d.board.SetTrouble, Log: d.log}
+	again := host.Reload{Docker: h.Docker, Notify: d.notify, Wake: h.Wake, Log: d.log,
+		Compare: func(ctx context.Context) { d.reader.Compare(ctx, cfg) }}
 
-func underlayQuery(o options.Daemon, v6 bool) underlay.Query {
-	return underlay.Query{Names: o.Iface, Regexps: o.IfaceRegex, CanReach: o.IfaceCanReach,
-		PublicIP: o.PublicIP, PublicIPv6: o.PublicIPv6, V6: v6}
+	d.log.Info("Running backend.")
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return d.loop.Run(ctx, d.backend, d.underlay) })
+	g.Go(func() error { return d.firewall.Run(ctx) })
+	g.Go(func() error { return subnet.Follow(ctx, heard, h.View, rev, d.log) })
+	g.Go(func() error { return h.Tenant.Run(ctx) })
+	g.Go(func() error { return d.reader.Watch(ctx, cfg, d.origin.Rev()) })
+	g.Go(func() error { return h.Wake.WakeFor(ctx, h.View.Subscribe()) })
+	g.Go(func() error { return h.Wake.WakeFor(ctx, d.firewall.First()) })
+	if d.state.Kept { // or it would not last until the next start
+		g.Go(func() error { return d.state.Cache.Keep(ctx, h.Began, h.Standing, h.View, known) })
+	}
+	g.Go(func() error { return status.LogCounters(ctx, counters, d.log) })
+	g.Go(func() error { return watch.Run(ctx) })
+	g.Go(func() error { return again.Run(ctx, reload) })
+	g.Go(func() error {
+		return systemd.FeedWatchdog(ctx, systemd.WatchdogInterval(d.log), alive, d.notify)
+	})
+	return g.Wait()
 }

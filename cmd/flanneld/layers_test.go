@@ -1,7 +1,10 @@
 package main
 
 import (
+	"go/parser"
+	"go/token"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -36,6 +39,27 @@ var layers = []struct {
 	{"cmd/internal", "subnet/memstore", nil, "which stores there are is known where the program is composed"},
 	{"cmd/internal", "backend", []string{"backend", "backend/loop", "backend/firewall", "backend/underlay"},
 		"which backends there are is known where the program is composed"},
+}
+
+// byFile says which packages only some files of a package may import, and why.
+var byFile = []struct {
+	dir     string
+	imports []string // each stands for itself and all below it
+	only    string   // the file that may
+	why     string
+}{
+	{"cmd/flanneld", []string{"backend/udp", "backend/vxlan", "backend/hostgw", "backend/alloc", "subnet/etcd2", "pkg/datapath"}, "compose.go",
+		"backends and stores are chosen in one place; everything else works with any"},
+}
+
+// misplaced returns the rule that the import of a package in a file breaks, if any.
+func misplaced(dir, file, imported string) string {
+	for _, r := range byFile {
+		if dir == r.dir && file != r.only && slices.ContainsFunc(r.imports, func(p string) bool { return under(imported, p) }) {
+			return "only " + r.only + " may: " + r.why
+		}
+	}
+	return ""
 }
 
 // forbidden returns why the package from may not depend on the package to, or
@@ -91,6 +115,38 @@ func TestLayers(t *testing.T) {
 	}
 	if packages < 10 {
 		t.Errorf("only %d packages listed:\n%s", packages, out)
+	}
+}
+
+func TestFilesImportOnlyTheirs(t *testing.T) {
+	seen := 0
+	for _, r := range byFile {
+		files, err := filepath.Glob("../../" + r.dir + "/*.go")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range files {
+			if strings.HasSuffix(f, "_test.go") {
+				continue
+			}
+			tree, err := parser.ParseFile(token.NewFileSet(), f, nil, parser.ImportsOnly)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, i := range tree.Imports {
+				imported := strings.TrimPrefix(strings.Trim(i.Path.Value, `"`), "flanneld/")
+				if why := misplaced(r.dir, filepath.Base(f), imported); why != "" {
+					t.Errorf("%s imports %s: %s", f, imported, why)
+				}
+				seen++
+			}
+		}
+	}
+	if seen < 10 {
+		t.Errorf("only %d imports were looked at", seen)
+	}
+	if misplaced("cmd/flanneld", "main.go", "backend/udp/engine") == "" || misplaced("cmd/flanneld", "compose.go", "backend/udp") != "" {
+		t.Error("main.go may import a backend, or compose.go may not")
 	}
 }
 

@@ -11,12 +11,15 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
 	"flanneld/backend/firewall"
 	"flanneld/cmd/internal/options"
+	"flanneld/cmd/internal/status"
 	"flanneld/pkg/glog"
+	"flanneld/pkg/systemd"
 	"flanneld/subnet/tenant"
 )
 
@@ -94,6 +97,40 @@ func run(ctx context.Context, args, environ []string, stderr io.Writer, t option
 	if errors.Is(err, tenant.ErrRevoked) {
 		return nil
 	}
+	return err
+}
+
+// serve runs the daemon, and beside it what tells others how it is, until ctx is
+// done or it fails.
+func serve(ctx context.Context, o options.Daemon, log *slog.Logger) error {
+	notify := &systemd.Notifier{Log: log}
+	// From now on: until then the signal ends the process, as it does any.
+	reload := make(chan os.Signal, 1)
+	signal.Notify(reload, unix.SIGHUP)
+	defer signal.Stop(reload)
+	board := status.NewBoard(notify.Status)
+	server, err := status.Listen(o.HealthzIP, o.HealthzPort, board, log)
+	if err != nil {
+		board.Fail(err)
+		notify.Stopping()
+		return err
+	}
+	asked := ctx
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var g sync.WaitGroup
+	g.Go(func() { server.Run(ctx) })
+	g.Go(func() {
+		<-ctx.Done()
+		notify.Stopping() // at once, however long the rest takes
+	})
+	d := &daemon{opts: o, notify: notify, board: board, server: server, log: log}
+	err = d.start(ctx, reload)
+	if err != nil && asked.Err() == nil {
+		board.Fail(err)
+	}
+	cancel()
+	g.Wait()
 	return err
 }
 

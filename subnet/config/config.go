@@ -42,3 +42,7 @@ func (r Range) Contains(p netip.Prefix) bool {
 func (c Config) Allows(v4, v6 netip.Prefix) bool {
 	return c.V4.Contains(v4) && v6.IsValid() == c.V6.Enabled() && (!v6.IsValid() || c.V6.Contains(v6))
 }
+
+// Networks returns those of both families. That of a family which is disabled is the
+// zero Prefix.
+func (c Config) Networks() []netip.Prefix { return []netip.Prefix{c.V4.Network, c.V6.Network} }

@@ -34,6 +34,18 @@ type Host struct {
 	Prefix string // of the store's keys, which tells one network from another
 }
 
+// Moment is one moment by both clocks of a host.
+type Moment struct {
+	Boot  string        // id of the boot; empty if the kernel does not say
+	Since time.Duration // since the boot, with what the host slept (CLOCK_BOOTTIME)
+	Wall  time.Time
+}
+
+// Add returns the moment that is later by d.
+func (m Moment) Add(d time.Duration) Moment {
+	return Moment{m.Boot, m.Since + d, m.Wall.Add(d)}
+}
+
 // Known is what a host knows of its cluster.
 type Known struct {
 	Host   Host
@@ -45,21 +57,18 @@ type Known struct {
 	Saved  Moment         // when it was written
 }
 
-// Load returns what the host knew if that may be used now. The error says why
-// not; it is fs.ErrNotExist if there is no cache.
+// Load returns what the host knew, to be used only if there is no error. The error
+// says why not; it is fs.ErrNotExist if there is no cache.
 func Load(d Dir, h Host, now Moment) (Known, error) {
 	data, err := d.Load(File)
 	if err != nil {
 		return Known{}, err
 	}
 	k, err := Decode(data)
-	if err == nil {
-		err = k.check(h, now)
-	}
 	if err != nil {
 		return Known{}, err
 	}
-	return k, nil
+	return k, k.check(h, now)
 }
 
 // Missing reports whether there was no cache at all.
@@ -89,23 +98,20 @@ func (k Known) check(h Host, now Moment) error {
 // reboot there is only the wall clock: then the store's own expiry counts as
 // well, and a clock that has gone back tells nothing.
 func (k Known) Left(now Moment) (time.Duration, error) {
-	var left time.Duration
+	left := k.Until.Since - now.Since
+	sameBoot := now.Boot != "" && now.Boot == k.Saved.Boot
+	if !sameBoot {
+		left = min(k.Until.Wall.Sub(now.Wall), k.Own.Expires.Sub(now.Wall))
+	}
 	switch {
 	case k.Own.Reserved():
 		return math.MaxInt64, nil
-	case k.Saved.sameBoot(now):
-		if now.Since < k.Saved.Since {
-			return 0, fmt.Errorf("it was written %s later in this boot than it is now", k.Saved.Since-now.Since)
-		}
-		left = k.Until.Since - now.Since
-	default:
-		if now.Wall.Before(k.Saved.Wall) {
-			return 0, fmt.Errorf("by the clock it was written in the future, at %s, so that nobody knows whether its lease on %s is still valid",
-				stamp(k.Saved.Wall), k.Own.Key())
-		}
-		left = min(k.Until.Wall.Sub(now.Wall), k.Own.Expires.Sub(now.Wall))
-	}
-	if left <= 0 {
+	case sameBoot && now.Since < k.Saved.Since:
+		return 0, fmt.Errorf("it was written %s later in this boot than it is now", k.Saved.Since-now.Since)
+	case !sameBoot && now.Wall.Before(k.Saved.Wall):
+		return 0, fmt.Errorf("by the clock it was written in the future, at %s, so that nobody knows whether its lease on %s is still valid",
+			k.Saved.Wall.UTC().Format(time.RFC3339), k.Own.Key())
+	case left <= 0:
 		return 0, fmt.Errorf("its lease on %s may have ended, %s ago", k.Own.Key(), (-left).Round(time.Second))
 	}
 	return left, nil

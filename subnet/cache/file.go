@@ -3,15 +3,14 @@ package cache
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
+	"flanneld/pkg/words"
 	"flanneld/subnet"
 	"flanneld/subnet/config"
 	"flanneld/subnet/wire"
@@ -30,110 +29,79 @@ import (
 // value, with one space between them; key and value are spelled as in the store.
 const (
 	magic   = "flanneld-cluster "
-	version = 1
-	sumName = "sha256 "
+	version = "1"
 )
 
 // maxFile bounds what is read, in bytes: a lease has some 250, 10,000 of them 2.5 MB.
 const maxFile = 64 << 20
 
 type header struct {
-	Node, Prefix       string
-	Saved, Sent, Until moment
+	Host
+	Saved, Sent, Until Moment
 	ConfigRev          subnet.Revision
 	ConfigBytes        int
 	Leases             int // the own one included
 }
 
-// moment is how a Moment is written.
-type moment struct {
-	Boot  string
-	Since int64 // nanoseconds
-	Wall  time.Time
-}
-
-func (m Moment) written() moment { return moment{m.Boot, int64(m.Since), m.Wall.Round(0).UTC()} }
-func (m moment) read() Moment    { return Moment{m.Boot, time.Duration(m.Since), m.Wall} }
-
 // Encode returns the file. Leases of other hosts that cannot be spelled are left
 // out; it is an error if the own one cannot.
 func (k Known) Encode() ([]byte, error) {
-	var leases []byte
-	leases, err := appendLease(leases, k.Own)
+	leases, err := appendLease(nil, k.Own)
 	if err != nil {
 		return nil, err
 	}
 	count := 1
 	for _, l := range k.Peers {
-		if with, err := appendLease(leases, l); err == nil {
-			leases = with
+		if leases, err = appendLease(leases, l); err == nil {
 			count++
 		}
 	}
-	h, err := json.Marshal(header{
-		Node: k.Host.Node, Prefix: k.Host.Prefix, Saved: k.Saved.written(), Sent: k.Sent.written(), Until: k.Until.written(),
-		ConfigRev: k.Config.Rev, ConfigBytes: len(k.Config.Raw), Leases: count,
-	})
+	h, err := json.Marshal(header{k.Host, k.Saved, k.Sent, k.Until, k.Config.Rev, len(k.Config.Raw), count})
 	if err != nil {
 		return nil, fmt.Errorf("encode header: %w", err)
 	}
-	body := make([]byte, 0, len(h)+len(k.Config.Raw)+len(leases)+2)
-	body = append(append(body, h...), '\n')
-	body = append(append(body, k.Config.Raw...), '\n')
-	body = append(body, leases...)
-	sum := sha256.Sum256(body)
-	file := fmt.Appendf(make([]byte, 0, len(body)+128), "%s%d\n%s%x\n", magic, version, sumName, sum)
-	return append(file, body...), nil
+	return seal(fmt.Appendf(nil, "%s\n%s\n%s", h, k.Config.Raw, leases)), nil
 }
 
+// seal puts the first two lines before the others.
+func seal(body []byte) []byte {
+	return append(fmt.Appendf(nil, "%s%s\n%s\n", magic, version, checksum(body)), body...)
+}
+
+func checksum(body []byte) string { return fmt.Sprintf("sha256 %x", sha256.Sum256(body)) }
+
+// appendLease returns b as it is if the lease cannot be spelled.
 func appendLease(b []byte, l subnet.Lease) ([]byte, error) {
 	value, err := wire.Encode(l)
 	if err != nil {
-		return nil, err
+		return b, err
 	}
-	b = append(append(b, wire.Key(l.Key())...), ' ')
-	b = append(strconv.AppendUint(b, uint64(l.Rev), 10), ' ')
-	if l.Reserved() {
-		b = append(b, '-')
-	} else {
-		b = l.Expires.UTC().AppendFormat(b, time.RFC3339Nano)
+	expires := "-"
+	if !l.Reserved() {
+		expires = l.Expires.UTC().Format(time.RFC3339Nano)
 	}
-	b = append(append(b, ' '), value...)
-	return append(b, '\n'), nil
+	return fmt.Appendf(b, "%s %d %s %s\n", wire.Key(l.Key()), l.Rev, expires, value), nil
 }
-
-var (
-	errNoCache = errors.New("it is damaged: its first line is none of a cache's")
-	errCut     = errors.New("it is damaged: its end is missing")
-	errSum     = errors.New("it is damaged: its checksum is wrong")
-)
 
 // Decode reads what Encode writes. The error says what is wrong with it, for "it"
 // being the file.
 func Decode(data []byte) (Known, error) {
-	if len(data) > maxFile {
+	lines := bytes.SplitN(data, []byte("\n"), 3)
+	switch {
+	case len(data) > maxFile:
 		return Known{}, fmt.Errorf("it has %d bytes, more than %d", len(data), maxFile)
+	case len(lines) < 3:
+		return Known{}, errors.New("it is damaged: its end is missing")
 	}
-	first, rest, whole := bytes.Cut(data, []byte("\n"))
-	number, ok := bytes.CutPrefix(first, []byte(magic))
-	switch n, err := strconv.ParseUint(string(number), 10, 32); {
-	case !whole:
-		return Known{}, errCut
-	case !ok || err != nil:
-		return Known{}, errNoCache
-	case n != version:
-		return Known{}, fmt.Errorf("it is of version %d, and this daemon reads version %d", n, version)
+	switch is, ok := strings.CutPrefix(string(lines[0]), magic); {
+	case !ok:
+		return Known{}, errors.New("it is damaged: its first line is none of a cache's")
+	case is != version:
+		return Known{}, fmt.Errorf("it is of version %s, and this daemon reads version %s", words.Clip(is), version)
+	case string(lines[1]) != checksum(lines[2]):
+		return Known{}, errors.New("it is damaged: its checksum is wrong")
 	}
-	line, body, whole := bytes.Cut(rest, []byte("\n"))
-	if !whole {
-		return Known{}, errCut
-	}
-	digits, _ := bytes.CutPrefix(line, []byte(sumName))
-	sum := sha256.Sum256(body)
-	if string(digits) != hex.EncodeToString(sum[:]) {
-		return Known{}, errSum
-	}
-	k, err := decode(body)
+	k, err := decode(lines[2])
 	if err != nil {
 		// Nobody's accident: the checksum was right.
 		return Known{}, fmt.Errorf("it cannot be understood: %w", err)
@@ -144,39 +112,27 @@ func Decode(data []byte) (Known, error) {
 func decode(body []byte) (Known, error) {
 	line, rest, _ := bytes.Cut(body, []byte("\n"))
 	var h header
-	if !utf8.Valid(line) {
-		return Known{}, errors.New("header is not text")
-	}
 	if err := json.Unmarshal(line, &h); err != nil {
 		return Known{}, fmt.Errorf("read header: %w", err)
 	}
-	if h.ConfigBytes < 0 || h.ConfigBytes >= len(rest) || rest[h.ConfigBytes] != '\n' {
+	if h.ConfigBytes < 0 || h.ConfigBytes >= len(rest) {
 		return Known{}, errors.New("the configuration is not as long as the header says")
 	}
-	k := Known{
-		Host:   Host{h.Node, h.Prefix},
-		Config: config.Document{Raw: bytes.Clone(rest[:h.ConfigBytes]), Rev: h.ConfigRev},
-		Saved:  h.Saved.read(), Sent: h.Sent.read(), Until: h.Until.read(),
-	}
-	rest = rest[h.ConfigBytes+1:]
-	if n := bytes.Count(rest, []byte("\n")); h.Leases < 1 || n != h.Leases || rest[len(rest)-1] != '\n' {
-		return Known{}, fmt.Errorf("%d leases where the header says %d", n, h.Leases)
-	}
-	k.Peers = make([]subnet.Lease, 0, h.Leases-1)
-	text := string(rest) // once: leases hold parts of it
-	for i := range h.Leases {
-		var line string
-		line, text, _ = strings.Cut(text, "\n")
+	k := Known{Host: h.Host, Saved: h.Saved, Sent: h.Sent, Until: h.Until,
+		Config: config.Document{Raw: bytes.Clone(rest[:h.ConfigBytes]), Rev: h.ConfigRev}}
+	text := strings.TrimSuffix(string(rest[h.ConfigBytes+1:]), "\n") // once: leases hold parts of it
+	leases := make([]subnet.Lease, 0, strings.Count(text, "\n")+1)
+	for line := range strings.SplitSeq(text, "\n") {
 		l, err := readLease(line)
 		if err != nil {
 			return Known{}, err
 		}
-		if i == 0 {
-			k.Own = l
-		} else {
-			k.Peers = append(k.Peers, l)
-		}
+		leases = append(leases, l)
 	}
+	if len(leases) != h.Leases {
+		return Known{}, fmt.Errorf("%d leases where the header says %d", len(leases), h.Leases)
+	}
+	k.Own, k.Peers = leases[0], leases[1:]
 	return k, nil
 }
 
@@ -190,18 +146,12 @@ func readLease(line string) (subnet.Lease, error) {
 		return subnet.Lease{}, err
 	}
 	rev, err := strconv.ParseUint(field[1], 10, 64)
+	if err == nil && field[2] != "-" {
+		l.Expires, err = time.Parse(time.RFC3339Nano, field[2])
+	}
 	if err != nil {
-		return subnet.Lease{}, fmt.Errorf("revision of lease %s: %w", l.Key(), err)
+		return subnet.Lease{}, fmt.Errorf("lease %s: %w", l.Key(), err)
 	}
-	l.Rev = subnet.Revision(rev)
-	if field[2] != "-" {
-		if l.Expires, err = time.Parse(time.RFC3339Nano, field[2]); err == nil && l.Expires.IsZero() {
-			err = errors.New("it is none")
-		}
-		if err != nil {
-			return subnet.Lease{}, fmt.Errorf("expiry of lease %s: %w", l.Key(), err)
-		}
-		l.Expires = l.Expires.UTC()
-	}
+	l.Rev, l.Expires = subnet.Revision(rev), l.Expires.UTC()
 	return l, nil
 }

@@ -17,14 +17,19 @@ type Keeper struct {
 	Known  func() (Known, bool)
 	Own    <-chan struct{} // a token: the own lease or its life has changed
 	Others <-chan struct{} // a token: a claim has changed
-	Settle time.Duration   // from a change of the others to the write; zero: 1 s
-	Pause  time.Duration   // between writes for the others' sake; zero: 5 s
 	Log    *slog.Logger
+
+	key        subnet.Key // of the lease that the file names; zero: none that is known of
+	says       uint64     // the file's fingerprint; zero: likewise
+	seed       maphash.Seed
+	wrote      time.Time     // the last time
+	took       time.Duration // to write it
+	complained bool
 }
 
 const (
-	defaultSettle = time.Second
-	defaultPause  = 5 * time.Second
+	collect = time.Second     // from a change of the others to the write
+	pause   = 5 * time.Second // between writes for the others' sake
 	// share bounds the time that writing takes for the sake of others, in a busy
 	// cluster: a hundredth.
 	share = 100
@@ -40,109 +45,89 @@ const (
 // since a cache that names the lease of before would be a lie. What others do is
 // collected for a while.
 func (k *Keeper) Run(ctx context.Context) error {
-	w := writer{Keeper: k, seed: maphash.MakeSeed()}
-	if w.Settle == 0 {
-		w.Settle = defaultSettle
-	}
-	if w.Pause == 0 {
-		w.Pause = defaultPause
-	}
+	k.seed = maphash.MakeSeed()
 	due := time.After(0)
 	for {
 		select {
 		case <-ctx.Done():
-			w.write()
+			k.write()
 			return nil
 		case <-k.Own:
 			due = nil
 		case <-k.Others:
 			if due == nil {
-				due = time.After(max(w.Settle, max(w.Pause, min(share*w.took, mostPause))-time.Since(w.wrote)))
+				due = time.After(max(collect, max(pause, min(share*k.took, mostPause))-time.Since(k.wrote)))
 			}
 			continue
 		case <-due:
 			due = nil
 		}
-		if !w.write() {
+		if !k.write() {
 			due = time.After(saveRetry)
 		}
 	}
 }
 
-// writer is the state of Run.
-type writer struct {
-	*Keeper
-	key        subnet.Key // of the lease that the file names; zero: none that is known of
-	says       uint64     // the file's fingerprint; zero: likewise
-	seed       maphash.Seed
-	wrote      time.Time     // the last time
-	took       time.Duration // to write it
-	complained bool
-}
-
 // write makes the file say what is known, and reports whether it does.
-func (w *writer) write() bool {
-	k, ok := w.Known()
+func (k *Keeper) write() bool {
+	known, ok := k.Known()
 	if !ok {
-		return w.drop()
+		return k.drop()
 	}
-	says := fingerprint(k, w.seed)
-	if says == w.says {
+	says := k.fingerprint(known)
+	if says == k.says {
 		return true
 	}
 	start := time.Now()
-	data, err := k.Encode()
+	data, err := known.Encode()
 	if err == nil {
-		err = w.Dir.Save(File, data)
+		err = k.Dir.Save(File, data)
 	}
-	w.wrote = time.Now()
-	w.took = w.wrote.Sub(start)
+	k.wrote = time.Now()
+	k.took = k.wrote.Sub(start)
 	if err == nil {
-		if w.complained {
-			w.Log.Info("What is known of the cluster is kept again")
+		if k.complained {
+			k.Log.Info("What is known of the cluster is kept again")
 		}
-		w.key, w.says, w.complained = k.Own.Key(), says, false
-		w.Log.Debug("Kept what is known of the cluster for the next start", "bytes", len(data), "took", w.took)
+		k.key, k.says, k.complained = known.Own.Key(), says, false
 		return true
 	}
-	w.complain("Cannot keep what is known of the cluster; if etcd is away at the next start, this host will have to wait for it", err)
-	if k.Own.Key() != w.key {
-		w.drop() // rather no cache than one that names somebody else's subnet
+	k.complain("Cannot keep what is known of the cluster; if etcd is away at the next start, this host will have to wait for it", err)
+	if known.Own.Key() != k.key {
+		k.drop() // rather no cache than one that names somebody else's subnet
 	}
 	return false
 }
 
-func (w *writer) drop() bool {
-	w.key, w.says = subnet.Key{}, 0
-	if err := w.Dir.Remove(File); err != nil {
-		w.complain("Cannot remove what was known of the cluster; if etcd is away at the next start, this host may use a subnet that is another's", err)
-		return false
+func (k *Keeper) drop() bool {
+	k.key, k.says = subnet.Key{}, 0
+	err := k.Dir.Remove(File)
+	if err != nil {
+		k.complain("Cannot remove what was known of the cluster; if etcd is away at the next start, this host may use a subnet that is another's", err)
 	}
-	return true
+	return err == nil
 }
 
 // complain logs once for as long as writing fails.
-func (w *writer) complain(what string, err error) {
-	if !w.complained {
-		w.complained = true
-		w.Log.Warn(what, "err", err)
+func (k *Keeper) complain(what string, err error) {
+	if !k.complained {
+		k.complained = true
+		k.Log.Warn(what, "err", err)
 	}
 }
 
-// fingerprint is the same for what says the same, whenever it is written. Renewals
-// of the other hosts do not count: they are worth no write.
-func fingerprint(k Known, seed maphash.Seed) uint64 {
+// fingerprint is the same for what says the same, whenever it is written: wall clock
+// times that are computed differ by a little each time. Renewals of the other hosts do
+// not count: they are worth no write.
+func (k *Keeper) fingerprint(known Known) uint64 {
 	var h maphash.Hash
-	h.SetSeed(seed)
-	maphash.WriteComparable(&h, k.Host)
-	maphash.WriteComparable(&h, k.Config.Rev)
-	_, _ = h.Write(k.Config.Raw)
-	for _, m := range []Moment{k.Sent, k.Until} {
-		m.Wall = time.Time{} // computed from the other clock each time, it differs by a little
-		maphash.WriteComparable(&h, m)
-	}
-	maphash.WriteComparable(&h, k.Own)
-	for _, l := range k.Peers {
+	h.SetSeed(k.seed)
+	maphash.WriteComparable(&h, known.Host)
+	maphash.WriteComparable(&h, known.Config.Rev)
+	maphash.WriteComparable(&h, string(known.Config.Raw))
+	maphash.WriteComparable(&h, [2]time.Duration{known.Sent.Since, known.Until.Since})
+	maphash.WriteComparable(&h, known.Own)
+	for _, l := range known.Peers {
 		l.Expires, l.Rev = time.Time{}, 0
 		maphash.WriteComparable(&h, l)
 	}

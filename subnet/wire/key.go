@@ -1,7 +1,6 @@
-// Package wire spells leases as every release of the original does: the key
-// under <prefix>/subnets and the JSON value. It is the
-// only place that knows how two families share one key. It does not know which
-// store they lie in.
+// Package wire spells leases as every release of the original does: the key under
+// <prefix>/subnets and the JSON value. It is the only place that knows how two families
+// share one key. It does not know which store they lie in.
 package wire
 
 import (
@@ -13,13 +12,6 @@ import (
 
 	"flanneld/pkg/words"
 	"flanneld/subnet"
-)
-
-// Prefix lengths beyond these were never valid in a key: releases read them as
-// numbers of 5 and 7 bits.
-const (
-	maxBits4 = 31
-	maxBits6 = 127
 )
 
 // maxKey bounds a key, in bytes. The longest that is valid has 65.
@@ -62,20 +54,22 @@ func parseKey(s string) (k subnet.Key, err error) {
 	if m == nil {
 		return k, errors.New("not of the form A.B.C.D-LEN")
 	}
-	if k.V4, err = parsePrefix(m[1], m[2], maxBits4); err != nil || m[3] == "" {
-		return k, err
-	}
-	k.V6, err = parsePrefix(m[3], m[4], maxBits6)
-	if err == nil && !isIPv6(k.V6.Addr()) {
-		err = fmt.Errorf("%s is not an IPv6 address", m[3])
+	if k.V4, err = parsePrefix(m[1], m[2], 4); err == nil && m[3] != "" {
+		k.V6, err = parsePrefix(m[3], m[4], 6)
 	}
 	return k, err
 }
 
-func parsePrefix(addr, length string, most int) (netip.Prefix, error) {
+// parsePrefix accepts no length that releases cannot read: they take it for a number
+// of 5 or 7 bits.
+func parsePrefix(addr, length string, family int) (netip.Prefix, error) {
 	a, err := netip.ParseAddr(addr)
-	if err != nil || a.BitLen() != most+1 {
-		return netip.Prefix{}, fmt.Errorf("%s is not an IPv%d address", addr, family(most))
+	most, valid := 31, a.Is4()
+	if family == 6 {
+		most, valid = 127, isIPv6(a)
+	}
+	if err != nil || !valid {
+		return netip.Prefix{}, fmt.Errorf("%s is not an IPv%d address", addr, family)
 	}
 	bits, err := strconv.Atoi(length)
 	if err != nil || bits < 1 || bits > most {
@@ -86,11 +80,4 @@ func parsePrefix(addr, length string, most int) (netip.Prefix, error) {
 		return netip.Prefix{}, fmt.Errorf("%s has host bits set; the subnet's address would be %s", p, p.Masked().Addr())
 	}
 	return p, nil
-}
-
-func family(most int) int {
-	if most == maxBits4 {
-		return 4
-	}
-	return 6
 }

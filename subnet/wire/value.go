@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 
 	"flanneld/pkg/words"
 	"flanneld/subnet"
@@ -27,15 +28,13 @@ const maxValue = 64 << 10
 // maxNode bounds the id of a node, in bytes.
 const maxNode = 64
 
-// Encode returns a lease's value, byte for byte as releases since 0.15 write it,
-// and with the node's id at the end if there is one:
-// the claims' Data goes in without blanks and with <, > and & escaped, which is
-// what encoding/json does to a RawMessage.
+// Encode returns a lease's value, byte for byte as releases since 0.15 write it, and
+// with the node's id at the end if there is one: the claims' Data goes in without
+// blanks and with <, > and & escaped, which is what encoding/json does to a RawMessage.
 //
-// It refuses what would harm other hosts: a PublicIP that is not IPv4, since an
-// IPv6 literal there ends every daemon up to 0.28.8, a lease whose key nobody
-// could read, which stops the watches of others, and Data that is
-// no JSON.
+// It refuses what would harm other hosts: a PublicIP that is not IPv4, since an IPv6
+// literal there ends every daemon up to 0.28.8, a lease whose key nobody could read,
+// which stops the watches of others, and Data that is no JSON.
 func Encode(l subnet.Lease) (string, error) {
 	s, err := encode(l)
 	if err != nil {
@@ -143,15 +142,8 @@ func node(raw json.RawMessage) string {
 }
 
 func isNode(s string) bool {
-	if s == "" || len(s) > maxNode {
-		return false
-	}
-	for _, c := range []byte(s) {
-		if (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && c != '-' {
-			return false
-		}
-	}
-	return true
+	const letters = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-"
+	return s != "" && len(s) <= maxNode && strings.Trim(s, letters) == ""
 }
 
 // data returns a backend's JSON as it is; null says as little as nothing.

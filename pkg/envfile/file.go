@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -12,46 +11,23 @@ import (
 	"syscall"
 
 	"github.com/google/renameio/v2"
+
+	"flanneld/pkg/smallfile"
 )
 
 // maxSize is the size of the largest file that is read, in bytes.
 const maxSize = 1 << 20
 
-var errNotRegular = errors.New("not a regular file")
-
 // Read returns the variables in a file as Parse does, or nil if there is no such file.
-// It says nothing of lines that were passed over.
 func Read(path string) (map[string]string, error) {
-	// Without O_NONBLOCK opening a FIFO would wait for a writer.
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	data, err := smallfile.Read(path, maxSize)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read variables: %w", err) // err names the path
 	}
-	defer f.Close()
-	data, err := readAll(f)
-	if err != nil {
-		return nil, fmt.Errorf("read variables in %s: %w", path, err)
-	}
-	vars, _ := Parse(data)
-	return vars, nil
-}
-
-func readAll(f *os.File) ([]byte, error) {
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, errNotRegular
-	}
-	data, err := io.ReadAll(io.LimitReader(f, maxSize+1))
-	if err == nil && len(data) > maxSize {
-		err = fmt.Errorf("larger than %d bytes", maxSize)
-	}
-	return data, err
+	return Parse(data), nil
 }
 
 // WriteIfChanged makes the file hold content and reports whether that took a
@@ -88,7 +64,7 @@ func writeIfChanged(path string, content []byte) (bool, error) {
 	case err != nil:
 		return false, err
 	case !info.Mode().IsRegular():
-		return false, errNotRegular
+		return false, errors.New("not a regular file")
 	default:
 		mode = info.Mode().Perm()
 		if info.Size() == int64(len(content)) {

@@ -6,7 +6,6 @@ package statedir
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -16,6 +15,8 @@ import (
 	"syscall"
 
 	"github.com/google/renameio/v2"
+
+	"flanneld/pkg/smallfile"
 )
 
 // Dir is a directory of small files. The zero Dir keeps them in memory. Methods
@@ -76,7 +77,7 @@ func (d *Dir) Load(name string) ([]byte, error) {
 	case d.path == "":
 		return nil, &fs.PathError{Op: "load", Path: name, Err: fs.ErrNotExist}
 	}
-	data, err := read(filepath.Join(d.path, name))
+	data, err := smallfile.Read(filepath.Join(d.path, name), maxSize)
 	if errors.Is(err, syscall.ENOTDIR) {
 		// A file is in the directory's place, so nothing was ever saved.
 		err = &fs.PathError{Op: "load", Path: filepath.Join(d.path, name), Err: fs.ErrNotExist}
@@ -86,24 +87,6 @@ func (d *Dir) Load(name string) ([]byte, error) {
 
 // maxSize is the size of the largest file that is read, in bytes.
 const maxSize = 256 << 20
-
-func read(path string) ([]byte, error) {
-	// Without O_NONBLOCK opening a FIFO would wait for a writer.
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	switch info, err := f.Stat(); {
-	case err != nil:
-		return nil, err
-	case !info.Mode().IsRegular():
-		return nil, &fs.PathError{Op: "load", Path: path, Err: errors.New("not a regular file")}
-	case info.Size() > maxSize:
-		return nil, &fs.PathError{Op: "load", Path: path, Err: fmt.Errorf("larger than %d bytes", maxSize)}
-	}
-	return io.ReadAll(io.LimitReader(f, maxSize))
-}
 
 // Save replaces the named file; only its owner can read it. After a crash the
 // file has its old content or its new one; once Save has returned nil, the new

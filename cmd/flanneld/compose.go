@@ -289,7 +289,7 @@ func (d *daemon) run(ctx context.Context, rev subnet.Revision, reload <-chan os.
 	g.Go(func() error { return watch.Run(ctx) })
 	g.Go(func() error { return again.Run(ctx, reload) })
 	g.Go(func() error {
-		return systemd.FeedWatchdog(ctx, systemd.WatchdogInterval(d.log), alive, d.notify)
+		return systemd.FeedWatchdog(ctx, systemd.WatchdogInterval(d.log), alive, d.notify.Feed, d.log)
 	})
 	return g.Wait()
 }

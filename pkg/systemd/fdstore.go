@@ -119,11 +119,7 @@ func (s *FDStore) send(state string, fds ...int) error {
 		return err
 	}
 	defer unix.Close(socket)
-	var rights []byte
-	if len(fds) > 0 {
-		rights = unix.UnixRights(fds...)
-	}
-	return unix.Sendmsg(socket, []byte(state), rights, &unix.SockaddrUnix{Name: s.socket}, 0)
+	return unix.Sendmsg(socket, []byte(state), unix.UnixRights(fds...), &unix.SockaddrUnix{Name: s.socket}, 0)
 }
 
 // barrier returns when the manager has dealt with all messages so far: then it closes
@@ -137,12 +133,10 @@ func (s *FDStore) barrier() error {
 	defer r.Close()
 	err = s.send("BARRIER=1", int(w.Fd()))
 	_ = w.Close()
-	if err == nil {
-		err = r.SetReadDeadline(time.Now().Add(barrierTime))
-	}
 	if err != nil {
 		return err
 	}
+	_ = r.SetReadDeadline(time.Now().Add(barrierTime)) // a pipe has deadlines
 	if _, err = r.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		return fmt.Errorf("wait for the service manager: %w", err)
 	}

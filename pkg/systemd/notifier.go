@@ -18,54 +18,35 @@ type Notifier struct {
 	Log *slog.Logger
 
 	mu       sync.Mutex
-	status   string // the last one
 	warned   bool
 	stopping bool // nothing is said any more
 }
 
-// Status says in words what the service does, unless that was said last. The text is
-// made one line of UTF-8: each other line of a message would be a variable.
+// Status says in words what the service does. The text is made one line of UTF-8: each
+// other line of a message would be a variable.
 func (n *Notifier) Status(text string) {
-	text = strings.Join(strings.Fields(strings.ToValidUTF8(text, "?")), " ")
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if text != n.status {
-		n.status = text
-		n.send("STATUS=" + text)
-	}
+	n.send("STATUS=" + strings.Join(strings.Fields(strings.ToValidUTF8(text, "?")), " "))
 }
-
-// Failed says why the service ends, which systemd shows until the next start.
-func (n *Notifier) Failed(err error) { n.Status("failed: " + err.Error()) }
 
 // Ready says that the service has started, or has reloaded.
-func (n *Notifier) Ready() { n.notify("READY=1") }
+func (n *Notifier) Ready() { n.send(daemon.SdNotifyReady) }
 
 // Reloading says that the service reloads, until it is ready.
-func (n *Notifier) Reloading() { n.notify("RELOADING=1\n" + daemon.SdNotifyMonotonicUsec()) }
+func (n *Notifier) Reloading() { n.send("RELOADING=1\n" + daemon.SdNotifyMonotonicUsec()) }
+
+// Feed tells the watchdog that the service runs.
+func (n *Notifier) Feed() { n.send(daemon.SdNotifyWatchdog) }
 
 // Stopping is the last thing that is said. It may be called more than once.
-func (n *Notifier) Stopping() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.send("STOPPING=1")
-	n.stopping = true
-}
+func (n *Notifier) Stopping() { n.send(daemon.SdNotifyStopping) }
 
-// feed tells the watchdog that the service runs.
-func (n *Notifier) feed() { n.notify("WATCHDOG=1") }
-
-func (n *Notifier) notify(state string) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.send(state)
-}
-
-// send needs the lock.
 func (n *Notifier) send(state string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	if n.stopping {
 		return
 	}
+	n.stopping = state == daemon.SdNotifyStopping
 	if _, err := daemon.SdNotify(false, state); err != nil && !n.warned {
 		n.warned = true
 		n.Log.Warn("Cannot notify systemd", "state", state, "err", err)

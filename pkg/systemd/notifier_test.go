@@ -11,10 +11,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestNotifierSaysNothingTwice(t *testing.T) {
+func TestNotifierSaysNothingAfterStopping(t *testing.T) {
 	m := startManager(t, 0)
 	n := &Notifier{Log: slog.New(slog.DiscardHandler)}
-	n.Status("one")
 	n.Status("one")
 	n.Ready()
 	n.Status("two")
@@ -28,7 +27,7 @@ func TestNotifierSaysNothingTwice(t *testing.T) {
 func TestNotifierSaysAStatusInOneLine(t *testing.T) {
 	m := startManager(t, 0)
 	n := &Notifier{Log: slog.New(slog.DiscardHandler)}
-	n.Failed(errors.Join(errors.New("add route: \xff"), errors.New("READY=1")))
+	n.Status("failed: " + errors.Join(errors.New("add route: \xff"), errors.New("READY=1")).Error())
 	m.want(t, "STATUS=failed: add route: ? READY=1")
 }
 

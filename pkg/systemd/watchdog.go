@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
+	"golang.org/x/sync/errgroup"
 
 	"flanneld/pkg/logonce"
 )
@@ -63,11 +64,7 @@ const feedsPer = 4
 // FeedWatchdog feeds systemd's watchdog until ctx is done, while every part answers
 // nil. A part that does not is asked again: systemd ends the process if that takes the
 // whole interval. It returns nil at once if the interval is zero.
-func FeedWatchdog(ctx context.Context, interval time.Duration, parts []func(context.Context) error, n *Notifier) error {
-	return feedWatchdog(ctx, interval, parts, n.feed, n.Log)
-}
-
-func feedWatchdog(ctx context.Context, interval time.Duration, parts []func(context.Context) error, feed func(), log *slog.Logger) error {
+func FeedWatchdog(ctx context.Context, interval time.Duration, parts []func(context.Context) error, feed func(), log *slog.Logger) error {
 	if interval <= 0 {
 		return nil
 	}
@@ -100,15 +97,9 @@ func feedWatchdog(ctx context.Context, interval time.Duration, parts []func(cont
 func askAll(ctx context.Context, within time.Duration, parts []func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	answers := make(chan error, len(parts))
+	var g errgroup.Group
 	for _, alive := range parts {
-		go func() { answers <- alive(ctx) }()
+		g.Go(func() error { return alive(ctx) })
 	}
-	var first error
-	for range parts {
-		if err := <-answers; first == nil {
-			first = err
-		}
-	}
-	return first
+	return g.Wait()
 }

@@ -31,7 +31,7 @@ func TestWatchdogIsFedOnlyWhileAllAnswer(t *testing.T) {
 		one, other := new(living), new(living)
 		ended := make(chan error, 1)
 		go func() {
-			ended <- feedWatchdog(ctx, time.Minute, []func(context.Context) error{one.Alive, other.Alive}, func() { fed.Add(1) },
+			ended <- FeedWatchdog(ctx, time.Minute, []func(context.Context) error{one.Alive, other.Alive}, func() { fed.Add(1) },
 				slog.New(slog.NewTextHandler(&log, nil)))
 		}()
 		time.Sleep(time.Minute + time.Second)
@@ -61,7 +61,7 @@ func TestWatchdogIsFedOnlyWhileAllAnswer(t *testing.T) {
 }
 
 func TestWatchdogThatIsOff(t *testing.T) {
-	if err := feedWatchdog(t.Context(), 0, nil, func() { t.Error("fed") }, slog.New(slog.DiscardHandler)); err != nil {
+	if err := FeedWatchdog(t.Context(), 0, nil, func() { t.Error("fed") }, slog.New(slog.DiscardHandler)); err != nil {
 		t.Error(err)
 	}
 }

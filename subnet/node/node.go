@@ -13,18 +13,15 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"regexp"
 	"strings"
-)
 
-// Dir is where the id is kept.
-type Dir interface {
-	Load(name string) ([]byte, error) // fs.ErrNotExist if there is none
-	Save(name string, data []byte) error
-}
+	"flanneld/pkg/statedir"
+)
 
 // Identity is this host's id. It is not safe for concurrent use.
 type Identity struct {
-	dir     Dir
+	dir     *statedir.Dir
 	machine Machine
 	log     *slog.Logger
 	id      string
@@ -43,7 +40,7 @@ const (
 
 // Load reads the id that the host had before. A file that cannot be understood, or is
 // another machine's, counts for none.
-func Load(d Dir, m Machine, log *slog.Logger) *Identity {
+func Load(d *statedir.Dir, m Machine, log *slog.Logger) *Identity {
 	i := &Identity{dir: d, machine: m, log: log}
 	data, err := d.Load(fileName)
 	var f file
@@ -83,9 +80,7 @@ func (i *Identity) Make(public netip.Addr) string {
 
 // Renew gives the host a random id, since another one uses the present one.
 func (i *Identity) Renew() string {
-	var random [idLen / 2]byte
-	_, _ = rand.Read(random[:]) // never fails
-	i.id = hex.EncodeToString(random[:])
+	i.id = hash("node " + rand.Text())[:idLen]
 	i.save()
 	return i.id
 }
@@ -100,15 +95,15 @@ func (i *Identity) save() {
 	}
 }
 
-var errNoID = errors.New("it holds no node id")
+var validID = regexp.MustCompile(`^[0-9a-f]{32}$`)
 
 func parse(data []byte) (file, error) {
 	var f file
 	if err := json.Unmarshal(data, &f); err != nil {
 		return f, err
 	}
-	if raw, err := hex.DecodeString(f.NodeID); err != nil || len(raw) != idLen/2 || f.NodeID != strings.ToLower(f.NodeID) {
-		return f, errNoID
+	if !validID.MatchString(f.NodeID) {
+		return f, errors.New("it holds no node id")
 	}
 	return f, nil
 }

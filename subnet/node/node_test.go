@@ -16,7 +16,7 @@ var (
 	publicIP = netip.MustParseAddr("192.0.2.1")
 )
 
-func load(d Dir, m Machine, log *slog.Logger) string { return Load(d, m, log).Make(publicIP) }
+func load(d *statedir.Dir, m Machine, log *slog.Logger) string { return Load(d, m, log).Make(publicIP) }
 
 func TestIdentityIsBoundToItsMachine(t *testing.T) {
 	var log bytes.Buffer

@@ -30,8 +30,6 @@ type Options struct {
 	// Changed is called when the State has changed, or the lease. It must not block
 	// and not call the Tenant.
 	Changed func(was, now subnet.Standing)
-	// Renewed is called after each write of the lease. It must not block.
-	Renewed func()
 
 	Log *slog.Logger
 }
@@ -125,7 +123,8 @@ func (t *Tenant) rename(why error) {
 func (t *Tenant) Begin(got subnet.Acquired, unverified bool) {
 	t.View.Reset(got.Seen)
 	t.acquired, t.unverified = got, unverified
-	t.set(got.Lease)
+	t.take(got.Lease)
+	t.report(subnet.Standing{State: subnet.Held, Lease: got.Lease})
 }
 
 // Run holds the lease until ctx is done, and then returns nil. If another host has it,
@@ -155,21 +154,15 @@ func (t *Tenant) Run(ctx context.Context) error {
 		if t.acquired, err = t.Acquire(ctx, t.Store); err != nil {
 			return err
 		}
-		t.set(t.acquired.Lease)
+		t.take(t.acquired.Lease)
 		t.probe.Busy.Store(false)
 	}
 }
 
-func (t *Tenant) set(l subnet.Lease) {
+func (t *Tenant) take(l subnet.Lease) {
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.lease = saying(t.claims, l)
-	was := t.standing
-	if was.State != subnet.Conflict {
-		t.standing = subnet.Standing{State: subnet.Held, Lease: l}
-	}
-	now := t.standing
-	t.mu.Unlock()
-	t.Changed(was, now)
 }
 
 // report is told how this host stands with its lease. A host that has lost one has

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync"
 	"time"
 
 	"flanneld/subnet"
@@ -91,7 +92,7 @@ func (b *Boot) config(ctx context.Context) (Origin, error) {
 	case <-ctx.Done():
 	}
 	if first.err != nil && !errors.Is(first.err, config.ErrNone) && ctx.Err() == nil {
-		if known, cfg := b.recall(first.err, nil); known != nil {
+		if known, cfg := b.Cache.recall(first.err, nil, b.Reader.Read); known != nil {
 			return Origin{cfg, known.Config, known}, nil
 		}
 	}
@@ -104,11 +105,6 @@ func (b *Boot) config(ctx context.Context) (Origin, error) {
 
 func errNoAnswer(within time.Duration) error {
 	return fmt.Errorf("etcd has not answered within %s", within)
-}
-
-// recall returns what was known, and its configuration, if this host can start from it.
-func (b *Boot) recall(etcd error, running []byte) (*cache.Known, config.Config) {
-	return b.Cache.recall(etcd, running, b.Reader.Read)
 }
 
 // Lease acquires a lease from the store. The store has answered with the
@@ -124,9 +120,16 @@ func (b *Boot) Lease(ctx context.Context, o *Origin, at Addrs, acquire func(cont
 		}
 		cancel()
 		if err == nil {
-			store = &listed{Store: store, leases: leases, rev: rev}
+			listed := true // just now, which is the first answer of acquire's store
+			store = listing{b.Store, func(ctx context.Context) ([]subnet.Lease, subnet.Revision, error) {
+				if listed {
+					listed = false
+					return leases, rev, nil
+				}
+				return b.Store.Leases(ctx)
+			}}
 		} else if ctx.Err() == nil {
-			known, _ := b.recall(err, o.Document.Raw)
+			known, _ := b.Cache.recall(err, o.Document.Raw, b.Reader.Read)
 			if known != nil && b.Cache.fits(known, at) {
 				o.Known = known
 			}
@@ -138,36 +141,25 @@ func (b *Boot) Lease(ctx context.Context, o *Origin, at Addrs, acquire func(cont
 	return acquire(ctx, store)
 }
 
-// listed is a store whose leases were listed just now, which its first Leases returns.
-type listed struct {
+// listing is a store whose leases another function lists.
+type listing struct {
 	subnet.Store
-	leases []subnet.Lease // nil: they were returned
-	rev    subnet.Revision
+	list func(context.Context) ([]subnet.Lease, subnet.Revision, error)
 }
 
-func (l *listed) Leases(ctx context.Context) ([]subnet.Lease, subnet.Revision, error) {
-	if leases := l.leases; leases != nil {
-		l.leases = nil
-		return leases, l.rev, nil
-	}
-	return l.Store.Leases(ctx)
+func (l listing) Leases(ctx context.Context) ([]subnet.Lease, subnet.Revision, error) {
+	return l.list(ctx)
 }
 
 // Heard returns the store, and calls heard when it has listed the leases for the
 // first time.
-func Heard(s subnet.Store, heard func()) subnet.Store { return &listening{s, heard} }
-
-type listening struct {
-	subnet.Store
-	heard func() // nil: it was called
-}
-
-// Leases is called by the one goroutine that follows the store.
-func (l *listening) Leases(ctx context.Context) ([]subnet.Lease, subnet.Revision, error) {
-	leases, rev, err := l.Store.Leases(ctx)
-	if err == nil && l.heard != nil {
-		l.heard()
-		l.heard = nil
-	}
-	return leases, rev, err
+func Heard(s subnet.Store, heard func()) subnet.Store {
+	once := sync.OnceFunc(heard)
+	return listing{s, func(ctx context.Context) ([]subnet.Lease, subnet.Revision, error) {
+		leases, rev, err := s.Leases(ctx)
+		if err == nil {
+			once()
+		}
+		return leases, rev, err
+	}}
 }

@@ -78,6 +78,10 @@ func bootOf(store subnet.Store, c *Cache) *Boot {
 		Reader: config.Reader{Source: store, Accept: accept, Log: c.Log}}
 }
 
+func recall(c *Cache, running []byte) (*cache.Known, config.Config) {
+	return c.recall(errRefused, running, bootOf(nil, c).Reader.Read)
+}
+
 func TestBegin(t *testing.T) {
 	here := config.Document{Raw: []byte(knownDoc), Rev: 9}
 	for name, row := range map[string]struct {
@@ -138,10 +142,10 @@ func TestBeginWithoutACacheSaysNothingOfIt(t *testing.T) {
 
 func TestRecallWantsTheRunningConfiguration(t *testing.T) {
 	m, log := cached(t, func(*cache.Known) {})
-	if k, _ := bootOf(nil, m).recall(errRefused, []byte(knownDoc)); k == nil {
+	if k, _ := recall(m, []byte(knownDoc)); k == nil {
 		t.Errorf("it is refused: %s", log)
 	}
-	if k, _ := bootOf(nil, m).recall(errRefused, []byte(`{}`)); k != nil || !strings.Contains(log.String(), "of another configuration") {
+	if k, _ := recall(m, []byte(`{}`)); k != nil || !strings.Contains(log.String(), "of another configuration") {
 		t.Errorf("it is used: %s", log)
 	}
 }
@@ -152,7 +156,7 @@ func TestACacheIsOfOneAddress(t *testing.T) {
 		want   bool
 	}{{"192.0.2.1", "", true}, {"192.0.2.2", "", false}, {"192.0.2.1", "2001:db8::1", false}} {
 		m, log := cached(t, func(*cache.Known) {})
-		k, _ := bootOf(nil, m).recall(errRefused, nil)
+		k, _ := recall(m, nil)
 		at := Addrs{V4: netip.MustParseAddr(row.v4)}
 		if row.v6 != "" {
 			at.V6 = netip.MustParseAddr(row.v6)
@@ -160,7 +164,7 @@ func TestACacheIsOfOneAddress(t *testing.T) {
 		if got := m.fits(k, at); got != row.want || !row.want != strings.Contains(log.String(), "it is of a host at") {
 			t.Errorf("fits %v is %t; log is %s", row, got, log)
 		}
-		if k, _ := bootOf(nil, m).recall(errRefused, nil); (k != nil) != row.want {
+		if k, _ := recall(m, nil); (k != nil) != row.want {
 			t.Errorf("recalled again: %t", k != nil)
 		}
 	}
@@ -172,7 +176,7 @@ func TestResumeKeepsTheDeadline(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m, _ := cached(t, func(*cache.Known) {})
 			m.BootID = boot
-			k, _ := bootOf(nil, m).recall(errRefused, nil)
+			k, _ := recall(m, nil)
 			got := m.resume(k)
 			life := k.Until.Since - k.Sent.Since
 			if left := got.Sent + life - m.now().Since; left > time.Hour || left < time.Hour-time.Minute {
@@ -264,12 +268,13 @@ func TestLeaseListsOnce(t *testing.T) {
 
 func TestHeardTellsOfTheFirstAnswer(t *testing.T) {
 	heard := 0
-	l := Heard(listStore{err: errRefused}, func() { heard++ }).(*listening)
+	store := &struct{ subnet.Store }{listStore{err: errRefused}}
+	l := Heard(store, func() { heard++ })
 	_, _, _ = l.Leases(t.Context())
 	if heard != 0 {
 		t.Error("an error is no answer")
 	}
-	l.Store = listStore{}
+	store.Store = listStore{}
 	for range 2 {
 		_, _, _ = l.Leases(t.Context())
 	}

@@ -42,13 +42,9 @@ func BootID() string {
 // raw configuration that the host has already must be the same; nil: it has none. Read
 // judges the configuration.
 func (c *Cache) recall(etcd error, running []byte, read func(config.Document) (config.Config, error)) (*cache.Known, config.Config) {
-	if c.refused {
-		return nil, config.Config{}
-	}
 	now := c.now()
 	known, err := cache.Load(c.Dir, c.Host, now)
-	if cache.Missing(err) {
-		c.refused = true
+	if c.refused || cache.Missing(err) {
 		return nil, config.Config{}
 	}
 	var cfg config.Config
@@ -109,9 +105,7 @@ func (c *Cache) resume(k *cache.Known) subnet.Acquired {
 // Known returns what a next start may go on, given how the host stands with its
 // lease and all leases that it knows of; false if it has none, or another host has it.
 func (c *Cache) Known(s subnet.Standing, doc config.Document, leases []subnet.Lease) (cache.Known, bool) {
-	switch s.State {
-	case subnet.Held, subnet.AtRisk, subnet.Expired, subnet.Rebound:
-	default:
+	if !s.State.Safe() && s.State != subnet.Expired {
 		return cache.Known{}, false
 	}
 	k := cache.Known{Host: cache.Host{Node: s.Lease.Node, Prefix: c.Host.Prefix}, Config: doc, Own: s.Lease, Saved: c.now()}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"flanneld/pkg/backoff"
+	"flanneld/pkg/logonce"
 	"flanneld/subnet/config"
 )
 
@@ -60,12 +61,15 @@ func Acquire(ctx context.Context, store Store, r Request, log *slog.Logger) (Acq
 	if r.Clock == nil {
 		r.Clock = HostClock
 	}
+	if r.Report == nil {
+		r.Report = func(Standing) {}
+	}
 	a := acquirer{Request: r, store: store, log: log, refused: make(map[Key]int),
 		race:  backoff.Backoff{Min: 10 * time.Millisecond, Max: 500 * time.Millisecond},
 		down:  trouble{log: log, back: "etcd is back"},
 		full:  trouble{log: log, back: "A subnet has become free"},
 		rival: trouble{log: log, back: "No other node's lease has this host's PublicIP any more"}}
-	a.report("")
+	r.Report(Standing{State: Acquiring})
 	for {
 		got, err := a.once(ctx)
 		switch {
@@ -90,9 +94,6 @@ func Acquire(ctx context.Context, store Store, r Request, log *slog.Logger) (Acq
 // errRival: another node's lease has our PublicIP.
 var errRival = errors.New("another node has this host's PublicIP")
 
-// errAgain: something was cleared out of the way; list and decide again.
-var errAgain = errors.New("leases have changed")
-
 // stubborn is how often a key is refused before it counts as taken although no
 // lease is listed there: more than a race explains, so it holds what is none.
 const stubborn = 3
@@ -105,7 +106,7 @@ type acquirer struct {
 	rev      Revision    // of the last listing
 	refused  map[Key]int // how often Create found a key taken
 	last     step        // that was logged
-	reported *string     // the reason that Report was called with last
+	reported logonce.Line
 	pause    backoff.Backoff
 	race     backoff.Backoff // after another host was quicker
 
@@ -116,20 +117,15 @@ type acquirer struct {
 	challenged Lease
 }
 
-func (a *acquirer) report(reason string) {
-	if a.Report != nil && (a.reported == nil || *a.reported != reason) {
-		a.reported = &reason
-		a.Report(Standing{State: Acquiring, Reason: reason})
-	}
-}
-
 // wait says why there is no lease yet, and waits until another try is worth it.
 func (a *acquirer) wait(ctx context.Context, err error) error {
-	switch {
-	case errors.Is(err, ErrTaken), errors.Is(err, ErrLost), errors.Is(err, errAgain):
-		a.log.Debug("Lost a race for a subnet; choosing again", "err", err)
-		a.pause.Reset()
+	if errors.Is(err, ErrTaken) || errors.Is(err, ErrLost) { // another host was quicker
 		return a.race.Wait(ctx)
+	}
+	if a.reported.ChangedError(err) {
+		a.Report(Standing{State: Acquiring, Reason: err.Error()})
+	}
+	switch {
 	case errors.Is(err, config.ErrFull):
 		a.full.failed(fmt.Sprintf("Failed to acquire subnet: %v; waiting for one to become free", err),
 			"hint", "widen Network, or delete the leases of hosts that are gone")
@@ -138,11 +134,9 @@ func (a *acquirer) wait(ctx context.Context, err error) error {
 			"hint", "give each host its own PublicIP with --public-ip or --iface. If it is a lease that this host had before it was "+
 				"reinstalled, delete it or start once with --take-over")
 	default:
-		a.report(err.Error())
 		a.down.failed(fmt.Sprintf("Failed to acquire subnet: %v; trying again", err))
 		return a.pause.Wait(ctx)
 	}
-	a.report(err.Error())
 	a.down.over()
 	if a.freed(ctx) {
 		return nil
@@ -150,41 +144,29 @@ func (a *acquirer) wait(ctx context.Context, err error) error {
 	return a.pause.Wait(ctx)
 }
 
-// once lists, decides and does one step.
+// once lists, decides and does one step. It returns ErrTaken or ErrLost if the leases
+// have changed meanwhile: they are to be listed again.
 func (a *acquirer) once(ctx context.Context) (Acquired, error) {
 	leases, rev, err := a.store.Leases(ctx)
 	if err != nil {
 		return Acquired{}, fmt.Errorf("list leases: %w", err)
 	}
 	a.rev = rev
-	s, err := decide(leases, a.junk(), a.Request, nil)
+	s, err := decide(append(slices.Clip(leases), a.junk()...), a.Request, nil)
 	if err != nil {
 		clear(a.refused) // perhaps they have become free
 		return Acquired{}, err
 	}
 	a.say(s)
-	lease := s.lease
+	var lease Lease
 	sent, _ := a.Clock()
 	switch s.do {
 	case drop:
-		if err := a.store.Delete(ctx, s.lease); err != nil {
-			return Acquired{}, err
+		if err = a.store.Delete(ctx, s.lease); err == nil {
+			err = ErrLost
 		}
-		return Acquired{}, errAgain
 	case adopt:
-		ttl := a.TTL
-		if s.lease.Reserved() {
-			ttl = 0
-		}
-		moved := s.was.Node != "" && s.was.V4.PublicIP != s.lease.V4.PublicIP
-		if moved {
-			if err := a.challenge(s.was); err != nil {
-				return Acquired{}, err
-			}
-		}
-		if lease, err = a.store.Renew(ctx, s.lease, ttl); err == nil && moved {
-			lease, err = a.contested(ctx, lease)
-		}
+		lease, err = a.adopt(ctx, s)
 	case reuse, create:
 		lease, err = a.store.Create(ctx, s.lease, a.TTL)
 		if errors.Is(err, ErrTaken) {
@@ -198,42 +180,54 @@ func (a *acquirer) once(ctx context.Context) (Acquired, error) {
 	return Acquired{lease, Snapshot{append(leases, lease), rev}, sent}, nil
 }
 
-// challenge notes whose lease is going to be written over. It returns ErrTwin if that
-// host has written it since we did: it objects once, and to ask again would be to take
-// the lease from it.
-func (a *acquirer) challenge(was Lease) error {
-	if c := a.challenged; c.Key() == was.Key() && c.V4.PublicIP == was.V4.PublicIP && was.Rev > c.Rev {
-		return twin(was)
+// contest is how long a live host with our node id has to write its lease back.
+const contest = 2 * time.Second
+
+// adopt writes over the lease. If a host had it at another address and with our node
+// id, that host gets the time to object: if it is alive, we are a copy of it. Adopt
+// returns ErrTwin then.
+func (a *acquirer) adopt(ctx context.Context, s step) (Lease, error) {
+	ttl := a.TTL
+	if s.lease.Reserved() {
+		ttl = 0
 	}
-	a.challenged = was
-	return nil
+	if s.was.Node == "" || s.was.V4.PublicIP == s.lease.V4.PublicIP {
+		return a.store.Renew(ctx, s.lease, ttl)
+	}
+	// It objects once: to ask again what it has written since would be to take the
+	// lease from it.
+	if c := a.challenged; c.Key() == s.was.Key() && c.V4.PublicIP == s.was.V4.PublicIP && s.was.Rev > c.Rev {
+		return Lease{}, twin(s.was)
+	}
+	a.challenged = s.was
+	lease, err := a.store.Renew(ctx, s.lease, ttl)
+	if err == nil {
+		err = backoff.Sleep(ctx, min(contest, a.TTL/4))
+	}
+	if err != nil {
+		return Lease{}, err
+	}
+	now, there, err := read(ctx, a.store, lease.Key())
+	switch {
+	case err != nil:
+		return Lease{}, fmt.Errorf("list leases: %w", err)
+	case !there || now.Node != lease.Node:
+		return Lease{}, ErrLost
+	case !now.SameClaim(lease):
+		return Lease{}, twin(now)
+	}
+	return now, nil
 }
 
 func twin(l Lease) error { return fmt.Errorf("%w: %s is held at %s", ErrTwin, l.Key(), l.V4.PublicIP) }
 
-// contest is how long a live host with our node id has to write its lease back.
-const contest = 2 * time.Second
-
-// contested gives the host that had our lease at another address the time to
-// object: if it is alive, we are a copy of it.
-func (a *acquirer) contested(ctx context.Context, lease Lease) (Lease, error) {
-	if err := backoff.Sleep(ctx, min(contest, a.TTL/4)); err != nil {
-		return Lease{}, err
+// read reads the lease on a key from the store.
+func read(ctx context.Context, store Store, k Key) (l Lease, there bool, err error) {
+	leases, _, err := store.Leases(ctx)
+	if i := slices.IndexFunc(leases, func(l Lease) bool { return l.Key() == k }); i >= 0 {
+		return leases[i], true, err
 	}
-	leases, _, err := a.store.Leases(ctx)
-	if err != nil {
-		return Lease{}, fmt.Errorf("list leases: %w", err)
-	}
-	for _, l := range leases {
-		switch {
-		case l.Key() != lease.Key():
-		case l.SameClaim(lease) && l.Node == lease.Node:
-			return l, nil
-		case l.Node == lease.Node:
-			return Lease{}, twin(l)
-		}
-	}
-	return Lease{}, errAgain
+	return Lease{}, false, err
 }
 
 // freed waits until a lease goes, and for no longer than until the next reminder.
@@ -252,13 +246,13 @@ func (a *acquirer) freed(ctx context.Context) bool {
 	return false
 }
 
-// junk returns the keys that exist, say the store's answers, and are no leases.
-func (a *acquirer) junk() []Key {
-	var keys []Key
+// junk returns stand-ins for the keys that exist, say the store's answers, and are no
+// leases.
+func (a *acquirer) junk() (all []Lease) {
 	for k, times := range a.refused {
 		if times >= stubborn {
-			keys = append(keys, k)
+			all = append(all, Request{}.at(k))
 		}
 	}
-	return keys
+	return all
 }

@@ -15,27 +15,27 @@ func (a *acquirer) say(s step) {
 		return
 	}
 	ip := a.Lease.V4.PublicIP
-	if s.stuck.Key() != (Key{}) && s.do != drop {
+	if s.stuck != (Lease{}) && s.do != drop {
 		a.log.Error(fmt.Sprintf("Found reservation (%s) for current IP (%s) but not compatible with current config, leaving it", s.stuck.Key(), ip),
 			"hint", "delete it, or reserve a subnet between SubnetMin and SubnetMax of the length SubnetLen")
 	}
 	switch s.do {
 	case adopt:
-		switch {
-		case s.was.Node != "" && s.was.Node == a.Lease.Node && s.was.V4.PublicIP != ip:
-			a.log.Info("This host's PublicIP has changed; its lease goes with it", "subnet", s.was.Key(), "was", s.was.V4.PublicIP, "now", ip)
-		case s.was.Node != "" && a.Lease.Node != "" && s.was.Node != a.Lease.Node:
-			a.log.Warn("Taking over another node's lease, which has this host's PublicIP", "subnet", s.was.Key(), "PublicIP", ip,
-				"node", s.was.Node, "this node", a.Lease.Node)
-		case s.was.Node != "" && s.was.data() != s.lease.data():
-			// As after a restart with another configuration.
-			a.log.Info("This host's lease is updated to what the host runs with now", "subnet", s.was.Key(), "was", s.was.data(), "now", s.lease.data())
-		}
-		if s.was.Node == "" && s.was.contradicts(s.lease) {
-			a.log.Warn("The lease found says other things than this host would: it was written before this host was reinstalled or lost its "+
-				"state directory, or by another host that publishes the same PublicIP and loses its traffic now; "+
-				"then give each its own with --public-ip or --iface",
-				"PublicIP", ip, "subnet", s.was.Key(), "theirs", s.was.data(), "ours", s.lease.data())
+		switch was := s.was; {
+		case was.Node == "":
+			if was.contradicts(s.lease) {
+				a.log.Warn("The lease found says other things than this host would: it was written before this host was reinstalled or lost its "+
+					"state directory, or by another host that publishes the same PublicIP and loses its traffic now; "+
+					"then give each its own with --public-ip or --iface",
+					"PublicIP", ip, "subnet", was.Key(), "theirs", was.data(), "ours", s.lease.data())
+			}
+		case a.Lease.Node != "" && was.Node != a.Lease.Node:
+			a.log.Warn("Taking over another node's lease, which has this host's PublicIP", "subnet", was.Key(), "PublicIP", ip,
+				"node", was.Node, "this node", a.Lease.Node)
+		case was.V4.PublicIP != ip:
+			a.log.Info("This host's PublicIP has changed; its lease goes with it", "subnet", was.Key(), "was", was.V4.PublicIP, "now", ip)
+		case was.data() != s.lease.data(): // as after a restart with another configuration
+			a.log.Info("This host's lease is updated to what the host runs with now", "subnet", was.Key(), "was", was.data(), "now", s.lease.data())
 		}
 		a.log.Info(fmt.Sprintf("Found lease (%s) for current IP (%s), reusing", s.lease.Key(), ip))
 	case drop:
@@ -44,12 +44,10 @@ func (a *acquirer) say(s step) {
 		a.log.Info(fmt.Sprintf("Found previously leased subnet (%s), reusing", s.lease.Key()))
 	case create:
 		switch {
-		case s.taken.Key() != (Key{}) && s.taken.V4.PublicIP == ip:
-			// The reservation that was complained about.
-		case s.taken.Key() != (Key{}):
+		case s.taken != Lease{} && s.taken.V4.PublicIP != ip: // else it is the reservation that was complained about
 			a.log.Warn(fmt.Sprintf("Previously leased subnet (%s) is leased to another host, taking another", a.Previous),
 				"by", s.taken.V4.PublicIP, "subnet", s.taken.Key())
-		case a.Previous != (Key{}):
+		case s.taken == Lease{} && a.Previous != Key{}:
 			a.log.Error(fmt.Sprintf("Previously leased subnet (%s) not compatible with the Etcd network config, ignoring", a.Previous))
 		}
 		for _, f := range []config.Range{a.Config.V4, a.Config.V6} {

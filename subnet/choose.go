@@ -1,6 +1,7 @@
 package subnet
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -27,43 +28,41 @@ const (
 	create                   // create a random one
 )
 
-// decide chooses the next step from all leases and the keys that are taken by
-// what is no lease. It returns config.ErrFull if there is nothing to choose from. A nil
-// rnd is the shared source.
+// decide chooses the next step from all leases. It returns config.ErrFull if there is
+// nothing to choose from. A nil rnd is the shared source.
 //
 // A reservation is never deleted: an operator made it, and no host can make it
 // again.
-func decide(leases []Lease, junk []Key, r Request, rnd *rand.Rand) (step, error) {
+func decide(leases []Lease, r Request, rnd *rand.Rand) (step, error) {
 	var s step
-	own, unfit, rival := r.own(leases)
-	if i := slices.IndexFunc(unfit, Lease.Reserved); i >= 0 {
-		s.stuck = unfit[i]
-		unfit = slices.DeleteFunc(unfit, Lease.Reserved)
+	var unfit Lease
+	own, rival := r.own(leases)
+	for _, l := range own {
+		switch {
+		case !r.fits(l.Key()) && l.Reserved():
+			s.stuck = cmp.Or(s.stuck, l)
+		case !r.fits(l.Key()):
+			unfit = cmp.Or(unfit, l)
+		case s.do == 0 || l.Key() == r.Previous:
+			s.do, s.was, s.lease = adopt, l, r.at(l.Key())
+			s.lease.Rev, s.lease.Expires = l.Rev, l.Expires
+		}
 	}
-	if len(own) > 0 {
-		l := own[max(slices.IndexFunc(own, func(o Lease) bool { return o.Key() == r.Previous }), 0)]
-		s.do, s.was, s.lease = adopt, l, r.at(l.Key())
-		s.lease.Rev, s.lease.Expires = l.Rev, l.Expires
+	switch {
+	case s.do == adopt:
 		return s, nil
-	}
-	if len(unfit) > 0 {
-		s.do, s.lease = drop, unfit[0]
+	case unfit != Lease{}:
+		s.do, s.lease = drop, unfit
 		return s, nil
-	}
-	if rival.Key() != (Key{}) {
+	case rival != Lease{}:
 		return step{}, fmt.Errorf("%w: %s is leased to %s, and this host is node %s", errRival, rival.Key(), rival.holder(), r.Lease.Node)
-	}
-	for _, k := range junk {
-		var l Lease
-		l.V4.Subnet, l.V6.Subnet = k.V4, k.V6
-		leases = append(slices.Clip(leases), l)
 	}
 	for _, l := range leases {
 		if l.Key().Overlaps(r.Previous) {
 			s.taken = l
 		}
 	}
-	if s.taken.Key() == (Key{}) && r.fits(r.Previous) {
+	if s.taken == (Lease{}) && r.fits(r.Previous) {
 		s.do, s.lease = reuse, r.at(r.Previous)
 		return s, nil
 	}
@@ -88,39 +87,23 @@ func (r Request) random(leases []Lease, rnd *rand.Rand) (k Key, err error) {
 	return k, err
 }
 
-// own returns the host's own leases, sorted, those that it may have and those that
-// it may not, and one of another node with its PublicIP; zero if there is none.
-// What has its node id comes before what has its PublicIP only.
-func (r Request) own(leases []Lease) (fit, unfit []Lease, rival Lease) {
-	var known, seems []Lease
+// own returns the host's own leases, and one of another node with its PublicIP; zero if
+// there is none. What has its node id comes before what has its PublicIP only.
+func (r Request) own(leases []Lease) (own []Lease, rival Lease) {
+	var seem []Lease
 	for _, l := range leases {
-		switch whose(l, r.Lease.Node, r.Lease.V4.PublicIP) {
-		case twins:
-			known = append(known, l)
-		case ours:
-			if l.Node != "" {
-				known = append(known, l)
-			} else {
-				seems = append(seems, l)
-			}
-		case rivals:
-			if r.TakeOver {
-				seems = append(seems, l)
-			} else {
-				rival = l
-			}
+		switch o := whose(l, r.Lease.Node, r.Lease.V4.PublicIP); {
+		case o == twins, o == ours && l.Node != "":
+			own = append(own, l)
+		case o == ours, o == rivals && r.TakeOver:
+			seem = append(seem, l)
+		case o == rivals:
+			rival = l
 		}
 	}
-	slices.SortFunc(known, Lease.Compare)
-	slices.SortFunc(seems, Lease.Compare)
-	for _, l := range append(known, seems...) {
-		if r.fits(l.Key()) {
-			fit = append(fit, l)
-		} else {
-			unfit = append(unfit, l)
-		}
-	}
-	return fit, unfit, rival
+	slices.SortFunc(own, Lease.Compare)
+	slices.SortFunc(seem, Lease.Compare)
+	return append(own, seem...), rival
 }
 
 // fits reports whether this host may have a lease on k.

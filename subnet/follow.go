@@ -60,16 +60,16 @@ func Follow(ctx context.Context, store Store, v *View, from Revision, log *slog.
 		v.Forget()
 	})
 	defer f.forget.Stop()
-	listed, said, err := from > 0, "", error(nil)
-	for {
+	var said string
+	var err error
+	for listed := from > 0; ctx.Err() == nil; listed = true {
 		if listed {
 			began := time.Now()
 			said, err = f.ended(ctx, f.watch(ctx, from), time.Since(began))
 		}
-		if from, listed = f.list(ctx, said, err), true; ctx.Err() != nil {
-			return nil
-		}
+		from = f.list(ctx, said, err)
 	}
+	return nil
 }
 
 // follower is the state of Follow.
@@ -120,12 +120,10 @@ func (f *follower) ended(ctx context.Context, err error, lasted time.Duration) (
 // list lists all leases, and tries until it can or ctx is done. It returns their
 // revision. If there is an error already, it says so and waits first.
 func (f *follower) list(ctx context.Context, said string, err error) Revision {
-	for {
+	for ctx.Err() == nil {
 		if err != nil {
 			f.trouble.failed(said, "err", err)
-			if f.pause.Wait(ctx) != nil {
-				return 0
-			}
+			_ = f.pause.Wait(ctx) // its error is that of ctx, which the store returns, too
 		}
 		leases, rev, failed := f.store.Leases(ctx)
 		if failed == nil {
@@ -137,18 +135,16 @@ func (f *follower) list(ctx context.Context, said string, err error) Revision {
 			}
 			return rev
 		}
-		if ctx.Err() != nil {
-			return 0
-		}
 		said, err = unreachable, failed
 	}
+	return 0
 }
 
 // watch applies events until one is an error, or there are too many.
 func (f *follower) watch(ctx context.Context, from Revision) error {
 	var second time.Time // when the one that is counted began
 	n := 0
-	ctx, cancel := context.WithTimeoutCause(ctx, age(f.view.count()), errStale)
+	ctx, cancel := context.WithTimeoutCause(ctx, age(len(f.view.Leases())), errStale)
 	defer cancel()
 	for e, err := range f.store.Watch(ctx, from) {
 		if err != nil && ctx.Err() != nil {

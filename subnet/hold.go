@@ -51,20 +51,32 @@ func Hold(ctx context.Context, store Store, l Lease, h Holding) error {
 	if h.Clock == nil {
 		h.Clock = HostClock
 	}
+	if h.Report == nil {
+		h.Report = func(Standing) {}
+	}
 	k := newKeeper(store, l, h)
 	written := h.View.hold(l.Key(), l.Node)
 	defer h.View.release()
+	k.lookForStale()
 	k.assess()
 	k.announce()
+	err := k.run(ctx, written)
+	if errors.Is(err, ErrLost) {
+		k.enter(Conflict, err.Error())
+	}
+	return err
+}
+
+func (k *keeper) run(ctx context.Context, written <-chan struct{}) error {
 	for ctx.Err() == nil {
 		k.checkClocks()
 		if err := k.checkView(); err != nil {
-			return k.end(err)
+			return err
 		}
 		k.assess()
 		if k.isDue() {
 			if err := k.act(ctx); err != nil {
-				return k.end(err)
+				return err
 			}
 			continue
 		}
@@ -72,11 +84,11 @@ func Hold(ctx context.Context, store Store, l Lease, h Holding) error {
 		select {
 		case <-ctx.Done():
 		case <-written:
-			k.stale.look = true
+			k.lookForStale()
 			k.hurry()
-		case l := <-h.Changes:
+		case l := <-k.Changes:
 			k.publish(l)
-		case answer := <-h.Ping:
+		case answer := <-k.Ping:
 			answer()
 		case <-time.After(k.idle()):
 		}
@@ -112,13 +124,14 @@ type keeper struct {
 	seen     bool   // the View has had our key since we created it
 	refused  bool   // our key exists, says the store's answer to Create
 	compared Revision
-	copies   duplicates
-	doubt    string // why the lease is not safe; empty: it is
+	began    time.Duration // when we began to hold the lease
+	objected bool          // to a host that has our node id
+	doubt    string        // why the lease is not safe; empty: it is
 	standing Standing
 	clocks   clocks
-	stale    staleLeases
-	trouble  trouble      // with the store
-	imitated logonce.Line // another host has our PublicIP; its repetition bounds a fight that our own writes hide
+	staleDue time.Duration // when to delete stale leases; zero: there are none
+	trouble  trouble       // with the store
+	imitated logonce.Line  // another host has our PublicIP; its repetition bounds a fight that our own writes hide
 	retries  backoff.Backoff
 }
 
@@ -134,7 +147,7 @@ func newKeeper(store Store, l Lease, h Holding) *keeper {
 	p := paceOf(h.TTL, h.Margin)
 	now, _ := h.Clock()
 	k := &keeper{Holding: h, deadline: deadline{pace: p}, store: store, lease: l, compared: l.Rev,
-		copies: duplicates{began: now}, clocks: newClocks(h.Clock), stale: staleLeases{look: true},
+		began: now, clocks: newClocks(h.Clock),
 		trouble:  trouble{log: h.Log, back: "etcd is back; the lease is safe"},
 		imitated: logonce.Line{Repeat: reminder},
 		retries:  backoff.Backoff{Min: p.retry, Max: p.retryMax}}
@@ -166,7 +179,7 @@ func (k *keeper) isDue() bool {
 func (k *keeper) idle() time.Duration {
 	now := k.up()
 	wait := k.tick
-	for _, t := range []time.Duration{k.due, k.until, k.stale.due} {
+	for _, t := range []time.Duration{k.due, k.until, k.staleDue} {
 		if t > now {
 			wait = min(wait, t-now)
 		}
@@ -179,16 +192,16 @@ func (k *keeper) over() bool { return !k.lease.Reserved() && k.up() >= k.until }
 
 // assess finds the state anew.
 func (k *keeper) assess() {
+	state, reason := Held, k.doubt
 	switch {
 	case k.over():
-		k.enter(Expired, cmp.Or(k.doubt, "it was not renewed in time"))
+		state, reason = Expired, cmp.Or(k.doubt, "it was not renewed in time")
 	case k.doubt != "":
-		k.enter(AtRisk, k.doubt)
+		state = AtRisk
 	case k.Rebound:
-		k.enter(Rebound, "")
-	default:
-		k.enter(Held, "")
+		state = Rebound
 	}
+	k.enter(state, reason)
 }
 
 // enter is one step of the state machine. It is logged and reported once.
@@ -199,13 +212,7 @@ func (k *keeper) enter(s State, reason string) {
 	}
 	k.standing.State, k.standing.Reason = s, reason
 	k.View.ownAtRisk(s == AtRisk || s == Expired)
-	level := slog.LevelInfo
-	switch s {
-	case AtRisk:
-		level = slog.LevelWarn
-	case Expired, Conflict:
-		level = slog.LevelError
-	}
+	level, words := stateWords(s)
 	args := []any{"subnet", k.lease.Key()}
 	if was != 0 {
 		args = append(args, "was", was)
@@ -216,36 +223,28 @@ func (k *keeper) enter(s State, reason string) {
 	if s == AtRisk && !k.lease.Reserved() {
 		args = append(args, "ours for", (k.until - k.up()).Round(time.Second))
 	}
-	k.Log.Log(context.Background(), level, "Lease is "+stateWords(s), args...)
+	k.Log.Log(context.Background(), level, "Lease is "+words, args...)
 	k.report()
 }
 
-func stateWords(s State) string {
+func stateWords(s State) (slog.Level, string) {
 	switch s {
+	case AtRisk:
+		return slog.LevelWarn, s.String()
 	case Expired:
-		return "expired, as far as this host knows: another host may get the subnet; trying to keep it"
+		return slog.LevelError, "expired, as far as this host knows: another host may get the subnet; trying to keep it"
 	case Conflict:
-		return "in conflict: the subnet is not this host's any more"
+		return slog.LevelError, "in conflict: the subnet is not this host's any more"
 	}
-	return s.String()
+	return slog.LevelInfo, s.String()
 }
 
 func (k *keeper) report() {
-	s := &k.standing
-	if s.Lease, s.Sent, s.Deadline = k.lease, k.sent, k.until; k.lease.Reserved() {
-		s.Deadline = 0
+	s := k.standing
+	if s.Lease, s.Sent = k.lease, k.sent; !s.Lease.Reserved() {
+		s.Deadline = k.until
 	}
-	if k.Report != nil {
-		k.Report(*s)
-	}
-}
-
-// end is called with what Hold returns.
-func (k *keeper) end(err error) error {
-	if errors.Is(err, ErrLost) {
-		k.enter(Conflict, err.Error())
-	}
-	return err
+	k.Report(s)
 }
 
 func (k *keeper) announce() {

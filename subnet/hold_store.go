@@ -83,12 +83,14 @@ func (k *keeper) compare(now Lease) error {
 	return nil
 }
 
-// meet deals with a host that has our node id and has written over our key: its write
-// is written over in turn, or the lease is that host's.
+// meet deals with a host that has our node id and has written over our key. If we have
+// held the lease for a while, that host is the copy, and finds itself another id when we
+// write over its write. One that writes again thinks the same of us: it has the lease.
 func (k *keeper) meet(now Lease) error {
-	if k.over() || !k.copies.object(k.up(), k.retryMax) {
+	if k.over() || k.objected || k.up()-k.began < k.retryMax {
 		return fmt.Errorf("%w: %w: %s is leased to %s now", ErrLost, ErrTwin, k.lease.Key(), now.holder())
 	}
+	k.objected = true
 	k.Log.Error("A host with a copy of this host's state directory has taken its lease; taking it back",
 		"subnet", k.lease.Key(), "theirs", now.V4.PublicIP, "ours", k.lease.V4.PublicIP, "node", now.Node)
 	k.lease.Rev, k.lease.Expires, k.differs = now.Rev, now.Expires, true
@@ -101,19 +103,16 @@ func (k *keeper) act(ctx context.Context) error {
 	bound, cancel := k.bound(ctx)
 	defer cancel()
 	var err error
-	switch k.next {
-	case verifying:
-		var lease Lease
-		var there bool
-		if lease, there, err = k.ask(bound); err == nil && there {
-			return k.found(lease)
-		} else if err == nil {
-			return k.gone()
-		}
-	case creating:
-		err = k.create(bound)
-	default:
-		err = k.renew(bound)
+	if k.next != verifying {
+		err = k.write(bound)
+	} else if now, there, failed := read(bound, k.store, k.lease.Key()); failed != nil {
+		err = failed
+	} else if there {
+		return k.found(now)
+	} else if !k.refused {
+		return k.gone()
+	} else {
+		k.next, err = creating, fmt.Errorf("create lease %s: its key holds what is no lease", k.lease.Key())
 	}
 	if err != nil && ctx.Err() == nil {
 		k.again(err)
@@ -132,65 +131,37 @@ func (k *keeper) bound(ctx context.Context) (context.Context, context.CancelFunc
 	return context.WithTimeoutCause(ctx, d, errSlow)
 }
 
-// life returns what the key may be written with.
-func (k *keeper) life() time.Duration {
+// write creates the key, or writes it. If that holds what it should it only gets more
+// time.
+func (k *keeper) write(ctx context.Context) error {
+	ttl := k.ttl
 	if k.lease.Reserved() {
-		return 0
+		ttl = 0
 	}
-	return k.ttl
-}
-
-// renew writes the key. If that holds what it should it only gets more time.
-func (k *keeper) renew(ctx context.Context) error {
 	sent, quiet := k.up(), true // after a full write the next ones may be
 	var l Lease
 	var err error
-	if k.differs {
-		l, err = k.store.Renew(ctx, k.lease, k.life())
-	} else {
-		l, quiet, err = k.store.Refresh(ctx, k.lease, k.ttl)
+	switch {
+	case k.next == creating:
+		l, err = k.store.Create(ctx, k.lease, ttl)
+	case k.differs:
+		l, err = k.store.Renew(ctx, k.lease, ttl)
+	default:
+		l, quiet, err = k.store.Refresh(ctx, k.lease, ttl)
 	}
-	if errors.Is(err, ErrLost) {
+	switch {
+	case errors.Is(err, ErrTaken), errors.Is(err, ErrLost):
+		k.refused = k.next == creating
 		k.verify()
 		return nil
+	case err != nil:
+		return err
 	}
-	if err == nil {
-		k.written(l, sent, quiet)
-	}
-	return err
-}
-
-func (k *keeper) create(ctx context.Context) error {
-	sent := k.up()
-	l, err := k.store.Create(ctx, k.lease, k.life())
-	if errors.Is(err, ErrTaken) {
-		k.refused = true
-		k.verify()
-		return nil
-	}
-	if err == nil {
+	if k.next == creating {
 		k.seen = false
-		k.written(l, sent, true)
 	}
-	return err
-}
-
-// ask reads our key from the store.
-func (k *keeper) ask(ctx context.Context) (l Lease, there bool, err error) {
-	leases, _, err := k.store.Leases(ctx)
-	if err != nil {
-		return l, false, err
-	}
-	for _, l := range leases {
-		if l.Key() == k.lease.Key() {
-			return l, true, nil
-		}
-	}
-	if k.refused {
-		k.next = creating
-		return l, false, fmt.Errorf("create lease %s: its key holds what is no lease", k.lease.Key())
-	}
-	return l, false, nil
+	k.written(l, sent, quiet)
+	return nil
 }
 
 // found is called with what the store, when asked, has under our key.
@@ -245,28 +216,34 @@ func (k *keeper) written(l Lease, sent time.Duration, quiet bool) {
 	k.report()
 }
 
-// deleteStale deletes the host's stale leases some time after they were seen. A failure
-// is not worth another try: they expire.
-func (k *keeper) deleteStale(ctx context.Context) {
-	find := func(all []Lease) []Lease {
-		_, wall := k.Clock()
-		return k.earlier.stale(all, k.lease, wall.Add(k.ttl/4))
+// staleOf returns the host's stale leases. One that is about to expire is not worth the
+// risk that another host has the key by the time it is deleted.
+func (k *keeper) staleOf(all []Lease) []Lease {
+	_, wall := k.Clock()
+	return k.earlier.stale(all, k.lease, wall.Add(k.ttl/4))
+}
+
+// lookForStale is called when there may be stale leases. They are deleted a while after
+// any were seen.
+func (k *keeper) lookForStale() {
+	if k.staleDue == 0 && k.lease.Node != "" && len(k.staleOf(k.View.Leases())) > 0 {
+		k.staleDue = k.up() + k.retryMax/30
 	}
-	if k.lease.Node == "" || !k.stale.isDue(k.up(), k.retryMax/30, func() bool { return len(find(k.View.Leases())) > 0 }) {
+}
+
+// deleteStale deletes the host's stale leases when that is due. A failure is not worth
+// another try: they expire.
+func (k *keeper) deleteStale(ctx context.Context) {
+	if k.staleDue == 0 || k.up() < k.staleDue {
 		return
 	}
+	k.staleDue = 0
 	bound, cancel := k.bound(ctx)
 	defer cancel()
-	leases, _, err := k.store.Leases(bound)
-	if err != nil {
-		k.Log.Debug("Leave stale leases to expire", "err", err)
-		return
-	}
-	for _, l := range find(leases) {
-		if err := k.store.Delete(bound, l); err != nil {
-			k.Log.Debug("Leave a stale lease to expire", "subnet", l.Key(), "err", err)
-			continue
+	leases, _, _ := k.store.Leases(bound)
+	for _, l := range k.staleOf(leases) {
+		if k.store.Delete(bound, l) == nil {
+			k.Log.Warn("Deleted a lease of this host's that it does not use: its write had been given up, and came late", "subnet", l.Key())
 		}
-		k.Log.Warn("Deleted a lease of this host's that it does not use: its write had been given up, and came late", "subnet", l.Key())
 	}
 }

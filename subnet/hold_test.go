@@ -535,7 +535,8 @@ func (h *holder) wantStates(t *testing.T, want ...State) {
 	}
 	for _, s := range want {
 		if s != Held {
-			h.wantSome(t, "Lease is "+stateWords(s))
+			_, words := stateWords(s)
+			h.wantSome(t, "Lease is "+words)
 		}
 	}
 }

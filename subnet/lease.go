@@ -95,7 +95,7 @@ func differ(a, b string) bool {
 
 // Compare orders keys by their IPv4 subnet, then by their IPv6 one.
 func (k Key) Compare(m Key) int {
-	return cmp.Or(comparePrefix(k.V4, m.V4), comparePrefix(k.V6, m.V6))
+	return cmp.Or(k.V4.Compare(m.V4), k.V6.Compare(m.V6))
 }
 
 // Overlaps reports whether the keys share addresses of either family.
@@ -115,7 +115,3 @@ func (k Key) String() string {
 
 // overlap is false if either is the zero Prefix.
 func overlap(a, b netip.Prefix) bool { return a.IsValid() && b.IsValid() && a.Overlaps(b) }
-
-func comparePrefix(a, b netip.Prefix) int {
-	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
-}

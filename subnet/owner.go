@@ -71,39 +71,3 @@ func (w writes) stale(all []Lease, held Lease, then time.Time) []Lease {
 		return l.Key() == held.Key() || l.Node != held.Node || w.whose(l, held) != ours || l.Reserved() || !l.Expires.After(then)
 	})
 }
-
-// staleLeases says when to delete stale leases.
-type staleLeases struct {
-	look bool          // there may be some
-	due  time.Duration // zero: there are none
-}
-
-// isDue reports whether to delete some now: a while after any were seen.
-func (s *staleLeases) isDue(now, while time.Duration, any func() bool) bool {
-	if s.look && s.due == 0 && any() {
-		s.due = now + while
-	}
-	s.look = false
-	if s.due == 0 || now < s.due {
-		return false
-	}
-	s.due = 0
-	return true
-}
-
-// duplicates says how to meet hosts that have our node id.
-type duplicates struct {
-	began    time.Duration // when we began to hold the lease
-	objected bool
-}
-
-// object reports whether to write over such a host's write. If we have held the lease
-// for a while, that host is the copy, and finds itself another id when we object. One
-// that writes again thinks the same of us.
-func (d *duplicates) object(now, while time.Duration) bool {
-	if d.objected || now-d.began < while {
-		return false
-	}
-	d.objected = true
-	return true
-}

@@ -69,31 +69,3 @@ func TestStaleLeasesAreOursAndLiveLong(t *testing.T) {
 		t.Errorf("stale: %v, want %v", got, all[:1])
 	}
 }
-
-func TestStaleLeasesAreDueAWhileAfterTheyAreSeen(t *testing.T) {
-	s := staleLeases{look: true}
-	some, none := func() bool { return true }, func() bool { return false }
-	for i, tt := range []struct {
-		now  time.Duration
-		look bool
-		any  func() bool
-		want bool
-	}{{10, false, none, false}, {11, false, some, false}, {20, true, some, false}, {24, true, some, false}, {25, false, none, true}, {26, false, some, false}} {
-		s.look = s.look || tt.look
-		if got := s.isDue(tt.now, 5, tt.any); got != tt.want {
-			t.Errorf("%d: due: %t", i, got)
-		}
-	}
-}
-
-func TestDuplicatesAreMetOnce(t *testing.T) {
-	d := duplicates{began: 10}
-	for i, tt := range []struct {
-		now  time.Duration
-		want bool
-	}{{12, false}, {15, true}, {100, false}} {
-		if got := d.object(tt.now, 5); got != tt.want {
-			t.Errorf("%d: objects: %t", i, got)
-		}
-	}
-}

@@ -17,21 +17,7 @@ const (
 )
 
 func (s State) String() string {
-	switch s {
-	case Acquiring:
-		return "acquiring"
-	case Held:
-		return "held"
-	case AtRisk:
-		return "at risk"
-	case Expired:
-		return "expired"
-	case Conflict:
-		return "conflict"
-	case Rebound:
-		return "rebound"
-	}
-	return "none"
+	return [...]string{"none", "acquiring", "held", "at risk", "expired", "conflict", "rebound"}[s]
 }
 
 // Safe reports whether nobody else can have the lease.

@@ -40,10 +40,7 @@ func (t *trouble) failed(msg string, args ...any) {
 	runtime.Callers(2, caller[:]) // not Callers, nor this method
 	r := slog.NewRecord(now, slog.LevelError, msg, caller[0])
 	r.Add(append(args, "for", lasts.Round(time.Second))...)
-	ctx := context.Background()
-	if h := t.log.Handler(); h.Enabled(ctx, r.Level) {
-		_ = h.Handle(ctx, r)
-	}
+	_ = t.log.Handler().Handle(context.Background(), r)
 }
 
 func (t *trouble) over() {

@@ -92,12 +92,6 @@ func (v *View) Leases() []Lease {
 	return all
 }
 
-func (v *View) count() int {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return len(v.leases)
-}
-
 // at returns a lease that the store has, and the revision up to which the View
 // speaks: it tells a key that is gone from one that has not arrived yet.
 func (v *View) at(k Key) (Lease, Revision, bool) {
@@ -107,7 +101,13 @@ func (v *View) at(k Key) (Lease, Revision, bool) {
 	return l, v.rev, ok
 }
 
-// find needs the lock.
+// all returns a copy. It needs the lock, as do all unexported methods from here on.
+func (v *View) all() map[Key]Lease {
+	all := maps.Clone(v.leases)
+	maps.Copy(all, v.lost.lost)
+	return all
+}
+
 func (v *View) find(k Key) (l Lease, ok bool) {
 	if l, ok = v.leases[k]; !ok {
 		l, ok = v.lost.lost[k]
@@ -127,8 +127,7 @@ func (v *View) Reset(s Snapshot) {
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	before := maps.Clone(v.leases)
-	maps.Copy(before, v.lost.lost)
+	before := v.all()
 	var own Key
 	forgotten := false
 	if v.own != nil {
@@ -139,17 +138,12 @@ func (v *View) Reset(s Snapshot) {
 	}
 	v.lost.listed(before, leases, own, forgotten)
 	v.leases, v.rev = leases, s.Rev
-	changed := len(leases)+len(v.lost.lost) != len(before)
-	for k, l := range leases {
-		old, ok := before[k]
-		changed = changed || !ok || !old.SameClaim(l)
-	}
 	for k := range before {
 		if _, there := leases[k]; !there {
 			v.free(k)
 		}
 	}
-	v.wake(changed)
+	v.wake(!maps.EqualFunc(before, v.all(), Lease.SameClaim))
 	if v.own != nil {
 		v.own.written.Wake() // that the store has answered is news to who waits for it
 	}

@@ -51,7 +51,7 @@ func run(t *testing.T, script string) string {
 // in the store.
 func onMachine(kept backend.Descriptors, log *bytes.Buffer, without ...string) backend.Params {
 	logger := slog.New(slog.NewTextHandler(log, nil))
-	p := backend.Params{Scope: backendtest.Scope(), Kernel: kernel.New(logger), Log: logger, Without: without, Descriptors: kept}
+	p := backend.Params{Scope: backendtest.Scope(), Kernel: kernel.Kernel{}, Log: logger, Without: without, Descriptors: kept}
 	p.Underlay = backend.Underlay{Name: "eth0", MTU: 1500, V4: netip.MustParseAddr("192.0.2.1")}
 	p.Underlay.PublicV4 = p.Underlay.V4
 	return p
@@ -116,7 +116,7 @@ func start(t *testing.T, p backend.Params, options Options) (b *Backend, end fun
 // setPeer sets host 2 as the only peer.
 func setPeer(t *testing.T, p backend.Params, b *Backend) {
 	t.Helper()
-	if err := backendtest.Set(t.Context(), b, p, p.Kernel.(*kernel.Kernel), backendtest.IPv4(backendtest.Peer(2))); err != nil {
+	if err := backendtest.Set(t.Context(), b, p, p.Kernel.(kernel.Kernel), backendtest.IPv4(backendtest.Peer(2))); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -21,7 +21,7 @@ func BenchmarkPass(b *testing.B) {
 			host := newHost(b)
 			p := backendtest.NewHost(b, nil).Params()
 			p.Log = slog.New(slog.DiscardHandler)
-			kern := kernel.New(p.Log)
+			kern := kernel.Kernel{}
 			p.Kernel, p.Underlay.Name, p.Underlay.V4 = kern, netlab.Uplink, host.Addr().Addr()
 			vx, err := newBackend(`{}`, p)
 			if err != nil {

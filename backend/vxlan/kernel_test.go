@@ -21,7 +21,7 @@ func TestDirectRoutingOnTheKernel(t *testing.T) {
 	host := newHost(t)
 	h := backendtest.NewHost(t, nil)
 	p := h.Params()
-	kern := kernel.New(p.Log)
+	kern := kernel.Kernel{}
 	p.Kernel, p.Underlay.Name, p.Underlay.V4 = kern, netlab.Uplink, host.Addr().Addr()
 	b, err := newBackend(`{"DirectRouting":true}`, p)
 	if err != nil {

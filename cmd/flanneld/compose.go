@@ -193,7 +193,7 @@ func (d *daemon) openDatapath(ctx context.Context, descriptors *systemd.FDStore)
 	if err != nil {
 		return nil, err
 	}
-	kern := kernel.New(d.log)
+	kern := kernel.Kernel{}
 	scope := datapath.Scope{Owner: host.Owner(o.Etcd.Prefix), Links: d.previous.Leftovers(d.log),
 		Networks: d.previous.Networks(cfg.Networks()...), Protocol: routeProtocol}
 	filter := backend.Filter{Off: !o.PeerFilter, Allow: o.PeerAllow}

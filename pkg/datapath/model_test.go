@@ -32,20 +32,6 @@ func key(o datapath.Object) any {
 	panic(fmt.Sprintf("unknown object %T", o))
 }
 
-func linkOf(o datapath.Object) string {
-	switch o := o.(type) {
-	case datapath.Addr:
-		return o.Link
-	case datapath.FDBEntry:
-		return o.Link
-	case datapath.Neigh:
-		return o.Link
-	case datapath.Route:
-		return o.Link
-	}
-	return ""
-}
-
 func newModel(s datapath.State) model {
 	m := make(model)
 	fill(m, s.Links)
@@ -73,12 +59,12 @@ func (m model) do(op datapath.Op) error {
 	case op.Verb == datapath.Delete:
 		delete(m, k)
 		if isLink {
-			maps.DeleteFunc(m, func(_ any, o datapath.Object) bool { return linkOf(o) == link.Name })
+			maps.DeleteFunc(m, func(_ any, o datapath.Object) bool { return o.On() == link.Name })
 		}
 		return nil
 	case op.Verb == datapath.Make && (!isLink || there), op.Verb == datapath.Set && isLink && !there:
 		return fmt.Errorf("%s: wrong verb", op)
-	case !isLink && linkOf(op.Object) != "" && linkOf(op.Object) != "eth0" && m[linkOf(op.Object)] == nil:
+	case !isLink && op.Object.On() != "" && op.Object.On() != "eth0" && m[op.Object.On()] == nil:
 		return fmt.Errorf("%s: no such link", op)
 	}
 	m[k] = op.Object

@@ -28,8 +28,16 @@ const (
 
 // Object is one of Link, Addr, FDBEntry, Neigh and Route.
 type Object interface {
+	// On returns the name of the link that the object hangs on; empty: none.
+	On() string
 	command(Verb) string
 }
+
+func (Link) On() string       { return "" }
+func (a Addr) On() string     { return a.Link }
+func (e FDBEntry) On() string { return e.Link }
+func (n Neigh) On() string    { return n.Link }
+func (r Route) On() string    { return r.Link }
 
 // String returns the command, several joined by "; ".
 func (o Op) String() string { return o.Object.command(o.Verb) }

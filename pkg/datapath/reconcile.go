@@ -125,22 +125,8 @@ func withoutLinks(ops []Op, have State, failed map[string]bool) []Op {
 		if l, ok := op.Object.(Link); ok {
 			return op.Verb == Delete || failed[l.Name]
 		}
-		return op.Verb == Set && missing[linkOf(op.Object)]
+		return op.Verb == Set && missing[op.Object.On()]
 	})
-}
-
-func linkOf(o Object) string {
-	switch o := o.(type) {
-	case Addr:
-		return o.Link
-	case FDBEntry:
-		return o.Link
-	case Neigh:
-		return o.Link
-	case Route:
-		return o.Link
-	}
-	return ""
 }
 
 // leadingLinkOps counts the operations up to the last one that makes or sets a

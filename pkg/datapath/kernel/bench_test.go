@@ -51,7 +51,7 @@ func tunnelLink() datapath.Link {
 }
 
 // clean takes away what a round made and makes an empty tunnel.
-func clean(b *testing.B, k *Kernel) {
+func clean(b *testing.B, k Kernel) {
 	b.Helper()
 	r := datapath.Reconciler{Kernel: k, Scope: benchScope, Log: slog.New(slog.DiscardHandler)}
 	for _, want := range []datapath.State{{}, {Links: []datapath.Link{tunnelLink()}}} {
@@ -77,7 +77,7 @@ func BenchmarkProgram(b *testing.B) {
 
 func program(b *testing.B, want datapath.State) {
 	enter(b)
-	k := New(slog.New(slog.DiscardHandler))
+	k := Kernel{}
 	ops := datapath.Diff(want, datapath.State{})
 	batches := batchFiles(b, ops)
 	var ours, reference time.Duration
@@ -110,7 +110,7 @@ func program(b *testing.B, want datapath.State) {
 }
 
 // complete holds both ways of programming to the same result.
-func complete(b *testing.B, k *Kernel, want datapath.State) {
+func complete(b *testing.B, k Kernel, want datapath.State) {
 	b.Helper()
 	have, err := k.Read(b.Context(), benchScope)
 	if err != nil {
@@ -153,7 +153,7 @@ func BenchmarkNoop(b *testing.B) {
 			enter(b)
 			want := hosts(n)
 			want.Links = []datapath.Link{tunnelLink()}
-			r := datapath.Reconciler{Kernel: New(slog.New(slog.DiscardHandler)), Scope: benchScope, Log: slog.New(slog.DiscardHandler)}
+			r := datapath.Reconciler{Kernel: Kernel{}, Scope: benchScope, Log: slog.New(slog.DiscardHandler)}
 			if _, err := r.Apply(b.Context(), want); err != nil {
 				b.Fatal(err)
 			}
@@ -175,7 +175,7 @@ func BenchmarkNextHops(b *testing.B) {
 			enter(b)
 			want := hosts(n)
 			want.Links = []datapath.Link{tunnelLink()}
-			k := New(slog.New(slog.DiscardHandler))
+			k := Kernel{}
 			r := datapath.Reconciler{Kernel: k, Scope: benchScope, Log: slog.New(slog.DiscardHandler)}
 			if _, err := r.Apply(b.Context(), want); err != nil {
 				b.Fatal(err)

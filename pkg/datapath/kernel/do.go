@@ -19,17 +19,16 @@ const (
 	failureRoom = 2 << 10
 )
 
-var errNoLink = fmt.Errorf("no such link: %w", unix.ENODEV)
-
-// do carries operations out. Consecutive ones on addresses, entries and routes
-// share system calls; the kernel answers failures only, and the last of each call.
-func do(ctx context.Context, seq *sequence, ops []datapath.Op) error {
+// Do implements datapath.Kernel. Consecutive operations on addresses, entries and
+// routes share system calls; the kernel answers failures only, and the last of each
+// call.
+func (Kernel) Do(ctx context.Context, ops []datapath.Op) error {
 	s, err := open()
 	if err != nil {
 		return err
 	}
-	defer s.close()
-	b := batch{socket: s, seq: seq, index: make(map[string]int)}
+	defer s.Close()
+	b := batch{socket: s, index: make(map[string]int)}
 	for _, op := range ops {
 		if err := ctx.Err(); err != nil {
 			return errors.Join(append(b.errs, err)...)
@@ -37,9 +36,7 @@ func do(ctx context.Context, seq *sequence, ops []datapath.Op) error {
 		if link, ok := op.Object.(datapath.Link); ok {
 			b.flush()
 			clear(b.index)
-			if err := doLink(op.Verb, link); err != nil {
-				b.fail(op, err)
-			}
+			b.note(op, doLink(op.Verb, link))
 			continue
 		}
 		b.add(op)
@@ -50,16 +47,22 @@ func do(ctx context.Context, seq *sequence, ops []datapath.Op) error {
 
 // batch collects requests and sends them together.
 type batch struct {
-	socket *socket
-	seq    *sequence
-	index  map[string]int // of links by name
-	buf    buffer
-	ops    []datapath.Op // in buf; the first has sequence number first
-	first  uint32
-	errs   []error
+	*socket
+	index map[string]int // of links by name
+	buf   buffer
+	ops   []datapath.Op // in buf; the first has sequence number first
+	first uint32
+	errs  []error
 }
 
-func (b *batch) fail(op datapath.Op, err error) {
+// note keeps the error of an operation, if there is one, and if it does not say that
+// what is to be deleted is gone.
+func (b *batch) note(op datapath.Op, err error) {
+	gone := errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOENT) ||
+		errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.ENODEV)
+	if err == nil || gone && op.Verb == datapath.Delete {
+		return
+	}
 	if n, ok := op.Object.(datapath.Neigh); ok && errors.Is(err, unix.ENOBUFS) {
 		// Since Linux 5.0 permanent entries do not count.
 		v := map[bool]int{true: 4, false: 6}[n.IP.Is4()]
@@ -69,51 +72,52 @@ func (b *batch) fail(op datapath.Op, err error) {
 }
 
 func (b *batch) add(op datapath.Op) {
-	seq := b.seq.next()
-	// Numbers within a batch must follow each other, so that an answer finds
-	// its operation; somebody else's in between starts a new batch.
-	if len(b.ops) > 0 && seq != b.first+uint32(len(b.ops)) {
-		b.flush()
-	}
-	if len(b.ops) == 0 {
-		b.first = seq
-	}
-	start := len(b.buf.b)
-	if err := b.encode(op, seq); err != nil {
-		b.buf.b = b.buf.b[:start]
-		b.flush()
-		if !harmless(op, err) {
-			b.fail(op, err)
-		}
+	index, err := b.linkIndex(op.Object.On())
+	if err != nil {
+		b.flush() // so that errors are in order
+		b.note(op, err)
 		return
 	}
+	b.encode(op, index)
 	b.ops = append(b.ops, op)
-	if len(b.buf.b) >= batchSize || len(b.ops) >= b.socket.room/failureRoom {
+	if len(b.buf.b) >= batchSize || len(b.ops) >= b.room/failureRoom {
 		b.flush()
 	}
 }
 
+// linkIndex looks a link up once per batch; 0 is for no link. It asks for that one
+// link: a list of all costs as much as a hundred routes where there are a thousand
+// containers, and can come back short.
+func (b *batch) linkIndex(name string) (int, error) {
+	if i, ok := b.index[name]; ok || name == "" {
+		return i, nil
+	}
+	link, err := linkByName(name)
+	if err != nil {
+		return 0, err
+	}
+	b.index[name] = link.Attrs().Index
+	return b.index[name], nil
+}
+
 // flush sends what was collected and reads the answers.
 func (b *batch) flush() {
-	if len(b.ops) == 0 {
+	n := len(b.ops)
+	if n == 0 {
 		return
 	}
-	defer func() { b.buf.b, b.ops = b.buf.b[:0], b.ops[:0] }()
+	defer func() { b.buf.b, b.ops, b.first = b.buf.b[:0], b.ops[:0], b.first+uint32(n) }()
 	b.buf.orFlags(unix.NLM_F_ACK)
-	if err := b.socket.send(b.buf.b); err != nil {
-		b.errs = append(b.errs, fmt.Errorf("send %d netlink requests: %w", len(b.ops), err))
+	if err := b.send(b.buf.b); err != nil {
+		b.errs = append(b.errs, fmt.Errorf("send %d netlink requests: %w", n, err))
 		return
 	}
-	last := b.first + uint32(len(b.ops)) - 1
 	for done := false; !done; {
-		err := b.socket.receive(func(h header, payload []byte) error {
+		err := b.receive(func(h header, payload []byte) error {
 			i := int(h.seq - b.first)
-			if h.typ != unix.NLMSG_ERROR || i < 0 || i >= len(b.ops) {
-				return nil
-			}
-			done = done || h.seq == last
-			if err := refusal(h, payload); err != nil && !harmless(b.ops[i], err) {
-				b.fail(b.ops[i], err)
+			if h.typ == unix.NLMSG_ERROR && i >= 0 && i < n {
+				done = done || i == n-1
+				b.note(b.ops[i], refusal(h, payload))
 			}
 			return nil
 		})
@@ -124,69 +128,50 @@ func (b *batch) flush() {
 	}
 }
 
-// harmless reports whether err says that what is to be deleted is gone.
-func harmless(op datapath.Op, err error) bool {
-	return op.Verb == datapath.Delete && (errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOENT) ||
-		errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.ENODEV))
+// begin starts the request for an operation on an object of which typ makes one.
+func (b *batch) begin(v datapath.Verb, typ uint16) {
+	seq := b.first + uint32(len(b.ops))
+	if v == datapath.Delete {
+		const del = unix.RTM_DELROUTE - unix.RTM_NEWROUTE // the same for all
+		b.buf.begin(typ+del, 0, seq)
+		return
+	}
+	b.buf.begin(typ, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, seq)
 }
 
-func (b *batch) encode(op datapath.Op, seq uint32) error {
+// encode appends the request for an operation on what hangs on a link, to the buffer.
+func (b *batch) encode(op datapath.Op, index int) {
 	switch o := op.Object.(type) {
 	case datapath.Addr:
-		return b.addr(op.Verb, o, seq)
-	case datapath.FDBEntry:
-		return b.neigh(op.Verb, unix.AF_BRIDGE, o.Link, o.Dst, o.MAC, unix.NTF_SELF, seq)
-	case datapath.Neigh:
-		return b.neigh(op.Verb, family(o.IP), o.Link, o.IP, o.MAC, 0, seq)
-	case datapath.Route:
-		return b.route(op.Verb, o, seq)
-	}
-	return fmt.Errorf("unknown object %T", op.Object)
-}
-
-func (b *batch) addr(v datapath.Verb, a datapath.Addr, seq uint32) error {
-	index, err := b.linkIndex(a.Link)
-	if err != nil {
-		return err
-	}
-	b.buf.begin(pick(v, unix.RTM_NEWADDR, unix.RTM_DELADDR), create(v), seq)
-	var flags uint8
-	if a.Prefix.Addr().Is6() {
-		// Nobody else is on the tunnel; a tentative address would hold up the
-		// first packets for a second.
-		flags = unix.IFA_F_NODAD
-	}
-	b.buf.b = append(b.buf.b, family(a.Prefix.Addr()), uint8(a.Prefix.Bits()), flags, unix.RT_SCOPE_UNIVERSE)
-	b.buf.b = native.AppendUint32(b.buf.b, uint32(index))
-	b.buf.addr(unix.IFA_LOCAL, a.Prefix.Addr())
-	b.buf.addr(unix.IFA_ADDRESS, a.Prefix.Addr())
-	b.buf.end()
-	return nil
-}
-
-func (b *batch) neigh(v datapath.Verb, fam uint8, link string, ip addr, mac datapath.MAC, flags uint8, seq uint32) error {
-	index, err := b.linkIndex(link)
-	if err != nil {
-		return err
-	}
-	b.buf.begin(pick(v, unix.RTM_NEWNEIGH, unix.RTM_DELNEIGH), create(v), seq)
-	b.buf.ndmsg(fam, index, unix.NUD_PERMANENT, flags, 0)
-	b.buf.addr(unix.NDA_DST, ip)
-	if v != datapath.Delete || fam == unix.AF_BRIDGE {
-		b.buf.attr(unix.NDA_LLADDR, mac[:])
-	}
-	b.buf.end()
-	return nil
-}
-
-func (b *batch) route(v datapath.Verb, r datapath.Route, seq uint32) error {
-	var index int
-	if r.Link != "" {
-		var err error
-		if index, err = b.linkIndex(r.Link); err != nil {
-			return err
+		b.begin(op.Verb, unix.RTM_NEWADDR)
+		ip := o.Prefix.Addr()
+		var flags uint8
+		if ip.Is6() {
+			// Nobody else is on the tunnel; a tentative address would hold up the
+			// first packets for a second.
+			flags = unix.IFA_F_NODAD
 		}
+		b.buf.ifaddrmsg(family(ip), uint8(o.Prefix.Bits()), flags, index)
+		b.buf.addr(unix.IFA_LOCAL, ip)
+		b.buf.addr(unix.IFA_ADDRESS, ip)
+	case datapath.FDBEntry:
+		b.begin(op.Verb, unix.RTM_NEWNEIGH)
+		b.buf.ndmsg(unix.AF_BRIDGE, index, unix.NUD_PERMANENT, unix.NTF_SELF)
+		b.buf.addr(unix.NDA_DST, o.Dst)
+		b.buf.attr(unix.NDA_LLADDR, o.MAC[:])
+	case datapath.Neigh:
+		b.begin(op.Verb, unix.RTM_NEWNEIGH)
+		b.buf.ndmsg(family(o.IP), index, unix.NUD_PERMANENT, 0)
+		b.buf.addr(unix.NDA_DST, o.IP)
+		b.buf.attr(unix.NDA_LLADDR, o.MAC[:]) // ignored when one is deleted
+	case datapath.Route:
+		b.begin(op.Verb, unix.RTM_NEWROUTE)
+		b.route(op.Verb, o, index)
 	}
+	b.buf.end()
+}
+
+func (b *batch) route(v datapath.Verb, r datapath.Route, index int) {
 	typ, scope, flags := uint8(unix.RTN_UNICAST), uint8(unix.RT_SCOPE_UNIVERSE), uint32(0)
 	switch {
 	case v == datapath.Delete:
@@ -194,16 +179,15 @@ func (b *batch) route(v datapath.Verb, r datapath.Route, seq uint32) error {
 	case !r.Gateway.IsValid() && r.Type == datapath.Unicast:
 		scope = unix.RT_SCOPE_LINK
 	}
-	if r.Type == datapath.Blackhole {
+	switch r.Type {
+	case datapath.Blackhole:
 		typ = unix.RTN_BLACKHOLE
-	}
-	if r.Type == datapath.OtherType {
+	case datapath.OtherType:
 		typ = unix.RTN_UNSPEC // any
 	}
 	if r.OnLink {
 		flags = unix.RTNH_F_ONLINK
 	}
-	b.buf.begin(pick(v, unix.RTM_NEWROUTE, unix.RTM_DELROUTE), create(v), seq)
 	b.buf.b = append(b.buf.b, family(r.Dst.Addr()), uint8(r.Dst.Bits()), 0, 0, unix.RT_TABLE_MAIN, r.Protocol, scope, typ)
 	b.buf.b = native.AppendUint32(b.buf.b, flags)
 	b.buf.addr(unix.RTA_DST, r.Dst.Addr())
@@ -216,20 +200,4 @@ func (b *batch) route(v datapath.Verb, r datapath.Route, seq uint32) error {
 	if r.Metric != 0 {
 		b.buf.attr32(unix.RTA_PRIORITY, r.Metric)
 	}
-	b.buf.end()
-	return nil
-}
-
-func pick(v datapath.Verb, set, del uint16) uint16 {
-	if v == datapath.Delete {
-		return del
-	}
-	return set
-}
-
-func create(v datapath.Verb) uint16 {
-	if v == datapath.Delete {
-		return 0
-	}
-	return unix.NLM_F_CREATE | unix.NLM_F_REPLACE
 }

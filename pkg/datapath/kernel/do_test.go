@@ -3,7 +3,6 @@ package kernel
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/netip"
 	"os/exec"
 	"strings"
@@ -22,7 +21,7 @@ func TestFailuresHaveTheKernelsWords(t *testing.T) {
 	route := datapath.Route{Dst: netip.MustParsePrefix("10.5.2.0/24"), Link: "eth0", Protocol: 77}
 	for gateway, want := range map[string]unix.Errno{"203.0.113.1": unix.ENETUNREACH, "192.0.2.255": unix.EINVAL} {
 		route.Gateway = netip.MustParseAddr(gateway)
-		err := New(slog.New(slog.DiscardHandler)).Do(t.Context(), []datapath.Op{{Verb: datapath.Set, Object: route}})
+		err := Kernel{}.Do(t.Context(), []datapath.Op{{Verb: datapath.Set, Object: route}})
 		if !errors.Is(err, want) || !strings.Contains(err.Error(), "gateway)") {
 			t.Errorf("route by %s: %v; want %v and what is wrong with the gateway", gateway, err, want)
 		}
@@ -33,7 +32,7 @@ func TestFailuresHaveTheKernelsWords(t *testing.T) {
 func TestDeletionsAreNotTakenForDone(t *testing.T) {
 	labtest.Native(t)
 	enter(t)
-	k := New(slog.New(slog.DiscardHandler))
+	k := Kernel{}
 	route := datapath.Route{Dst: netip.MustParsePrefix("10.5.2.0/24"), Gateway: netip.MustParseAddr("192.0.2.2"), Link: "eth0", Protocol: 77}
 	if err := k.Do(t.Context(), []datapath.Op{{Verb: datapath.Set, Object: route}}); err != nil {
 		t.Fatal(err)

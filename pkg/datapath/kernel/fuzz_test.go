@@ -40,7 +40,11 @@ func FuzzMessages(f *testing.F) {
 			r := reader{links: links}
 			r.addRoute(p)
 			if len(p) >= unix.SizeofIfAddrmsg {
-				r.addAddr("vx.1", int(p[1]), p[unix.SizeofIfAddrmsg:])
+				r.addAddr("vx.1", p)
+			}
+			if len(p) >= unix.SizeofNdMsg {
+				r.addNeigh("vx.1", unix.AF_BRIDGE, p)
+				r.addNeigh("vx.1", unix.AF_INET, p)
 			}
 			for _, a := range r.state.Addrs {
 				if !a.Prefix.Addr().IsValid() {

@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"log/slog"
 	"os"
 	"strings"
 	"testing"
@@ -18,6 +17,6 @@ func TestKernel(t *testing.T) {
 		if _, err := os.Stat("/dev/net/tun"); err != nil && strings.Contains(t.Name(), "tun_") {
 			t.Skip(err)
 		}
-		return New(slog.New(slog.DiscardHandler)), byHand{}
+		return Kernel{}, byHand{}
 	})
 }

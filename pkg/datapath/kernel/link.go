@@ -12,7 +12,7 @@ import (
 	"flanneld/pkg/datapath"
 )
 
-type addr = netip.Addr
+var errNoLink = fmt.Errorf("no such link: %w", unix.ENODEV)
 
 // links is what a reading of the link table gives.
 type links struct {
@@ -24,7 +24,7 @@ type links struct {
 func readLinks(scope datapath.Scope) (links, error) {
 	all, err := listLinks()
 	if err != nil {
-		return links{}, err
+		return links{}, fmt.Errorf("list links: %w", err)
 	}
 	l := links{names: make(map[int]string, len(all)), owned: make(map[int]string)}
 	for _, link := range all {
@@ -40,19 +40,14 @@ func readLinks(scope datapath.Scope) (links, error) {
 	return l, nil
 }
 
-// listLinks takes an interrupted dump again a few times; after that it has to
-// do, since a change comes with a notification of its own.
-func listLinks() ([]netlink.Link, error) {
-	for try := 1; ; try++ {
-		all, err := netlink.LinkList()
-		if errors.Is(err, netlink.ErrDumpInterrupted) {
-			if try < dumpTries {
-				continue
-			}
-			err = nil
-		}
-		return all, err
+func listLinks() ([]netlink.Link, error) { return undisturbed(netlink.LinkList) }
+
+func linkByName(name string) (netlink.Link, error) {
+	link, err := netlink.LinkByName(name)
+	if _, none := errors.AsType[netlink.LinkNotFoundError](err); none {
+		return nil, errNoLink
 	}
+	return link, err
 }
 
 func toLink(link netlink.Link, names map[int]string) datapath.Link {
@@ -81,27 +76,17 @@ func toLink(link netlink.Link, names map[int]string) datapath.Link {
 func doLink(v datapath.Verb, l datapath.Link) error {
 	switch v {
 	case datapath.Delete:
-		return deleteLink(l.Name)
+		link, err := linkByName(l.Name)
+		if err != nil {
+			return err
+		}
+		return netlink.LinkDel(link)
 	case datapath.Make:
 		if err := makeLink(l); err != nil {
 			return err
 		}
 	}
 	return setLink(l)
-}
-
-func deleteLink(name string) error {
-	link, err := netlink.LinkByName(name)
-	if _, gone := errors.AsType[netlink.LinkNotFoundError](err); gone {
-		return nil
-	}
-	if err == nil {
-		err = netlink.LinkDel(link)
-	}
-	if errors.Is(err, unix.ENODEV) {
-		return nil
-	}
-	return err
 }
 
 func makeLink(l datapath.Link) error {
@@ -141,7 +126,7 @@ func makeVXLAN(l datapath.Link) error {
 			return fmt.Errorf("%w: interface %s has VNI %d on port %d already; delete it or choose another VNI",
 				err, other, l.VXLAN.VNI, l.VXLAN.Port)
 		}
-		if _, other := netlink.LinkByName(l.Name); errors.As(other, new(netlink.LinkNotFoundError)) {
+		if _, other := linkByName(l.Name); errors.Is(other, errNoLink) {
 			return fmt.Errorf("%w: an interface with VNI %d on port %d was made here and moved to another network namespace, as Docker does with those of overlay networks; "+
 				"choose another VNI", err, l.VXLAN.VNI, l.VXLAN.Port)
 		}
@@ -183,7 +168,7 @@ func sameTunnel(l datapath.Link) string {
 // setLink changes what can be changed while the link is there, and only that
 // which differs: setting a MAC that is there already would flush neighbours.
 func setLink(want datapath.Link) error {
-	link, err := netlink.LinkByName(want.Name)
+	link, err := linkByName(want.Name)
 	if err != nil {
 		return err
 	}
@@ -214,23 +199,4 @@ func setLink(want datapath.Link) error {
 		return netlink.LinkSetDown(link)
 	}
 	return nil
-}
-
-// linkIndex looks a link up once per batch. It asks for that one link on the socket
-// that there is: a list of all costs as much as a hundred routes where there are a
-// thousand containers, can come back short, and needs another descriptor. To
-// take any of that for "no such link" would count what is to be deleted as gone.
-func (b *batch) linkIndex(name string) (int, error) {
-	i, ok := b.index[name]
-	if !ok {
-		var err error
-		if i, _, err = b.socket.link(name); err != nil && !errors.Is(err, unix.ENODEV) {
-			return 0, err
-		}
-		b.index[name] = i
-	}
-	if i == 0 {
-		return 0, errNoLink
-	}
-	return i, nil
 }

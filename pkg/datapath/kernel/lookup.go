@@ -15,17 +15,21 @@ import (
 // 1,800; and more gains nothing.
 const lookupBatch = 256
 
-// nextHops asks for routes in as few calls as the receive queue allows.
-func nextHops(ctx context.Context, scope datapath.Scope, dsts []netip.Addr) ([]datapath.NextHop, error) {
+// NextHops asks the kernel's routing, all rules and tables included, where packets to
+// the destinations go, and answers in their order. The NextHop is zero for a
+// destination that cannot be reached, that is an address of this host, or that is
+// reached through a link of the scope or by an encapsulating route: a tunnel cannot
+// run over these.
+func (Kernel) NextHops(ctx context.Context, scope datapath.Scope, dsts []netip.Addr) ([]datapath.NextHop, error) {
 	links, err := readLinks(scope)
 	if err != nil {
-		return nil, fmt.Errorf("list links: %w", err)
+		return nil, err
 	}
 	s, err := open()
 	if err != nil {
 		return nil, err
 	}
-	defer s.close()
+	defer s.Close()
 	hops := make([]datapath.NextHop, len(dsts))
 	for first := 0; first < len(dsts); first += lookupBatch {
 		if err := ctx.Err(); err != nil {
@@ -75,25 +79,13 @@ func parseNextHop(p []byte, links links) datapath.NextHop {
 	if len(p) < unix.SizeofRtMsg || p[7] != unix.RTN_UNICAST {
 		return datapath.NextHop{}
 	}
-	var hop datapath.NextHop
-	var index int
-	var odd bool
-	attrs(p[unix.SizeofRtMsg:], func(typ uint16, data []byte) {
-		switch typ {
-		case unix.RTA_OIF:
-			index = int(toUint32(data))
-		case unix.RTA_GATEWAY:
-			hop.Gateway = toAddr(data)
-		case unix.RTA_VIA: // a gateway of the other family (RFC 5549)
-			if len(data) > 2 {
-				hop.Gateway = toAddr(data[2:])
-			}
-		case unix.RTA_ENCAP:
-			odd = true
-		}
-	})
-	hop.Link = links.names[index]
-	if odd || hop.Link == "" || links.owned[index] != "" {
+	a := attrs(p[unix.SizeofRtMsg:])
+	index := int(toUint32(a[unix.RTA_OIF]))
+	hop := datapath.NextHop{Link: links.names[index], Gateway: toAddr(a[unix.RTA_GATEWAY])}
+	if via := a[unix.RTA_VIA]; len(via) > 2 { // a gateway of the other family (RFC 5549)
+		hop.Gateway = toAddr(via[2:])
+	}
+	if hop.Link == "" || links.owned[index] != "" || a[unix.RTA_ENCAP] != nil {
 		return datapath.NextHop{}
 	}
 	return hop

@@ -59,25 +59,39 @@ func (m *buffer) addr(typ uint16, a netip.Addr) {
 	m.attr(typ, b[:])
 }
 
+// ifaddrmsg appends struct ifaddrmsg of linux/if_addr.h, of the widest scope.
+func (m *buffer) ifaddrmsg(family, bits, flags uint8, index int) {
+	m.b = append(m.b, family, bits, flags, unix.RT_SCOPE_UNIVERSE)
+	m.b = native.AppendUint32(m.b, uint32(index))
+}
+
 // ndmsg appends struct ndmsg of linux/neighbour.h.
-func (m *buffer) ndmsg(family uint8, index int, state uint16, flags, typ uint8) {
+func (m *buffer) ndmsg(family uint8, index int, state uint16, flags uint8) {
 	m.b = append(m.b, family, 0, 0, 0)
 	m.b = native.AppendUint32(m.b, uint32(index))
 	m.b = native.AppendUint16(m.b, state)
-	m.b = append(m.b, flags, typ)
+	m.b = append(m.b, flags, 0)
 }
 
-// attrs calls f for each attribute of a message's tail. The data is valid only
-// during the call. What does not add up ends the walk.
-func attrs(b []byte, f func(typ uint16, data []byte)) {
+// attributes are those of a message by their type; nil for one that it does not
+// have. Types beyond are of no interest here.
+type attributes [32][]byte
+
+// attrs reads a message's tail, which the attributes share. What does not add up
+// ends it.
+func attrs(b []byte) (all attributes) {
 	for len(b) >= unix.SizeofRtAttr {
 		n := int(native.Uint16(b))
 		if n < unix.SizeofRtAttr || n > len(b) {
-			return
+			break
 		}
-		f(native.Uint16(b[2:])&^(unix.NLA_F_NESTED|unix.NLA_F_NET_BYTEORDER), b[unix.SizeofRtAttr:n])
+		typ := native.Uint16(b[2:]) &^ (unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER)
+		if int(typ) < len(all) {
+			all[typ] = b[unix.SizeofRtAttr:n]
+		}
 		b = b[min((n+3)&^3, len(b)):]
 	}
+	return all
 }
 
 func family(a netip.Addr) uint8 {

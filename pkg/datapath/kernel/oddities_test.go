@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"errors"
 	"log/slog"
 	"net/netip"
 	"os/exec"
@@ -36,7 +35,7 @@ func TestWhatWeNeverSetIsMended(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			enter(t)
-			r := datapath.Reconciler{Kernel: New(slog.New(slog.DiscardHandler)), Scope: benchScope, Log: slog.New(slog.DiscardHandler)}
+			r := datapath.Reconciler{Kernel: Kernel{}, Scope: benchScope, Log: slog.New(slog.DiscardHandler)}
 			want := hosts(2)
 			want.Links = []datapath.Link{tunnelLink()}
 			want.Addrs = []datapath.Addr{{Link: "vx.1", Prefix: netip.MustParsePrefix("10.0.0.0/32")}}
@@ -77,15 +76,12 @@ ip neigh show dev vx.1 nud permanent; bridge fdb show dev vx.1 | grep -v '^33:33
 func TestALinkThatGoesWhileTablesAreReadIsNoFailure(t *testing.T) {
 	labtest.Native(t)
 	enter(t)
-	s, err := open()
+	r, err := newReader(datapath.Scope{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.close()
-	r := reader{socket: s, seq: new(sequence), links: links{owned: map[int]string{4711: "gone"}}}
-	for name, read := range map[string]func() error{"addresses": r.addrs, "forwarding entries": r.fdb, "neighbours": r.neighs} {
-		if err := read(); err != nil && !errors.Is(err, errInterrupted) {
-			t.Errorf("%s: %v", name, err)
-		}
+	defer r.Close()
+	if err := r.entries(4711, "gone"); err != nil {
+		t.Error(err)
 	}
 }

@@ -3,7 +3,6 @@ package kernel
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"strings"
 	"testing"
@@ -24,7 +23,7 @@ func TestATakenPortIsNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	err = New(slog.New(slog.DiscardHandler)).Do(t.Context(), []datapath.Op{{Verb: datapath.Make, Object: link}})
+	err = Kernel{}.Do(t.Context(), []datapath.Op{{Verb: datapath.Make, Object: link}})
 	want := fmt.Sprintf("UDP port %d is taken; see who has it (ss -lunp sport = :%[1]d), and end that or choose another port", link.VXLAN.Port)
 	if !errors.Is(err, unix.EADDRINUSE) || !strings.HasSuffix(err.Error(), want) {
 		t.Errorf("Do: %v, want EADDRINUSE and %q", err, want)

@@ -5,168 +5,140 @@ import (
 	"fmt"
 	"net/netip"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"flanneld/pkg/datapath"
 )
 
-// readOnce takes every table once. If the only trouble was an interrupted dump
-// the state is returned beside errInterrupted.
-func readOnce(seq *sequence, scope datapath.Scope) (datapath.State, error) {
-	links, err := readLinks(scope)
-	if err != nil {
-		return datapath.State{}, fmt.Errorf("list links: %w", err)
-	}
-	s, err := open()
+// read takes every table once. If the only trouble was an interrupted dump the
+// state is returned beside ErrDumpInterrupted.
+func read(scope datapath.Scope) (datapath.State, error) {
+	r, err := newReader(scope)
 	if err != nil {
 		return datapath.State{}, err
 	}
-	defer s.close()
-	r := reader{socket: s, seq: seq, scope: scope, links: links}
-	r.state.Links = links.state
-	var interrupted bool
-	for _, table := range []struct {
-		name string
-		read func() error
-	}{
-		{"addresses", r.addrs}, {"forwarding entries", r.fdb},
-		{"neighbours", r.neighs}, {"routes", r.routes},
-	} {
-		switch err := table.read(); {
-		case errors.Is(err, errInterrupted):
-			interrupted = true
-		case err != nil:
-			return datapath.State{}, fmt.Errorf("list %s: %w", table.name, err)
+	defer r.Close()
+	for index, name := range r.links.owned {
+		if err := r.entries(index, name); err != nil {
+			return datapath.State{}, fmt.Errorf("list addresses and entries of %s: %w", name, err)
 		}
 	}
-	if interrupted {
-		return r.state, errInterrupted
+	if err := r.routes(r.addRoute); err != nil {
+		return datapath.State{}, fmt.Errorf("list routes: %w", err)
+	}
+	if r.interrupted {
+		return r.state, netlink.ErrDumpInterrupted
 	}
 	return r.state, nil
 }
 
 type reader struct {
-	socket *socket
-	seq    *sequence
-	scope  datapath.Scope
-	links  links
-	state  datapath.State
+	*socket
+	seq         uint32
+	scope       datapath.Scope
+	links       links
+	state       datapath.State
+	interrupted bool // a dump at least
 }
 
-// dump asks for a table; body appends the request's fixed part and attributes.
-func (r *reader) dump(typ uint16, body func(*buffer), f func(payload []byte)) error {
+func newReader(scope datapath.Scope) (*reader, error) {
+	links, err := readLinks(scope)
+	if err != nil {
+		return nil, err
+	}
+	s, err := open()
+	if err != nil {
+		return nil, err
+	}
+	return &reader{socket: s, scope: scope, links: links, state: datapath.State{Links: links.state}}, nil
+}
+
+// table asks for a table; body appends the request's fixed part and attributes.
+func (r *reader) table(typ uint16, body func(*buffer), f func(payload []byte)) error {
 	var m buffer
-	seq := r.seq.next()
-	m.begin(typ, unix.NLM_F_DUMP, seq)
+	r.seq++
+	m.begin(typ, unix.NLM_F_DUMP, r.seq)
 	body(&m)
 	m.end()
-	return r.socket.dump(m.b, seq, func(_ uint16, payload []byte) { f(payload) })
+	err := r.dump(m.b, r.seq, f)
+	if errors.Is(err, netlink.ErrDumpInterrupted) {
+		r.interrupted = true
+		return nil
+	}
+	return err
 }
 
-func (r *reader) addrs() error {
-	var first error
-	for index, name := range r.links.owned {
-		err := r.dump(unix.RTM_GETADDR, func(m *buffer) {
-			m.b = append(m.b, unix.AF_UNSPEC, 0, 0, 0)
-			m.b = native.AppendUint32(m.b, uint32(index))
-		}, func(p []byte) {
-			if len(p) < unix.SizeofIfAddrmsg || int(native.Uint32(p[4:])) != index {
+// entries reads all that hangs on a link but its routes.
+func (r *reader) entries(index int, link string) error {
+	for _, t := range []struct {
+		typ    uint16
+		family uint8
+	}{
+		{unix.RTM_GETADDR, unix.AF_UNSPEC},
+		{unix.RTM_GETNEIGH, unix.AF_BRIDGE}, {unix.RTM_GETNEIGH, unix.AF_INET}, {unix.RTM_GETNEIGH, unix.AF_INET6},
+	} {
+		err := r.table(t.typ, func(m *buffer) {
+			if t.typ == unix.RTM_GETADDR {
+				m.ifaddrmsg(t.family, 0, 0, index)
 				return
 			}
-			r.addAddr(name, int(p[1]), p[unix.SizeofIfAddrmsg:])
-		})
-		if errors.Is(err, unix.ENODEV) {
-			err = errInterrupted // the link went since the links were read
-		}
-		first = worse(first, err)
-	}
-	return first
-}
-
-func (r *reader) addAddr(link string, bits int, tail []byte) {
-	var local, address netip.Addr
-	attrs(tail, func(typ uint16, data []byte) {
-		switch typ {
-		case unix.IFA_LOCAL:
-			local = toAddr(data)
-		case unix.IFA_ADDRESS:
-			address = toAddr(data)
-		}
-	})
-	if !local.IsValid() { // IPv6 has the address only
-		local = address
-	}
-	if !local.IsValid() || local.Is6() && local.IsLinkLocalUnicast() {
-		return // fe80:: comes from the kernel
-	}
-	r.state.Addrs = append(r.state.Addrs, datapath.Addr{Link: link, Prefix: netip.PrefixFrom(local, bits)})
-}
-
-func (r *reader) fdb() error {
-	var first error
-	for index, name := range r.links.owned {
-		err := r.dump(unix.RTM_GETNEIGH, func(m *buffer) {
-			m.ndmsg(unix.AF_BRIDGE, 0, 0, 0, 0)
+			m.ndmsg(t.family, 0, 0, 0)
 			m.attr32(unix.NDA_IFINDEX, uint32(index))
 		}, func(p []byte) {
-			if len(p) < unix.SizeofNdMsg || int(native.Uint32(p[4:])) != index {
-				return
-			}
-			if native.Uint16(p[8:])&(unix.NUD_PERMANENT|unix.NUD_NOARP) == 0 {
-				return // learned by the device
-			}
-			ip, mac := dstAndMAC(p[unix.SizeofNdMsg:])
-			if ip.IsValid() {
-				r.state.FDB = append(r.state.FDB, datapath.FDBEntry{Link: name, MAC: mac, Dst: ip})
+			switch {
+			case len(p) < unix.SizeofIfAddrmsg || int(native.Uint32(p[4:])) != index:
+			case t.typ == unix.RTM_GETADDR:
+				r.addAddr(link, p)
+			case len(p) >= unix.SizeofNdMsg:
+				r.addNeigh(link, t.family, p)
 			}
 		})
-		first = worse(first, err)
-	}
-	return first
-}
-
-func (r *reader) neighs() error {
-	var first error
-	for index, name := range r.links.owned {
-		for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
-			err := r.dump(unix.RTM_GETNEIGH, func(m *buffer) {
-				m.ndmsg(family, 0, 0, 0, 0)
-				m.attr32(unix.NDA_IFINDEX, uint32(index))
-			}, func(p []byte) {
-				if len(p) < unix.SizeofNdMsg || int(native.Uint32(p[4:])) != index {
-					return
-				}
-				// All else is the kernel's own: what it resolved, and the
-				// NOARP entries of multicast groups.
-				if native.Uint16(p[8:])&unix.NUD_PERMANENT == 0 {
-					return
-				}
-				ip, mac := dstAndMAC(p[unix.SizeofNdMsg:])
-				if ip.IsValid() {
-					r.state.Neighs = append(r.state.Neighs, datapath.Neigh{Link: name, IP: ip, MAC: mac})
-				}
-			})
-			first = worse(first, err)
+		if errors.Is(err, unix.ENODEV) {
+			r.interrupted = true // the link went since the links were read
+		} else if err != nil {
+			return err
 		}
 	}
-	return first
+	return nil
+}
+
+// addAddr takes a struct ifaddrmsg and its attributes.
+func (r *reader) addAddr(link string, p []byte) {
+	a := attrs(p[unix.SizeofIfAddrmsg:])
+	ip := toAddr(a[unix.IFA_LOCAL])
+	if !ip.IsValid() { // IPv6 has the address only
+		ip = toAddr(a[unix.IFA_ADDRESS])
+	}
+	if !ip.IsValid() || ip.Is6() && ip.IsLinkLocalUnicast() {
+		return // fe80:: comes from the kernel
+	}
+	r.state.Addrs = append(r.state.Addrs, datapath.Addr{Link: link, Prefix: netip.PrefixFrom(ip, int(p[1]))})
+}
+
+// addNeigh takes a struct ndmsg and its attributes. All that is not permanent is
+// the kernel's own: what it learned or resolved, and the NOARP neighbours of
+// multicast groups.
+func (r *reader) addNeigh(link string, family uint8, p []byte) {
+	ip, mac := dstAndMAC(p[unix.SizeofNdMsg:])
+	state := native.Uint16(p[8:])
+	switch {
+	case !ip.IsValid():
+	case family == unix.AF_BRIDGE && state&(unix.NUD_PERMANENT|unix.NUD_NOARP) != 0:
+		r.state.FDB = append(r.state.FDB, datapath.FDBEntry{Link: link, MAC: mac, Dst: ip})
+	case family != unix.AF_BRIDGE && state&unix.NUD_PERMANENT != 0:
+		r.state.Neighs = append(r.state.Neighs, datapath.Neigh{Link: link, IP: ip, MAC: mac})
+	}
 }
 
 // dstAndMAC reads an entry. One that leads to another port, VNI or interface
 // than its link does has no address: it differs from all of ours, and to delete
 // it with no address deletes it whatever it leads to.
 func dstAndMAC(tail []byte) (ip netip.Addr, mac datapath.MAC) {
-	var odd bool
-	attrs(tail, func(typ uint16, data []byte) {
-		switch typ {
-		case unix.NDA_DST:
-			ip = toAddr(data)
-		case unix.NDA_LLADDR:
-			copy(mac[:], data)
-		case unix.NDA_PORT, unix.NDA_VNI, unix.NDA_IFINDEX:
-			odd = true
-		}
-	})
+	a := attrs(tail)
+	ip = toAddr(a[unix.NDA_DST])
+	copy(mac[:], a[unix.NDA_LLADDR])
+	odd := a[unix.NDA_PORT] != nil || a[unix.NDA_VNI] != nil || a[unix.NDA_IFINDEX] != nil
 	if odd && ip.Is4() {
 		ip = netip.IPv4Unspecified()
 	} else if odd && ip.IsValid() {
@@ -175,22 +147,19 @@ func dstAndMAC(tail []byte) (ip netip.Addr, mac datapath.MAC) {
 	return ip, mac
 }
 
-func (r *reader) routes() error { return r.dumpRoutes(r.addRoute) }
-
-// dumpRoutes calls f with the payload for each route of the main table, and some
+// routes calls f with the payload for each route of the main table, and some
 // others.
-func (r *reader) dumpRoutes(f func(payload []byte)) error {
-	var first error
+func (r *reader) routes(f func(payload []byte)) error {
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
-		err := r.dump(unix.RTM_GETROUTE, func(m *buffer) {
+		err := r.table(unix.RTM_GETROUTE, func(m *buffer) {
 			m.b = append(m.b, family, 0, 0, 0, unix.RT_TABLE_MAIN, 0, 0, 0, 0, 0, 0, 0)
 		}, f)
-		if errors.Is(err, unix.ENOENT) {
-			err = nil // no route was ever made in that family: the table is not there
+		// ENOENT: no route was ever made in that family, and the table is not there.
+		if err != nil && !errors.Is(err, unix.ENOENT) {
+			return err
 		}
-		first = worse(first, err)
 	}
-	return first
+	return nil
 }
 
 func (r *reader) addRoute(p []byte) {
@@ -213,51 +182,34 @@ func parseRoute(p []byte) (route datapath.Route, index int, ok bool) {
 	if table != unix.RT_TABLE_MAIN || tos != 0 || flags&unix.RTM_F_CLONED != 0 {
 		return route, 0, false
 	}
-	route.Protocol = protocol
-	route.OnLink = flags&unix.RTNH_F_ONLINK != 0
-	switch typ {
-	case unix.RTN_UNICAST:
-	case unix.RTN_BLACKHOLE:
-		route.Type = datapath.Blackhole
-	default:
-		route.Type = datapath.OtherType
+	a := attrs(p[unix.SizeofRtMsg:])
+	route = datapath.Route{
+		Gateway: toAddr(a[unix.RTA_GATEWAY]), OnLink: flags&unix.RTNH_F_ONLINK != 0,
+		Metric: toUint32(a[unix.RTA_PRIORITY]), Protocol: protocol,
+	}
+	index = int(toUint32(a[unix.RTA_OIF]))
+	// The first of struct rtnexthop says whose it is.
+	hops := a[unix.RTA_MULTIPATH]
+	if len(hops) >= unix.SizeofRtNexthop && index == 0 {
+		index = int(native.Uint32(hops[4:]))
 	}
 	dst := netip.IPv4Unspecified()
 	if p[0] == unix.AF_INET6 {
 		dst = netip.IPv6Unspecified()
 	}
-	attrs(p[unix.SizeofRtMsg:], func(typ uint16, data []byte) {
-		switch typ {
-		case unix.RTA_DST:
-			dst = toAddr(data)
-		case unix.RTA_GATEWAY:
-			route.Gateway = toAddr(data)
-		case unix.RTA_OIF:
-			index = int(toUint32(data))
-		case unix.RTA_PRIORITY:
-			route.Metric = toUint32(data)
-		case unix.RTA_MULTIPATH:
-			// Whose it is, the first of struct rtnexthop says.
-			if len(data) >= unix.SizeofRtNexthop && index == 0 {
-				index = int(native.Uint32(data[4:]))
-			}
-			route.Type = datapath.OtherType
-		case unix.RTA_PREFSRC, unix.RTA_METRICS, unix.RTA_VIA, unix.RTA_ENCAP:
-			// Ours have none of these, so it differs from all of ours.
-			route.Type = datapath.OtherType
-		}
-	})
-	if route.Type == datapath.Blackhole {
+	if b := a[unix.RTA_DST]; b != nil {
+		dst = toAddr(b)
+	}
+	switch {
+	case hops != nil, a[unix.RTA_PREFSRC] != nil, a[unix.RTA_METRICS] != nil, a[unix.RTA_VIA] != nil, a[unix.RTA_ENCAP] != nil:
+		// Ours have none of these, so it differs from all of ours.
+		route.Type = datapath.OtherType
+	case typ == unix.RTN_BLACKHOLE:
+		route.Type = datapath.Blackhole
 		index = 0 // IPv6 names the loopback device, IPv4 none
+	case typ != unix.RTN_UNICAST:
+		route.Type = datapath.OtherType
 	}
 	route.Dst = netip.PrefixFrom(dst, int(p[1]))
 	return route, index, route.Dst.IsValid()
-}
-
-// worse keeps the first error that is more than an interrupted dump.
-func worse(a, b error) error {
-	if a == nil || errors.Is(a, errInterrupted) && b != nil {
-		return b
-	}
-	return a
 }

@@ -18,10 +18,18 @@ func unprivileged(t *testing.T) *socket {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(s.close)
+	t.Cleanup(func() { s.Close() })
 	const byDefault = 212992 // which is what comes of half of it
-	if err := unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, byDefault/2); err != nil {
+	raw, err := s.SyscallConn()
+	if err != nil {
 		t.Fatal(err)
+	}
+	var refused error
+	err = raw.Control(func(fd uintptr) {
+		refused = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, byDefault/2)
+	})
+	if err != nil || refused != nil {
+		t.Fatal(err, refused)
 	}
 	s.room = byDefault
 	return s
@@ -29,7 +37,7 @@ func unprivileged(t *testing.T) *socket {
 
 func TestManyFailuresWithoutPrivilege(t *testing.T) {
 	enter(t)
-	b := batch{socket: unprivileged(t), seq: new(sequence), index: make(map[string]int)}
+	b := batch{socket: unprivileged(t), index: make(map[string]int)}
 	const n = 1000
 	for i := range n {
 		b.add(datapath.Op{Verb: datapath.Set, Object: datapath.Route{

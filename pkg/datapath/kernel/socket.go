@@ -4,18 +4,18 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"sync/atomic"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
 // socket is a rtnetlink socket. Not safe for concurrent use.
 type socket struct {
-	fd   int
+	*os.File
+	fd   int // the file's
 	room int // bytes of kernel memory for what is not received yet
 	buf  []byte
-	file *os.File // set by park
 }
 
 const (
@@ -30,82 +30,56 @@ const (
 	answerTimeout = 10 * time.Second
 )
 
-func open(groups ...uint32) (*socket, error) {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
+func open(groups ...int) (*socket, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, fmt.Errorf("open netlink socket: %w", err)
 	}
-	s := &socket{fd: fd}
-	if err := s.setup(groups); err != nil {
-		s.close()
+	s := &socket{File: os.NewFile(uintptr(fd), "netlink"), fd: fd, buf: make([]byte, receiveSize)}
+	// In a user namespace, as of an unprivileged container, the queue stays as it is,
+	// and has room for some 200 failures.
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveQueue)
+	// Since Linux 4.3, 4.12 and 4.20; without them answers are longer, and say less.
+	_ = unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_CAP_ACK, 1)
+	_ = unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_EXT_ACK, 1)
+	_ = unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_GET_STRICT_CHK, 1)
+	s.room, err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF)
+	err = errors.Join(err, unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}))
+	for _, g := range groups {
+		err = errors.Join(err, unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_ADD_MEMBERSHIP, g))
+	}
+	if err != nil {
+		_ = s.Close()
 		return nil, fmt.Errorf("set up netlink socket: %w", err)
 	}
 	return s, nil
 }
 
-func (s *socket) setup(groups []uint32) error {
-	timeout := unix.NsecToTimeval(int64(answerTimeout))
-	// In a user namespace, as of an unprivileged container, the queue stays as it is,
-	// and has room for some 200 failures.
-	_ = unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveQueue)
-	var err error
-	if s.room, err = unix.GetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVBUF); err != nil {
+// send sends requests, the answers to which are awaited for answerTimeout.
+func (s *socket) send(requests []byte) error {
+	if err := s.SetReadDeadline(time.Now().Add(answerTimeout)); err != nil {
 		return err
 	}
-	// Since Linux 4.3, 4.12 and 4.20; without them answers are longer, and say less.
-	_ = unix.SetsockoptInt(s.fd, unix.SOL_NETLINK, unix.NETLINK_CAP_ACK, 1)
-	_ = unix.SetsockoptInt(s.fd, unix.SOL_NETLINK, unix.NETLINK_EXT_ACK, 1)
-	_ = unix.SetsockoptInt(s.fd, unix.SOL_NETLINK, unix.NETLINK_GET_STRICT_CHK, 1)
-	if err := unix.SetsockoptTimeval(s.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout); err != nil {
-		return err
-	}
-	if err := unix.Bind(s.fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return err
-	}
-	for _, g := range groups {
-		if err := unix.SetsockoptInt(s.fd, unix.SOL_NETLINK, unix.NETLINK_ADD_MEMBERSHIP, int(g)); err != nil {
-			return err
-		}
-	}
-	s.buf = make([]byte, receiveSize)
-	return nil
-}
-
-func (s *socket) close() {
-	if s.file != nil {
-		_ = s.file.Close()
-		return
-	}
-	_ = unix.Close(s.fd)
-}
-
-// park hands the socket to the runtime's poller, where a receive that waits
-// costs no thread and no wake-ups. For sockets that wait for long only: the
-// poller makes each receive dearer. The function returned makes the receive
-// that waits, and each one after it, fail with os.ErrDeadlineExceeded.
-func (s *socket) park() (interrupt func(), err error) {
-	if err := unix.SetNonblock(s.fd, true); err != nil {
-		return nil, err
-	}
-	s.file = os.NewFile(uintptr(s.fd), "netlink")
-	if err := s.file.SetReadDeadline(time.Time{}); err != nil { // it can be polled
-		return nil, err
-	}
-	return func() { _ = s.file.SetReadDeadline(time.Unix(1, 0)) }, nil
-}
-
-func (s *socket) send(b []byte) error {
-	return unix.Sendto(s.fd, b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+	_, err := s.Write(requests)
+	return err
 }
 
 // receive calls f for each message of the next datagram. The payload is valid
 // only during the call.
 func (s *socket) receive(f func(h header, payload []byte) error) error {
-	n, err := s.read()
+	n, err := unix.Read(s.fd, s.buf) // an answer is there at once: the poller takes a tenth longer
+	if errors.Is(err, unix.EAGAIN) {
+		n, err = s.Read(s.buf)
+	}
 	if err != nil {
 		return err
 	}
 	return messages(s.buf[:n], f)
+}
+
+type header struct {
+	typ, flags uint16
+	seq        uint32
 }
 
 // messages calls f for each message of what was read at once. The payload is valid
@@ -126,38 +100,6 @@ func messages(b []byte, f func(h header, payload []byte) error) error {
 	return nil
 }
 
-func (s *socket) read() (n int, err error) {
-	if s.file == nil {
-		n, err = ignoringEINTR(s.fd, s.buf)
-		return n, err
-	}
-	raw, err := s.file.SyscallConn()
-	if err != nil {
-		return 0, err
-	}
-	failed := raw.Read(func(fd uintptr) bool {
-		n, err = ignoringEINTR(int(fd), s.buf)
-		return !errors.Is(err, unix.EAGAIN)
-	})
-	if failed != nil {
-		return 0, failed
-	}
-	return n, err
-}
-
-func ignoringEINTR(fd int, buf []byte) (n int, err error) {
-	for {
-		if n, _, err = unix.Recvfrom(fd, buf, 0); !errors.Is(err, unix.EINTR) {
-			return n, err
-		}
-	}
-}
-
-type header struct {
-	typ, flags uint16
-	seq        uint32
-}
-
 // errno reads an NLMSG_ERROR or NLMSG_DONE payload; nil for an acknowledgement.
 func errno(payload []byte) error {
 	if len(payload) < 4 {
@@ -171,82 +113,22 @@ func errno(payload []byte) error {
 
 // refusal reads an NLMSG_ERROR as errno does, with what the kernel adds in words
 // (struct nlmsgerr and NLMSGERR_ATTR_MSG of linux/netlink.h): many reasons share an
-// errno.
+// errno. A kernel that adds them repeats no more of the request than its header.
 func refusal(h header, payload []byte) error {
+	const at = 4 + unix.SizeofNlMsghdr
 	err := errno(payload)
-	if err == nil || h.flags&unix.NLM_F_ACK_TLVS == 0 || len(payload) < 4+unix.SizeofNlMsghdr {
+	if err == nil || h.flags&unix.NLM_F_ACK_TLVS == 0 || len(payload) < at {
 		return err
 	}
-	request := unix.SizeofNlMsghdr // all that there is of it
-	if h.flags&unix.NLM_F_CAPPED == 0 {
-		request = int(native.Uint32(payload[4:])+3) &^ 3
+	if text := unix.ByteSliceToString(attrs(payload[at:])[unix.NLMSGERR_ATTR_MSG]); text != "" {
+		return fmt.Errorf("%w (%s)", err, text)
 	}
-	var text string
-	if at := 4 + request; request > 0 && at <= len(payload) {
-		attrs(payload[at:], func(typ uint16, data []byte) {
-			if typ == unix.NLMSGERR_ATTR_MSG {
-				text = unix.ByteSliceToString(data)
-			}
-		})
-	}
-	if text == "" {
-		return err
-	}
-	return fmt.Errorf("%w (%s)", err, text)
+	return err
 }
 
-// link asks for the index and the MTU, in bytes, of the link of that name. If there
-// is none the error is ENODEV. Nothing may be under way on the socket.
-func (s *socket) link(name string) (index, mtu int, err error) {
-	if name == "" || len(name) >= unix.IFNAMSIZ {
-		return 0, 0, errNoLink
-	}
-	const seq = 0 // batches have others
-	var m buffer
-	m.begin(unix.RTM_GETLINK, 0, seq)
-	m.b = append(m.b, make([]byte, unix.SizeofIfInfomsg)...)
-	m.attr(unix.IFLA_IFNAME, append([]byte(name), 0))
-	m.end()
-	if err := s.send(m.b); err != nil {
-		return 0, 0, fmt.Errorf("look up link %s: %w", name, err)
-	}
-	for done := false; !done; {
-		err := s.receive(func(h header, p []byte) error {
-			switch {
-			case h.seq != seq:
-				return nil
-			case h.typ == unix.NLMSG_ERROR:
-				return errno(p)
-			case h.typ == unix.RTM_NEWLINK && len(p) >= unix.SizeofIfInfomsg:
-				done, index = true, int(native.Uint32(p[4:]))
-				attrs(p[unix.SizeofIfInfomsg:], func(typ uint16, data []byte) {
-					if typ == unix.IFLA_MTU {
-						mtu = int(toUint32(data))
-					}
-				})
-			}
-			return nil
-		})
-		switch {
-		case errors.Is(err, unix.ENODEV):
-			return 0, 0, errNoLink
-		case err != nil:
-			return 0, 0, fmt.Errorf("look up link %s: %w", name, err)
-		}
-	}
-	return index, mtu, nil
-}
-
-// sequence numbers requests over all sockets, from one on.
-type sequence struct{ n atomic.Uint32 }
-
-func (s *sequence) next() uint32 { return s.n.Add(1) }
-
-var errInterrupted = errors.New("netlink dump was interrupted by a change")
-
-// dump sends one request and calls f for each answer. If the tables changed
-// meanwhile the answers may be inconsistent and the error is errInterrupted.
-func (s *socket) dump(request []byte, seq uint32, f func(typ uint16, payload []byte)) error {
+// dump sends one request and calls f with each answer. If the tables changed
+// meanwhile the answers may be inconsistent and the error is ErrDumpInterrupted.
+func (s *socket) dump(request []byte, seq uint32, f func(payload []byte)) error {
 	if err := s.send(request); err != nil {
 		return err
 	}
@@ -257,12 +139,11 @@ func (s *socket) dump(request []byte, seq uint32, f func(typ uint16, payload []b
 				return nil
 			}
 			interrupted = interrupted || h.flags&unix.NLM_F_DUMP_INTR != 0
-			switch h.typ {
-			case unix.NLMSG_DONE, unix.NLMSG_ERROR:
+			if h.typ == unix.NLMSG_DONE || h.typ == unix.NLMSG_ERROR {
 				done = true
 				return errno(payload)
 			}
-			f(h.typ, payload)
+			f(payload)
 			return nil
 		})
 		if err != nil {
@@ -270,7 +151,7 @@ func (s *socket) dump(request []byte, seq uint32, f func(typ uint16, payload []b
 		}
 	}
 	if interrupted {
-		return errInterrupted
+		return netlink.ErrDumpInterrupted
 	}
 	return nil
 }

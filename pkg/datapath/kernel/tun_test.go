@@ -72,7 +72,7 @@ func enterWithTUN(t *testing.T) {
 // hold applies the state and holds the kernel to it.
 func hold(t *testing.T, want datapath.State) {
 	t.Helper()
-	r := datapath.Reconciler{Kernel: New(slog.New(slog.DiscardHandler)), Log: slog.New(slog.DiscardHandler),
+	r := datapath.Reconciler{Kernel: Kernel{}, Log: slog.New(slog.DiscardHandler),
 		Scope: datapath.Scope{Owner: "ours", Links: []string{"tun7"}}}
 	if _, err := r.Apply(t.Context(), want); err != nil {
 		t.Fatal(err)

@@ -5,36 +5,37 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"flanneld/pkg/datapath"
 )
 
-func follow(ctx context.Context, scope datapath.Scope, underlay string, wake chan<- struct{}) error {
+// Watch puts a token into wake, which has capacity one, whenever something changes
+// that the scope covers or that concerns the named underlay interface, until ctx is
+// done. A token means "look again": one comes at the start, since earlier changes went
+// unseen, and one after a lost notification.
+func (Kernel) Watch(ctx context.Context, scope datapath.Scope, underlay string, wake chan<- struct{}) error {
 	s, err := open(unix.RTNLGRP_LINK, unix.RTNLGRP_NEIGH,
 		unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
 		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE)
 	if err != nil {
 		return fmt.Errorf("watch network changes: %w", err)
 	}
-	defer s.close()
-	interrupt, err := s.park()
-	if err != nil {
-		return fmt.Errorf("watch network changes: %w", err)
-	}
-	defer context.AfterFunc(ctx, interrupt)()
+	defer s.Close()
+	defer context.AfterFunc(ctx, func() { _ = s.SetReadDeadline(time.Unix(1, 0)) })()
 	f := filter{scope: scope, underlay: underlay, indexes: make(map[int]bool), carriers: make(map[int]bool)}
 	f.learn()
-	signal := func() {
-		select {
-		case wake <- struct{}{}:
-		default:
-		}
-	}
-	signal()
+	relevant := true
 	for ctx.Err() == nil {
-		relevant := false
+		if relevant {
+			select {
+			case wake <- struct{}{}:
+			default:
+			}
+		}
+		relevant = false
 		err := s.receive(func(h header, payload []byte) error {
 			relevant = f.match(h.typ, payload) || relevant
 			return nil
@@ -44,11 +45,8 @@ func follow(ctx context.Context, scope datapath.Scope, underlay string, wake cha
 		case errors.Is(err, unix.ENOBUFS): // some were lost
 			relevant = true
 			f.learn()
-		case err != nil && ctx.Err() == nil:
+		case err != nil:
 			return fmt.Errorf("watch network changes: %w", err)
-		}
-		if relevant {
-			signal()
 		}
 	}
 	return nil
@@ -60,101 +58,67 @@ type filter struct {
 	scope    datapath.Scope
 	underlay string
 	indexes  map[int]bool // our links (true) and the underlay (false)
-	// carriers are other links that routes of ours lead to, or did. Of IPv4 routes
-	// that go with their link or its last address there is no notification.
+	// carriers are other links that routes of ours lead to, or did. The kernel does not
+	// notify of IPv4 routes that go with their link or its last address.
 	carriers map[int]bool
 }
 
-// learn finds the links that are there. What it misses comes with its next
-// notification.
+// learn finds the links that are there, and those of the routes that are there.
+// What it misses comes with its next notification.
 func (f *filter) learn() {
-	all, err := readLinks(f.scope)
+	r, err := newReader(f.scope)
 	if err != nil {
 		return
 	}
-	defer f.learnCarriers(all)
-	for index, name := range all.names {
-		if owned := all.owned[index] != ""; owned || name == f.underlay {
+	defer r.Close()
+	for index, name := range r.links.names {
+		if owned := r.links.owned[index] != ""; owned || name == f.underlay {
 			f.indexes[index] = owned
 		}
 	}
-}
-
-// learnCarriers finds the links of the routes that are there.
-func (f *filter) learnCarriers(all links) {
-	s, err := open()
-	if err != nil {
-		return
-	}
-	defer s.close()
-	r := reader{socket: s, seq: new(sequence), scope: f.scope, links: all}
-	// Beside routes that it could not read there are others, which count.
-	_ = r.dumpRoutes(f.carry)
-}
-
-// carry reads a RTM_NEWROUTE payload.
-func (f *filter) carry(p []byte) {
-	if route, index, ok := parseRoute(p); ok && f.ours(route) {
-		f.carriers[index] = true
-	}
-}
-
-// ours reports whether a route on any link is one that we have made.
-func (f *filter) ours(r datapath.Route) bool {
-	return r.Protocol == f.scope.Protocol && f.scope.InNetworks(r.Dst)
+	_ = r.routes(func(p []byte) { f.match(unix.RTM_NEWROUTE, p) })
 }
 
 func (f *filter) match(typ uint16, p []byte) bool {
+	if len(p) < unix.SizeofIfAddrmsg { // the shortest of all
+		return false
+	}
+	index := int(native.Uint32(p[4:])) // of all but routes
+	owned, known := f.indexes[index]
 	switch typ {
 	case unix.RTM_NEWLINK, unix.RTM_DELLINK:
-		return f.link(typ, p)
+		return f.link(typ, index, p)
 	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
-		if len(p) < unix.SizeofIfAddrmsg {
-			return false
-		}
-		index := int(native.Uint32(p[4:]))
-		return f.known(index) || f.carriers[index]
+		return known || f.carriers[index]
 	case unix.RTM_DELNEIGH:
-		return len(p) >= unix.SizeofNdMsg && f.indexes[int(native.Uint32(p[4:]))]
+		return owned
 	case unix.RTM_NEWNEIGH:
 		// What the kernel resolves by itself comes and goes.
-		return len(p) >= unix.SizeofNdMsg && f.indexes[int(native.Uint32(p[4:]))] &&
-			native.Uint16(p[8:])&unix.NUD_PERMANENT != 0
+		return owned && len(p) >= unix.SizeofNdMsg && native.Uint16(p[8:])&unix.NUD_PERMANENT != 0
 	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
 		route, index, ok := parseRoute(p)
-		if ok && typ == unix.RTM_NEWROUTE && f.ours(route) {
+		inside := ok && f.scope.InNetworks(route.Dst)
+		if inside && typ == unix.RTM_NEWROUTE && route.Protocol == f.scope.Protocol { // we have made it
 			f.carriers[index] = true
 		}
-		return ok && (f.indexes[index] && route.Protocol != datapath.ProtocolKernel || f.scope.InNetworks(route.Dst))
+		return inside || ok && f.indexes[index] && route.Protocol != datapath.ProtocolKernel
 	}
 	return false
 }
 
-func (f *filter) known(index int) bool {
-	_, ok := f.indexes[index]
-	return ok
-}
-
-func (f *filter) link(typ uint16, p []byte) bool {
+func (f *filter) link(typ uint16, index int, p []byte) bool {
 	if len(p) < unix.SizeofIfInfomsg {
 		return false
 	}
-	index := int(native.Uint32(p[4:]))
-	var name, alias string
-	attrs(p[unix.SizeofIfInfomsg:], func(typ uint16, data []byte) {
-		switch typ {
-		case unix.IFLA_IFNAME:
-			name = unix.ByteSliceToString(data)
-		case unix.IFLA_IFALIAS:
-			alias = unix.ByteSliceToString(data)
-		}
-	})
-	owned := f.scope.OwnsLink(name, alias)
+	a := attrs(p[unix.SizeofIfInfomsg:])
+	name := unix.ByteSliceToString(a[unix.IFLA_IFNAME])
+	owned := f.scope.OwnsLink(name, unix.ByteSliceToString(a[unix.IFLA_IFALIAS]))
+	_, known := f.indexes[index]
 	switch {
 	case typ == unix.RTM_NEWLINK && (owned || name == f.underlay):
 		f.indexes[index] = owned
 		return true
-	case f.known(index): // gone, or renamed
+	case known: // gone, or renamed
 		delete(f.indexes, index)
 		return true
 	}

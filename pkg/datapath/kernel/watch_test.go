@@ -2,7 +2,6 @@ package kernel
 
 import (
 	"context"
-	"log/slog"
 	"net/netip"
 	"runtime"
 	"testing"
@@ -32,7 +31,7 @@ func watch(t *testing.T, ns netns.NsHandle, scope datapath.Scope) (wake chan str
 		err := netns.Set(ns)
 		ready <- err
 		if err == nil {
-			err = New(slog.New(slog.DiscardHandler)).Watch(ctx, scope, "eth0", wake)
+			err = Kernel{}.Watch(ctx, scope, "eth0", wake)
 		}
 		done <- err
 	}()
@@ -190,7 +189,7 @@ func TestWatchSurvivesManyNotifications(t *testing.T) {
 	labtest.Native(t)
 	wake := watched(t)
 	// More than a socket holds, while nobody takes tokens.
-	k := New(slog.New(slog.DiscardHandler))
+	k := Kernel{}
 	for _, v := range []datapath.Verb{datapath.Set, datapath.Delete, datapath.Set} {
 		var ops []datapath.Op
 		for i := range 8000 {

@@ -77,8 +77,11 @@ func Acquire(ctx context.Context, store Store, r Request, log *slog.Logger) (Acq
 			a.down.over()
 			a.full.over()
 			a.rival.over()
-			log.Info(fmt.Sprintf("Allocated lease (ip: %s ipv6: %s) to current node (%s)",
-				got.Lease.V4.Subnet, orNone(got.Lease.V6.Subnet), r.Lease.V4.PublicIP))
+			v6 := "<nil>"
+			if got.Lease.V6.Subnet.IsValid() {
+				v6 = got.Lease.V6.Subnet.String()
+			}
+			log.Info(fmt.Sprintf("Allocated lease (ip: %s ipv6: %s) to current node (%s)", got.Lease.V4.Subnet, v6, r.Lease.V4.PublicIP))
 			return got, nil
 		case ctx.Err() != nil:
 			return Acquired{}, ctx.Err()
@@ -152,7 +155,7 @@ func (a *acquirer) once(ctx context.Context) (Acquired, error) {
 		return Acquired{}, fmt.Errorf("list leases: %w", err)
 	}
 	a.rev = rev
-	s, err := decide(append(slices.Clip(leases), a.junk()...), a.Request, nil)
+	s, err := decide(append(slices.Clip(leases), a.junk()...), a.Request)
 	if err != nil {
 		clear(a.refused) // perhaps they have become free
 		return Acquired{}, err

@@ -2,7 +2,6 @@ package subnet
 
 import (
 	"fmt"
-	"net/netip"
 
 	"flanneld/subnet/config"
 )
@@ -56,11 +55,4 @@ func (a *acquirer) say(s step) {
 			}
 		}
 	}
-}
-
-func orNone(p netip.Prefix) string {
-	if !p.IsValid() {
-		return "<nil>"
-	}
-	return p.String()
 }

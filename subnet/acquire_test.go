@@ -86,7 +86,7 @@ func TestDecide(t *testing.T) {
 			if tt.v6 {
 				r.Config.V6 = rangeOf("fd00::/48", 64, "fd00:0:0:1::", "fd00:0:0:ffff::")
 			}
-			s, err := decide(append(tt.leases, tt.junk...), r, nil)
+			s, err := decide(append(tt.leases, tt.junk...), r)
 			if err != nil || s.do != tt.want || tt.key != (Key{}) && s.lease.Key() != tt.key {
 				t.Fatalf("decide = %d %s, %v; want %d %s", s.do, s.lease.Key(), err, tt.want, tt.key)
 			}
@@ -106,7 +106,7 @@ func TestDecideNeverPicksThisHostsOwnNetwork(t *testing.T) {
 	r := request("")
 	r.Avoid = []netip.Prefix{netip.MustParsePrefix("10.1.0.0/19")} // all but half of it
 	for range 200 {
-		s, err := decide(nil, r, nil)
+		s, err := decide(nil, r)
 		if err != nil || overlap(s.lease.V4.Subnet, r.Avoid[0]) {
 			t.Fatalf("decide = %s, %v", s.lease.Key(), err)
 		}
@@ -120,7 +120,7 @@ func TestDecidePicksFamiliesIndependently(t *testing.T) {
 	r.Previous = Key{netip.MustParsePrefix("10.1.4.0/24"), netip.MustParsePrefix("fd00:0:0:1::/64")}
 	leases := []Lease{dual(lease("10.1.1.0/24", "192.0.2.2"), "fd00:0:0:4::/64"), dual(lease("10.1.2.0/24", "192.0.2.3"), "fd00:0:0:2::/64"),
 		dual(lease("10.1.3.0/24", "192.0.2.4"), "fd00:0:0:1::/64")}
-	s, err := decide(leases, r, nil)
+	s, err := decide(leases, r)
 	want := Key{netip.MustParsePrefix("10.1.4.0/24"), netip.MustParsePrefix("fd00:0:0:3::/64")}
 	if err != nil || s.do != create || s.lease.Key() != want {
 		t.Errorf("decide = %d %s, %v; want %s: half of the previous is another's", s.do, s.lease.Key(), err, want)
@@ -404,7 +404,7 @@ func TestDecideByNode(t *testing.T) {
 			if tt.change != nil {
 				tt.change(&r)
 			}
-			s, err := decide(tt.leases, r, nil)
+			s, err := decide(tt.leases, r)
 			if tt.want == 0 {
 				if !errors.Is(err, errRival) || !strings.Contains(err.Error(), "bb") || !strings.Contains(err.Error(), "aaaa") {
 					t.Errorf("decide = %d %s, %v; want an error that names both", s.do, s.lease.Key(), err)

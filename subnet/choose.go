@@ -3,7 +3,6 @@ package subnet
 import (
 	"cmp"
 	"fmt"
-	"math/rand/v2"
 	"net/netip"
 	"slices"
 
@@ -29,11 +28,11 @@ const (
 )
 
 // decide chooses the next step from all leases. It returns config.ErrFull if there is
-// nothing to choose from. A nil rnd is the shared source.
+// nothing to choose from.
 //
 // A reservation is never deleted: an operator made it, and no host can make it
 // again.
-func decide(leases []Lease, r Request, rnd *rand.Rand) (step, error) {
+func decide(leases []Lease, r Request) (step, error) {
 	var s step
 	var unfit Lease
 	own, rival := r.own(leases)
@@ -66,13 +65,13 @@ func decide(leases []Lease, r Request, rnd *rand.Rand) (step, error) {
 		s.do, s.lease = reuse, r.at(r.Previous)
 		return s, nil
 	}
-	k, err := r.random(leases, rnd)
+	k, err := r.random(leases)
 	s.do, s.lease = create, r.at(k)
 	return s, err
 }
 
 // random returns free subnets of the families that are enabled.
-func (r Request) random(leases []Lease, rnd *rand.Rand) (k Key, err error) {
+func (r Request) random(leases []Lease) (k Key, err error) {
 	taken4, taken6 := slices.Clone(r.Avoid), slices.Clone(r.Avoid)
 	for _, l := range leases {
 		taken4, taken6 = append(taken4, l.V4.Subnet), append(taken6, l.V6.Subnet)
@@ -81,8 +80,8 @@ func (r Request) random(leases []Lease, rnd *rand.Rand) (k Key, err error) {
 	for _, f := range r.Freed {
 		freed4, freed6 = append(freed4, f.V4), append(freed6, f.V6)
 	}
-	if k.V4, err = config.FreeLast(r.Config.V4, taken4, freed4, rnd); err == nil && r.Config.V6.Enabled() {
-		k.V6, err = config.FreeLast(r.Config.V6, taken6, freed6, rnd)
+	if k.V4, err = config.FreeLast(r.Config.V4, taken4, freed4, nil); err == nil && r.Config.V6.Enabled() {
+		k.V6, err = config.FreeLast(r.Config.V6, taken6, freed6, nil)
 	}
 	return k, err
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"flanneld/pkg/backoff"
+	"flanneld/pkg/logonce"
 )
 
 const (
@@ -40,11 +41,6 @@ const (
 	perHost = 1000
 )
 
-var (
-	errStale = errors.New("the listing is old")
-	errRush  = errors.New("many leases change at once") // listing later tells them at less cost
-)
-
 // Follow keeps the View equal to the store's leases, from the revision on that
 // the View holds, until ctx is done, and then returns nil. A View that no listing
 // was the source of has revision zero: then they are listed first. Whatever happens
@@ -52,7 +48,7 @@ var (
 // lease.
 func Follow(ctx context.Context, store Store, v *View, from Revision, log *slog.Logger) error {
 	log.Info("Watching for new subnet leases")
-	f := &follower{store: store, view: v, log: log, pause: backoff.Backoff{Max: followRetry},
+	f := &follower{store: store, view: v, log: log, pause: backoff.Backoff{Max: followRetry}, relisted: logonce.Line{Repeat: relistedAgain},
 		trouble: trouble{log: log, back: "etcd is back; subnet leases are read again"}}
 	f.forgetting.Store(v.Lost() > 0)
 	f.forget = time.AfterFunc(lostGrace, func() {
@@ -80,8 +76,8 @@ type follower struct {
 	trouble trouble
 	pause   backoff.Backoff
 
-	relisted time.Time // when it was last logged that history has gone
-	again    bool      // the last watch ended at once, for the want of events
+	relisted logonce.Line // that history has gone
+	again    bool         // the last watch ended at once, for the want of events
 
 	forget     *time.Timer // forgets the peers that the store has lost
 	forgetting atomic.Bool // that is yet to come
@@ -98,19 +94,14 @@ func (f *follower) ended(ctx context.Context, err error, lasted time.Duration) (
 	again := f.again
 	f.again = errors.Is(err, ErrCompacted) && lasted < time.Second
 	switch {
-	case ctx.Err() != nil || errors.Is(err, errStale):
-		return "", nil
-	case errors.Is(err, errRush):
-		// At different times, or all hosts would list at once.
-		_ = backoff.Sleep(ctx, time.Second+rand.N(time.Second)) // its error is that of ctx, which is looked at
+	case err == nil || ctx.Err() != nil:
 		return "", nil
 	case f.again && again:
 		return "Watch of subnet leases fails each time it begins; listing again and again", err
 	case errors.Is(err, ErrCompacted):
 		// A busy store does this at any time, and the answer is there at once.
-		if now := time.Now(); now.Sub(f.relisted) >= relistedAgain {
+		if f.relisted.Changed("history has gone") {
 			f.log.Info(fmt.Sprintf("Watch of subnet leases failed because %v; listing again", err))
-			f.relisted = now
 		}
 		return "", nil
 	}
@@ -140,17 +131,18 @@ func (f *follower) list(ctx context.Context, said string, err error) Revision {
 	return 0
 }
 
-// watch applies events until one is an error, or there are too many.
+// watch applies events until one is an error, which it returns. It returns nil when it is
+// time to list instead: the last listing is old, or there are too many events.
 func (f *follower) watch(ctx context.Context, from Revision) error {
 	var second time.Time // when the one that is counted began
 	n := 0
-	ctx, cancel := context.WithTimeoutCause(ctx, age(len(f.view.Leases())), errStale)
+	bound, cancel := context.WithTimeout(ctx, age(len(f.view.Leases())))
 	defer cancel()
-	for e, err := range f.store.Watch(ctx, from) {
-		if err != nil && ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if err != nil {
+	for e, err := range f.store.Watch(bound, from) {
+		switch {
+		case bound.Err() != nil && err != nil:
+			return nil
+		case err != nil:
 			return err
 		}
 		f.view.Apply(e)
@@ -161,10 +153,15 @@ func (f *follower) watch(ctx context.Context, from Revision) error {
 			second, n = now, 0
 		}
 		if n++; n == rush {
-			return errRush
+			break
 		}
 	}
-	return errors.New("the watch ended")
+	if n < rush {
+		return errors.New("the watch ended")
+	}
+	// At different times, or all hosts would list at once.
+	_ = backoff.Sleep(ctx, time.Second+rand.N(time.Second)) // its error is that of ctx, which is looked at
+	return nil
 }
 
 // lost is called when the store has lost leases that the View keeps.

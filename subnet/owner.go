@@ -21,17 +21,14 @@ const (
 // id, and is its PublicIP's.
 func whose(l Lease, node string, publics ...netip.Addr) owner {
 	known := l.V4.PublicIP.IsValid() && slices.Contains(publics, l.V4.PublicIP)
+	unnamed := l.Node == "" || node == ""
 	switch {
-	case l.Node == "" || node == "":
-		if known {
-			return ours
-		}
-	case l.Node == node && known:
+	case known && (unnamed || l.Node == node):
 		return ours
-	case l.Node == node:
-		return twins
 	case known:
 		return rivals
+	case !unnamed && l.Node == node:
+		return twins
 	}
 	return others
 }

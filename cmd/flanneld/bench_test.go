@@ -21,7 +21,7 @@ import (
 // BenchmarkStart measures, in a cluster of so many hosts, from the start of the
 // program to READY=1, when every peer is in the kernel, beside ip -batch and
 // bridge -batch making the same entries, in turns; then what it takes to stay
-// there. Figures are medians of the rounds, however long the benchmark is told to
+// there, and a start without etcd. Figures are medians of the rounds, however long the benchmark is told to
 // take.
 func BenchmarkStart(b *testing.B) {
 	for _, typ := range []string{"vxlan", "host-gw"} {
@@ -77,6 +77,14 @@ func benchmarkStart(b *testing.B, typ string, peers int) {
 	time.Sleep(idle)
 	b.ReportMetric(100*(cpuTime(b, s.daemon.Process.Pid)-before).Seconds()/idle.Seconds(), "idle-%cpu")
 	b.ReportMetric(float64(residentKiB(b, s.daemon.Process.Pid))/1024, "rss-MiB")
+
+	c.KillEtcd()
+	ours = nil
+	for range rounds {
+		s.stop()
+		ours = append(ours, s.start())
+	}
+	b.ReportMetric(median(ours).Seconds()*1e3, "without-etcd-ms")
 }
 
 // benchLease is a lease as it lies in the store, and what its parts are.

@@ -73,6 +73,9 @@ func (c *Cluster) startEtcd() error {
 	})
 }
 
+// KillEtcd ends etcd as a crash does.
+func (c *Cluster) KillEtcd() { c.server.Kill() }
+
 // Process is a running program. It is killed when the test ends.
 type Process struct {
 	*exec.Cmd

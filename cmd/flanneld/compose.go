@@ -224,8 +224,8 @@ func (d *daemon) openDatapath(ctx context.Context, descriptors *systemd.FDStore)
 	}
 	h := &overlay.Host{Config: cfg, Blackhole: o.BlackholeRoute, Fence: o.Fence, View: subnet.NewView(), Board: d.board,
 		Firewall: d.firewall, Store: d.store, Local: local, Wake: wake.New(), Standing: wake.New(), Began: make(chan struct{}), Log: d.log}
-	h.Docker = &host.Docker{Board: d.board, Ready: d.notify.Ready, Log: d.log, File: host.SubnetFile{
-		Path: o.SubnetFile, Network: cfg.V4.Network, NetworkV6: cfg.V6.Network, IPMasq: o.IPMasq, Log: d.log}}
+	h.Docker = &host.Docker{Board: d.board, Ready: d.notify.Ready, Log: d.log,
+		SubnetFile: o.SubnetFile, Network: cfg.V4.Network, NetworkV6: cfg.V6.Network, IPMasq: o.IPMasq}
 	d.host, d.loop = h, &loop.Loop{Planes: h.Planes, Wake: h.Wake, Kernel: kern, Scope: scope, Firewall: d.firewall, Resync: o.Resync,
 		New: over, Done: h.Passed, Moved: h.Moved, Log: d.log,
 		Underlay: &underlay.Watch{Query: d.query(cfg), OwnMTU: cfg.Type == udp.Type, Wake: h.Wake.Wake, Log: d.log}}
@@ -269,9 +269,6 @@ func (d *daemon) run(ctx context.Context, rev subnet.Revision, reload <-chan os.
 		return d.state.Cache.Known(s, d.origin.Document, h.View.Leases())
 	}
 	heard := boot.Heard(d.store, func() { d.board.SetEtcdAway(false) })
-	watch := host.Watch{Bridge: d.opts.DockerBridge, Forward: cfg.Type != alloc.Type, Told: h.Docker.Told, Trouble: d.board.SetTrouble, Log: d.log}
-	again := host.Reload{Docker: h.Docker, Notify: d.notify, Wake: h.Wake, Log: d.log,
-		Compare: func(ctx context.Context) { d.reader.Compare(ctx, cfg) }}
 
 	d.log.Info("Running backend.")
 	g, ctx := errgroup.WithContext(ctx)
@@ -286,8 +283,11 @@ func (d *daemon) run(ctx context.Context, rev subnet.Revision, reload <-chan os.
 		g.Go(func() error { return d.state.Cache.Keep(ctx, h.Began, h.Standing, h.View, known) })
 	}
 	g.Go(func() error { return status.LogCounters(ctx, counters, d.log) })
-	g.Go(func() error { return watch.Run(ctx) })
-	g.Go(func() error { return again.Run(ctx, reload) })
+	g.Go(func() error { return host.Watch(ctx, h.Docker, d.opts.DockerBridge, cfg.Type != alloc.Type) })
+	g.Go(func() error {
+		compare := func(ctx context.Context) { d.reader.Compare(ctx, cfg) }
+		return h.Docker.Reload(ctx, reload, d.notify.Reloading, compare, h.Wake)
+	})
 	g.Go(func() error {
 		return systemd.FeedWatchdog(ctx, systemd.WatchdogInterval(d.log), alive, d.notify.Feed, d.log)
 	})

@@ -1,18 +1,57 @@
 package host
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"os"
 	"slices"
 	"strings"
+	"time"
 
+	"flanneld/pkg/backoff"
+	"flanneld/pkg/logonce"
 	"flanneld/pkg/netif"
 )
 
 // Problem is what is wrong with the host, and what an operator can do about it. The zero
 // Problem: nothing is.
 type Problem struct{ What, Remedy string }
+
+// checkEvery is the time between two checks. Docker makes its bridge long after us, and
+// changes it when it is restarted.
+const checkEvery = 5 * time.Second
+
+// Watch checks what the overlay depends on and is not ours, once Docker was told
+// something, until ctx is done, and then returns nil: Docker's bridge, if it has a name,
+// and if need be the kernel's forwarding. It tells the Board what is wrong, and logs it
+// once, and when it is gone. It mends neither: somebody may have meant it.
+func Watch(ctx context.Context, d *Docker, bridgeName string, forward bool) error {
+	onBridge := problemLog{log: d.Log, found: "Docker does not use this host's subnet as it should: ", gone: "Docker's bridge is as it should be"}
+	off := forwarding{path: "/proc/sys/net/ipv4/ip_forward", log: problemLog{log: d.Log,
+		found: "The kernel does not forward packets: ", gone: "The kernel forwards packets again"}}
+	for backoff.Sleep(ctx, checkEvery) == nil {
+		told := d.Told()
+		if told == (Handover{}) {
+			continue
+		}
+		if bridgeName != "" {
+			// What was found stays while Docker makes the bridge, or removes it.
+			if p, err := CheckBridge(bridgeName, told); err == nil {
+				onBridge.report(p)
+			}
+		}
+		what := onBridge.line.Text()
+		if forward {
+			if p := off.check(); p != (Problem{}) {
+				what = p.What
+			}
+		}
+		d.Board.SetTrouble(what)
+	}
+	return nil
+}
 
 // CheckBridge says why containers on Docker's bridge cannot be reached, or not with
 // large packets. A bridge that does not exist, or has no address yet, is no problem. An
@@ -58,18 +97,43 @@ func (b bridge) check(subnet netip.Prefix, mtu int) Problem {
 		fmt.Sprintf("restart Docker with --mtu=%d, and make the containers anew", mtu)}
 }
 
-// ipForward says whether the kernel passes packets on from one interface to another.
-const ipForward = "/proc/sys/net/ipv4/ip_forward"
+// forwarding checks whether the kernel passes packets on from one interface to another.
+// Docker switches that on when it makes its bridge, and does not look again.
+type forwarding struct {
+	path string
+	log  problemLog
+	off  int // how many checks in a row have found it off
+}
 
-// CheckForwarding says whether the kernel forwards nothing. Docker switches forwarding
-// on when it makes its bridge, and does not look again.
-func CheckForwarding() Problem { return checkForwarding(ipForward) }
+// patience is the number of checks in a row that find forwarding off before that is a
+// problem: Docker may be about to switch it on.
+const patience = 2
 
-func checkForwarding(path string) Problem {
-	text, err := os.ReadFile(path)
-	if err != nil || strings.TrimSpace(string(text)) != "0" {
-		return Problem{}
+func (f *forwarding) check() (p Problem) {
+	text, err := os.ReadFile(f.path)
+	if f.off++; err != nil || strings.TrimSpace(string(text)) != "0" {
+		f.off = 0
 	}
-	return Problem{"net.ipv4.ip_forward is 0, so that no packet of a container leaves this host or comes in",
-		"sysctl -w net.ipv4.ip_forward=1, and find out what switched it off, such as a file in /etc/sysctl.d"}
+	if f.off >= patience {
+		p = Problem{"net.ipv4.ip_forward is 0, so that no packet of a container leaves this host or comes in",
+			"sysctl -w net.ipv4.ip_forward=1, and find out what switched it off, such as a file in /etc/sysctl.d"}
+	}
+	f.log.report(p)
+	return p
+}
+
+// problemLog logs when one check finds something else than before.
+type problemLog struct {
+	log         *slog.Logger
+	found, gone string // sentences; the problem follows the first
+	line        logonce.Line
+}
+
+func (l *problemLog) report(p Problem) {
+	switch changed := l.line.Changed(p.What); {
+	case changed && p.What != "":
+		l.log.Warn(l.found+p.What, "hint", p.Remedy)
+	case changed:
+		l.log.Info(l.gone)
+	}
 }

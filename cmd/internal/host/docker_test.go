@@ -18,7 +18,7 @@ func newDocker(t *testing.T) (*Docker, *int) {
 	ready := 0
 	log := slog.New(slog.DiscardHandler)
 	return &Docker{
-		File:  SubnetFile{Path: filepath.Join(t.TempDir(), "subnet.env"), Network: netip.MustParsePrefix("10.1.0.0/16"), Log: log},
+		SubnetFile: filepath.Join(t.TempDir(), "subnet.env"), Network: netip.MustParsePrefix("10.1.0.0/16"),
 		Board: status.NewBoard(func(string) {}),
 		Ready: func() { ready++ }, Log: log,
 	}, &ready
@@ -48,7 +48,7 @@ func TestNoSubnetIsHandedOverThatIsAnothers(t *testing.T) {
 			h, ready := newDocker(t)
 			for i, state := range row.states {
 				if row.again && i == len(row.states)-1 {
-					if err := os.Remove(h.File.Path); err != nil {
+					if err := os.Remove(h.SubnetFile); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -57,7 +57,7 @@ func TestNoSubnetIsHandedOverThatIsAnothers(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if file, _ := os.ReadFile(h.File.Path); row.want == "" && len(file) > 0 || !strings.Contains(string(file), row.want) {
+			if file, _ := os.ReadFile(h.SubnetFile); row.want == "" && len(file) > 0 || !strings.Contains(string(file), row.want) {
 				t.Errorf("the subnet file is %q, want %q", file, row.want)
 			}
 			times := 0
@@ -86,17 +86,17 @@ func TestAReloadIsOverAfterAPassThatBeganLater(t *testing.T) {
 	h.Begin()
 	pass()
 	h.Begin()
-	h.Reload()
+	h.reload.Store(true)
 	pass()
 	if *ready != 1 {
 		t.Errorf("READY=1 was told %d times before the reload was over, want 1", *ready)
 	}
-	if err := os.WriteFile(h.File.Path, []byte("another"), 0o644); err != nil {
+	if err := os.WriteFile(h.SubnetFile, []byte("another"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	h.Begin()
 	pass()
-	if file, _ := os.ReadFile(h.File.Path); *ready != 2 || !strings.Contains(string(file), "FLANNEL_SUBNET=10.1.2.1/24\n") {
+	if file, _ := os.ReadFile(h.SubnetFile); *ready != 2 || !strings.Contains(string(file), "FLANNEL_SUBNET=10.1.2.1/24\n") {
 		t.Errorf("after the reload the file is %q, and READY=1 was told %d times", file, *ready)
 	}
 }

@@ -12,7 +12,7 @@ import (
 // Docker switches forwarding on a moment after the daemon is ready: that is no trouble.
 func TestForwardingIsMissedOnlyIfItStaysOff(t *testing.T) {
 	var logged bytes.Buffer
-	c := forwardingCheck{path: filepath.Join(t.TempDir(), "ip_forward"), log: problemLog{log: slog.New(slog.NewTextHandler(&logged, nil))}}
+	c := forwarding{path: filepath.Join(t.TempDir(), "ip_forward"), log: problemLog{log: slog.New(slog.NewTextHandler(&logged, nil))}}
 	for i, step := range []struct {
 		file        string
 		wrong       bool

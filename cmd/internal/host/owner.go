@@ -3,7 +3,6 @@ package host
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
@@ -26,7 +25,7 @@ func Owner(etcdPrefix string) string {
 		return alias
 	}
 	sum := sha256.Sum256([]byte(etcdPrefix))
-	mark := " " + hex.EncodeToString(sum[:4])
+	mark := fmt.Sprintf(" %x", sum[:4])
 	return alias[:maxAlias-len(mark)] + mark
 }
 

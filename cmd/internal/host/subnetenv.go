@@ -5,12 +5,9 @@
 package host
 
 import (
-	"fmt"
 	"log/slog"
-	"maps"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 
@@ -77,75 +74,21 @@ func (e SubnetEnv) Networks(present ...netip.Prefix) []netip.Prefix {
 // the address that only the host of the previous subnet has. Ours are known by their
 // alias.
 func (e SubnetEnv) Leftovers(log *slog.Logger) []string {
-	own := map[string]netip.Prefix{"flannel.": e.Subnet, "flannel-v6.": e.SubnetV6}
-	maps.DeleteFunc(own, func(_ string, p netip.Prefix) bool { return !p.IsValid() })
-	if len(own) == 0 {
-		return nil
-	}
 	all, err := net.Interfaces()
 	if err != nil {
 		log.Warn("Cannot look for left-over devices", "err", err)
-		return nil
 	}
 	var names []string
 	for _, i := range all {
-		for name, subnet := range own {
-			if !strings.HasPrefix(i.Name, name) {
+		for prefix, own := range map[string]netip.Prefix{"flannel.": e.Subnet, "flannel-v6.": e.SubnetV6} {
+			if !strings.HasPrefix(i.Name, prefix) {
 				continue
 			}
-			has := func(p netip.Prefix) bool { return p.Addr() == subnet.Addr() }
+			has := func(p netip.Prefix) bool { return p.Addr() == own.Addr() }
 			if addrs, err := netif.Prefixes(i.Name); err == nil && slices.ContainsFunc(addrs, has) {
 				names = append(names, i.Name)
 			}
 		}
 	}
 	return names
-}
-
-// Handover is what Docker is told. The zero Handover: nothing yet.
-type Handover struct {
-	Key subnet.Key
-	MTU int // of the overlay, in bytes
-}
-
-// SubnetFile tells Docker which subnet is this host's.
-type SubnetFile struct {
-	Path               string
-	Network, NetworkV6 netip.Prefix // NetworkV6 is zero if there is no IPv6
-	IPMasq             bool         // Docker need not masquerade, because we do
-	Log                *slog.Logger
-}
-
-// Write writes the file, unless it says the same already.
-func (f SubnetFile) Write(h Handover) error {
-	written, err := envfile.WriteIfChanged(f.Path, f.text(h))
-	if err != nil {
-		return fmt.Errorf("Failed to write subnet file: %w (give another one with --subnet-file)", err)
-	}
-	if written {
-		f.Log.Info("Wrote subnet file to " + f.Path)
-	} else {
-		f.Log.Info("The subnet file " + f.Path + " is up to date")
-	}
-	return nil
-}
-
-// Gone reports whether there is no file: the next start of Docker would find none.
-func (f SubnetFile) Gone() bool {
-	_, err := os.Stat(f.Path)
-	return err != nil
-}
-
-func (f SubnetFile) text(h Handover) []byte {
-	var b strings.Builder
-	line := func(family string, network, subnet netip.Prefix) {
-		first := netip.PrefixFrom(subnet.Addr().Next(), subnet.Bits())
-		fmt.Fprintf(&b, "FLANNEL_%sNETWORK=%s\nFLANNEL_%sSUBNET=%s\n", family, network, family, first)
-	}
-	line("", f.Network, h.Key.V4)
-	if f.NetworkV6.IsValid() {
-		line("IPV6_", f.NetworkV6, h.Key.V6)
-	}
-	fmt.Fprintf(&b, "FLANNEL_MTU=%d\nFLANNEL_IPMASQ=%t\n", h.MTU, f.IPMasq)
-	return []byte(b.String())
 }

@@ -55,7 +55,7 @@ func Subnets(name string) ([]netip.Prefix, error) {
 func lookUp(name string) (netlink.Link, error) {
 	link, err := netlink.LinkByName(name)
 	if errors.As(err, new(netlink.LinkNotFoundError)) {
-		return nil, fmt.Errorf("look up interface %s: %w", name, ErrNoInterface)
+		err = ErrNoInterface
 	}
 	if err != nil {
 		return nil, fmt.Errorf("look up interface %s: %w", name, err)

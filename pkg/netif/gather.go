@@ -13,7 +13,7 @@ import (
 
 // gather reads the kernel's tables, the IPv6 routes only if they count: a kernel may be
 // without IPv6.
-func gather(v6 bool) (*snapshot, error) {
+func gather(v6 bool, exclude func(name, alias string) bool) (*snapshot, error) {
 	links, err := dump(netlink.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("dump links: %w", err)
@@ -27,11 +27,11 @@ func gather(v6 bool) (*snapshot, error) {
 		a := l.Attrs()
 		s.links = append(s.links, link{
 			name:     a.Name,
-			alias:    a.Alias,
 			altNames: a.AltNames,
 			index:    a.Index,
 			mtu:      a.MTU,
 			loopback: a.Flags&net.FlagLoopback != 0,
+			excluded: exclude != nil && exclude(a.Name, a.Alias),
 			addrs:    addrsOf(a.Index, addrs),
 		})
 	}
@@ -72,43 +72,38 @@ func addrsOf(index int, all []netlink.Addr) []addr {
 		if ip = ip.Unmap(); !ok || !ip.IsGlobalUnicast() && !ip.IsLinkLocalUnicast() {
 			continue
 		}
-		addrs = append(addrs, addr{
-			ip:      ip,
-			dynamic: a.Flags&unix.IFA_F_PERMANENT == 0,
-			// For IPv4 the same bit says that the address is a secondary one.
-			temporary:  ip.Is6() && a.Flags&unix.IFA_F_TEMPORARY != 0,
-			tentative:  a.Flags&unix.IFA_F_TENTATIVE != 0,
-			deprecated: a.Flags&unix.IFA_F_DEPRECATED != 0,
-		})
+		rank := 0
+		for i, bad := range []bool{
+			ip.Is6() && a.Flags&unix.IFA_F_TEMPORARY != 0, // RFC 8981: replaced about daily; of IPv4 the bit says that it is a secondary one
+			a.Flags&unix.IFA_F_PERMANENT == 0,             // goes away when its lifetime ends
+			a.Flags&unix.IFA_F_TENTATIVE != 0,             // not yet known to be unique
+			ip.IsLinkLocalUnicast(),
+		} {
+			if bad {
+				rank += 1 << i
+			}
+		}
+		addrs = append(addrs, addr{ip, rank, a.Flags&unix.IFA_F_DEPRECATED != 0})
 	}
-	slices.SortStableFunc(addrs, func(a, b addr) int { return a.rank() - b.rank() })
+	slices.SortStableFunc(addrs, func(a, b addr) int { return a.rank - b.rank })
 	return addrs
 }
 
-// defaults returns the main table's default routes, in the kernel's order.
+// defaults returns the main table's default routes, in the kernel's order, without those
+// that lead nowhere (unreachable, blackhole).
 func defaults(family int) ([]defaultRoute, error) {
 	routes, err := dump(func() ([]netlink.Route, error) {
-		return netlink.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
+		return netlink.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_MAIN, Type: unix.RTN_UNICAST},
+			netlink.RT_FILTER_TABLE|netlink.RT_FILTER_TYPE|netlink.RT_FILTER_DST) // without a Dst: the default
 	})
 	if err != nil {
 		return nil, fmt.Errorf("dump routes: %w", err)
 	}
 	var all []defaultRoute
 	for _, r := range routes {
-		// An unreachable or blackhole default leads nowhere.
-		if r.Type == unix.RTN_UNICAST && isDefault(r.Dst) {
-			all = append(all, defaultRoute{metric: r.Priority, index: outOf(r)})
-		}
+		all = append(all, defaultRoute{metric: r.Priority, index: outOf(r)})
 	}
 	return all, nil
-}
-
-func isDefault(dst *net.IPNet) bool {
-	if dst == nil {
-		return true
-	}
-	bits, _ := dst.Mask.Size()
-	return bits == 0 && dst.IP.IsUnspecified()
 }
 
 // outOf returns the index of the one interface by which a route leaves, or 0.

@@ -182,6 +182,7 @@ func TestFindInNamespace(t *testing.T) {
 		{"can reach from a second address", Query{CanReach: ip("10.3.0.77")}, "up0 1450 10.3.0.2 " + none},
 		{"can reach by IPv6", Query{CanReach: ip("fd01::77"), V6: true}, "up0 1450 10.1.0.2 fd01::2"},
 		{"public IP", Query{PublicIP: ip("10.1.0.3")}, "up0 1450 10.1.0.3 " + none},
+		{"excluded", Query{Names: []string{"up0", "up1"}, Exclude: func(name, _ string) bool { return name == "up0" }}, "up1 9000 10.2.0.2 " + none},
 	} {
 		if got := find(tt.q); got != tt.want {
 			t.Errorf("%s: got %s, want %s", tt.name, got, tt.want)

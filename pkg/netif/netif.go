@@ -48,11 +48,10 @@ func Find(q Query, log *slog.Logger) (Interface, error) {
 	if err != nil {
 		return Interface{}, err
 	}
-	s, err := gather(q.V6)
+	s, err := gather(q.V6, q.Exclude)
 	if err != nil {
 		return Interface{}, fmt.Errorf("list network interfaces: %w", err)
 	}
-	s.exclude(q.Exclude)
 	return choose(s, q, exprs, log)
 }
 

@@ -22,34 +22,53 @@ type search struct {
 // another try may succeed.
 func pick(s *snapshot, q Query, exprs []*regexp.Regexp, log *slog.Logger) (Interface, error) {
 	c := search{s, q.V6, log}
-	if len(q.Names) == 0 && len(exprs) == 0 && !q.CanReach.IsValid() {
-		if q.PublicIP.IsValid() || q.V6 && q.PublicIPv6.IsValid() {
-			return c.byPublic(q)
-		}
-		return c.byDefault()
+	type try struct {
+		what string
+		find func() (Interface, error)
 	}
+	var tries []try
 	for _, name := range q.Names {
-		found, err := c.byName(name)
-		if err == nil {
-			return found, nil
-		}
-		log.Info("Could not find valid interface matching "+name, "err", err)
+		tries = append(tries, try{"matching " + name, func() (Interface, error) { return c.byName(name) }})
 	}
 	for _, expr := range exprs {
-		found, err := c.byRegexp(expr)
-		if err == nil {
-			return found, nil
-		}
-		log.Info("Could not find valid interface matching "+expr.String(), "err", err)
+		tries = append(tries, try{"matching " + expr.String(), func() (Interface, error) { return c.byRegexp(expr) }})
 	}
 	if q.CanReach.IsValid() {
-		found, err := c.byReach(q.CanReach)
+		tries = append(tries, try{"to reach " + q.CanReach.String(), func() (Interface, error) { return c.byReach(q.CanReach) }})
+	}
+	switch {
+	case len(tries) > 0:
+	case q.PublicIP.IsValid() || q.V6 && q.PublicIPv6.IsValid():
+		return c.byPublic(q)
+	default:
+		return c.byDefault()
+	}
+	for _, t := range tries {
+		found, err := t.find()
 		if err == nil {
 			return found, nil
 		}
-		log.Info("Could not find valid interface to reach "+q.CanReach.String(), "err", err)
+		log.Info("Could not find valid interface "+t.what, "err", err)
 	}
 	return Interface{}, fmt.Errorf("%w for --iface, --iface-regex or --iface-can-reach", ErrNoMatch)
+}
+
+// firstOf returns the first interface that matches and by which others can reach this
+// host, with the addresses that the match gives. Without any it returns why the last one
+// is of no use, or failed if none matches.
+func (c search) firstOf(failed error, match func(link) (given []netip.Addr, ok bool)) (Interface, error) {
+	for _, l := range c.links {
+		given, ok := match(l)
+		if !ok {
+			continue
+		}
+		found, err := l.use(c.v6, given...)
+		if err == nil {
+			return found, nil
+		}
+		failed = err
+	}
+	return Interface{}, failed
 }
 
 // byName finds an interface by one of its names or by an address that it has,
@@ -59,30 +78,32 @@ func (c search) byName(name string) (Interface, error) {
 		c.log.Info("Searching for interface using " + name)
 		return c.byAddr(ip)
 	}
-	for _, l := range c.links {
-		if l.name == name || slices.Contains(l.altNames, name) {
-			return l.use(c.v6)
-		}
-	}
-	return Interface{}, fmt.Errorf("%w: %s does not exist", ErrNoMatch, name)
+	return c.firstOf(fmt.Errorf("%w: %s does not exist", ErrNoMatch, name), func(l link) ([]netip.Addr, bool) {
+		return nil, l.name == name || slices.Contains(l.altNames, name)
+	})
 }
 
-// byAddr finds the interface that has all of the addresses. A zone must be its
-// name: many interfaces can have the same link-local address.
+// byAddr finds the interface that has all of the addresses: a load balancer's can be on
+// lo and on a real interface. A zone must be its name: many interfaces can have the same
+// link-local address.
 func (c search) byAddr(ips ...netip.Addr) (Interface, error) {
-	failed := fmt.Errorf("%w: none has %s", ErrNoMatch, join(ips, " and "))
-	for _, l := range c.links {
-		if !l.hasAll(ips) {
-			continue
-		}
-		// A load balancer's address can be on lo and on a real interface.
-		found, err := l.use(c.v6, ips...)
-		if err == nil {
-			return found, nil
-		}
-		failed = err
+	return c.firstOf(fmt.Errorf("%w: none has %s", ErrNoMatch, join(ips, " and ")), func(l link) ([]netip.Addr, bool) {
+		return ips, l.hasAll(ips)
+	})
+}
+
+// byRegexp looks for an address that matches, then for a name. In the first pass a
+// matching address of each family is needed.
+func (c search) byRegexp(expr *regexp.Regexp) (Interface, error) {
+	found, err := c.firstOf(fmt.Errorf("%w: no address and no name matches", ErrNoMatch), func(l link) ([]netip.Addr, bool) {
+		four := l.first(func(ip netip.Addr) bool { return ip.Is4() && expr.MatchString(ip.String()) })
+		six := l.first(func(ip netip.Addr) bool { return ip.Is6() && expr.MatchString(ip.String()) })
+		return []netip.Addr{four, six}, four.IsValid() && (six.IsValid() || !c.v6)
+	})
+	if err == nil {
+		return found, nil
 	}
-	return Interface{}, failed
+	return c.firstOf(err, func(l link) ([]netip.Addr, bool) { return nil, expr.MatchString(l.name) })
 }
 
 // byReach finds the interface from which the kernel would send to target, and
@@ -100,36 +121,6 @@ func (c search) byReach(target netip.Addr) (Interface, error) {
 		return l.use(c.v6)
 	}
 	return l.use(c.v6, source)
-}
-
-// byRegexp looks for an address that matches, then for a name. The first
-// interface that matches and can be used wins. In the first pass a matching
-// address of each family is needed.
-func (c search) byRegexp(expr *regexp.Regexp) (Interface, error) {
-	failed := fmt.Errorf("%w: no address and no name matches", ErrNoMatch)
-	for _, l := range c.links {
-		four := l.first(func(ip netip.Addr) bool { return ip.Is4() && expr.MatchString(ip.String()) })
-		six := l.first(func(ip netip.Addr) bool { return ip.Is6() && expr.MatchString(ip.String()) })
-		if !four.IsValid() || c.v6 && !six.IsValid() {
-			continue
-		}
-		found, err := l.use(c.v6, four, six)
-		if err == nil {
-			return found, nil
-		}
-		failed = err
-	}
-	for _, l := range c.links {
-		if !expr.MatchString(l.name) {
-			continue
-		}
-		found, err := l.use(c.v6)
-		if err == nil {
-			return found, nil
-		}
-		failed = err
-	}
-	return Interface{}, failed
 }
 
 // byPublic finds the interface that has the public addresses.

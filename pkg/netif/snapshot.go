@@ -19,7 +19,6 @@ type snapshot struct {
 
 type link struct {
 	name     string
-	alias    string
 	altNames []string
 	index    int
 	mtu      int // bytes
@@ -30,9 +29,7 @@ type link struct {
 
 type addr struct {
 	ip         netip.Addr
-	dynamic    bool // goes away when its lifetime ends
-	temporary  bool // RFC 8981: replaced about daily
-	tentative  bool // not yet known to be unique
+	rank       int  // lower the better others can rely on the address
 	deprecated bool // usable when asked for, not to be chosen
 }
 
@@ -40,16 +37,6 @@ type addr struct {
 type defaultRoute struct {
 	metric int
 	index  int // of its interface; 0: it has several
-}
-
-// rank is lower the better others can rely on the address.
-func (a addr) rank() (rank int) {
-	for i, bad := range []bool{a.temporary, a.dynamic, a.tentative, a.ip.IsLinkLocalUnicast()} {
-		if bad {
-			rank += 1 << i
-		}
-	}
-	return rank
 }
 
 func (s *snapshot) link(index int) (link, bool) {
@@ -65,12 +52,6 @@ func (s *snapshot) nameOf(index int) string {
 		return l.name
 	}
 	return fmt.Sprintf("interface %d", index)
-}
-
-func (s *snapshot) exclude(f func(name, alias string) bool) {
-	for i, l := range s.links {
-		s.links[i].excluded = f != nil && f(l.name, l.alias)
-	}
 }
 
 // candidates lists the interfaces that can be asked for. Those without an IPv4

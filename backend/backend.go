@@ -28,9 +28,9 @@ type Backend interface {
 	// MTU is the largest packet that containers may send, in bytes.
 	MTU() int
 
-	// Plan returns what forwards to exactly the peers in planes. It asks the
-	// kernel, but changes nothing and opens nothing. Like Advertise, it is called
-	// by one goroutine at a time.
+	// Plan returns what forwards to exactly the peers in planes, the first of which
+	// is that of IPv4. It asks the kernel, but changes nothing and opens nothing. Like
+	// Advertise, it is called by one goroutine at a time.
 	Plan(ctx context.Context, planes []Plane) (Plan, error)
 }
 

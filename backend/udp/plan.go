@@ -49,41 +49,22 @@ func chooseDevice(links []datapath.Link, owner string) (string, error) {
 // plan returns the wanted state: the device, which has the subnet's first
 // address, and one route to the whole network.
 func plan(device datapath.Link, protocol uint8, planes []backend.Plane) backend.Plan {
-	s := datapath.State{Links: []datapath.Link{device}, Routes: backend.Blackholes(planes, protocol)}
-	ingress := make([]backend.Ingress, len(planes))
-	for i, plane := range planes {
-		first := plane.Subnet.Addr()
-		if !first.Is4() {
-			continue // the wire has no room for IPv6
-		}
-		ingress[i].Device = device.Name
-		s.Addrs = append(s.Addrs, datapath.Addr{Link: device.Name, Prefix: netip.PrefixFrom(first, first.BitLen())})
-		s.Routes = append(s.Routes, datapath.Route{
-			Dst: plane.Network, Link: device.Name, Protocol: protocol, Metric: backend.Metric(plane.Network),
-		})
+	ipv4, first := planes[0].Network, planes[0].Subnet.Addr() // the wire has no room for IPv6
+	s := datapath.State{
+		Links:  []datapath.Link{device},
+		Addrs:  []datapath.Addr{{Link: device.Name, Prefix: netip.PrefixFrom(first, first.BitLen())}},
+		Routes: append(backend.Blackholes(planes, protocol), datapath.Route{Dst: ipv4, Link: device.Name, Protocol: protocol}),
 	}
+	ingress := make([]backend.Ingress, len(planes))
+	ingress[0].Device = device.Name
 	return backend.Plan{State: s, Ingress: ingress}
 }
 
 // stateOf returns what the engine has to know. All hosts use one port.
 func stateOf(planes []backend.Plane, port uint16, mtu int, filter backend.Filter) engine.State {
-	s := engine.State{MTU: mtu, Filter: engine.Filter{Off: filter.Off}}
-	for _, p := range filter.Allow {
-		if p.Addr().Is4() { // or it is for another backend, and nothing comes from there
-			s.Filter.Extra = append(s.Filter.Extra, p)
-		}
-	}
-	for _, plane := range planes {
-		if !plane.Subnet.Addr().Is4() {
-			continue
-		}
-		s.Addr, s.Subnet = plane.Subnet.Addr(), plane.Subnet
-		for _, peer := range plane.Peers {
-			if !peer.Subnet.Addr().Is4() || !peer.PublicIP.Is4() {
-				continue // a lease written by hand
-			}
-			s.Peers = append(s.Peers, engine.Peer{Subnet: peer.Subnet, Endpoint: netip.AddrPortFrom(peer.PublicIP, port)})
-		}
+	s := engine.State{Subnet: planes[0].Subnet, MTU: mtu, Open: filter.Off, Allow: filter.Allow}
+	for _, peer := range planes[0].Peers {
+		s.Peers = append(s.Peers, engine.Peer{Subnet: peer.Subnet, Endpoint: netip.AddrPortFrom(peer.PublicIP, port)})
 	}
 	return s
 }

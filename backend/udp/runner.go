@@ -27,7 +27,7 @@ type machine interface {
 
 // forwarder moves packets between the device and the other hosts.
 type forwarder interface {
-	Set(engine.State) error
+	Set(engine.State)
 	Run(context.Context) error // once; engine.ErrDeviceGone if it was deleted
 	Counters() engine.Counters
 	// Alive returns nil once Run has shown that it runs.
@@ -47,10 +47,10 @@ type runner struct {
 
 	mu      sync.Mutex
 	device  string
-	state   engine.State // what forward was called with last
-	current forwarder    // nil: none is attached
-	open    []forwarder  // that one, and others until Run closes them
-	past    []backend.Counter
+	state   engine.State    // what forward was called with last
+	current forwarder       // nil: none is attached
+	open    []forwarder     // that one, and others until Run closes them
+	past    engine.Counters // of those that are closed
 }
 
 // forward tells the forwarder on the device the state.
@@ -69,19 +69,20 @@ func (r *runner) attach() error {
 		r.current = nil // Run closes it
 	}
 	if r.current != nil {
-		return r.current.Set(r.state)
+		r.current.Set(r.state)
+		return nil
 	}
 	f, err := r.machine.attach(r.device)
 	if err != nil {
 		return err
 	}
 	// Before it runs: packets may be waiting, and it would know no peer.
-	err = f.Set(r.state)
+	f.Set(r.state)
 	r.current = f
 	r.open = append(r.open, f)
 	r.dropUnused()
 	r.attached <- f
-	return err
+	return nil
 }
 
 // Run implements backend.Forwarder: it runs forwarders, one after the other.
@@ -120,7 +121,7 @@ func (r *runner) Run(ctx context.Context) error {
 
 // drop closes a forwarder that does not run. The caller has the lock.
 func (r *runner) drop(f forwarder) {
-	r.past = plus(r.past, flatten(f.Counters()))
+	r.past = sum(r.past, f.Counters())
 	r.open = slices.DeleteFunc(r.open, func(o forwarder) bool { return o == f })
 	if r.current == f {
 		r.current = nil
@@ -173,9 +174,20 @@ func (r *runner) Alive(ctx context.Context) error {
 func (r *runner) Counters() []backend.Counter {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	sum := slices.Clone(r.past)
+	all := r.past
 	for _, f := range r.open {
-		sum = plus(sum, flatten(f.Counters()))
+		all = sum(all, f.Counters())
 	}
-	return sum
+	list := make([]backend.Counter, len(all))
+	for i, n := range all {
+		list[i] = backend.Counter{Name: "udp_" + engine.Counter(i).String(), Value: n}
+	}
+	return list
+}
+
+func sum(a, b engine.Counters) engine.Counters {
+	for i := range a {
+		a[i] += b[i]
+	}
+	return a
 }

@@ -32,7 +32,6 @@ type system struct {
 	sockets []*udpbatch.Conn
 	device  []int // queues of the device that an earlier run kept
 	kept    backend.Descriptors
-	has     map[string]bool // what is kept
 	log     *slog.Logger
 }
 
@@ -45,17 +44,20 @@ func open(p backend.Params, o Options) (*system, error) {
 		tunOpts: tun.Options{Persist: true, NoHeader: without("vnet"), NoUSO: without("uso")},
 		udpOpts: udpbatch.Options{NoSegment: without("gso"), NoGRO: without("gro")},
 		kept:    p.Descriptors,
-		has:     make(map[string]bool),
 		log:     p.Log,
 	}
 	if without("multiqueue") {
 		m.queues = 1
 	}
 	m.tunOpts.Queues, m.udpOpts.ReusePort = m.queues, m.queues > 1
-	before, _ := p.Before.(*Backend)
-	m.device = m.take(keptDevice, before)
+	var sockets []int
+	if before, ok := p.Before.(*Backend); ok {
+		sockets = before.share()
+	} else {
+		m.device, sockets = m.kept.Take(keptDevice), m.kept.Take(keptSockets)
+	}
 	local := netip.AddrPortFrom(p.Underlay.V4, o.Port)
-	if m.adoptSockets(m.take(keptSockets, before), local) {
+	if m.adoptSockets(sockets, local) {
 		return m, nil
 	}
 	for range m.queues {
@@ -75,31 +77,28 @@ func (m *system) adoptSockets(kept []int, local netip.AddrPort) bool {
 	if len(kept) == 0 {
 		return false
 	}
-	var err error
-	if len(kept) != m.queues {
-		err = fmt.Errorf("there are %d, want %d", len(kept), m.queues)
-	}
+	var wrong error
 	for _, fd := range kept {
+		c, err := udpbatch.Adopt(fd, m.udpOpts)
 		if err != nil {
 			_ = unix.Close(fd)
-			continue
-		}
-		var c *udpbatch.Conn
-		if c, err = udpbatch.Adopt(fd, m.udpOpts); err != nil {
-			_ = unix.Close(fd)
+			wrong = err
 			continue
 		}
 		m.sockets = append(m.sockets, c)
 		shared, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT)
 		if c.LocalAddr() != local || (shared != 0) != m.udpOpts.ReusePort {
-			err = fmt.Errorf("they are bound to %s, want %s", c.LocalAddr(), local)
+			wrong = fmt.Errorf("they are bound to %s, want %s", c.LocalAddr(), local)
 		}
 	}
-	if err == nil {
+	if len(kept) != m.queues {
+		wrong = fmt.Errorf("there are %d, want %d", len(kept), m.queues)
+	}
+	if wrong == nil {
 		m.log.Info("Sockets of the last run are in use again", "address", local)
 		return true
 	}
-	m.log.Info("Sockets of the last run do not fit; opening others", "err", err)
+	m.log.Info("Sockets of the last run do not fit; opening others", "err", wrong)
 	_ = m.closeSockets()
 	m.remove(keptSockets)
 	return false
@@ -162,35 +161,14 @@ func (m *system) adoptDevice(device string) *tun.Device {
 	return nil
 }
 
-// take returns what is kept or, after another backend of this process, what that
-// shares. What else was kept of that one would be in the way, and is removed.
-func (m *system) take(name string, before *Backend) (fds []int) {
-	switch {
-	case before == nil:
-		fds = m.kept.Take(name)
-	case name == keptSockets:
-		fds = before.share()
-	}
-	if before != nil && len(fds) == 0 {
-		_ = m.kept.Remove(name) // if it fails, the next start finds both, and takes neither
-	}
-	m.has[name] = len(fds) > 0
-	return fds
-}
-
 // put keeps files. A failure costs some packets at the next restart, no more.
 func (m *system) put(name string, fds []int) {
-	m.has[name] = true
 	if err := m.kept.Put(name, fds...); err != nil {
 		m.log.Warn("A restart will lose packets", "err", err)
 	}
 }
 
 func (m *system) remove(name string) {
-	if !m.has[name] {
-		return
-	}
-	m.has[name] = false
 	if err := m.kept.Remove(name); err != nil {
 		m.log.Warn("The service manager still has files of the last run", "err", err)
 	}
@@ -200,11 +178,9 @@ func (m *system) remove(name string) {
 func (m *system) share() (copies []int) {
 	for _, fd := range fds(m.sockets) {
 		c, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
-		if err != nil {
-			m.log.Debug("Cannot share a socket", "err", err) // and some are not taken either
-			continue
+		if err == nil { // or there are too few, of which none is taken
+			copies = append(copies, c)
 		}
-		copies = append(copies, c)
 	}
 	return copies
 }

@@ -13,10 +13,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"slices"
 
 	"flanneld/backend"
-	"flanneld/backend/udp/engine"
 	"flanneld/pkg/datapath"
 	"flanneld/subnet"
 	"flanneld/subnet/config"
@@ -83,7 +81,7 @@ func newBackend(p backend.Params, o Options, m machine) *Backend {
 	}
 	p.Log.Info(fmt.Sprintf("UDP config: Port=%d", o.Port))
 	return &Backend{
-		runner: runner{machine: m, attached: make(chan forwarder, 1), past: flatten(engine.Counters{}), log: p.Log},
+		runner: runner{machine: m, attached: make(chan forwarder, 1), log: p.Log},
 		opts:   o, underlay: p.Underlay, scope: p.Scope, kernel: p.Kernel, filter: p.Filter, mtu: mtuOver(p.Underlay.MTU), log: p.Log,
 	}
 }
@@ -116,8 +114,7 @@ func (b *Backend) Forward(planes []backend.Plane) error {
 
 // warnOfIPv6 says once what the wire has no room for.
 func (b *Backend) warnOfIPv6(planes []backend.Plane) {
-	isV6 := func(p backend.Plane) bool { return p.Network.Addr().Is6() }
-	if b.saidIPv6 || !slices.ContainsFunc(planes, isV6) {
+	if b.saidIPv6 || len(planes) < 2 {
 		return
 	}
 	b.saidIPv6 = true
@@ -129,11 +126,7 @@ func (b *Backend) warnOfIPv6(planes []backend.Plane) {
 // is.
 func (b *Backend) followMTU(ctx context.Context) {
 	underlay, err := b.kernel.LinkMTU(ctx, b.underlay.Name)
-	if err != nil {
-		b.log.Debug("The MTU stays as it is", "mtu", b.mtu, "err", err)
-		return
-	}
-	if mtu := mtuOver(underlay); mtu != b.mtu {
+	if mtu := mtuOver(underlay); err == nil && mtu != b.mtu {
 		b.log.Info("The MTU of the interface has changed", "interface", b.underlay.Name, "mtu", underlay,
 			"overlay", mtu, "before", b.mtu)
 		b.mtu = mtu

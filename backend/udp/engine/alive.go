@@ -43,6 +43,6 @@ func (e *Engine) wake() {
 	}
 	for _, q := range e.queues {
 		// The counter never overflows, so that this cannot fail.
-		_, _ = unix.Write(q.ask, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+		_, _ = unix.Write(q.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0})
 	}
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"log/slog"
 	"net/netip"
 	"sync"
 	"time"
@@ -19,31 +20,28 @@ const icmpPerSecond = 1000
 type answers struct {
 	mu    sync.Mutex
 	limit limiter
-	raw   int // socket, or -1
+	raw   int // socket; -1: none
 	probe *udpbatch.PathProbe
 	buf   []byte
 }
 
-// newAnswers opens the sockets. Where a raw one is not permitted, noRaw says why and
-// no ICMP errors are sent.
-func newAnswers() (a *answers, noRaw, err error) {
+// newAnswers opens the sockets. Where a raw one is not permitted, no ICMP errors are
+// sent.
+func newAnswers(log *slog.Logger) (*answers, error) {
 	probe, err := udpbatch.NewPathProbe()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	// The errors' source is an address of this host. If they came out of the device,
 	// the kernel would drop them as martians unless accept_local is set. So the host
 	// sends them itself, and its firewall sees them as such.
-	raw, noRaw := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_RAW)
-	if noRaw != nil {
-		raw = -1
+	raw, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_RAW)
+	if err != nil {
+		log.Warn("no ICMP errors are sent about packets that are dropped", "err", err,
+			"hint", "run as root or with CAP_NET_RAW")
 	}
-	return &answers{
-		limit: limiter{perSecond: icmpPerSecond},
-		raw:   raw,
-		probe: probe,
-		buf:   make([]byte, 0, icmpMaxLen),
-	}, noRaw, nil
+	limit := limiter{perSecond: icmpPerSecond}
+	return &answers{limit: limit, raw: raw, probe: probe, buf: make([]byte, 0, icmpMaxLen)}, nil
 }
 
 func (a *answers) close() {
@@ -65,16 +63,12 @@ func (a *answers) send(c *counters, from netip.Addr, e icmpError, mtu int, offen
 	if len(b) == 0 {
 		return
 	}
-	if !a.limit.allow(time.Now()) {
-		c.icmpSuppressed.Add(1)
-		return
-	}
 	to := unix.SockaddrInet4{Addr: offender.Src().As4()}
-	if unix.Sendto(a.raw, b, 0, &to) != nil {
-		c.icmpSuppressed.Add(1)
+	if !a.limit.allow(time.Now()) || unix.Sendto(a.raw, b, 0, &to) != nil {
+		c.add(ICMPSuppressed, 1)
 		return
 	}
-	c.icmp.Add(1)
+	c.add(ICMP, 1)
 }
 
 // pathMTU returns the MTU in bytes of the path to an endpoint, zero if the
@@ -82,9 +76,6 @@ func (a *answers) send(c *counters, from netip.Addr, e icmpError, mtu int, offen
 func (a *answers) pathMTU(to netip.Addr) int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	mtu, err := a.probe.MTU(to)
-	if err != nil {
-		return 0
-	}
+	mtu, _ := a.probe.MTU(to)
 	return mtu
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -45,44 +44,26 @@ type Engine struct {
 	queues     []*queue
 	forwarding atomic.Pointer[forwarding]
 	answers    *answers
-	reports    chan report
-	stop       int // eventfd, readable when Run is to end
+	reports    chan func() // log a line each
+	stopping   atomic.Bool // Run is to end
 
 	mu     sync.Mutex
 	closed bool
 }
 
-// report says that packets of a peer came from an address that is not its own.
-type report struct {
-	peer Peer
-	from netip.Addr
-}
-
 // New returns an engine that has no peers. It must be called in the network
 // namespace of the device and the sockets.
 func New(c Config) (*Engine, error) {
-	queues := c.Device.Queues()
-	if len(queues) != len(c.Sockets) {
-		return nil, fmt.Errorf("make udp engine: %d sockets for %d queues", len(c.Sockets), len(queues))
+	if len(c.Device.Queues()) != len(c.Sockets) {
+		return nil, fmt.Errorf("make udp engine: %d sockets for %d queues", len(c.Sockets), len(c.Device.Queues()))
 	}
-	answers, noRaw, err := newAnswers()
+	answers, err := newAnswers(c.Log)
 	if err != nil {
 		return nil, fmt.Errorf("make udp engine: %w", err)
 	}
-	e := &Engine{device: c.Device, log: c.Log, stop: -1, answers: answers, reports: make(chan report, 16)}
-	e.forwarding.Store(&forwarding{subnet: network{1, 0}})
-	if noRaw != nil {
-		e.log.Warn("no ICMP errors are sent about packets that are dropped", "err", noRaw,
-			"hint", "run as root or with CAP_NET_RAW")
-	}
-	var threads priority
-	if !c.NoPriority {
-		if threads, err = newPriority(); err != nil {
-			e.log.Info("Streams are moved with no priority over applications, which takes some of their speed on a busy host",
-				"err", err, "hint", "give CAP_SYS_NICE, or LimitNICE=-10 in the unit, or --udp-offload=priority")
-		}
-	}
-	if err := e.open(c, threads); err != nil {
+	e := &Engine{device: c.Device, log: c.Log, answers: answers, reports: make(chan func(), 16)}
+	e.Set(State{})
+	if err := e.open(c); err != nil {
 		e.Close()
 		return nil, fmt.Errorf("make udp engine: %w", err)
 	}
@@ -90,9 +71,13 @@ func New(c Config) (*Engine, error) {
 }
 
 // open makes the queues. After an error, Close frees what it made.
-func (e *Engine) open(c Config, threads priority) (err error) {
-	if e.stop, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err != nil {
-		return err
+func (e *Engine) open(c Config) (err error) {
+	var threads priority
+	if !c.NoPriority {
+		if threads, err = newPriority(); err != nil {
+			e.log.Info("Streams are moved with no priority over applications, which takes some of their speed on a busy host",
+				"err", err, "hint", "give CAP_SYS_NICE, or LimitNICE=-10 in the unit, or --udp-offload=priority")
+		}
 	}
 	queues := c.Device.Queues()
 	// A thread that keeps its processor while it waits needs another processor for
@@ -102,29 +87,25 @@ func (e *Engine) open(c Config, threads priority) (err error) {
 		if err := c.Sockets[i].SetDiscovery(udpbatch.Do); err != nil {
 			return err
 		}
-		ask, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
+		wake, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
 		if err != nil {
 			return err
 		}
-		e.queues = append(e.queues, newQueue(e, q, c.Sockets[i], ask, hold, threads))
+		e.queues = append(e.queues, newQueue(e, q, c.Sockets[i], wake, hold, threads))
 	}
 	return nil
 }
 
 // Set makes the engine forward by the state from now on. It may be called at any
-// time, also twice with the same state. What is not valid in it is left out and
-// makes an error.
-func (e *Engine) Set(s State) error {
-	f, err := compile(s, e.forwarding.Load())
-	e.forwarding.Store(f)
-	return err
-}
+// time, also twice with the same state.
+func (e *Engine) Set(s State) { e.forwarding.Store(compile(s, e.forwarding.Load())) }
 
 // Counters returns what was counted, without holding up the packets.
-func (e *Engine) Counters() Counters {
-	var sum Counters
+func (e *Engine) Counters() (sum Counters) {
 	for _, q := range e.queues {
-		q.counters.addTo(&sum)
+		for i := range sum {
+			sum[i] += q.counters[i].Load()
+		}
 	}
 	return sum
 }
@@ -135,8 +116,8 @@ func (e *Engine) Counters() Counters {
 func (e *Engine) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	defer context.AfterFunc(ctx, func() {
-		// The counter never overflows, so that this cannot fail.
-		_, _ = unix.Write(e.stop, []byte{1, 1, 1, 1, 1, 1, 1, 1})
+		e.stopping.Store(true)
+		e.wake()
 	})()
 	for _, q := range e.queues {
 		group.Go(func() error {
@@ -147,11 +128,12 @@ func (e *Engine) Run(ctx context.Context) error {
 			return q.run()
 		})
 	}
+	// The queues' threads never wait for the log.
 	group.Go(func() error {
 		for {
 			select {
-			case r := <-e.reports:
-				e.report(r)
+			case report := <-e.reports:
+				report()
 			case <-ctx.Done():
 				return nil
 			}
@@ -163,25 +145,13 @@ func (e *Engine) Run(ctx context.Context) error {
 	return nil
 }
 
-// report logs in a goroutine of its own, so that the queues' threads never wait for
-// the log.
-func (e *Engine) report(r report) {
-	e.log.Warn("refused packets that are said to be from a peer: the datagrams are not from its address",
-		"subnet", r.peer.Subnet, "want", r.peer.Endpoint.Addr(), "from", r.from,
-		"hint", "that host has several addresses or is behind NAT: set its --public-ip to the one that it sends from, "+
-			"or allow that one here")
-}
-
 // Close frees what New made. Run has returned, or was not called.
 func (e *Engine) Close() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.closed = true
 	for _, q := range e.queues {
-		_ = unix.Close(q.ask)
+		_ = unix.Close(q.wake)
 	}
 	e.answers.close()
-	if e.stop >= 0 {
-		_ = unix.Close(e.stop)
-	}
 }

@@ -48,15 +48,15 @@ func TestOffloadsAreUsed(t *testing.T) {
 	a, b := newPair(t)
 	connect(t, a, b, rung{}, rung{})
 	transferTCP(t, a.c, b.c, 8<<20)
-	tx, rx := a.Counters().Tx, b.Counters().Rx
+	tx, rx := a.Counters(), b.Counters()
 	if !a.device.Features().Header || !a.conns[0].Features().Segment || !b.conns[0].Features().GRO {
 		t.Skip("the kernel does not have all of them")
 	}
 	// About 45 packets each, if the sender is fast; a slow one is not why we
 	// are here.
-	for name, n := range map[string]uint64{"packets of the device": tx.Units, "messages": tx.Messages, "messages received": rx.Messages, "packets to the device": rx.Units} {
-		if n > tx.Packets/4 {
-			t.Errorf("%d %s for %d packets", n, name, tx.Packets)
+	for name, n := range map[string]uint64{"packets of the device": tx[Tx+Units], "messages": tx[Tx+Messages], "messages received": rx[Rx+Messages], "packets to the device": rx[Rx+Units]} {
+		if n > tx[Tx+Packets]/4 {
+			t.Errorf("%d %s for %d packets", n, name, tx[Tx+Packets])
 		}
 	}
 }
@@ -74,7 +74,7 @@ func TestTTLIsOneLessOnEachSide(t *testing.T) {
 			t.Errorf("TTL %s: %v, want it exceeded at %s:\n%s", ttl, err, from, out)
 		}
 	}
-	if x, y := a.Counters().Tx.Drops[TTLExceeded], b.Counters().Rx.Drops[TTLExceeded]; x != 1 || y != 1 {
+	if x, y := a.Counters()[Tx+TTLExceeded], b.Counters()[Rx+TTLExceeded]; x != 1 || y != 1 {
 		t.Errorf("dropped %d and %d, want 1 and 1", x, y)
 	}
 }
@@ -110,8 +110,8 @@ func TestUnknownDestinationIsAnswered(t *testing.T) {
 	if a.c.Run("ping", "-q", "-c1", "-W1", "10.100.77.2") == nil {
 		t.Error("a ping to nowhere was answered")
 	}
-	if c := a.Counters(); c.Tx.Drops[NoPeer] != 2 || c.ICMP != 1 {
-		t.Errorf("dropped %d, answered %d, want 2 and 1", c.Tx.Drops[NoPeer], c.ICMP)
+	if c := a.Counters(); c[Tx+NoPeer] != 2 || c[ICMP] != 1 {
+		t.Errorf("dropped %d, answered %d, want 2 and 1", c[Tx+NoPeer], c[ICMP])
 	}
 }
 
@@ -120,7 +120,7 @@ func TestTooLargeForTheOverlayIsAnswered(t *testing.T) {
 	connect(t, a, b, rung{}, rung{})
 	s := a.state(b)
 	s.MTU = 1000
-	must(t, a.Set(s))
+	a.Set(s)
 	out, err := a.c.Output("ping", "-c1", "-W5", "-Mdo", "-s1200", b.c.Addr().Addr().String())
 	if err == nil || !strings.Contains(out, "mtu = 1000") {
 		t.Errorf("%v, want that the MTU is 1000:\n%s", err, out)
@@ -143,8 +143,8 @@ func TestPathMTUBelowTheOverlays(t *testing.T) {
 		t.Errorf("a packet that may be fragmented: %v", err)
 	}
 	c := a.Counters()
-	if c.Fragmented == 0 || c.Tx.Drops[TooLarge] == 0 {
-		t.Errorf("sent %d in fragments, dropped %d, want some of both", c.Fragmented, c.Tx.Drops[TooLarge])
+	if c[Fragmented] == 0 || c[Tx+TooLarge] == 0 {
+		t.Errorf("sent %d in fragments, dropped %d, want some of both", c[Fragmented], c[Tx+TooLarge])
 	}
 	transferTCP(t, a.c, b.c, 1<<20)
 	transferTCP(t, b.c, a.c, 1<<20)
@@ -162,8 +162,8 @@ func TestTrainsThatAreRefusedAreSentOneByOne(t *testing.T) {
 	transferUDP(t, a.c, b.c, 64, 500, 1000)
 	a.drops(t)
 	c := a.Counters()
-	if c.Piecewise == 0 || c.Piecewise > 4 {
-		t.Errorf("%d batches were refused, want it remembered after the first", c.Piecewise)
+	if c[Piecewise] == 0 || c[Piecewise] > 4 {
+		t.Errorf("%d batches were refused, want it remembered after the first", c[Piecewise])
 	}
 	for _, p := range a.forwarding.Load().peers {
 		if until := time.Unix(0, p.piecewise.Load()); time.Until(until) > piecewiseFor || time.Until(until) < piecewiseFor/2 {
@@ -172,10 +172,10 @@ func TestTrainsThatAreRefusedAreSentOneByOne(t *testing.T) {
 		p.piecewise.Store(1) // long ago
 	}
 	must(t, unix.SetsockoptInt(a.conns[0].FD(), unix.SOL_SOCKET, unix.SO_NO_CHECK, 0))
-	before := a.Counters().Tx
+	before := a.Counters()
 	transferTCP(t, a.c, b.c, 4<<20)
-	after := a.Counters().Tx
-	if packets, messages := after.Packets-before.Packets, after.Messages-before.Messages; messages > packets/2 {
+	after := a.Counters()
+	if packets, messages := after[Tx+Packets]-before[Tx+Packets], after[Tx+Messages]-before[Tx+Messages]; messages > packets/2 {
 		t.Errorf("later %d messages for %d packets, want batches again", messages, packets)
 	}
 }
@@ -186,13 +186,13 @@ func TestUnderlayErrorsAreCountedAndPass(t *testing.T) {
 	address := b.c.Addr().Addr().String()
 	for _, row := range []struct {
 		route string
-		want  Reason
+		want  Counter
 	}{{"unreachable", Unreachable}, {"prohibit", Forbidden}} {
 		a.ip(t, "route add %s %s/32", row.route, b.Addr().Addr())
 		if a.c.Run("ping", "-q", "-c2", "-i0.1", "-W1", address) == nil {
 			t.Errorf("%s: the ping was answered", row.route)
 		}
-		if n := a.Counters().Tx.Drops[row.want]; n != 2 {
+		if n := a.Counters()[Tx+row.want]; n != 2 {
 			t.Errorf("%s: %d dropped as %s, want 2", row.route, n, row.want)
 		}
 		a.ip(t, "route delete %s %s/32", row.route, b.Addr().Addr())
@@ -218,10 +218,10 @@ func TestFullSocketIsWaitedFor(t *testing.T) {
 	connect(t, a, b, rung{udp: udpbatch.Options{SendBuffer: 50000}}, rung{})
 	// 2 MB at 100 Mbit/s are 160 ms.
 	must(t, a.Host.Run("tc", "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", "100mbit", "burst", "70k", "limit", "4m"))
-	before := a.Counters().Waits
+	before := a.Counters()[Waits]
 	transferTCP(t, a.c, b.c, 2<<20)
 	transferTCP(t, b.c, a.c, 2<<20)
-	if n := a.Counters().Waits - before; n > 20000 {
+	if n := a.Counters()[Waits] - before; n > 20000 {
 		t.Errorf("%d waits: it spins", n)
 	}
 }
@@ -240,7 +240,7 @@ func TestUnderlayWithAFullQueue(t *testing.T) {
 		t.Errorf("the queue has dropped nothing, so this tests nothing:\n%s", dropped)
 	}
 	after := a.Counters()
-	if n := after.Waits - before.Waits; n > 20000 {
+	if n := after[Waits] - before[Waits]; n > 20000 {
 		t.Errorf("%d waits: it spins", n)
 	}
 	a.drops(t, NoBuffer)
@@ -258,32 +258,32 @@ func TestOnlyPeersGetIn(t *testing.T) {
 	s.Peers[0].Endpoint = netip.MustParseAddrPort("192.168.1.99:8285")
 	var log recorder
 	b.log = slog.New(&log)
-	must(t, b.Set(s))
+	b.Set(s)
 	if a.c.Run("ping", "-q", "-c3", "-i0.1", "-W1", address) == nil {
 		t.Error("a packet from an unknown address came in")
 	}
-	if n := b.Counters().Rx.Drops[UnknownSender]; n != 3 {
+	if n := b.Counters()[Rx+UnknownSender]; n != 3 {
 		t.Errorf("refused %d, want 3", n)
 	}
 	if got := log.take(); len(got) != 1 || !strings.Contains(got[0], "192.168.1.99") || !strings.Contains(got[0], "192.168.1.11") {
 		t.Errorf("logged %q, want one line with both addresses", got)
 	}
 	// The answers go astray, but not for want of being let in.
-	s.Filter.Extra = []netip.Prefix{netip.MustParsePrefix("192.168.1.8/29")}
-	must(t, b.Set(s))
-	before := b.Counters().Rx.Packets
+	s.Allow = []netip.Prefix{netip.MustParsePrefix("192.168.1.8/29")}
+	b.Set(s)
+	before := b.Counters()[Rx+Packets]
 	_ = a.c.Run("ping", "-q", "-c1", "-W1", address)
-	if n := b.Counters().Rx.Packets - before; n != 1 {
+	if n := b.Counters()[Rx+Packets] - before; n != 1 {
 		t.Errorf("extra: %d came in, want 1", n)
 	}
 	s = b.state(a)
 	s.Subnet = netip.MustParsePrefix("10.100.3.0/24")
-	must(t, b.Set(s))
+	b.Set(s)
 	if a.c.Run("ping", "-q", "-c1", "-W1", address) == nil {
 		t.Error("a packet to a foreign subnet came in")
 	}
-	s.Filter.Off = true
-	must(t, b.Set(s))
+	s.Open = true
+	b.Set(s)
 	must(t, a.c.Run("ping", "-q", "-c1", "-W5", address))
 }
 
@@ -306,9 +306,9 @@ func TestNonsenseIsCounted(t *testing.T) {
 		t.Fatal(errno, batch.Refused())
 	}
 	eventually(t, func() bool {
-		d := b.Counters().Rx.Drops
-		return d[Malformed] == 4 && d[IPv6] == 1
-	}, func() any { return b.Counters().Rx.Drops })
+		c := b.Counters()
+		return c[Rx+Malformed] == 4 && c[Rx+IPv6] == 1
+	}, func() any { return b.Counters() })
 }
 
 // eventually waits for what must come.
@@ -330,8 +330,8 @@ func TestDeviceThatIsDownComesBack(t *testing.T) {
 	if a.c.Run("ping", "-q", "-c1", "-W1", b.c.Addr().Addr().String()) == nil {
 		t.Error("the ping was answered")
 	}
-	eventually(t, func() bool { return b.Counters().Rx.Drops[DeviceDown] > 0 }, func() any { return b.Counters().Rx.Drops })
-	if n := b.Counters().Rx.Drops[DeviceDown]; n != 1 {
+	eventually(t, func() bool { return b.Counters()[Rx+DeviceDown] > 0 }, func() any { return b.Counters() })
+	if n := b.Counters()[Rx+DeviceDown]; n != 1 {
 		t.Errorf("%d dropped, want 1", n)
 	}
 	b.ip(t, "link set flannel0 up")
@@ -387,9 +387,9 @@ func TestIdleEngineSleeps(t *testing.T) {
 	// On a busy machine what was under way takes longer to end.
 	var n uint64
 	for range 5 {
-		before := a.Counters().Waits
+		before := a.Counters()[Waits]
 		time.Sleep(time.Second)
-		if n = a.Counters().Waits - before; n <= 10 {
+		if n = a.Counters()[Waits] - before; n <= 10 {
 			return
 		}
 	}
@@ -459,9 +459,7 @@ func TestSetWhilePacketsPass(t *testing.T) {
 			for i := range n {
 				s.Peers = append(s.Peers, Peer{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 100, 100, byte(i)}), 32), b.endpoint()})
 			}
-			if err := a.Set(s); err != nil {
-				t.Error(err)
-			}
+			a.Set(s)
 		}
 	}()
 	transferTCP(t, a.c, b.c, 16<<20)
@@ -477,11 +475,11 @@ func TestPacketsAreNotGarbage(t *testing.T) {
 	connect(t, a, b, rung{}, rung{})
 	client(t, a.c, b.c, "-n", "1M")
 	var before, after runtime.MemStats
-	packets := a.Counters().Tx.Packets
+	packets := a.Counters()[Tx+Packets]
 	runtime.ReadMemStats(&before)
 	client(t, a.c, b.c, "-n", "100M")
 	runtime.ReadMemStats(&after)
-	packets = a.Counters().Tx.Packets - packets
+	packets = a.Counters()[Tx+Packets] - packets
 	// What is allocated is for running iperf3.
 	if n := after.Mallocs - before.Mallocs; n > packets/10 {
 		t.Errorf("%d allocations for %d packets", n, packets)

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -130,12 +131,12 @@ func TestLimiter(t *testing.T) {
 	}
 }
 
-func TestReasonsHaveNames(t *testing.T) {
+func TestCountersHaveNames(t *testing.T) {
 	seen := map[string]bool{}
-	for r := range NumReasons {
-		s := Reason(r).String()
-		if s == "" || seen[s] {
-			t.Errorf("reason %d is called %q", r, s)
+	for c := range numCounters {
+		s := c.String()
+		if s == "" || strings.HasSuffix(s, "_") || seen[s] {
+			t.Errorf("counter %d is called %q", c, s)
 		}
 		seen[s] = true
 	}

@@ -191,7 +191,7 @@ func TestEveryDatagramIsOnePacketAsTheFirstReleasesSent(t *testing.T) {
 				total += count
 			}
 			// What the other way carried was compared in the containers.
-			if back := a.Counters().Rx.Packets; total < size/1500 || back < uint64(size/1500) {
+			if back := a.Counters()[Rx+Packets]; total < size/1500 || back < uint64(size/1500) {
 				t.Errorf("%d datagrams one way and %d the other, want more than %d each", total, back, size/1500)
 			}
 			for what, least := range map[string]int{

@@ -104,7 +104,7 @@ func TestFlowsKeepTheirOrder(t *testing.T) {
 			transferTCP(t, b.c, a.c, 8<<20)
 			wg.Wait()
 			for i, q := range a.queues {
-				t.Logf("a queue %d: tx %d rx %d", i, q.counters.tx.packets.Load(), q.counters.rx.packets.Load())
+				t.Logf("a queue %d: tx %d rx %d", i, q.counters[Tx+Packets].Load(), q.counters[Rx+Packets].Load())
 			}
 		})
 	}

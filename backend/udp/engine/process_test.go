@@ -130,9 +130,7 @@ func process(text string) error {
 		return err
 	}
 	defer e.Close()
-	if err := e.Set(job.State); err != nil {
-		return err
-	}
+	e.Set(job.State)
 	fmt.Println("open")
 	return e.Run(ctx)
 }

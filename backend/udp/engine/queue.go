@@ -24,7 +24,7 @@ type queue struct {
 	tun      *tun.Queue
 	conn     *udpbatch.Conn
 	header   bool          // the device has a virtio header before each packet
-	ask      int           // eventfd that ends a wait
+	wake     int           // eventfd that ends a wait
 	rounds   atomic.Uint64 // of run
 	counters counters
 	waiter   *waiter
@@ -36,15 +36,15 @@ type queue struct {
 	receiver receiver
 }
 
-// newQueue makes a queue, which owns the eventfd ask from then on.
-func newQueue(e *Engine, device *tun.Queue, conn *udpbatch.Conn, ask int, hold bool, p priority) *queue {
+// newQueue makes a queue, which owns the eventfd wake from then on.
+func newQueue(e *Engine, device *tun.Queue, conn *udpbatch.Conn, wake int, hold bool, p priority) *queue {
 	q := &queue{
 		engine:   e,
 		tun:      device,
 		conn:     conn,
-		ask:      ask,
+		wake:     wake,
 		header:   e.device.Features().Header,
-		waiter:   newWaiter(device.FD(), conn.FD(), e.stop, ask, hold),
+		waiter:   newWaiter(device.FD(), conn.FD(), wake, hold),
 		reports:  limiter{perSecond: 1},
 		priority: p,
 	}
@@ -59,7 +59,7 @@ func newQueue(e *Engine, device *tun.Queue, conn *udpbatch.Conn, ask int, hold b
 func (q *queue) run() error {
 	// The Go runtime uses the thread for other goroutines afterwards.
 	defer q.priority.raise(false)
-	for {
+	for !q.engine.stopping.Load() {
 		q.rounds.Add(1)
 		f := q.engine.forwarding.Load()
 		sent := q.sender.transmit(f)
@@ -69,9 +69,7 @@ func (q *queue) run() error {
 		}
 		if sent || received {
 			q.failures = 0
-			if q.waiter.busy(q.counters.tx.bytes.Load() + q.counters.rx.bytes.Load()) {
-				return nil
-			}
+			q.waiter.busy(q.counters[Tx+Bytes].Load() + q.counters[Rx+Bytes].Load())
 			continue
 		}
 		if q.failures > maxFailures {
@@ -81,11 +79,10 @@ func (q *queue) run() error {
 		if !full && q.waiter.spin() {
 			continue
 		}
-		q.counters.waits.Add(1)
-		if q.waiter.wait(full) {
-			return nil
-		}
+		q.counters.add(Waits, 1)
+		q.waiter.wait(full)
 	}
+	return nil
 }
 
 // isGone reports whether an error number says that the device was deleted.
@@ -99,8 +96,14 @@ func (q *queue) report(p *peer, from uint32) {
 	if p.reported.Load() || !q.reports.allow(time.Now()) {
 		return
 	}
+	warn := func() {
+		q.engine.log.Warn("refused packets that are said to be from a peer: the datagrams are not from its address",
+			"subnet", p.Subnet, "want", p.Endpoint.Addr(), "from", address(from),
+			"hint", "that host has several addresses or is behind NAT: set its --public-ip to the one that it sends from, "+
+				"or allow that one here")
+	}
 	select {
-	case q.engine.reports <- report{p.Peer, address(from)}:
+	case q.engine.reports <- warn:
 		p.reported.Store(true)
 	default:
 	}

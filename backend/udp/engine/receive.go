@@ -70,6 +70,8 @@ func newReceiver(q *queue) receiver {
 	return r
 }
 
+func (r *receiver) drop(reason Counter, packets int) { r.q.counters.add(Rx+reason, packets) }
+
 // receive writes what the socket has to the device. It reports whether it did
 // anything.
 //
@@ -82,12 +84,12 @@ func (r *receiver) receive(f *forwarding) bool {
 		r.failReceive(errno)
 		return false
 	}
-	rx := &r.q.counters.rx
-	carried, written := r.coalescer.Waiting() > 0, rx.units.Load()
+	c := &r.q.counters
+	carried, written := r.coalescer.Waiting() > 0, c[Rx+Units].Load()
 	packets, bytes := r.acceptAll(f)
 	// Packets that were carried here and are still waiting lie in the last batch, which
 	// is the next one to be received into.
-	if bytes < enough || carried && rx.units.Load() == written {
+	if bytes < enough || carried && c[Rx+Units].Load() == written {
 		r.coalescer.Flush()
 	}
 	next := receiveMessages
@@ -95,8 +97,8 @@ func (r *receiver) receive(f *forwarding) bool {
 		next = receiveBatches
 	}
 	r.last.Limit(next)
-	rx.calls.Add(1)
-	rx.moved(packets, bytes, r.in.Len())
+	c.add(Rx+Calls, 1)
+	c.moved(Rx, packets, bytes, r.in.Len())
 	return true
 }
 
@@ -109,7 +111,7 @@ func (r *receiver) failReceive(errno unix.Errno) {
 	default:
 		// An error that an earlier datagram met on its way; the kernel tells it once.
 		r.coalescer.Flush()
-		r.q.counters.rx.drop(reasonOf(errno), 1)
+		r.drop(reasonOf(errno), 1)
 		r.q.failures++
 	}
 }
@@ -120,7 +122,7 @@ func (r *receiver) acceptAll(f *forwarding) (packets, bytes int) {
 	for i := range r.in.Len() {
 		m := r.in.Message(i)
 		if m.Truncated {
-			r.q.counters.rx.drop(Truncated, 1)
+			r.drop(Truncated, 1)
 			continue
 		}
 		from := number(m.From.Addr())
@@ -146,17 +148,16 @@ func (r *receiver) acceptAll(f *forwarding) (packets, bytes int) {
 // accept writes a packet to the device if it may come in, at the latest when the batch
 // is done. It reports whether the packet was let in.
 func (r *receiver) accept(f *forwarding, from uint32, datagram []byte) bool {
-	rx := &r.q.counters.rx
 	p, err := offload.ParseIPv4(datagram)
 	if err != nil {
-		rx.drop(reasonOfPacket(err), 1)
+		r.drop(reasonOfPacket(err), 1)
 		return false
 	}
 	a := admission{f, from, be32(p[12:]), be32(p[16:])}
 	if a != r.admitted {
-		reason, ok, claimed := f.admit(a.from, a.src, a.dst)
-		if !ok {
-			rx.drop(reason, 1)
+		reason, claimed := f.admit(a.from, a.src, a.dst)
+		if reason != Packets {
+			r.drop(reason, 1)
 			if claimed != nil {
 				r.q.report(claimed, from)
 			}
@@ -165,7 +166,7 @@ func (r *receiver) accept(f *forwarding, from uint32, datagram []byte) bool {
 		r.admitted = a
 	}
 	if !p.DecrementTTL() {
-		rx.drop(TTLExceeded, 1)
+		r.drop(TTLExceeded, 1)
 		r.q.answer(f, timeExceeded, 0, p)
 		return false
 	}
@@ -174,7 +175,7 @@ func (r *receiver) accept(f *forwarding, from uint32, datagram []byte) bool {
 		return true
 	}
 	r.pieces = appendPiece(r.pieces[:0], p)
-	rx.units.Add(1)
+	r.q.counters.add(Rx+Units, 1)
 	if errno := r.q.tun.Writev(r.pieces); errno != 0 {
 		r.failWrite(errno, 1)
 	}
@@ -191,7 +192,7 @@ func (r *receiver) write(h offload.Header, pieces [][]byte) {
 		length += len(b)
 	}
 	r.q.priority.moved(h, length)
-	r.q.counters.rx.units.Add(1)
+	r.q.counters.add(Rx+Units, 1)
 	errno := r.q.tun.Writev(r.pieces)
 	if errno == 0 {
 		return
@@ -213,7 +214,7 @@ func (r *receiver) failWrite(errno unix.Errno, packets int) {
 	if errno == unix.EIO || isGone(errno) {
 		reason = DeviceDown
 	}
-	r.q.counters.rx.drop(reason, packets)
+	r.drop(reason, packets)
 }
 
 func address(n uint32) netip.Addr {

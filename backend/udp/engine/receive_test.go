@@ -58,7 +58,7 @@ func TestRunsGoOnInTheNextBatch(t *testing.T) {
 	}
 	// 65535 bytes have room for so many.
 	const each = (65535 - 28) / size
-	if got, want := b.Counters().Rx.Units, uint64((batches*receiveMessages+each-1)/each); got != want {
+	if got, want := b.Counters()[Rx+Units], uint64((batches*receiveMessages+each-1)/each); got != want {
 		t.Errorf("%d datagrams were written as %d packets, want %d", batches*receiveMessages, got, want)
 	}
 }

@@ -38,44 +38,44 @@ func isBatchRefused(errno unix.Errno) bool {
 // sendPiecewise sends the packets of a batch one by one. If they pass, only the batch
 // was refused, and no other one is tried for some time.
 func (s *sender) sendPiecewise(f *forwarding, m *message) {
-	tx := &s.q.counters.tx
-	s.q.counters.piecewise.Add(1)
-	packets := s.out.packets[m.first:][:m.count]
-	s.resend.Reset()
-	for i := range packets {
-		s.resend.Add(m.peer.Endpoint, s.out.piecesOf(&packets[i]), 0)
+	s.q.counters.add(Piecewise, 1)
+	passed := true
+	for i := range m.count {
+		packet := &s.out.packets[m.first+i]
+		if errno := s.sendSingle(m.peer, packet); errno != 0 {
+			s.refusedPacket(f, m.peer, packet, errno)
+			passed = false
+		}
 	}
-	errno := s.q.conn.Send(s.resend)
-	done := packets[:m.count-s.resend.Left()]
-	tx.drop(NoBuffer, s.resend.Left())
-	refused := s.resend.Refused()
-	if errno == 0 && len(refused) == 0 {
+	if passed {
 		m.peer.piecewise.Store(time.Now().Add(piecewiseFor).UnixNano())
 	}
-	var sent, bytes int
-	for i := range done {
-		if len(refused) > 0 && refused[0].Message == i {
-			s.refusedPacket(f, m.peer, &done[i], refused[0].Errno)
-			refused = refused[1:]
-			continue
-		}
-		sent++
-		bytes += done[i].length
+}
+
+// sendSingle sends a packet as a datagram, and counts it if the kernel takes it.
+func (s *sender) sendSingle(to *peer, packet *outPacket) unix.Errno {
+	s.single.Reset()
+	s.single.Add(to.Endpoint, s.out.piecesOf(packet), 0)
+	errno := s.q.conn.Send(s.single)
+	for _, r := range s.single.Refused() {
+		errno = r.Errno
 	}
-	tx.moved(sent, bytes, sent)
+	if errno == 0 {
+		s.q.counters.moved(Tx, 1, packet.length, 1)
+	}
+	return errno
 }
 
 // refusedPacket deals with a packet that the kernel did not take by itself.
 func (s *sender) refusedPacket(f *forwarding, to *peer, packet *outPacket, errno unix.Errno) {
-	tx := &s.q.counters.tx
 	inner := offload.IPv4(packet.head)
 	switch {
 	case errno != unix.EMSGSIZE:
-		tx.drop(reasonOf(errno), 1)
+		s.drop(reasonOf(errno), 1)
 	case !inner.DontFragment():
 		s.sendFragmented(to, packet)
 	default:
-		tx.drop(TooLarge, 1)
+		s.drop(TooLarge, 1)
 		mtu := min(f.mtu, packet.length-1)
 		if path := s.q.engine.answers.pathMTU(to.Endpoint.Addr()); path > outerLen {
 			mtu = min(mtu, path-outerLen)
@@ -87,20 +87,16 @@ func (s *sender) refusedPacket(f *forwarding, to *peer, packet *outPacket, errno
 // sendFragmented sends a packet that may be fragmented and is larger than the path's
 // MTU. Its datagram is fragmented, so that the other host gets the packet whole.
 func (s *sender) sendFragmented(to *peer, packet *outPacket) {
-	tx := &s.q.counters.tx
 	err := s.q.conn.SetDiscovery(udpbatch.Dont)
 	if err == nil {
-		s.single.Reset()
-		s.single.Add(to.Endpoint, s.out.piecesOf(packet), 0)
-		if errno := s.q.conn.Send(s.single); errno == 0 && len(s.single.Refused()) == 0 {
-			s.q.counters.fragmented.Add(1)
-			tx.moved(1, packet.length, 1)
+		if s.sendSingle(to, packet) == 0 {
+			s.q.counters.add(Fragmented, 1)
 		} else {
-			tx.drop(TooLarge, 1)
+			s.drop(TooLarge, 1)
 		}
 		err = s.q.conn.SetDiscovery(udpbatch.Do)
 	}
 	if err != nil {
-		tx.drop(Other, 1)
+		s.drop(Other, 1)
 	}
 }

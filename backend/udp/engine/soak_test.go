@@ -47,7 +47,7 @@ func TestSoak(t *testing.T) {
 			wg.Wait()
 			traffic(t, a, b, 8<<20)
 			mixed.transfer(t, 100)
-			must(t, a.Set(a.state(b)))
+			a.Set(a.state(b))
 		})
 		if t.Failed() {
 			return
@@ -68,7 +68,7 @@ func TestSoak(t *testing.T) {
 		}
 	}
 	t.Logf("%s: %s, at first %s; a sent %d packets, b %d", time.Since(start).Round(time.Second), measure(t), first,
-		a.Counters().Tx.Packets, b.Counters().Tx.Packets)
+		a.Counters()[Tx+Packets], b.Counters()[Tx+Packets])
 }
 
 // addUp compares what one side has sent with what became of it on the other.
@@ -76,10 +76,10 @@ func addUp(t testing.TB, from, to *side) {
 	t.Helper()
 	var sent, got uint64
 	eventually(t, func() bool {
-		sent = from.Counters().Tx.Packets
-		rx := to.Counters().Rx
-		got = rx.Packets + overflows(t, to)
-		for _, n := range rx.Drops {
+		sent = from.Counters()[Tx+Packets]
+		rx := to.Counters()
+		got = rx[Rx+Packets] + overflows(t, to)
+		for _, n := range rx[Rx+IPv6 : Rx+perDirection] {
 			got += n
 		}
 		return sent == got

@@ -1,22 +1,26 @@
 package engine
 
 import (
-	"errors"
-	"fmt"
 	"net/netip"
+	"slices"
 )
 
-// State is where packets go and who may send some.
+// State is where packets go and who may send some. What is not IPv4 in it is left out.
 type State struct {
-	// Addr is the device's own address, the source of ICMP errors. If it is invalid,
-	// none are sent.
-	Addr netip.Addr
-	// Subnet is this host's. Filter lets only packets to it in.
+	// Subnet is this host's. Its first address is the source of ICMP errors.
 	Subnet netip.Prefix
 	// MTU is the length in bytes of the longest packet for a peer.
-	MTU    int
-	Peers  []Peer
-	Filter Filter
+	MTU   int
+	Peers []Peer
+
+	// Open lets everything in that is an IPv4 packet. Otherwise a datagram is let in
+	// from a peer's address (the port does not matter), with a packet from that peer's
+	// subnet to ours.
+	Open bool
+	// Allow are addresses from which peers may send as well, since theirs are
+	// translated on the way. We cannot tell which peer sent such a packet, only that
+	// the inner source is some peer's.
+	Allow []netip.Prefix
 }
 
 // Peer is another host.
@@ -25,27 +29,15 @@ type Peer struct {
 	Endpoint netip.AddrPort
 }
 
-// Filter says which datagrams are let in. The zero value lets in those from a
-// peer's address (the port does not matter), with a packet from that peer's
-// subnet to ours.
-type Filter struct {
-	// Off lets everything in that is an IPv4 packet.
-	Off bool
-	// Extra are addresses from which peers may send as well, since theirs are
-	// translated on the way. We cannot tell which peer sent such a packet, only that
-	// the inner source is some peer's.
-	Extra []netip.Prefix
-}
-
 // forwarding is a State made ready. It does not change.
 type forwarding struct {
-	addr      netip.Addr
+	addr      netip.Addr // of this host in the overlay; the zero one: no ICMP errors are sent
 	mtu       int
 	table     table
 	endpoints map[uint32]bool // addresses of all peers
 	open      bool            // no filter
 	subnet    network
-	extra     []network
+	allow     []network
 	peers     map[Peer]*peer
 }
 
@@ -60,74 +52,59 @@ func networkOf(p netip.Prefix) network {
 }
 
 // compile makes a State ready. Peers that stay the same keep what was found out about
-// them. What is not valid is left out and makes an error.
-func compile(s State, old *forwarding) (*forwarding, error) {
+// them.
+func compile(s State, old *forwarding) *forwarding {
 	f := &forwarding{
 		mtu:       s.MTU,
-		open:      s.Filter.Off,
+		open:      s.Open,
+		subnet:    network{1, 0}, // has no address
 		endpoints: make(map[uint32]bool, len(s.Peers)),
 		peers:     make(map[Peer]*peer, len(s.Peers)),
 	}
-	var errs []error
-	if s.Addr.Is4() {
-		f.addr = s.Addr
+	if s.Subnet.Addr().Is4() {
+		f.addr, f.subnet = s.Subnet.Addr(), networkOf(s.Subnet)
 	}
-	if s.Subnet.IsValid() && s.Subnet.Addr().Is4() {
-		f.subnet = networkOf(s.Subnet)
-	} else {
-		errs = append(errs, fmt.Errorf("our subnet %s is no IPv4 prefix", s.Subnet))
-		f.subnet = network{1, 0} // has no address
-	}
-	for _, p := range s.Filter.Extra {
-		if !p.IsValid() || !p.Addr().Is4() {
-			errs = append(errs, fmt.Errorf("allow datagrams from %s: no IPv4 prefix", p))
-			continue
+	for _, p := range s.Allow {
+		if p.Addr().Is4() {
+			f.allow = append(f.allow, networkOf(p))
 		}
-		f.extra = append(f.extra, networkOf(p))
 	}
 	for _, p := range s.Peers {
-		if !p.Subnet.IsValid() || !p.Subnet.Addr().Is4() || !p.Endpoint.Addr().Is4() || p.Endpoint.Port() == 0 {
-			errs = append(errs, fmt.Errorf("peer %s at %s is not IPv4 or has no port", p.Subnet, p.Endpoint))
+		if !p.Subnet.Addr().Is4() || !p.Endpoint.Addr().Is4() {
 			continue
 		}
-		known := old.peers[p]
-		if known == nil {
-			known = &peer{Peer: p, address: number(p.Endpoint.Addr())}
+		known := &peer{Peer: p, address: number(p.Endpoint.Addr())}
+		if old != nil && old.peers[p] != nil {
+			known = old.peers[p]
 		}
 		f.peers[p] = known
 		f.table.insert(known)
 		f.endpoints[known.address] = true
 	}
-	return f, errors.Join(errs...)
+	return f
 }
 
 // admit decides on a packet by the address that its datagram came from, its source and
-// its destination. The peer is set if the packet claims to be from it but did not come
-// from its address.
-func (f *forwarding) admit(from, src, dst uint32) (reason Reason, ok bool, claimed *peer) {
+// its destination. It returns what the packet counts as: Packets if it is let in. The
+// peer is set if the packet claims to be from it but did not come from its address.
+func (f *forwarding) admit(from, src, dst uint32) (reason Counter, claimed *peer) {
 	if f.open {
-		return 0, true, nil
+		return Packets, nil
 	}
 	p := f.table.lookup(src)
 	switch {
-	case p != nil && p.address == from:
-	case p != nil && f.isExtra(from):
+	case p != nil && (p.address == from || f.allows(from)):
 	case f.endpoints[from]:
-		return ForeignSource, false, p
+		return ForeignSource, p
 	default:
-		return UnknownSender, false, p
+		return UnknownSender, p
 	}
 	if !f.subnet.contains(dst) {
-		return ForeignDestination, false, nil
+		return ForeignDestination, nil
 	}
-	return 0, true, nil
+	return Packets, nil
 }
 
-func (f *forwarding) isExtra(from uint32) bool {
-	for _, n := range f.extra {
-		if n.contains(from) {
-			return true
-		}
-	}
-	return false
+func (f *forwarding) allows(from uint32) bool {
+	return slices.ContainsFunc(f.allow, func(n network) bool { return n.contains(from) })
 }

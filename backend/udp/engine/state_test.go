@@ -2,7 +2,6 @@ package engine
 
 import (
 	"net/netip"
-	"strings"
 	"testing"
 )
 
@@ -13,38 +12,33 @@ func TestAdmit(t *testing.T) {
 			{netip.MustParsePrefix("10.1.1.0/24"), netip.MustParseAddrPort("192.0.2.1:8285")},
 			{netip.MustParsePrefix("10.1.2.0/24"), netip.MustParseAddrPort("192.0.2.2:8285")},
 		},
-		Filter: Filter{Extra: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}},
+		Allow: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")},
 	}
 	for _, row := range []struct {
 		name, from, src, dst string
-		want                 string // a reason, or nothing
+		want                 Counter
 		claims               bool
 	}{
-		{"a peer's", "192.0.2.1", "10.1.1.9", "10.1.0.9", "", false},
-		{"its own address", "192.0.2.1", "10.1.1.0", "10.1.0.0", "", false},
-		{"nobody's", "192.0.2.9", "10.9.9.9", "10.1.0.9", "unknown_sender", false},
-		{"a peer's from elsewhere", "192.0.2.9", "10.1.1.9", "10.1.0.9", "unknown_sender", true},
-		{"another peer's", "192.0.2.2", "10.1.1.9", "10.1.0.9", "foreign_source", true},
-		{"a peer's, source unknown", "192.0.2.2", "10.9.9.9", "10.1.0.9", "foreign_source", false},
-		{"ours", "192.0.2.2", "10.1.0.9", "10.1.0.9", "foreign_source", false},
-		{"to elsewhere", "192.0.2.1", "10.1.1.9", "10.1.2.9", "foreign_destination", false},
-		{"extra", "198.51.100.7", "10.1.1.9", "10.1.0.9", "", false},
-		{"extra, source unknown", "198.51.100.7", "10.9.9.9", "10.1.0.9", "unknown_sender", false},
-		{"extra, to elsewhere", "198.51.100.7", "10.1.1.9", "10.1.2.9", "foreign_destination", false},
+		{"a peer's", "192.0.2.1", "10.1.1.9", "10.1.0.9", Packets, false},
+		{"its own address", "192.0.2.1", "10.1.1.0", "10.1.0.0", Packets, false},
+		{"nobody's", "192.0.2.9", "10.9.9.9", "10.1.0.9", UnknownSender, false},
+		{"a peer's from elsewhere", "192.0.2.9", "10.1.1.9", "10.1.0.9", UnknownSender, true},
+		{"another peer's", "192.0.2.2", "10.1.1.9", "10.1.0.9", ForeignSource, true},
+		{"a peer's, source unknown", "192.0.2.2", "10.9.9.9", "10.1.0.9", ForeignSource, false},
+		{"ours", "192.0.2.2", "10.1.0.9", "10.1.0.9", ForeignSource, false},
+		{"to elsewhere", "192.0.2.1", "10.1.1.9", "10.1.2.9", ForeignDestination, false},
+		{"extra", "198.51.100.7", "10.1.1.9", "10.1.0.9", Packets, false},
+		{"extra, source unknown", "198.51.100.7", "10.9.9.9", "10.1.0.9", UnknownSender, false},
+		{"extra, to elsewhere", "198.51.100.7", "10.1.1.9", "10.1.2.9", ForeignDestination, false},
 	} {
 		n := func(s string) uint32 { return number(netip.MustParseAddr(s)) }
-		f, err := compile(state, &forwarding{})
-		must(t, err)
-		reason, ok, claimed := f.admit(n(row.from), n(row.src), n(row.dst))
-		if ok != (row.want == "") || !ok && reason.String() != row.want || (claimed != nil) != row.claims {
-			t.Errorf("%s: %v, %s, claims %v; want %q, %v", row.name, ok, reason, claimed != nil, row.want, row.claims)
+		reason, claimed := compile(state, nil).admit(n(row.from), n(row.src), n(row.dst))
+		if reason != row.want || (claimed != nil) != row.claims {
+			t.Errorf("%s: %s, claims %v; want %s, %v", row.name, reason, claimed != nil, row.want, row.claims)
 		}
 		state := state
-		state.Filter.Off = true
-		if f, err = compile(state, &forwarding{}); err != nil {
-			t.Fatal(err)
-		}
-		if _, ok, _ := f.admit(n(row.from), n(row.src), n(row.dst)); !ok {
+		state.Open = true
+		if reason, _ := compile(state, nil).admit(n(row.from), n(row.src), n(row.dst)); reason != Packets {
 			t.Errorf("%s: refused though the filter is off", row.name)
 		}
 	}
@@ -54,16 +48,14 @@ func TestCompileKeepsWhatIsKnown(t *testing.T) {
 	stays := Peer{netip.MustParsePrefix("10.1.1.0/24"), netip.MustParseAddrPort("192.0.2.1:8285")}
 	moves := Peer{netip.MustParsePrefix("10.1.2.0/24"), netip.MustParseAddrPort("192.0.2.2:8285")}
 	s := State{Subnet: netip.MustParsePrefix("10.1.0.0/24"), Peers: []Peer{stays, moves}}
-	before, err := compile(s, &forwarding{})
-	must(t, err)
+	before := compile(s, nil)
 	for _, p := range before.peers {
 		p.reported.Store(true)
 		p.piecewise.Store(1)
 	}
 	moves.Endpoint = netip.MustParseAddrPort("192.0.2.3:8285")
 	s.Peers = []Peer{stays, moves}
-	after, err := compile(s, before)
-	must(t, err)
+	after := compile(s, before)
 	if after.peers[stays] != before.peers[stays] {
 		t.Error("what was known of a peer that stayed is lost")
 	}
@@ -72,27 +64,24 @@ func TestCompileKeepsWhatIsKnown(t *testing.T) {
 	}
 }
 
-func TestCompileLeavesOutWhatIsInvalid(t *testing.T) {
+func TestCompileLeavesOutWhatIsNotIPv4(t *testing.T) {
 	good := Peer{netip.MustParsePrefix("10.1.1.0/24"), netip.MustParseAddrPort("192.0.2.1:8285")}
-	f, err := compile(State{
+	f := compile(State{
 		Subnet: netip.MustParsePrefix("10.1.0.0/24"),
 		Peers: []Peer{
 			{netip.MustParsePrefix("fd00::/64"), good.Endpoint}, {netip.Prefix{}, good.Endpoint},
-			{good.Subnet, netip.MustParseAddrPort("[fd00::1]:8285")}, {good.Subnet, netip.MustParseAddrPort("192.0.2.1:0")}, good,
+			{good.Subnet, netip.MustParseAddrPort("[fd00::1]:8285")}, {good.Subnet, netip.AddrPort{}}, good,
 		},
-		Filter: Filter{Extra: []netip.Prefix{netip.MustParsePrefix("fd00::/64")}},
-	}, &forwarding{})
-	if err == nil || strings.Count(err.Error(), "\n") != 4 {
-		t.Errorf("got %v, want five errors", err)
+		Allow: []netip.Prefix{netip.MustParsePrefix("fd00::/64")},
+	}, nil)
+	if len(f.peers) != 1 || f.peers[good] == nil || len(f.allow) != 0 {
+		t.Errorf("got peers %v, allow %v", f.peers, f.allow)
 	}
-	if len(f.peers) != 1 || f.peers[good] == nil || len(f.extra) != 0 {
-		t.Errorf("got peers %v, extra %v", f.peers, f.extra)
-	}
-	f, err = compile(State{}, &forwarding{})
-	if err == nil {
-		t.Error("a state without a subnet is no error")
-	}
-	if _, ok, _ := f.admit(0, 0, 0); ok {
-		t.Error("without a subnet a packet is let in")
+	from, src := number(good.Endpoint.Addr()), number(good.Subnet.Addr())
+	for _, s := range []State{{}, {Subnet: netip.MustParsePrefix("fd00::/64")}} {
+		s.Peers = []Peer{good}
+		if reason, _ := compile(s, nil).admit(from, src, 0); reason != ForeignDestination {
+			t.Errorf("with the subnet %s a packet counts as %s", s.Subnet, reason)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"sync/atomic"
@@ -30,15 +31,7 @@ type level struct {
 func (t *table) insert(p *peer) {
 	mask := ^uint32(0) << (32 - p.Subnet.Bits())
 	// A longer subnet has the numerically larger mask.
-	i, found := slices.BinarySearchFunc(t.levels, mask, func(l level, mask uint32) int {
-		switch {
-		case l.mask > mask:
-			return -1
-		case l.mask < mask:
-			return 1
-		}
-		return 0
-	})
+	i, found := slices.BinarySearchFunc(t.levels, mask, func(l level, mask uint32) int { return cmp.Compare(mask, l.mask) })
 	if !found {
 		t.levels = slices.Insert(t.levels, i, level{mask, make(map[uint32]*peer)})
 	}

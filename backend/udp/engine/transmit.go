@@ -28,7 +28,6 @@ type sender struct {
 	arena    []byte // packets from the device
 	splitter offload.Splitter
 	out      sendQueue
-	resend   *udpbatch.SendBatch // the packets of a batch that was refused
 	single   *udpbatch.SendBatch // a datagram
 }
 
@@ -39,10 +38,11 @@ func newSender(q *queue, page []byte) sender {
 		q:      q,
 		arena:  page[:arenaSize:arenaSize],
 		out:    newSendQueue(q.conn.Features().Segment, page[arenaSize:][:headArena]),
-		resend: udpbatch.NewSendBatch(udpbatch.MaxSegments),
 		single: udpbatch.NewSendBatch(1),
 	}
 }
+
+func (s *sender) drop(reason Counter, packets int) { s.q.counters.add(Tx+reason, packets) }
 
 // transmit sends what the device has, up to a bound. It reports whether it did
 // anything.
@@ -70,7 +70,7 @@ func (s *sender) transmit(f *forwarding) bool {
 	if reads == 0 {
 		return worked
 	}
-	s.q.counters.tx.units.Add(uint64(reads))
+	s.q.counters.add(Tx+Units, reads)
 	s.flush(f)
 	return true
 }
@@ -87,12 +87,11 @@ func (s *sender) failRead(errno unix.Errno) {
 
 // forward puts a packet from the device into the send queue.
 func (s *sender) forward(f *forwarding, b []byte) {
-	tx := &s.q.counters.tx
 	var h offload.Header
 	if s.q.header {
 		var err error
 		if h, err = offload.DecodeHeader(b); err != nil {
-			tx.drop(Malformed, 1)
+			s.drop(Malformed, 1)
 			return
 		}
 		b = b[offload.HeaderLen:]
@@ -100,22 +99,22 @@ func (s *sender) forward(f *forwarding, b []byte) {
 	s.q.priority.moved(h, len(b))
 	p, err := offload.ParseIPv4(b)
 	if err != nil {
-		tx.drop(reasonOfPacket(err), 1)
+		s.drop(reasonOfPacket(err), 1)
 		return
 	}
 	to := f.table.lookup(be32(p[16:]))
 	if to == nil {
-		tx.drop(NoPeer, 1)
+		s.drop(NoPeer, 1)
 		s.q.answer(f, netUnreachable, 0, p)
 		return
 	}
 	if !p.DecrementTTL() {
-		tx.drop(TTLExceeded, 1)
+		s.drop(TTLExceeded, 1)
 		s.q.answer(f, timeExceeded, 0, p)
 		return
 	}
 	if err := s.splitter.Start(h, p); err != nil {
-		tx.drop(Malformed, 1)
+		s.drop(Malformed, 1)
 		return
 	}
 	batch := s.out.gso && mayBatch(to)
@@ -130,7 +129,7 @@ func (s *sender) forward(f *forwarding, b []byte) {
 		segment := s.splitter.Next(s.out.heads[s.out.used:])
 		if segment.Len() > f.mtu {
 			// The first one is as long as all but the last.
-			tx.drop(TooLarge, 1+s.splitter.Left())
+			s.drop(TooLarge, 1+s.splitter.Left())
 			s.q.answerTooLarge(f, p, f.mtu)
 			return
 		}
@@ -139,7 +138,7 @@ func (s *sender) forward(f *forwarding, b []byte) {
 }
 
 // reasonOfPacket returns the reason for an error of offload.ParseIPv4.
-func reasonOfPacket(err error) Reason {
+func reasonOfPacket(err error) Counter {
 	if errors.Is(err, offload.ErrIPv6) {
 		return IPv6
 	}
@@ -159,14 +158,14 @@ func (s *sender) flush(f *forwarding) {
 
 // send reports whether the socket has taken or refused the whole send queue.
 func (s *sender) send() bool {
-	s.q.counters.tx.calls.Add(1)
+	s.q.counters.add(Tx+Calls, 1)
 	return s.q.conn.Send(s.out.batch) == 0
 }
 
 // dropRest drops what the socket has no room for.
 func (s *sender) dropRest(f *forwarding) {
 	for _, m := range s.out.messages[s.out.batch.Len()-s.out.left():] {
-		s.q.counters.tx.drop(NoBuffer, m.count)
+		s.drop(NoBuffer, m.count)
 	}
 	s.complete(f)
 }
@@ -187,7 +186,7 @@ func (s *sender) complete(f *forwarding) {
 		s.refused(f, m, r.Errno)
 		done--
 	}
-	s.q.counters.tx.moved(packets, bytes, done)
+	s.q.counters.moved(Tx, packets, bytes, done)
 	s.out.reset()
 }
 

@@ -25,51 +25,36 @@ const (
 	// spinPays is the longest time without work, at the last sleep, after which spinning
 	// is tried again: a queue that always waits longer would spin in vain.
 	spinPays = 2 * spinTime
-
-	// stopRounds is the number of rounds after which a queue that never waits looks
-	// whether it is to stop.
-	stopRounds = 256
 )
 
 // waiter waits for a queue's descriptors.
 type waiter struct {
-	fds     [4]unix.PollFd // device, socket, stop, ask
+	fds     [3]unix.PollFd // device, socket, wake
 	hold    bool           // short waits are allowed
 	idle    bool           // there was no work in the last round
 	since   time.Time      // when that began
 	moved   uint64         // bytes from the start
 	slept   uint64         // bytes from the start to the last sleep
 	pays    bool           // spinning would have paid before the last sleep
-	rounds  int            // rounds of work without a look at stop
 	timeout unix.Timespec
 }
 
 const (
 	waitDevice = iota
 	waitSocket
-	waitStop
-	waitAsk
+	waitWake
 )
 
-func newWaiter(device, socket, stop, ask int, hold bool) *waiter {
+func newWaiter(device, socket, wake int, hold bool) *waiter {
 	w := &waiter{hold: hold}
 	w.fds[waitDevice] = unix.PollFd{Fd: int32(device), Events: unix.POLLIN}
 	w.fds[waitSocket] = unix.PollFd{Fd: int32(socket), Events: unix.POLLIN}
-	w.fds[waitStop] = unix.PollFd{Fd: int32(stop), Events: unix.POLLIN}
-	w.fds[waitAsk] = unix.PollFd{Fd: int32(ask), Events: unix.POLLIN}
+	w.fds[waitWake] = unix.PollFd{Fd: int32(wake), Events: unix.POLLIN}
 	return w
 }
 
-// busy says that something was done, and how many bytes were moved from the start. It
-// reports whether it is time to stop.
-func (w *waiter) busy(moved uint64) (stop bool) {
-	w.idle = false
-	w.moved = moved
-	if w.rounds++; w.rounds < stopRounds {
-		return false
-	}
-	return w.poll(unix.POLLIN, unix.POLLIN, 0)
-}
+// busy says that something was done, and how many bytes were moved from the start.
+func (w *waiter) busy(moved uint64) { w.idle, w.moved = false, moved }
 
 // spin reports whether to look for more once again, since more is likely to come
 // before a thread could be woken.
@@ -98,8 +83,8 @@ func (w *waiter) lasted() time.Duration {
 
 // wait waits until there is something to read or an error to handle, or for a short
 // time. If full is true the socket has no room: then it waits for room and not for the
-// device. It reports whether it is time to stop.
-func (w *waiter) wait(full bool) (stop bool) {
+// device.
+func (w *waiter) wait(full bool) {
 	device, socket := int16(unix.POLLIN), int16(unix.POLLIN)
 	if full {
 		device, socket = 0, unix.POLLIN|unix.POLLOUT
@@ -108,16 +93,13 @@ func (w *waiter) wait(full bool) (stop bool) {
 	if !w.hold || w.lasted() >= idleAfter {
 		limit = -1
 	}
-	stop = w.poll(device, socket, limit)
+	w.poll(device, socket, limit)
 	w.slept, w.pays = w.moved, w.lasted() < spinPays
-	return stop
 }
 
 // poll waits for events of the device and of the socket. It waits for as long as it
-// takes if limit is negative, and otherwise for at most limit, keeping the processor. It
-// reports whether it is time to stop.
-func (w *waiter) poll(device, socket int16, limit time.Duration) (stop bool) {
-	w.rounds = 0
+// takes if limit is negative, and otherwise for at most limit, keeping the processor.
+func (w *waiter) poll(device, socket int16, limit time.Duration) {
 	w.fds[waitDevice].Events, w.fds[waitSocket].Events = device, socket
 	if limit >= 0 {
 		// The kernel writes the time that was left into it.
@@ -128,9 +110,8 @@ func (w *waiter) poll(device, socket int16, limit time.Duration) (stop bool) {
 		// The only errors are a signal and no memory: then the wait was short.
 		_, _ = unix.Ppoll(w.fds[:], nil, nil)
 	}
-	if w.fds[waitAsk].Revents != 0 {
+	if w.fds[waitWake].Revents != 0 {
 		var count [8]byte
-		_, _ = unix.Read(int(w.fds[waitAsk].Fd), count[:]) // or the next wait would return at once
+		_, _ = unix.Read(int(w.fds[waitWake].Fd), count[:]) // or the next wait would return at once
 	}
-	return w.fds[waitStop].Revents != 0
 }

@@ -15,14 +15,8 @@ type Sum uint64
 
 // Add adds b, which begins at an even offset of the data; a last odd byte counts
 // as if a zero byte followed. So of data cut in pieces, each piece but the last
-// needs an even length. Use AddOdd for a piece that begins at an odd offset.
+// needs an even length.
 func (s Sum) Add(b []byte) Sum { return Sum(add(uint64(s), b)) }
-
-// AddOdd adds b, which begins at an odd offset of the data.
-func (s Sum) AddOdd(b []byte) Sum {
-	// Each byte moves to the other half of its word: times 2^8, modulo 2^64 - 1.
-	return s.Plus(Sum(bits.RotateLeft64(add(0, b), 8)))
-}
 
 // AddUint16 adds a number of two bytes, at an even offset, in network order.
 func (s Sum) AddUint16(v uint16) Sum { return s.Plus(Sum(bits.ReverseBytes16(v))) }

@@ -26,6 +26,4 @@
 //		coalescer.Add(p) // may call Emit, with what becomes one writev
 //	}
 //	coalescer.Flush()
-//
-// Errors are of type Error, so that a caller can count them in an array.
 package offload

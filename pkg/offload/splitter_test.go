@@ -140,7 +140,7 @@ func TestStartRefuses(t *testing.T) {
 	for name, c := range map[string]struct {
 		header Header
 		packet []byte
-		want   Error
+		want   error
 	}{
 		"UFO":                      {with(u, func(h *Header) { h.GSOType = 3 }), udp, ErrGSOType},
 		"TCP over IPv6":            {with(h, func(h *Header) { h.GSOType = gsoTCPv6 }), tcp, ErrGSOType},

@@ -3,7 +3,6 @@ package tun
 import (
 	"errors"
 	"fmt"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,9 +17,6 @@ func Adopt(fds []int, o Options) (*Device, error) {
 	if len(fds) == 0 {
 		return nil, errors.New("adopt device: no file descriptors")
 	}
-	if o.Name == "" {
-		o.Name = "tun%d"
-	}
 	d := &Device{}
 	for i, fd := range fds {
 		name, flags, err := identify(fd)
@@ -31,10 +27,10 @@ func Adopt(fds []int, o Options) (*Device, error) {
 		switch {
 		case flags&unix.IFF_TUN == 0:
 			return nil, fmt.Errorf("adopt device %s: it is no TUN", name)
-		case !matches(o.Name, name):
-			return nil, fmt.Errorf("adopt device %s: want %s", name, o.Name)
 		case i > 0 && (d.name != name || d.features.Header != header):
 			return nil, fmt.Errorf("adopt device %s: a queue is of %s", d.name, name)
+		case name != o.Name:
+			return nil, fmt.Errorf("adopt device %s: want %s", name, o.Name)
 		}
 		d.name = name
 		d.features.Header = header
@@ -68,17 +64,4 @@ func identify(fd int) (string, uint16, error) {
 		return "", 0, err
 	}
 	return ifr.Name(), ifr.Uint16(), nil
-}
-
-// matches reports whether the name is, or is an instance of, the template.
-func matches(template, name string) bool {
-	before, after, numbered := strings.Cut(template, "%d")
-	if !numbered {
-		return name == template
-	}
-	number, ok := strings.CutPrefix(name, before)
-	if ok {
-		number, ok = strings.CutSuffix(number, after)
-	}
-	return ok && number != "" && strings.Trim(number, "0123456789") == ""
 }

@@ -7,20 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Error is an error with what to do about it.
-type Error struct {
-	Err  error
-	Hint string
-}
-
-// Error returns both.
-func (e *Error) Error() string { return fmt.Sprintf("%v (%s)", e.Err, e.Hint) }
-
-// Unwrap returns the error without the hint.
-func (e *Error) Unwrap() error { return e.Err }
-
-// explain adds the hint, if there is one, to an error about an object: the path
-// of the control file, or a device's name.
+// explain adds what to do about an error, if there is something, to one about an
+// object: the path of the control file, or a device's name.
 func explain(err error, object string) error {
 	var hint string
 	switch {
@@ -37,5 +25,5 @@ func explain(err error, object string) error {
 	default:
 		return err
 	}
-	return &Error{Err: err, Hint: hint}
+	return fmt.Errorf("%w (%s)", err, hint)
 }

@@ -20,8 +20,9 @@ const HeaderLen = 10
 // Options are what a device should be like. The zero value is one queue with
 // all offloads on a device named tun%d that goes when it is closed.
 type Options struct {
-	// Name is exact, or has one %d in it for the first number that is free.
-	// A persistent device of that name is attached to. Empty: "tun%d".
+	// Name is exact, or has one %d in it for the first number that is free, which
+	// Adopt does not take. A persistent device of that name is attached to. Empty:
+	// "tun%d".
 	Name string
 	// Queues is the number of queues; zero means one. Between more than one,
 	// the kernel spreads flows by their hash. See Features.Steered.
@@ -43,7 +44,6 @@ type Features struct {
 	// number stays. Where it is not so, with Linux before 4.16 or without
 	// CAP_BPF, a flow moves to the queue through which it is answered.
 	Steered bool
-	Persist bool
 }
 
 // Device is a TUN device, by one queue at least.
@@ -55,13 +55,10 @@ type Device struct {
 
 // Open makes a device in the network namespace of the calling thread, or
 // attaches to the persistent one of that name. It has no address, and is down
-// if it is new. An error that the operator can do something about is a *Error.
+// if it is new. An error says what the operator can do about it.
 func Open(o Options) (*Device, error) { return open("/dev/net/tun", o) }
 
 func open(path string, o Options) (*Device, error) {
-	if o.Name == "" {
-		o.Name = "tun%d"
-	}
 	d := &Device{name: o.Name}
 	for range max(o.Queues, 1) {
 		if err := d.attach(path, o); err != nil {
@@ -83,10 +80,8 @@ func (d *Device) attach(path string, o Options) error {
 		return explain(fmt.Errorf("open %s: %w", path, err), path)
 	}
 	d.queues = append(d.queues, &Queue{fd: fd})
-	// Kernels before 2.6.27 have no such call, and no header either.
-	has, _ := unix.IoctlGetUint32(fd, unix.TUNGETFEATURES)
 	flags := uint16(unix.IFF_TUN | unix.IFF_NO_PI)
-	if has&unix.IFF_VNET_HDR != 0 && !o.NoHeader {
+	if !o.NoHeader {
 		flags |= unix.IFF_VNET_HDR
 		d.features.Header = true
 	}
@@ -121,19 +116,13 @@ func (d *Device) setup(o Options) error {
 	}
 	// Without it a few packets are out of order, and that is all.
 	d.features.Steered = len(d.queues) > 1 && steer(d.queues[0].fd) == nil
-	return d.SetPersist(o.Persist)
-}
-
-// SetPersist says whether the device outlives its queues.
-func (d *Device) SetPersist(persist bool) error {
-	var v int
-	if persist {
-		v = 1
+	var persist int
+	if o.Persist {
+		persist = 1
 	}
-	if err := unix.IoctlSetInt(d.queues[0].fd, unix.TUNSETPERSIST, v); err != nil {
+	if err := unix.IoctlSetInt(d.queues[0].fd, unix.TUNSETPERSIST, persist); err != nil {
 		return fmt.Errorf("set %s persistent: %w", d.name, err)
 	}
-	d.features.Persist = persist
 	return nil
 }
 

@@ -54,14 +54,6 @@ func exists(name string) bool {
 	return exec.Command("ip", "link", "show", name).Run() == nil
 }
 
-func hint(err error) string {
-	var e *Error
-	if errors.As(err, &e) {
-		return e.Hint
-	}
-	return ""
-}
-
 func TestOpenNamesDevices(t *testing.T) {
 	labtest.Native(t)
 	enter(t)
@@ -212,9 +204,6 @@ func TestPersistentDeviceOutlivesItsQueues(t *testing.T) {
 	labtest.Native(t)
 	enter(t)
 	d := mustOpen(t, Options{Name: "keep0", Persist: true})
-	if !d.Features().Persist {
-		t.Error("Features do not say that it persists")
-	}
 	ip(t, "addr add 192.0.2.1/24 dev keep0")
 	d.Close()
 	if !exists("keep0") {
@@ -234,10 +223,8 @@ func TestPersistentDeviceOutlivesItsQueues(t *testing.T) {
 	if err == nil && strings.Contains(string(out), "tcp-segmentation-offload: on") {
 		t.Errorf("offloads of the first queue are still on:\n%s", out)
 	}
-	if err := again.SetPersist(false); err != nil {
-		t.Fatal(err)
-	}
 	again.Close()
+	mustOpen(t, Options{Name: "keep0"}).Close()
 	if exists("keep0") {
 		t.Error("the device is still there")
 	}
@@ -262,6 +249,7 @@ func TestAdoptContinues(t *testing.T) {
 				fds = append(fds, fd)
 			}
 			old.Close()
+			o.Name = old.Name()
 			d, err := Adopt(fds, o)
 			if err != nil {
 				t.Fatal(err)
@@ -318,32 +306,18 @@ func TestAdoptRefuses(t *testing.T) {
 	}{
 		"nothing":        {nil, "no file descriptors"},
 		"a TAP":          {[]int{raw(t, "net1", unix.IFF_TAP|unix.IFF_NO_PI)}, "no TUN"},
-		"another name":   {[]int{raw(t, "other0", unix.IFF_TUN|unix.IFF_NO_PI)}, "want net%d"},
+		"another name":   {[]int{raw(t, "other0", unix.IFF_TUN|unix.IFF_NO_PI)}, "want net0"},
 		"another file":   {[]int{int(null.Fd())}, "something else"},
 		"no device":      {[]int{int(unattached.Fd())}, "deleted"},
 		"deleted":        {[]int{deleted}, "deleted"},
 		"of two devices": {[]int{plain, raw(t, "net3", unix.IFF_TUN|unix.IFF_NO_PI)}, "a queue is of net3"},
 	} {
-		if _, err := Adopt(row.fds, Options{Name: "net%d"}); err == nil || !strings.Contains(err.Error(), row.want) {
+		if _, err := Adopt(row.fds, Options{Name: "net0"}); err == nil || !strings.Contains(err.Error(), row.want) {
 			t.Errorf("%s: got %v, want an error with %q", name, err, row.want)
 		}
 	}
 	if _, err := unix.FcntlInt(uintptr(plain), unix.F_GETFD, 0); err != nil {
 		t.Errorf("a descriptor that was refused: %v, want it open", err)
-	}
-}
-
-func TestMatches(t *testing.T) {
-	for _, row := range []struct {
-		template, name string
-		want           bool
-	}{
-		{"tun%d", "tun0", true}, {"tun%d", "tun12", true}, {"tun%d", "tun", false}, {"tun%d", "tunx", false},
-		{"tun%d", "tap0", false}, {"a%db", "a1b", true}, {"a%db", "a1", false}, {"net0", "net0", true}, {"net0", "net00", false},
-	} {
-		if got := matches(row.template, row.name); got != row.want {
-			t.Errorf("matches(%q, %q) = %v", row.template, row.name, got)
-		}
 	}
 }
 
@@ -361,11 +335,11 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		"another kind": {"/dev/net/tun", "veth9", unix.EINVAL, "ip link delete veth9"},
 	} {
 		_, err := open(row.path, Options{Name: row.device})
-		if !errors.Is(err, row.want) || !strings.Contains(hint(err), row.hint) {
+		if !errors.Is(err, row.want) || !strings.Contains(err.Error(), row.hint) {
 			t.Errorf("%s: got %v, want %v with %q", name, err, row.want, row.hint)
 		}
 	}
-	if err := explain(unix.EPERM, "x"); !strings.Contains(hint(err), "CAP_NET_ADMIN") {
+	if err := explain(unix.EPERM, "x"); !strings.Contains(err.Error(), "CAP_NET_ADMIN") {
 		t.Errorf("EPERM: got %v", err)
 	}
 }

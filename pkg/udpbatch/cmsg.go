@@ -2,7 +2,6 @@ package udpbatch
 
 import (
 	"encoding/binary"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -35,13 +34,10 @@ type receiveControl struct {
 // messages; zero if they have none, or an invalid one.
 func segment(control []byte) int {
 	for len(control) >= unix.SizeofCmsghdr {
-		var h unix.Cmsghdr
-		copy(unsafe.Slice((*byte)(unsafe.Pointer(&h)), unix.SizeofCmsghdr), control)
-		size := uint64(h.Len)
-		if size < uint64(unix.CmsgLen(0)) || size > uint64(len(control)) {
+		h, data, rest, err := unix.ParseOneSocketControlMessage(control)
+		if err != nil {
 			return 0
 		}
-		data := control[unix.CmsgLen(0):size]
 		if h.Level == unix.SOL_UDP && h.Type == unix.UDP_GRO && len(data) >= 4 {
 			// An int, though it fits into 16 bits.
 			n := int32(binary.NativeEndian.Uint32(data))
@@ -50,7 +46,7 @@ func segment(control []byte) int {
 			}
 			return int(n)
 		}
-		control = control[min(unix.CmsgSpace(len(data)), len(control)):]
+		control = rest
 	}
 	return 0
 }

@@ -26,15 +26,14 @@ const (
 	BufferSize = 8 << 20
 )
 
-// Discovery says what becomes of a datagram larger than the path's MTU.
+// Discovery says what becomes of a datagram larger than the path's MTU: a value of
+// IP_MTU_DISCOVER (ip(7)). A new socket has that of net.ipv4.ip_no_pmtu_disc.
 type Discovery int
 
-// The values of IP_MTU_DISCOVER (ip(7)).
+// Two of the values.
 const (
-	SystemDiscovery Discovery = iota // as net.ipv4.ip_no_pmtu_disc says; usually Want
-	Want                             // sent in fragments, once the path's MTU is known
-	Do                               // refused with EMSGSIZE
-	Dont                             // sent in fragments, and routers may make more
+	Do   Discovery = unix.IP_PMTUDISC_DO   // refused with EMSGSIZE
+	Dont Discovery = unix.IP_PMTUDISC_DONT // sent in fragments, and routers may make more
 )
 
 // Options are what a socket should be like. The zero value works.
@@ -42,7 +41,6 @@ type Options struct {
 	// ReceiveBuffer and SendBuffer are sizes in bytes; zero means BufferSize.
 	// Without CAP_NET_ADMIN they stay within net.core.rmem_max and wmem_max.
 	ReceiveBuffer, SendBuffer int
-	Discovery                 Discovery
 	// ReusePort lets several sockets of one user have the same address. The
 	// kernel chooses among them by the datagram's addresses and ports.
 	ReusePort bool
@@ -93,9 +91,7 @@ func (c *Conn) listen(local netip.AddrPort, o Options) error {
 	}
 	// Before the bind: a datagram that was queued without GRO stays alone,
 	// but one that found no room is lost.
-	if err := c.setup(o); err != nil {
-		return err
-	}
+	c.setup(o)
 	err := unix.Bind(c.fd, &unix.SockaddrInet4{Addr: local.Addr().As4(), Port: int(local.Port())})
 	switch {
 	case errors.Is(err, unix.EADDRINUSE):
@@ -132,19 +128,14 @@ func Adopt(fd int, o Options) (*Conn, error) {
 		return nil, errors.New("adopt udp socket: it is not bound")
 	}
 	unix.CloseOnExec(fd)
-	if err := c.setup(o); err != nil {
-		return nil, fmt.Errorf("adopt udp socket: %w", err)
-	}
+	c.setup(o)
 	return c, nil
 }
 
 // setup sets options on and off: an adopted socket may have some already.
-func (c *Conn) setup(o Options) error {
+func (c *Conn) setup(o Options) {
 	c.features.ReceiveBuffer = c.buffer(unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, o.ReceiveBuffer)
 	c.features.SendBuffer = c.buffer(unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, o.SendBuffer)
-	if err := c.SetDiscovery(o.Discovery); err != nil {
-		return err
-	}
 	_, err := unix.GetsockoptInt(c.fd, unix.SOL_UDP, unix.UDP_SEGMENT)
 	c.features.Segment = err == nil && !o.NoSegment
 	gro := 1
@@ -153,7 +144,6 @@ func (c *Conn) setup(o Options) error {
 	}
 	err = unix.SetsockoptInt(c.fd, unix.SOL_UDP, unix.UDP_GRO, gro)
 	c.features.GRO = err == nil && !o.NoGRO
-	return nil
 }
 
 // buffer sets a buffer's size as far as it may, and returns the actual size.
@@ -171,18 +161,7 @@ func (c *Conn) buffer(force, polite, size int) int {
 
 // SetDiscovery changes what becomes of datagrams that are too large.
 func (c *Conn) SetDiscovery(d Discovery) error {
-	var value int
-	switch d {
-	case SystemDiscovery:
-		return nil
-	case Want:
-		value = unix.IP_PMTUDISC_WANT
-	case Do:
-		value = unix.IP_PMTUDISC_DO
-	case Dont:
-		value = unix.IP_PMTUDISC_DONT
-	}
-	if err := unix.SetsockoptInt(c.fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, value); err != nil {
+	if err := unix.SetsockoptInt(c.fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, int(d)); err != nil {
 		return fmt.Errorf("set path MTU discovery: %w", err)
 	}
 	return nil

@@ -30,6 +30,13 @@ func mustListen(t testing.TB, local netip.AddrPort, o Options) *Conn {
 	return c
 }
 
+func discover(t testing.TB, c *Conn, d Discovery) {
+	t.Helper()
+	if err := c.SetDiscovery(d); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // pieces cuts b at the given places.
 func pieces(b []byte, at ...int) []unix.Iovec {
 	var v []unix.Iovec
@@ -75,7 +82,7 @@ func receive(t testing.TB, c *Conn, b *ReceiveBatch) {
 	}
 }
 
-// datagrams receives n datagrams, taking trains apart.
+// datagrams receives n datagrams, taking GSO batches apart.
 func datagrams(t testing.TB, c *Conn, n int) [][]byte {
 	t.Helper()
 	var all [][]byte
@@ -136,7 +143,7 @@ func TestDatagramsArriveAsSent(t *testing.T) {
 	}
 }
 
-func TestTrains(t *testing.T) {
+func TestBatches(t *testing.T) {
 	labtest.Native(t)
 	for name, row := range map[string]struct{ sender, receiver Options }{
 		"both ends":     {},
@@ -172,11 +179,11 @@ func TestTrains(t *testing.T) {
 	}
 }
 
-func TestTrainArrivesWhole(t *testing.T) {
+func TestABatchArrivesWhole(t *testing.T) {
 	labtest.Native(t)
 	from, to := mustListen(t, loopback, Options{}), mustListen(t, loopback, Options{})
 	if !from.Features().Segment || !to.Features().GRO {
-		t.Skip("the kernel has no trains")
+		t.Skip("the kernel has no GSO for UDP")
 	}
 	b := NewSendBatch(1)
 	const segment = 1023
@@ -254,8 +261,9 @@ ip neigh add 192.0.2.2 lladdr 02:00:00:00:00:01 dev eth0 nud permanent`
 func TestRefusedMessagesAreReportedAndTheRestIsSent(t *testing.T) {
 	labtest.Native(t)
 	enter(t, far)
-	from, to := mustListen(t, netip.MustParseAddrPort("192.0.2.1:0"), Options{Discovery: Do}),
+	from, to := mustListen(t, netip.MustParseAddrPort("192.0.2.1:0"), Options{}),
 		mustListen(t, netip.MustParseAddrPort("192.0.2.1:0"), Options{})
+	discover(t, from, Do)
 	b := NewSendBatch(5)
 	good, tooLarge := payload(100), payload(1600)
 	unreachable := netip.MustParseAddrPort("198.51.100.1:9")
@@ -281,10 +289,11 @@ func TestRefusedMessagesAreReportedAndTheRestIsSent(t *testing.T) {
 	}
 }
 
-func TestTrainTooLargeForThePathIsRefused(t *testing.T) {
+func TestABatchTooLargeForThePathIsRefused(t *testing.T) {
 	labtest.Native(t)
 	enter(t, far)
-	from := mustListen(t, netip.MustParseAddrPort("192.0.2.1:0"), Options{Discovery: Do})
+	from := mustListen(t, netip.MustParseAddrPort("192.0.2.1:0"), Options{})
+	discover(t, from, Do)
 	if !from.Features().Segment {
 		t.Skip("the kernel has no UDP_SEGMENT")
 	}
@@ -301,15 +310,13 @@ func TestTrainTooLargeForThePathIsRefused(t *testing.T) {
 
 func TestDiscoveryDecidesOnFragments(t *testing.T) {
 	enter(t, far)
-	c := mustListen(t, netip.MustParseAddrPort("192.0.2.1:0"), Options{Discovery: Do})
+	c := mustListen(t, netip.MustParseAddrPort("192.0.2.1:0"), Options{})
 	b := NewSendBatch(1)
 	for _, row := range []struct {
 		d       Discovery
 		refused int
-	}{{Do, 1}, {Dont, 0}, {Do, 1}, {Want, 0}} {
-		if err := c.SetDiscovery(row.d); err != nil {
-			t.Fatal(err)
-		}
+	}{{Do, 1}, {Dont, 0}, {Do, 1}, {Discovery(unix.IP_PMTUDISC_WANT), 0}} {
+		discover(t, c, row.d)
 		b.Reset()
 		b.Add(netip.MustParseAddrPort("192.0.2.2:9"), pieces(payload(1600)), 0)
 		if errno := c.Send(b); errno != 0 || len(b.Refused()) != row.refused {
@@ -470,10 +477,10 @@ func TestAdoptRefuses(t *testing.T) {
 	}
 }
 
-func BenchmarkTrain(b *testing.B) {
+func BenchmarkGSOBatch(b *testing.B) {
 	from, to := mustListen(b, loopback, Options{}), mustListen(b, loopback, Options{})
 	if !from.Features().Segment || !to.Features().GRO {
-		b.Skip("the kernel has no trains")
+		b.Skip("the kernel has no GSO for UDP")
 	}
 	p := payload(MaxSegments * 1000)
 	v := pieces(p)

@@ -94,13 +94,8 @@ func (f *filter) look() error {
 }
 
 func (f *filter) apply() (changes []string, err error) {
-	t, ok := filterTable(f.id, f.policy, f.overlays, f.host)
-	if ok {
-		changes, err = f.kernel.Apply(t)
-	} else {
-		changes, err = f.kernel.Delete(t.ID)
-	}
-	if err != nil {
+	t := filterTable(f.id, f.policy, f.overlays, f.host)
+	if changes, err = f.kernel.Apply(t); err != nil {
 		if !f.policy.Filter.Off {
 			err = fmt.Errorf("keep strangers out: %w (the kernel's nf_tables may lack a part; --peer-filter=off does without)", err)
 		}
@@ -126,7 +121,7 @@ func (f *filter) removeRivals(t nft.Table) error {
 		return err
 	}
 	for _, id := range rivals {
-		if _, err := f.kernel.Delete(id); err != nil {
+		if _, err := f.kernel.Apply(nft.Table{ID: id}); err != nil {
 			return err
 		}
 		f.log.Warn("Removed the filter that a flanneld with another --etcd-prefix left for this network", "table", id)

@@ -23,9 +23,9 @@ const (
 	setSpoofed     = "spoofed" // sources that no host has; of a family
 )
 
-// filterTable returns the table for the overlays; ok is false if there is to be none.
-func filterTable(id nft.ID, p Policy, overlays []overlay, h host) (t nft.Table, ok bool) {
-	t = nft.Table{ID: id, Counters: []string{counterRefused, counterSpoofed}}
+// filterTable returns the table for the overlays; an empty one if there is to be none.
+func filterTable(id nft.ID, p Policy, overlays []overlay, h host) nft.Table {
+	t := nft.Table{ID: id, Counters: []string{counterRefused, counterSpoofed}}
 	input := nft.Chain{Name: "input", Hook: nft.Input, Priority: nft.Raw}
 	direct := nft.Chain{Name: "prerouting", Hook: nft.Prerouting, Priority: nft.Raw}
 	mark := nft.Chain{Name: "mark", Hook: nft.Prerouting, Priority: nft.Raw - 10}
@@ -66,7 +66,10 @@ func filterTable(id nft.ID, p Policy, overlays []overlay, h host) (t nft.Table, 
 			t.Chains = append(t.Chains, c)
 		}
 	}
-	return t, len(t.Chains) > 0
+	if len(t.Chains) == 0 {
+		return nft.Table{ID: id}
+	}
+	return t
 }
 
 // name returns that of a set of the family.

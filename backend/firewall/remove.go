@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"time"
 
 	"flanneld/pkg/backoff"
@@ -66,8 +65,14 @@ func removeOnce(ctx context.Context, out io.Writer) ([]string, error) {
 		return changes, err
 	}
 	tables, listErr := kernel.Tables()
-	some, deleteErr := kernel.Delete(slices.DeleteFunc(tables, func(id nft.ID) bool { return !ownTable(id) })...)
-	return append(changes, some...), errors.Join(err, listErr, deleteErr)
+	errs := []error{err, listErr}
+	for _, id := range tables {
+		if ownTable(id) {
+			some, err := kernel.Apply(nft.Table{ID: id})
+			changes, errs = append(changes, some...), append(errs, err)
+		}
+	}
+	return changes, errors.Join(errs...)
 }
 
 func removeIptables(ctx context.Context, out io.Writer) (changes []string, err error) {

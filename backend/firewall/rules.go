@@ -110,19 +110,22 @@ func (r *rules) applyNftables(_ context.Context, families []family, s switches) 
 	if !r.tools.nftables {
 		return nil, nil
 	}
-	gone := []nft.ID{r.names.table(false), r.names.table(true)}
-	var errs []error
-	for _, f := range families {
-		t, ok := f.nftablesRules(r.policy, r.names, s)
-		if !ok {
-			continue
+	wanted := map[bool]family{}
+	if s.nftables {
+		for _, f := range families {
+			wanted[f.v6()] = f
 		}
-		gone = slices.DeleteFunc(gone, func(id nft.ID) bool { return id == t.ID })
+	}
+	var errs []error
+	for _, v6 := range []bool{false, true} {
+		t := nft.Table{ID: r.names.table(v6)}
+		if f, ok := wanted[v6]; ok {
+			t.Chains = f.nftablesChains(r.policy, s.options)
+		}
 		some, err := r.kernel.Apply(t)
 		changes, errs = append(changes, some...), append(errs, err)
 	}
-	some, err := r.kernel.Delete(gone...)
-	return append(changes, some...), errors.Join(append(errs, err)...)
+	return changes, errors.Join(errs...)
 }
 
 // choose finds out now and then what there is to filter with.

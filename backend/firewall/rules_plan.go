@@ -94,17 +94,16 @@ func (f family) iptablesRules(p Policy, n names, s switches) iptables.Want {
 	return w
 }
 
-// nftablesRules returns one family's rules for nftables, a table of its own; ok is
-// false if there is to be none.
-func (f family) nftablesRules(p Policy, n names, s switches) (t nft.Table, ok bool) {
-	t.ID = n.table(f.v6())
+// nftablesChains returns one family's rules for nftables, where they have a table of
+// their own.
+func (f family) nftablesChains(p Policy, options string) (all []nft.Chain) {
 	if p.Forward {
-		t.Chains = append(t.Chains, nft.Chain{Name: "forward", Hook: nft.Forward, Priority: nft.Filter,
+		all = append(all, nft.Chain{Name: "forward", Hook: nft.Forward, Priority: nft.Filter,
 			Rules: nft.Rules(firewall.Forward(f.about(commentForward, "")))})
 	}
 	if p.Masquerade {
-		t.Chains = append(t.Chains, nft.Chain{Name: "postrtg", NAT: true, Hook: nft.Postrouting, Priority: nft.SrcNAT,
-			Rules: nft.Rules(firewall.Postrouting(f.about(commentMasq, s.options)))})
+		all = append(all, nft.Chain{Name: "postrtg", NAT: true, Hook: nft.Postrouting, Priority: nft.SrcNAT,
+			Rules: nft.Rules(firewall.Postrouting(f.about(commentMasq, options)))})
 	}
-	return t, len(t.Chains) > 0 && s.nftables
+	return all
 }

@@ -21,14 +21,7 @@ const (
 // in words. If no rule of anybody has changed since it last was as wanted, nothing
 // is read but their generation.
 func (k *Kernel) Apply(t Table) (changes []string, err error) {
-	want, err := t.encode()
-	if err != nil {
-		return nil, fmt.Errorf("table %s: %w", t.Name, err)
-	}
-	c, err := k.dial()
-	if err != nil {
-		return nil, err
-	}
+	want, c := t.parts(), k.conn()
 	for try := 0; ; try++ {
 		before, err := k.generation()
 		if err != nil {
@@ -37,7 +30,7 @@ func (k *Kernel) Apply(t Table) (changes []string, err error) {
 		if last, ok := k.same[t.ID]; ok && last.generation == before && last.want.equal(want) {
 			return nil, nil
 		}
-		have, readErr := k.read(c, t.ID)
+		have, readErr := k.read(c, t.ID, want == nil)
 		after, err := k.generation()
 		switch {
 		case err != nil:
@@ -46,7 +39,7 @@ func (k *Kernel) Apply(t Table) (changes []string, err error) {
 			continue
 		case readErr != nil:
 			return nil, fmt.Errorf("read table %s: %w", t.Name, readErr)
-		case have != nil && have.equal(want):
+		case have.equal(want):
 			if k.same == nil {
 				k.same = make(map[ID]stamp)
 			}
@@ -61,41 +54,27 @@ func (k *Kernel) Apply(t Table) (changes []string, err error) {
 	}
 }
 
-// read returns a table as the kernel has it; nil if there is none.
-func (k *Kernel) read(c *nftables.Conn, id ID) (*encoded, error) {
+// read returns a table as the kernel has it; nil if there is none. Of one that is to go
+// it does not matter what is in it, nor whether it can be read.
+func (k *Kernel) read(c *nftables.Conn, id ID, goes bool) (parts, error) {
 	tables, err := k.Tables()
-	if err != nil || !slices.Contains(tables, id) {
+	switch {
+	case err != nil || !slices.Contains(tables, id):
 		return nil, err
+	case goes:
+		return parts{}, nil
 	}
 	return readTable(c, id)
 }
 
-// Delete removes tables that there are, and returns what it changed in words.
-func (k *Kernel) Delete(ids ...ID) (changes []string, err error) {
-	tables, err := k.Tables()
-	if err != nil {
-		return nil, err
-	}
-	c, err := k.dial()
-	if err != nil {
-		return nil, err
-	}
-	for _, id := range ids {
-		if slices.Contains(tables, id) {
-			c.DelTable(id.table())
-			changes = append(changes, "nft delete table "+id.String())
-		}
-	}
-	if err := c.Flush(); err != nil {
-		return nil, fmt.Errorf("delete tables: %w", err)
-	}
-	return changes, nil
-}
-
 // change puts into the connection what makes the table as wanted.
-func change(c *nftables.Conn, t Table, want encoded, have *encoded) (changes []string) {
+func change(c *nftables.Conn, t Table, want, have parts) (changes []string) {
 	table := t.table()
-	fresh := have == nil || !have.sameShape(want)
+	if want == nil {
+		c.DelTable(table)
+		return []string{"nft delete table " + t.String()}
+	}
+	fresh := !have.sameShape(want)
 	if fresh {
 		if have != nil {
 			c.DelTable(table)
@@ -104,23 +83,19 @@ func change(c *nftables.Conn, t Table, want encoded, have *encoded) (changes []s
 		for _, name := range t.Counters {
 			c.AddObj(&nftables.CounterObj{Table: table, Name: name})
 		}
-		changes = append(changes, "nft add table "+t.String())
+		have, changes = nil, []string{"nft add table " + t.String()}
 	}
 	for _, s := range t.Sets {
 		set := s.set(table)
-		var old []element
 		if fresh {
-			if err := c.AddSet(set, nil); err != nil {
-				panic("a set that is not anonymous cannot be added: " + err.Error())
-			}
-		} else {
-			old = have.sets[s.Name].elements
+			must(c.AddSet(set, nil))
 		}
-		add, remove := differing(want.sets[s.Name].elements, old)
+		before, after := have[setKey(set)], want[setKey(set)]
+		add, remove := without(after, before), without(before, after)
 		if s.Ranges && len(add)+len(remove) > 0 {
 			// Bounds are no elements that could come and go one by one.
 			c.FlushSet(set)
-			add, remove = want.sets[s.Name].elements, nil
+			add, remove = after, nil
 		}
 		sendElements(c.SetDeleteElements, set, remove)
 		sendElements(c.SetAddElements, set, add)
@@ -132,47 +107,43 @@ func change(c *nftables.Conn, t Table, want encoded, have *encoded) (changes []s
 		chain := ch.chain(table)
 		if fresh {
 			c.AddChain(chain)
-		} else if slices.Equal(want.chains[ch.Name].rules, have.chains[ch.Name].rules) {
+		} else if slices.Equal(want[chainKey(chain)], have[chainKey(chain)]) {
 			continue
 		} else {
 			c.FlushChain(chain)
 			changes = append(changes, fmt.Sprintf("nft flush chain %s %s, and its %d rules again", t, ch.Name, len(ch.Rules)))
 		}
 		for _, r := range ch.Rules {
-			exprs, _ := r.expressions(t.Family) // as when it was encoded
-			c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: exprs, UserData: r.userData()})
+			rule := r.rule(t.Family)
+			rule.Table, rule.Chain = table, chain
+			c.AddRule(rule)
 		}
 	}
 	return changes
 }
 
-// differing returns what of want is not in have, and the reverse. Both are sorted.
-func differing(want, have []element) (add, remove []element) {
-	for len(want) > 0 || len(have) > 0 {
-		switch {
-		case len(have) == 0 || len(want) > 0 && want[0].key < have[0].key:
-			add, want = append(add, want[0]), want[1:]
-		case len(want) == 0 || have[0].key < want[0].key:
-			remove, have = append(remove, have[0]), have[1:]
-		case want[0] != have[0]:
-			add, remove = append(add, want[0]), append(remove, have[0])
-			want, have = want[1:], have[1:]
-		default:
-			want, have = want[1:], have[1:]
-		}
-	}
-	return add, remove
+// without returns what of a is not in b. Both are sorted.
+func without(a, b []string) []string {
+	return slices.DeleteFunc(slices.Clone(a), func(e string) bool {
+		_, found := slices.BinarySearch(b, e)
+		return found
+	})
 }
 
-func sendElements(send func(*nftables.Set, []nftables.SetElement) error, s *nftables.Set, all []element) {
+func sendElements(send func(*nftables.Set, []nftables.SetElement) error, s *nftables.Set, all []string) {
 	for part := range slices.Chunk(all, chunk) {
 		elements := make([]nftables.SetElement, len(part))
 		for i, e := range part {
-			elements[i] = nftables.SetElement{Key: []byte(e.key), IntervalEnd: e.end}
+			elements[i].Key, elements[i].IntervalEnd = parseElement(e)
 		}
-		if err := send(s, elements); err != nil {
-			panic("elements of a set that is not anonymous cannot be changed: " + err.Error())
-		}
+		must(send(s, elements))
+	}
+}
+
+// must is for what the library refuses for anonymous sets only.
+func must(err error) {
+	if err != nil {
+		panic("a set that is not anonymous cannot be changed: " + err.Error())
 	}
 }
 

@@ -2,9 +2,9 @@ package nft
 
 import (
 	"encoding/binary"
-	"fmt"
-	"net/netip"
+	"net"
 
+	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"github.com/google/nftables/userdata"
 	"golang.org/x/sys/unix"
@@ -25,22 +25,8 @@ func (e *encoder) add(x ...expr.Any) { e.out = append(e.out, x...) }
 
 func (e *encoder) meta(key expr.MetaKey) { e.add(&expr.Meta{Key: key, Register: reg}) }
 
-func (e *encoder) cmp(not bool, data []byte) {
-	op := expr.CmpOpEq
-	if not {
-		op = expr.CmpOpNeq
-	}
-	e.add(&expr.Cmp{Op: op, Register: reg, Data: data})
-}
-
 func (e *encoder) payload(base expr.PayloadBase, offset, length uint32) {
 	e.add(&expr.Payload{DestRegister: reg, Base: base, Offset: offset, Len: length})
-}
-
-func (e *encoder) lookup(set string, absent bool) {
-	if set != "" {
-		e.add(&expr.Lookup{SourceRegister: reg, SetName: set, Invert: absent})
-	}
 }
 
 // addr loads an address of the packet's header.
@@ -55,25 +41,28 @@ func (e *encoder) addr(dst bool) {
 	e.payload(expr.PayloadBaseNetworkHeader, offset, length)
 }
 
+func (e *encoder) bitwise(mask, xor []byte) {
+	e.add(&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: uint32(len(mask)), Mask: mask, Xor: xor})
+}
+
+func (e *encoder) cmp(not bool, data []byte) {
+	op := expr.CmpOpEq
+	if not {
+		op = expr.CmpOpNeq
+	}
+	e.add(&expr.Cmp{Op: op, Register: reg, Data: data})
+}
+
 func (e *encoder) net(n firewall.Net, dst bool) {
 	if !n.Prefix.IsValid() {
 		return
 	}
 	e.addr(dst)
-	length := n.Prefix.Addr().BitLen() / 8
-	if n.Prefix.Bits() < length*8 {
-		e.add(&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: uint32(length),
-			Mask: mask(n.Prefix), Xor: make([]byte, length)})
+	if !n.Prefix.IsSingleIP() {
+		mask := net.CIDRMask(n.Prefix.Bits(), n.Prefix.Addr().BitLen())
+		e.bitwise(mask, make([]byte, len(mask)))
 	}
 	e.cmp(n.Not, n.Prefix.Masked().Addr().AsSlice())
-}
-
-func mask(p netip.Prefix) []byte {
-	m := make([]byte, p.Addr().BitLen()/8)
-	for i := range p.Bits() {
-		m[i/8] |= 0x80 >> (i % 8)
-	}
-	return m
 }
 
 func (e *encoder) iface(key expr.MetaKey, i firewall.Iface) {
@@ -86,26 +75,40 @@ func (e *encoder) iface(key expr.MetaKey, i firewall.Iface) {
 	e.cmp(i.Not, name)
 }
 
-// expressions returns the rule as the kernel knows it.
-func (r Rule) expressions(f Family) ([]expr.Any, error) {
-	e := encoder{v6: r.V6 || f == IPv6}
-	if r.Other != "" {
-		return nil, fmt.Errorf("a rule has %q, which has no form in nftables", r.Other)
+func (e *encoder) lookup(set string, dst, absent bool) {
+	if set != "" {
+		e.addr(dst)
+		e.add(&expr.Lookup{SourceRegister: reg, SetName: set, Invert: absent})
 	}
-	addresses := r.Src.Prefix.IsValid() || r.Dst.Prefix.IsValid() || r.SrcIn != "" || r.DstIn != "" || r.Absent != "" || r.Remember != "" || r.Split
-	if f == Inet && addresses {
-		e.meta(expr.MetaKeyNFPROTO)
+}
+
+// rule returns the rule as the kernel knows it, without its place. The comment is as
+// nft(8) writes and prints it.
+func (r Rule) rule(f Family) *nftables.Rule {
+	e := encoder{v6: r.V6 || f == IPv6}
+	e.matches(r, f == Inet)
+	e.actions(r)
+	n := &nftables.Rule{Exprs: e.out}
+	if r.Comment != "" {
+		n.UserData = userdata.AppendString(nil, userdata.TypeComment, r.Comment)
+	}
+	return n
+}
+
+func (e *encoder) matches(r Rule, both bool) {
+	if both {
 		family := byte(unix.NFPROTO_IPV4)
 		if e.v6 {
 			family = unix.NFPROTO_IPV6
 		}
+		e.meta(expr.MetaKeyNFPROTO)
 		e.cmp(false, []byte{family})
 	}
 	e.iface(expr.MetaKeyIIFNAME, r.In)
 	e.iface(expr.MetaKeyOIFNAME, r.Out)
 	if r.Mark.Mask != 0 {
 		e.meta(expr.MetaKeyMARK)
-		e.add(&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: 4, Mask: native(r.Mark.Mask), Xor: native(0)})
+		e.bitwise(native(r.Mark.Mask), native(0))
 		e.cmp(false, native(r.Mark.Value))
 	}
 	if r.Split {
@@ -125,18 +128,9 @@ func (r Rule) expressions(f Family) ([]expr.Any, error) {
 	}
 	e.net(r.Src, false)
 	e.net(r.Dst, true)
-	for _, set := range []string{r.SrcIn, r.Absent} {
-		if set != "" {
-			e.addr(false)
-			e.lookup(set, set == r.Absent)
-		}
-	}
-	if r.DstIn != "" {
-		e.addr(true)
-		e.lookup(r.DstIn, false)
-	}
-	e.actions(r)
-	return e.out, e.verdict(r)
+	e.lookup(r.SrcIn, false, false)
+	e.lookup(r.Absent, false, true)
+	e.lookup(r.DstIn, true, false)
 }
 
 func (e *encoder) actions(r Rule) {
@@ -149,13 +143,9 @@ func (e *encoder) actions(r Rule) {
 	}
 	if r.SetMark.Mask != 0 {
 		e.meta(expr.MetaKeyMARK)
-		e.add(&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: 4,
-			Mask: native(^r.SetMark.Mask), Xor: native(r.SetMark.Value & r.SetMark.Mask)})
+		e.bitwise(native(^r.SetMark.Mask), native(r.SetMark.Value&r.SetMark.Mask))
 		e.add(&expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: reg})
 	}
-}
-
-func (e *encoder) verdict(r Rule) error {
 	switch r.Target {
 	case "":
 	case firewall.Accept:
@@ -167,17 +157,8 @@ func (e *encoder) verdict(r Rule) error {
 	case firewall.Masquerade:
 		e.add(&expr.Masq{FullyRandom: r.Options == firewall.RandomFully})
 	default:
-		return fmt.Errorf("a rule's target %q has no form in nftables", r.Target)
+		panic("no rule for nftables has the target " + r.Target)
 	}
-	return nil
-}
-
-// userData carries a rule's comment as nft(8) writes and prints it.
-func (r Rule) userData() []byte {
-	if r.Comment == "" {
-		return nil
-	}
-	return userdata.AppendString(nil, userdata.TypeComment, r.Comment)
 }
 
 func native(v uint32) []byte { return binary.NativeEndian.AppendUint32(nil, v) }

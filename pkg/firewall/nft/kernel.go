@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"flanneld/pkg/firewall"
+	"flanneld/pkg/wake"
 )
 
 // ErrUnsupported: the kernel has no nftables.
@@ -29,7 +31,7 @@ type Kernel struct {
 // stamp says when a table was compared last.
 type stamp struct {
 	generation uint32 // of all rules in the namespace; every change raises it
-	want       encoded
+	want       parts
 }
 
 const (
@@ -42,18 +44,16 @@ const (
 	watchBuffer = 1 << 20
 )
 
-func (k *Kernel) dial() (*nftables.Conn, error) {
-	c, err := nftables.New(nftables.WithNetNSFd(k.NetNS), nftables.WithSockOptions(func(c *netlink.Conn) error {
+// conn returns a connection that opens a socket for each request.
+func (k *Kernel) conn() *nftables.Conn {
+	c, _ := nftables.New(nftables.WithNetNSFd(k.NetNS), nftables.WithSockOptions(func(c *netlink.Conn) error {
 		// A transaction that fails may leave messages without an answer.
 		if err := c.SetDeadline(time.Now().Add(answerTime)); err != nil {
 			return err
 		}
 		return c.SetWriteBuffer(sendBuffer)
-	}))
-	if err != nil {
-		return nil, fmt.Errorf("open nftables: %w", err)
-	}
-	return c, nil
+	})) // only a lasting connection can fail
+	return c
 }
 
 // generation returns the number of the last change of any rule in the namespace.
@@ -93,11 +93,7 @@ func (k *Kernel) Supported() error {
 // Tables returns all tables that there are, whosever they are.
 func (k *Kernel) Tables() (_ []ID, err error) {
 	defer recovered(&err)
-	c, err := k.dial()
-	if err != nil {
-		return nil, err
-	}
-	tables, err := c.ListTables()
+	tables, err := k.conn().ListTables()
 	if err != nil {
 		return nil, fmt.Errorf("list tables: %w", err)
 	}
@@ -110,16 +106,12 @@ func (k *Kernel) Tables() (_ []ID, err error) {
 
 // Alike returns other tables that drop what this one drops: they have one of its rules
 // that do, word for word. Only tables that may be are read.
-func (k *Kernel) Alike(t Table, may func(ID) bool) ([]ID, error) {
-	want, err := t.encode()
-	if err != nil {
-		return nil, fmt.Errorf("table %s: %w", t.Name, err)
-	}
-	drops := make(map[string]bool)
+func (k *Kernel) Alike(t Table, may func(ID) bool) (alike []ID, err error) {
+	var drops []string
 	for _, c := range t.Chains {
-		for i, r := range c.Rules {
+		for _, r := range c.Rules {
 			if r.Target == firewall.Drop {
-				drops[want.chains[c.Name].rules[i]] = true
+				drops = append(drops, flatten(t.Family, r.rule(t.Family)))
 			}
 		}
 	}
@@ -127,24 +119,17 @@ func (k *Kernel) Alike(t Table, may func(ID) bool) ([]ID, error) {
 	if err != nil {
 		return nil, err
 	}
-	var alike []ID
 	for _, id := range tables {
 		if id == t.ID || !may(id) {
 			continue
 		}
-		c, err := k.dial()
-		if err != nil {
-			return nil, err
-		}
-		have, err := readTable(c, id)
+		have, err := readTable(k.conn(), id)
 		if err != nil {
 			return nil, fmt.Errorf("read table %s: %w", id, err)
 		}
-		for _, c := range have.chains {
-			if slices.ContainsFunc(c.rules, func(r string) bool { return drops[r] }) {
-				alike = append(alike, id)
-				break
-			}
+		rules := slices.Concat(slices.Collect(maps.Values(have))...)
+		if slices.ContainsFunc(drops, func(r string) bool { return slices.Contains(rules, r) }) {
+			alike = append(alike, id)
 		}
 	}
 	return alike, nil
@@ -153,45 +138,29 @@ func (k *Kernel) Alike(t Table, may func(ID) bool) ([]ID, error) {
 // Counters returns how many packets the table's counters have counted; none if
 // there is no such table.
 func (k *Kernel) Counters(id ID) (map[string]uint64, error) {
-	tables, err := k.Tables()
-	if err != nil || !slices.Contains(tables, id) {
-		return nil, err
-	}
-	c, err := k.dial()
-	if err != nil {
-		return nil, err
-	}
-	return countersOf(c, id.table())
+	return countersOf(k.conn(), id.table())
 }
 
 // Remembered returns the addresses that rules have put into a set.
 func (k *Kernel) Remembered(id ID, set string) ([]netip.Addr, error) {
-	c, err := k.dial()
-	if err != nil {
-		return nil, err
-	}
-	s, err := c.GetSetByName(id.table(), set)
-	if err != nil {
-		return nil, fmt.Errorf("look for set %s: %w", set, err)
-	}
-	elements, err := elementsOf(c, s)
+	elements, err := elementsOf(k.conn(), &nftables.Set{Table: id.table(), Name: set})
 	if err != nil {
 		return nil, err
 	}
 	all := make([]netip.Addr, len(elements))
 	for i, e := range elements {
+		key, _ := parseElement(e)
 		var ok bool
-		if all[i], ok = netip.AddrFromSlice([]byte(e.key)); !ok {
-			return nil, fmt.Errorf("list elements of %s: %x is no address", set, e.key)
+		if all[i], ok = netip.AddrFromSlice(key); !ok {
+			return nil, fmt.Errorf("list elements of %s: %x is no address", set, key)
 		}
 	}
 	return all, nil
 }
 
-// Watch puts a token into changed, of which one waits at most, whenever a rule,
-// chain, set or table of anybody is changed, until ctx is done. It returns nil
-// then. Rules that iptables of the legacy flavour makes are not among them.
-func (k *Kernel) Watch(ctx context.Context, changed chan<- struct{}) error {
+// Watch wakes changed whenever a rule, chain, set or table of anybody is changed, until
+// ctx is done. It returns nil then. Rules that iptables of the legacy flavour makes are not among them.
+func (k *Kernel) Watch(ctx context.Context, changed wake.Chan) error {
 	c, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{NetNS: k.NetNS, Groups: 1 << (unix.NFNLGRP_NFTABLES - 1)})
 	if err != nil {
 		return fmt.Errorf("watch nftables: %w", err)
@@ -210,9 +179,6 @@ func (k *Kernel) Watch(ctx context.Context, changed chan<- struct{}) error {
 		if err != nil && !errors.Is(err, unix.ENOBUFS) {
 			return fmt.Errorf("watch nftables: %w", err)
 		}
-		select {
-		case changed <- struct{}{}:
-		default:
-		}
+		changed.Wake()
 	}
 }

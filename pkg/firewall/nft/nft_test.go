@@ -147,9 +147,10 @@ func TestApplyRepairs(t *testing.T) {
 			t.Errorf("%s: then there was to change %q", name, changes)
 		}
 	}
-	changes, err := k.Delete(labTable.ID, ID{IPv4, "absent"})
-	if err != nil || len(changes) != 1 {
-		t.Errorf("Delete() = %q, %v, want one change", changes, err)
+	for id, want := range map[ID]int{labTable.ID: 1, {IPv4, "absent"}: 0} {
+		if changes := apply(t, k, Table{ID: id}); len(changes) != want {
+			t.Errorf("without %s: changes are %q, want %d", id, changes, want)
+		}
 	}
 	if out := nft("list", "tables"); strings.TrimSpace(out) != "table inet other" {
 		t.Errorf("tables left: %s", out)
@@ -239,25 +240,22 @@ func TestElements(t *testing.T) {
 	} {
 		var got strings.Builder
 		for _, e := range (Set{Ranges: true, Elements: prefixes(row.in...)}).elements() {
+			key, end := parseElement(e)
+			a, _ := netip.AddrFromSlice(key)
 			switch {
-			case e.end:
-				fmt.Fprint(&got, addr(e))
+			case end:
+				fmt.Fprint(&got, a)
 			default:
 				if got.Len() > 0 {
 					got.WriteByte(' ')
 				}
-				fmt.Fprint(&got, addr(e), "-")
+				fmt.Fprint(&got, a, "-")
 			}
 		}
 		if got.String() != row.want {
 			t.Errorf("%q: ranges are %s, want %s", row.in, &got, row.want)
 		}
 	}
-}
-
-func addr(e element) netip.Addr {
-	a, _ := netip.AddrFromSlice([]byte(e.key))
-	return a
 }
 
 func TestWatchTellsOfChanges(t *testing.T) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/google/nftables"
 	"github.com/mdlayher/netlink"
@@ -43,10 +42,9 @@ func parseGeneration(b []byte) (generation uint32, ok bool) {
 }
 
 // readTable returns a table that there is.
-func readTable(c *nftables.Conn, id ID) (_ *encoded, err error) {
+func readTable(c *nftables.Conn, id ID) (_ parts, err error) {
 	defer recovered(&err)
-	t := id.table()
-	e := &encoded{chains: make(map[string]chainBody), sets: make(map[string]setBody), counters: make(map[string]bool)}
+	t, p := id.table(), make(parts)
 	chains, err := c.ListChainsOfTableFamily(t.Family)
 	if err != nil {
 		return nil, fmt.Errorf("list chains: %w", err)
@@ -55,54 +53,50 @@ func readTable(c *nftables.Conn, id ID) (_ *encoded, err error) {
 		if ch.Table.Name != id.Name {
 			continue
 		}
-		body := chainBody{kind: describe(ch)}
 		rules, err := c.GetRules(t, ch)
 		if err != nil {
 			return nil, fmt.Errorf("list rules of %s: %w", ch.Name, err)
 		}
-		for _, r := range rules {
-			text, err := flatten(id.Family, r.Exprs, r.UserData)
-			if err != nil {
-				return nil, err
-			}
-			body.rules = append(body.rules, text)
+		texts := make([]string, len(rules))
+		for i, r := range rules {
+			texts[i] = flatten(id.Family, r)
 		}
-		e.chains[ch.Name] = body
+		p[chainKey(ch)] = texts
 	}
 	sets, err := c.GetSets(t)
 	if err != nil {
 		return nil, fmt.Errorf("list sets: %w", err)
 	}
 	for _, s := range sets {
-		body := setBody{kind: kindOf(s)}
+		var elements []string
 		if !s.Dynamic {
-			if body.elements, err = elementsOf(c, s); err != nil {
+			if elements, err = elementsOf(c, s); err != nil {
 				return nil, err
 			}
 		}
-		e.sets[s.Name] = body
+		p[setKey(s)] = elements
 	}
 	counters, err := countersOf(c, t)
 	if err != nil {
 		return nil, err
 	}
 	for name := range counters {
-		e.counters[name] = true
+		p[counterKey(name)] = nil
 	}
-	return e, nil
+	return p, nil
 }
 
-func elementsOf(c *nftables.Conn, s *nftables.Set) (_ []element, err error) {
+func elementsOf(c *nftables.Conn, s *nftables.Set) (_ []string, err error) {
 	defer recovered(&err)
 	raw, err := c.GetSetElements(s)
 	if err != nil {
 		return nil, fmt.Errorf("list elements of %s: %w", s.Name, err)
 	}
-	all := make([]element, 0, len(raw))
-	for _, r := range raw {
-		all = append(all, element{string(r.Key), r.IntervalEnd})
+	all := make([]string, len(raw))
+	for i, r := range raw {
+		all[i] = element(r.Key, r.IntervalEnd)
 	}
-	slices.SortFunc(all, func(a, b element) int { return strings.Compare(a.key, b.key) })
+	slices.Sort(all)
 	return all, nil
 }
 

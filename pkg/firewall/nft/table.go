@@ -6,6 +6,7 @@ package nft
 
 import (
 	"net/netip"
+	"time"
 
 	"github.com/google/nftables"
 
@@ -43,7 +44,8 @@ func (id ID) table() *nftables.Table {
 	return &nftables.Table{Family: nftables.TableFamily(id.Family), Name: id.Name}
 }
 
-// Table is a table whose every part is wanted as it is here.
+// Table is a table whose every part is wanted as it is here. Without any there is to be
+// no table.
 type Table struct {
 	ID
 	Chains   []Chain
@@ -58,6 +60,15 @@ type Chain struct {
 	Hook     Hook
 	Priority int32 // lower is earlier
 	Rules    []Rule
+}
+
+func (c Chain) chain(t *nftables.Table) *nftables.Chain {
+	hook, priority, policy := nftables.ChainHook(c.Hook), nftables.ChainPriority(c.Priority), nftables.ChainPolicyAccept
+	kind := nftables.ChainTypeFilter
+	if c.NAT {
+		kind = nftables.ChainTypeNAT
+	}
+	return &nftables.Chain{Name: c.Name, Table: t, Type: kind, Hooknum: &hook, Priority: &priority, Policy: &policy}
 }
 
 // Hook is where in the kernel a chain gets packets.
@@ -78,12 +89,12 @@ const (
 	SrcNAT = 100
 )
 
-// Rule is a rule of such a chain. All that is set must match. The field Other of
-// firewall.Rule is not used.
+// Rule is a rule of such a chain. All that is set must match. Other and targets that
+// are chains have no form in nftables.
 type Rule struct {
 	firewall.Rule
 
-	V6     bool   // about IPv6; in tables of both families
+	V6     bool   // about IPv6, not IPv4; in tables of both families
 	Port   uint16 // UDP, of destination
 	VXLAN  bool   // with Port: the packet is one of the network VNI (RFC 7348)
 	VNI    uint32
@@ -107,6 +118,18 @@ type Set struct {
 	// it has Elements, and rules only look.
 	Remembers uint32
 	Seconds   uint32
+}
+
+func (s Set) set(t *nftables.Table) *nftables.Set {
+	n := &nftables.Set{Table: t, Name: s.Name, KeyType: nftables.TypeIPAddr, Interval: s.Ranges}
+	if s.V6 {
+		n.KeyType = nftables.TypeIP6Addr
+	}
+	if s.Remembers != 0 {
+		n.Dynamic, n.HasTimeout, n.Size = true, true, s.Remembers
+		n.Timeout = time.Duration(s.Seconds) * time.Second
+	}
+	return n
 }
 
 // Rules returns rules that need nothing of what is nftables' alone.

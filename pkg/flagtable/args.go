@@ -5,69 +5,150 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/spf13/pflag"
+
 	"flanneld/pkg/words"
 )
 
-// arguments returns the values of each flag in their order. Reading stops with
-// success at a bare help flag, so that a mistake after it does not hide the help.
-// There is one warning for each value that looks like a flag.
-func (t Table) arguments(args []string) (values map[string][]string, warnings []string, err error) {
-	values = make(map[string][]string)
-	prev := "" // the boolean flag just read without a value, if any
-	for len(args) > 0 {
-		arg := args[0]
-		args = args[1:]
-		if arg == "--" && len(args) == 0 {
-			break
+// value is a row as pflag sets it.
+type value struct {
+	Flag
+	from string // how it is given: "--name" or a variable
+	text string // what it was set to last
+}
+
+// Set writes a boolean as "true" or "false".
+func (v *value) Set(text string) error {
+	if v.Bool {
+		on, err := strconv.ParseBool(text)
+		if err != nil {
+			return Invalid(text, v.from, "give true or false")
 		}
-		if arg == "--" {
-			return nil, nil, positional(args[0], "")
-		}
-		if len(arg) < 2 || arg[0] != '-' {
-			return nil, nil, positional(arg, prev)
-		}
-		name, value, hasValue := strings.Cut(strings.TrimPrefix(arg[1:], "-"), "=")
-		if name == "" || name[0] == '-' {
-			return nil, nil, Error{Msg: fmt.Sprintf("malformed flag %q", arg), Hint: "write --name=value"}
-		}
+		text = strconv.FormatBool(on)
+	}
+	v.text = text
+	if v.Flag.Set == nil {
+		return nil
+	}
+	return v.Flag.Set(text, v.from)
+}
+
+func (v *value) String() string { return v.text }
+
+// flagSet returns the rows as flags, which end at the first argument that is none.
+func (t Table) flagSet() *pflag.FlagSet {
+	fs := pflag.NewFlagSet("", pflag.ContinueOnError)
+	fs.SetInterspersed(false)
+	fs.SortFlags = false
+	fs.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 		if name == "h" {
 			name = "help"
 		}
-		f, ok := t.find(name)
-		prev = ""
-		switch {
-		case !ok:
-			return nil, nil, t.unknownFlag(name)
-		case hasValue:
-		case f.Bool:
-			value, prev = "true", name
-		case len(args) == 0:
-			return nil, nil, Error{Msg: fmt.Sprintf("flag --%s has no value", name), Hint: fmt.Sprintf("write --%s=%s", name, f.metavar())}
-		default:
-			value, args = args[0], args[1:]
-			if t.isFlag(value) && !f.Dashes {
-				warnings = append(warnings, fmt.Sprintf("flag --%s took %q as its value; write --%s=VALUE if that is not meant", name, value, name))
-			}
+		return pflag.NormalizedName(name)
+	})
+	for _, row := range t.Flags {
+		v := &value{Flag: row, from: "--" + row.Name, text: row.Default}
+		if row.Bool && row.Default == "" {
+			v.text = "false"
 		}
-		values[name] = append(values[name], value)
-		if name == "help" && !hasValue {
-			break
+		if f := fs.VarPF(v, row.Name, "", row.Help); row.Bool {
+			f.NoOptDefVal = "true"
 		}
+	}
+	return fs
+}
+
+// arguments returns the values of each flag in their order. Only those of flags
+// that ask for something else are set.
+func arguments(fs *pflag.FlagSet, args []string) (values map[string][]string, warnings []string, err error) {
+	args, warnings = twoDashes(fs, args)
+	values = make(map[string][]string)
+	err = fs.ParseAll(args, func(f *pflag.Flag, text string) error {
+		values[f.Name] = append(values[f.Name], text)
+		if v := f.Value.(*value); v.Instead {
+			return v.Set(text)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, nil, explain(fs, err)
+	}
+	if fs.NArg() > 0 {
+		return nil, nil, positional(fs, args[:len(args)-fs.NArg()], fs.Arg(0))
 	}
 	return values, warnings, nil
 }
 
-// positional is the error for an argument that is no flag. Go's flag package
-// would silently ignore every flag behind one.
-func positional(arg, afterBool string) error {
+// twoDashes writes -name as --name, since pflag reads -name as four flags, and
+// warns about each value that looks like a flag. Arguments after a bare help flag
+// are left out, so that a mistake among them does not hide the help.
+func twoDashes(fs *pflag.FlagSet, args []string) (out, warnings []string) {
+	for i := 0; i < len(args); i++ {
+		arg := args[i]
+		if len(arg) < 2 || arg[0] != '-' || arg == "--" {
+			return append(out, args[i:]...), warnings
+		}
+		if arg[1] != '-' {
+			arg = "-" + arg
+		}
+		out = append(out, arg)
+		f := named(fs, arg)
+		switch {
+		case f == nil || strings.Contains(arg, "="):
+		case f.Name == "help":
+			return out, warnings
+		case f.NoOptDefVal == "" && i+1 < len(args):
+			i++
+			out = append(out, args[i])
+			if named(fs, args[i]) != nil && !f.Value.(*value).Dashes {
+				warnings = append(warnings, fmt.Sprintf("flag --%s took %q as its value; write --%s=VALUE if that is not meant", f.Name, args[i], f.Name))
+			}
+		}
+	}
+	return out, warnings
+}
+
+// named returns the flag that an argument names, or nil.
+func named(fs *pflag.FlagSet, arg string) *pflag.Flag {
+	name, ok := strings.CutPrefix(arg, "-")
+	if !ok {
+		return nil
+	}
+	name, _, _ = strings.Cut(strings.TrimPrefix(name, "-"), "=")
+	return fs.Lookup(name)
+}
+
+// explain says what pflag or a row found wrong, and what to do about it.
+func explain(fs *pflag.FlagSet, err error) error {
+	switch e := err.(type) { //nolint:errorlint // pflag wraps none of them
+	case *pflag.NotExistError:
+		return unknownFlag(fs, e.GetSpecifiedName())
+	case *pflag.ValueRequiredError:
+		name := e.GetFlag().Name
+		return Error{Msg: fmt.Sprintf("flag --%s has no value", name), Hint: fmt.Sprintf("write --%s=%s", name, e.GetFlag().Value.Type())}
+	case *pflag.InvalidSyntaxError:
+		return Error{Msg: fmt.Sprintf("malformed flag %q", e.GetSpecifiedFlag()), Hint: "write --name=value"}
+	case *pflag.InvalidValueError:
+		return e.Unwrap()
+	}
+	return err
+}
+
+// positional is the error for an argument that is no flag, after those before it.
+func positional(fs *pflag.FlagSet, before []string, arg string) error {
 	e := Error{Msg: fmt.Sprintf("unexpected argument %q", arg), Hint: "every argument is a flag; write --name=value"}
-	if _, err := strconv.ParseBool(arg); err == nil && afterBool != "" {
-		e.Hint = fmt.Sprintf("use --%s=%s", afterBool, arg)
+	if len(before) == 0 {
+		return e
+	}
+	last := before[len(before)-1]
+	f := named(fs, last)
+	if _, err := strconv.ParseBool(arg); err == nil && f != nil && f.NoOptDefVal != "" && !strings.Contains(last, "=") {
+		e.Hint = fmt.Sprintf("use --%s=%s", f.Name, arg)
 	}
 	return e
 }
 
-func (t Table) unknownFlag(name string) error {
+func unknownFlag(fs *pflag.FlagSet, name string) error {
 	e := Error{Msg: "unknown flag --" + name, Hint: "--help lists all flags"}
 	if level, ok := strings.CutPrefix(name, "v"); ok {
 		if _, err := strconv.Atoi(level); err == nil {
@@ -75,18 +156,14 @@ func (t Table) unknownFlag(name string) error {
 			return e
 		}
 	}
-	if n := words.Nearest(name, t.names()); n != "" {
+	if n := words.Nearest(name, names(fs)); n != "" {
 		e.Hint = "did you mean --" + n + "?"
 	}
 	return e
 }
 
-// isFlag reports whether arg is a known flag as one would write it.
-func (t Table) isFlag(arg string) bool {
-	if !strings.HasPrefix(arg, "-") {
-		return false
-	}
-	name, _, _ := strings.Cut(strings.TrimPrefix(arg[1:], "-"), "=")
-	_, ok := t.find(name)
-	return ok
+func names(fs *pflag.FlagSet) []string {
+	var all []string
+	fs.VisitAll(func(f *pflag.Flag) { all = append(all, f.Name) })
+	return all
 }

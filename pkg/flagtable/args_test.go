@@ -31,7 +31,7 @@ func TestArguments(t *testing.T) {
 		{"nothing after the dashes", []string{"-v=1", "--"}, map[string][]string{"v": {"1"}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got, warnings, err := table.arguments(tt.args)
+			got, warnings, err := arguments(table.flagSet(), tt.args)
 			if err != nil || warnings != nil {
 				t.Fatal(warnings, err)
 			}
@@ -65,7 +65,7 @@ func TestArgumentErrors(t *testing.T) {
 		{"value missing", []string{"--iface"}, Error{"flag --iface has no value", "write --iface=NAME|IP"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, _, err := table.arguments(tt.args)
+			_, _, err := arguments(table.flagSet(), tt.args)
 			var got Error
 			if !errors.As(err, &got) {
 				t.Fatalf("error %v, want a Error", err)

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/spf13/pflag"
+
 	"flanneld/pkg/words"
 )
 
@@ -32,17 +34,16 @@ func ReadEnv(environ []string) Env {
 // unknown returns one warning for each variable with the prefix that no flag has,
 // sorted. They cannot be errors: the environment may be shared with another
 // release's program during an upgrade.
-func (env Env) unknown(t Table) []string {
-	var known, warnings []string
-	for _, f := range t.Flags {
-		known = append(known, t.Variable(f.Name))
-	}
+func (t Table) unknown(env Env, fs *pflag.FlagSet) []string {
+	known := names(fs)
+	var warnings []string
 	for k := range env {
-		if !strings.HasPrefix(k, t.Prefix) || slices.Contains(known, k) {
+		name, ours := strings.CutPrefix(k, t.Prefix)
+		if !ours || slices.ContainsFunc(known, func(n string) bool { return t.Variable(n) == k }) {
 			continue
 		}
 		w := "environment variable " + k + " is unknown and ignored"
-		if n := words.Nearest(strings.TrimPrefix(k, t.Prefix), t.names()); n != "" {
+		if n := words.Nearest(name, known); n != "" {
 			w += "; did you mean " + t.Variable(n) + "?"
 		}
 		warnings = append(warnings, w)

@@ -1,13 +1,11 @@
-// Package flagtable reads a program's flags by a table: from arguments as Go's
-// flag package reads them (-x, --x, -x=v, -x v), and from the environment. It
-// decides which of several values counts, and what an error and the help say. It
-// does not know any flag.
+// Package flagtable is a table over the flags of pflag. It adds what pflag does
+// not know: one dash before a long name, as Go's flag package reads it, variables
+// of the environment, hints, and flags of older releases. It decides which of
+// several values counts, and what an error and the help say. It does not know any
+// flag.
 package flagtable
 
-import (
-	"strconv"
-	"strings"
-)
+import "strings"
 
 // Flag is one row of the table.
 type Flag struct {
@@ -68,98 +66,44 @@ func (g Given) From(name string) string {
 // If a flag is given that asks for something else, only that is set, and nothing
 // else is checked, so that it works on a broken machine.
 func (t Table) Parse(args []string, env Env) (Given, []string, error) {
-	values, warnings, err := t.arguments(args)
+	fs := t.flagSet()
+	values, warnings, err := arguments(fs, args)
 	if err != nil {
 		return nil, nil, err
 	}
 	given := make(Given)
-	for name := range values {
-		given[name] = "--" + name
+	for _, row := range t.Flags {
+		if row.Instead && fs.Lookup(row.Name).Value.String() == "true" {
+			return given, nil, nil
+		}
 	}
-	for _, f := range t.Flags {
-		if all := values[f.Name]; f.Instead && len(all) > 0 {
-			if err := f.set(all, given[f.Name]); err != nil {
+	for _, row := range t.Flags {
+		f := fs.Lookup(row.Name)
+		v, all := f.Value.(*value), values[row.Name]
+		if name := t.variable(env, row); len(all) == 0 && name != "" {
+			v.from, all = name, []string{env[name]}
+		}
+		for _, text := range all {
+			if err := fs.Set(row.Name, text); err != nil {
+				return nil, nil, explain(fs, err)
+			}
+		}
+		if f.Changed {
+			given[row.Name] = v.from
+		} else if row.Default != "" {
+			if err := v.Set(row.Default); err != nil {
 				return nil, nil, err
 			}
-			if all[len(all)-1] == "true" {
-				return given, nil, nil
-			}
+		}
+		switch {
+		case row.Legacy == "" || row.Quiet || v.text == "" || v.text == f.DefValue:
+		case row.Refuse != "":
+			return nil, nil, Error{Msg: v.from + " " + row.Legacy, Hint: row.Refuse}
+		default:
+			warnings = append(warnings, v.from+" "+row.Legacy)
 		}
 	}
-	for _, f := range t.Flags {
-		all := values[f.Name]
-		if len(all) == 0 && !f.Instead {
-			if name, value := t.lookup(env, f); name != "" {
-				given[f.Name], all = name, []string{value}
-			} else if f.Default != "" {
-				all = []string{f.Default}
-			}
-		}
-		if err := f.set(all, given.From(f.Name)); err != nil {
-			return nil, nil, err
-		}
-		warning, err := f.legacy(all, given.From(f.Name))
-		if err != nil {
-			return nil, nil, err
-		}
-		if warning != "" {
-			warnings = append(warnings, warning)
-		}
-	}
-	return given, append(warnings, env.unknown(t)...), nil
-}
-
-// set takes the values one after the other, and writes those of a boolean as
-// "true" or "false".
-func (f Flag) set(values []string, from string) error {
-	for i, v := range values {
-		if f.Bool {
-			on, err := strconv.ParseBool(v)
-			if err != nil {
-				return Invalid(v, from, "give true or false")
-			}
-			values[i] = strconv.FormatBool(on)
-		}
-		if f.Set == nil {
-			continue
-		}
-		if err := f.Set(values[i], from); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// legacy returns a warning about a flag that does nothing here and is set to
-// something else than its default, or an error if that must not be passed over.
-func (f Flag) legacy(values []string, from string) (string, error) {
-	if f.Legacy == "" || f.Quiet || len(values) == 0 {
-		return "", nil
-	}
-	switch value := values[len(values)-1]; {
-	case value == "", value == f.Default, f.Bool && f.Default == "" && value == "false":
-		return "", nil
-	case f.Refuse != "":
-		return "", Error{Msg: from + " " + f.Legacy, Hint: f.Refuse}
-	}
-	return from + " " + f.Legacy, nil
-}
-
-func (t Table) find(name string) (Flag, bool) {
-	for _, f := range t.Flags {
-		if f.Name == name {
-			return f, true
-		}
-	}
-	return Flag{}, false
-}
-
-func (t Table) names() []string {
-	var names []string
-	for _, f := range t.Flags {
-		names = append(names, f.Name)
-	}
-	return names
+	return given, append(warnings, t.unknown(env, fs)...), nil
 }
 
 // Variable returns the variable that stands for a flag.
@@ -167,13 +111,12 @@ func (t Table) Variable(flag string) string {
 	return t.Prefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// lookup returns a flag's value in the environment, and the variable's name;
-// empty if there is none.
-func (t Table) lookup(env Env, f Flag) (name, value string) {
+// variable returns the variable that sets a flag in this environment, or "".
+func (t Table) variable(env Env, f Flag) string {
 	for _, name := range append([]string{t.Variable(f.Name)}, f.Vars...) {
-		if value, ok := env[name]; ok {
-			return name, value
+		if env[name] != "" && !f.Instead {
+			return name
 		}
 	}
-	return "", ""
+	return ""
 }

@@ -57,11 +57,11 @@ func (f Flag) Spelling() string {
 	if f.Bool {
 		return dashes + f.Name
 	}
-	return dashes + f.Name + "=" + f.metavar()
+	return dashes + f.Name + "=" + f.Type()
 }
 
-// metavar is what help and hints call the value.
-func (f Flag) metavar() string {
+// Type is what help and hints call the value.
+func (f Flag) Type() string {
 	if f.Arg != "" {
 		return f.Arg
 	}

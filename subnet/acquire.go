@@ -23,18 +23,16 @@ type Request struct {
 	TTL      time.Duration // zero: DefaultTTL
 	Clock    Clock         // nil: HostClock
 
-	// Report is called when the host begins, and when what keeps it from a lease
-	// changes; may be nil.
+	// Report is called at the start, and when the reason changes for which there is no
+	// lease yet; may be nil.
 	Report func(Standing)
 
 	// TakeOver: any lease with its PublicIP is its own, as for all older releases.
 	TakeOver bool
-	// Freed are subnets whose leases have gone lately, oldest first. They are taken
-	// when there are no others: their last host, or packets to it, may be about.
+	// Freed are subnets whose leases have gone lately, oldest first. They are taken only
+	// when there are no others: packets to their last host may still be on their way.
 	Freed []Key
-
-	// Avoid is what no lease of this host may overlap: the subnets that it is
-	// itself in, if the network contains them.
+	// Avoid are the subnets that this host itself is in. No lease of it may overlap them.
 	Avoid []netip.Prefix
 }
 
@@ -49,7 +47,7 @@ type Acquired struct {
 // none, by its PublicIP; else the previous subnet if it is free; else a random free
 // one. It tries until it has one, or returns the error of ctx. It waits while the store
 // does not answer, while the network is full, and while another node's lease has our
-// PublicIP. It returns ErrTwin if a live host has our node id.
+// PublicIP. It returns ErrDuplicate if a live host has our node id.
 //
 // Another host's lease is never written. If the outcome of a write is not known
 // the next listing decides, by owner.
@@ -85,7 +83,7 @@ func Acquire(ctx context.Context, store Store, r Request, log *slog.Logger) (Acq
 			return got, nil
 		case ctx.Err() != nil:
 			return Acquired{}, ctx.Err()
-		case errors.Is(err, ErrTwin):
+		case errors.Is(err, ErrDuplicate):
 			return Acquired{}, err
 		}
 		if err := a.wait(ctx, err); err != nil {
@@ -97,9 +95,9 @@ func Acquire(ctx context.Context, store Store, r Request, log *slog.Logger) (Acq
 // errRival: another node's lease has our PublicIP.
 var errRival = errors.New("another node has this host's PublicIP")
 
-// stubborn is how often a key is refused before it counts as taken although no
-// lease is listed there: more than a race explains, so it holds what is none.
-const stubborn = 3
+// mostRefused is the number of refusals after which a key counts as taken although no
+// lease is listed there: a race does not explain so many, so it holds no lease.
+const mostRefused = 3
 
 // acquirer is the state of Acquire.
 type acquirer struct {
@@ -183,12 +181,12 @@ func (a *acquirer) once(ctx context.Context) (Acquired, error) {
 	return Acquired{lease, Snapshot{append(leases, lease), rev}, sent}, nil
 }
 
-// contest is how long a live host with our node id has to write its lease back.
+// contest is the time that a live host with our node id has to write its lease back.
 const contest = 2 * time.Second
 
 // adopt writes over the lease. If a host had it at another address and with our node
 // id, that host gets the time to object: if it is alive, we are a copy of it. Adopt
-// returns ErrTwin then.
+// returns ErrDuplicate then.
 func (a *acquirer) adopt(ctx context.Context, s step) (Lease, error) {
 	ttl := a.TTL
 	if s.lease.Reserved() {
@@ -197,10 +195,10 @@ func (a *acquirer) adopt(ctx context.Context, s step) (Lease, error) {
 	if s.was.Node == "" || s.was.V4.PublicIP == s.lease.V4.PublicIP {
 		return a.store.Renew(ctx, s.lease, ttl)
 	}
-	// It objects once: to ask again what it has written since would be to take the
+	// It objects once: to write again over what it has written since would be to take the
 	// lease from it.
 	if c := a.challenged; c.Key() == s.was.Key() && c.V4.PublicIP == s.was.V4.PublicIP && s.was.Rev > c.Rev {
-		return Lease{}, twin(s.was)
+		return Lease{}, duplicate(s.was)
 	}
 	a.challenged = s.was
 	lease, err := a.store.Renew(ctx, s.lease, ttl)
@@ -217,12 +215,14 @@ func (a *acquirer) adopt(ctx context.Context, s step) (Lease, error) {
 	case !there || now.Node != lease.Node:
 		return Lease{}, ErrLost
 	case !now.SameClaim(lease):
-		return Lease{}, twin(now)
+		return Lease{}, duplicate(now)
 	}
 	return now, nil
 }
 
-func twin(l Lease) error { return fmt.Errorf("%w: %s is held at %s", ErrTwin, l.Key(), l.V4.PublicIP) }
+func duplicate(l Lease) error {
+	return fmt.Errorf("%w: %s is held at %s", ErrDuplicate, l.Key(), l.V4.PublicIP)
+}
 
 // read reads the lease on a key from the store.
 func read(ctx context.Context, store Store, k Key) (l Lease, there bool, err error) {
@@ -253,7 +253,7 @@ func (a *acquirer) freed(ctx context.Context) bool {
 // leases.
 func (a *acquirer) junk() (all []Lease) {
 	for k, times := range a.refused {
-		if times >= stubborn {
+		if times >= mostRefused {
 			all = append(all, Request{}.at(k))
 		}
 	}

@@ -422,7 +422,7 @@ func TestDecideByNode(t *testing.T) {
 }
 
 // A copy of a live host finds that host's lease by the id. The host objects.
-func TestAcquireIsNotTheTwinOfALiveHost(t *testing.T) {
+func TestAcquireIsNotTheDuplicateOfALiveHost(t *testing.T) {
 	for _, alive := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
 			theirs := lease("10.1.7.0/24", "192.0.2.9")
@@ -434,7 +434,7 @@ func TestAcquireIsNotTheTwinOfALiveHost(t *testing.T) {
 			r := request("")
 			r.Lease.Node = "aaaa"
 			got, err := Acquire(t.Context(), store, r, new(logs).logger())
-			if alive != errors.Is(err, ErrTwin) || !alive && (err != nil || got.Lease.Key() != theirs.Key()) {
+			if alive != errors.Is(err, ErrDuplicate) || !alive && (err != nil || got.Lease.Key() != theirs.Key()) {
 				t.Errorf("alive: %t: Acquire = %v, %v", alive, got.Lease, err)
 			}
 		})
@@ -443,7 +443,7 @@ func TestAcquireIsNotTheTwinOfALiveHost(t *testing.T) {
 
 // The host that objects does so once: what it has written must be found, however often
 // the store fails to say so.
-func TestAcquireIsNotTheTwinOfALiveHostThatAFailureHid(t *testing.T) {
+func TestAcquireIsNotTheDuplicateOfALiveHostThatAFailureHid(t *testing.T) {
 	for _, row := range []struct {
 		name   string
 		unsure bool          // the answer to the write is lost
@@ -478,7 +478,7 @@ func TestAcquireIsNotTheTwinOfALiveHostThatAFailureHid(t *testing.T) {
 				r.Lease.Node = "aaaa"
 				got, err := Acquire(t.Context(), store, r, new(logs).logger())
 				<-done
-				if l, _ := store.get(theirs.Key()); !errors.Is(err, ErrTwin) || objected != 1 || l.V4.PublicIP != theirs.V4.PublicIP {
+				if l, _ := store.get(theirs.Key()); !errors.Is(err, ErrDuplicate) || objected != 1 || l.V4.PublicIP != theirs.V4.PublicIP {
 					t.Errorf("Acquire = %v, %v; the key has %v after %d objections", got.Lease, err, l, objected)
 				}
 			})

@@ -92,7 +92,7 @@ func (r Request) own(leases []Lease) (own []Lease, rival Lease) {
 	var seem []Lease
 	for _, l := range leases {
 		switch o := whose(l, r.Lease.Node, r.Lease.V4.PublicIP); {
-		case o == twins, o == ours && l.Node != "":
+		case o == duplicates, o == ours && l.Node != "":
 			own = append(own, l)
 		case o == ours, o == rivals && r.TakeOver:
 			seem = append(seem, l)

@@ -7,8 +7,8 @@ import (
 )
 
 // Clock tells how long the host has been up, its suspensions included, and the
-// time of day. Leases are timed by the first, which nobody sets; the second only
-// tells that the host was away: a paused virtual machine is as old as before.
+// time of day. Leases are timed by the first, which nobody sets. The second only tells
+// that the host was away: the first stands still in a paused virtual machine.
 type Clock func() (up time.Duration, wall time.Time)
 
 // HostClock is the Clock of this host. It fails on no Linux since 2.6.39.
@@ -18,9 +18,9 @@ func HostClock() (time.Duration, time.Time) {
 	return time.Duration(t.Nano()), time.Now()
 }
 
-// clocks are what three clocks showed at one moment. They go on together, but for
-// a suspended host, whose monotonic clock stands still, for a paused or restored
-// virtual machine, whose wall clock alone goes on, and for a wall clock that is set.
+// clocks are what three clocks showed at one moment. They advance together, with three
+// exceptions: the monotonic clock of a suspended host stands still, only the wall clock
+// of a paused or restored virtual machine advances, and a wall clock may be set.
 type clocks struct {
 	up   time.Duration
 	wall time.Time

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// deadline is until when a lease is ours, and when to do something about it, all by
-// the Clock. It says nothing of a reservation.
+// deadline says until when a lease is ours, and when to do something about it, all by
+// the Clock. It means nothing for a reservation.
 type deadline struct {
 	pace
 	sent  time.Duration // when the last good write was sent
@@ -19,8 +19,8 @@ func (d *deadline) renewed(sent time.Duration, quiet bool) {
 	d.sent, d.until, d.due = sent, sent+d.ttl-d.safety, sent+d.after(quiet)
 }
 
-// hasten renews in time what somebody else has written for us, perhaps to expire
-// earlier: in left, by the wall clock.
+// hasten makes the next renewal early enough after somebody else has written our key,
+// which expires in left by the wall clock.
 func (d *deadline) hasten(left, now time.Duration) {
 	if due := now + max(min(left/2, left-d.safety), 0); left < d.ttl/2 && due < d.due {
 		d.due = due
@@ -28,15 +28,15 @@ func (d *deadline) hasten(left, now time.Duration) {
 	}
 }
 
-// shorten brings the deadline forward to that of a key which somebody else has given
-// less life. There is time for one try to renew it, since only the wall clock tells how
-// much that is, and that can be wrong.
+// shorten brings the deadline forward, since somebody else has given the key less life.
+// It leaves time for one try to renew it: only the wall clock tells how much life that
+// is, and it can be wrong.
 func (d *deadline) shorten(left, now time.Duration) {
 	d.until = min(d.until, now+max(left-d.safety, d.patience))
 }
 
-// pace is when things are done that have to do with a lease's life. For the usual
-// one of a day they are the times in the comments; for a shorter one they shrink.
+// pace holds the times that depend on a lease's life. For the usual life of a day they
+// are those in the comments; for a shorter one they shrink.
 type pace struct {
 	ttl      time.Duration
 	safety   time.Duration // 5 min: between our deadline and the expiry, for the members' clocks

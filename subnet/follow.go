@@ -14,38 +14,37 @@ import (
 )
 
 const (
-	// healthy is how long a watch must have lasted for the next failure to be
-	// one of its own and not the last one's continuation.
+	// healthy is the time that a watch must last for its failure to be a new trouble
+	// and not the last one's continuation.
 	healthy = time.Minute
-	// relistedAgain is how often it is logged that history has gone past a watch.
+	// relistedAgain is the time between two log lines that history has gone past a watch.
 	relistedAgain = 30 * time.Second
 	// followRetry is the longest pause between tries, a little more than the second
 	// of all releases: what is written when the store is back is known two seconds
 	// later.
 	followRetry = 1500 * time.Millisecond
-	// lostGrace is how long peers are kept that the store has lost. Every host that is
-	// there has written its lease again by then; those of other releases do so when
-	// they are restarted, which their units do at once.
+	// lostGrace is the time for which peers are kept that the store has lost. Every host
+	// that is there has written its lease again by then; those of other releases do so
+	// when they are restarted, which their units do at once.
 	lostGrace = 30 * time.Second
-	// rush is how many changes in one second are more than a watch is good for.
-	// etcd's v2 API tells each with an answer of its own: when a thousand hosts
-	// start, a million of them, 90 us each, would keep it from leasing subnets for
-	// more than a minute. One list is worth about thirty.
+	// rush is the number of changes in one second that is too much for a watch. etcd's v2
+	// API tells each with an answer of its own: when a thousand hosts start, a million of
+	// them, 90 us each, would keep it from leasing subnets for more than a minute. One
+	// list is worth about thirty.
 	rush = 30
-	// stale is how old a listing may become, with as many leases as perHost, and in
-	// proportion with more: so that all hosts together list no more often the more
-	// there are. Watches tell all there is to tell, as far as we know: this bounds what
-	// a mistake of ours, of etcd or of something between can do. One of a thousand
-	// leases costs etcd 6 ms, so a thousand hosts cost it 0.3 % of a core.
+	// stale is the age at which a listing is made again, with as many leases as perHost,
+	// and in proportion with more: so that all hosts together list no more often the more
+	// there are. Watches tell all there is to tell, as far as we know: this bounds what a
+	// mistake of ours, of etcd or of something between can do. One of a thousand leases
+	// costs etcd 6 ms, so a thousand hosts cost it 0.3 % of a core.
 	stale   = 30 * time.Minute
 	perHost = 1000
 )
 
-// Follow keeps the View equal to the store's leases, from the revision on that
-// the View holds, until ctx is done, and then returns nil. A View that no listing
-// was the source of has revision zero: then they are listed first. Whatever happens
-// to the store, the View keeps what was known last: only an answer removes a
-// lease.
+// Follow keeps the View equal to the store's leases, from the revision on that the View
+// holds, until ctx is done, and then returns nil. If no listing was the source of the
+// View its revision is zero: then they are listed first. Whatever happens to the store,
+// the View keeps what was known last: only an answer removes a lease.
 func Follow(ctx context.Context, store Store, v *View, from Revision, log *slog.Logger) error {
 	log.Info("Watching for new subnet leases")
 	f := &follower{store: store, view: v, log: log, pause: backoff.Backoff{Max: followRetry}, relisted: logonce.Line{Repeat: relistedAgain},
@@ -77,15 +76,15 @@ type follower struct {
 	pause   backoff.Backoff
 
 	relisted logonce.Line // that history has gone
-	again    bool         // the last watch ended at once, for the want of events
+	again    bool         // the last watch ended at once, since history had gone
 
 	forget     *time.Timer // forgets the peers that the store has lost
-	forgetting atomic.Bool // that is yet to come
+	forgetting atomic.Bool // the timer runs
 }
 
 const unreachable = "Watch of subnet leases failed, etcd unreachable; traffic goes on with what is known"
 
-// ended decides what the end of a watch is that has lasted for so long. If it is a
+// ended decides what the end of a watch means that has lasted for so long. If it is a
 // trouble, it returns the error and what to say.
 func (f *follower) ended(ctx context.Context, err error, lasted time.Duration) (said string, _ error) {
 	if lasted >= healthy {

@@ -42,7 +42,7 @@ const defaultMargin = time.Hour
 // Hold keeps a lease until ctx is done, and then returns nil. If its key goes
 // away it is created again at once; no outage of the store, however long, ends
 // it. It returns ErrLost, and has not touched the key, if another host has it,
-// and ErrTwin if that host has our node id.
+// and ErrDuplicate if that host has our node id.
 //
 // A reservation is watched like any lease, but never renewed and never given a
 // time to live.
@@ -54,7 +54,18 @@ func Hold(ctx context.Context, store Store, l Lease, h Holding) error {
 	if h.Report == nil {
 		h.Report = func(Standing) {}
 	}
-	k := newKeeper(store, l, h)
+	p := paceOf(h.TTL, h.Margin)
+	now, _ := h.Clock()
+	k := &keeper{Holding: h, deadline: deadline{pace: p}, store: store, lease: l, compared: l.Rev,
+		began: now, clocks: newClocks(h.Clock),
+		trouble:  trouble{log: h.Log, back: "etcd is back; the lease is safe"},
+		imitated: logonce.Line{Repeat: reminder},
+		retries:  backoff.Backoff{Min: p.retry, Max: p.retryMax}}
+	k.renewed(cmp.Or(h.Sent, now), true)
+	if h.Unverified {
+		k.doubt = "it was not verified yet"
+		k.verify()
+	}
 	written := h.View.hold(l.Key(), l.Node)
 	defer h.View.release()
 	k.lookForStale()
@@ -74,7 +85,8 @@ func (k *keeper) run(ctx context.Context, written <-chan struct{}) error {
 			return err
 		}
 		k.assess()
-		if k.isDue() {
+		mayAct := k.next != renewing || !k.lease.Reserved() || k.differs // a reservation is not renewed
+		if mayAct && k.up() >= k.due {
 			if err := k.act(ctx); err != nil {
 				return err
 			}
@@ -85,7 +97,9 @@ func (k *keeper) run(ctx context.Context, written <-chan struct{}) error {
 		case <-ctx.Done():
 		case <-written:
 			k.lookForStale()
-			k.hurry()
+			if k.doubt != "" { // somebody on this host has heard of the store, as have other hosts
+				k.due = min(k.due, k.up()+rand.N(k.retry/5+1))
+			}
 		case l := <-k.Changes:
 			k.publish(l)
 		case answer := <-k.Ping:
@@ -143,22 +157,6 @@ const (
 	creating       // the key is gone
 )
 
-func newKeeper(store Store, l Lease, h Holding) *keeper {
-	p := paceOf(h.TTL, h.Margin)
-	now, _ := h.Clock()
-	k := &keeper{Holding: h, deadline: deadline{pace: p}, store: store, lease: l, compared: l.Rev,
-		began: now, clocks: newClocks(h.Clock),
-		trouble:  trouble{log: h.Log, back: "etcd is back; the lease is safe"},
-		imitated: logonce.Line{Repeat: reminder},
-		retries:  backoff.Backoff{Min: p.retry, Max: p.retryMax}}
-	k.renewed(cmp.Or(h.Sent, now), true)
-	if h.Unverified {
-		k.doubt = "it was not verified yet"
-		k.verify()
-	}
-	return k
-}
-
 func (k *keeper) up() time.Duration {
 	up, _ := k.Clock()
 	return up
@@ -168,11 +166,6 @@ func (k *keeper) up() time.Duration {
 func (k *keeper) left(l Lease) time.Duration {
 	_, wall := k.Clock()
 	return l.Expires.Sub(wall)
-}
-
-// isDue reports whether it is time to act. A reservation is not renewed.
-func (k *keeper) isDue() bool {
-	return k.up() >= k.due && (k.next != renewing || !k.lease.Reserved() || k.differs)
 }
 
 // idle returns how long there is nothing to do but to listen.
@@ -274,14 +267,6 @@ func (k *keeper) checkClocks() {
 
 // verify asks the store at once who has the key.
 func (k *keeper) verify() { k.next, k.due = verifying, k.up() }
-
-// hurry tries again soon what failed: somebody on this host has heard of the store,
-// as have other hosts.
-func (k *keeper) hurry() {
-	if k.doubt != "" {
-		k.due = min(k.due, k.up()+rand.N(k.retry/5+1))
-	}
-}
 
 // publish changes what the lease says. It is written at once.
 func (k *keeper) publish(l Lease) {

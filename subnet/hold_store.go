@@ -46,7 +46,7 @@ func (k *keeper) compare(now Lease) error {
 	case rivals:
 		return fmt.Errorf("%w: %s is leased to %s now, and this host is node %s with the same PublicIP; "+
 			"give each host its own with --public-ip or --iface", ErrLost, k.lease.Key(), now.holder(), k.lease.Node)
-	case twins:
+	case duplicates:
 		return k.meet(now)
 	}
 	up := k.up()
@@ -88,7 +88,7 @@ func (k *keeper) compare(now Lease) error {
 // write over its write. One that writes again thinks the same of us: it has the lease.
 func (k *keeper) meet(now Lease) error {
 	if k.over() || k.objected || k.up()-k.began < k.retryMax {
-		return fmt.Errorf("%w: %w: %s is leased to %s now", ErrLost, ErrTwin, k.lease.Key(), now.holder())
+		return fmt.Errorf("%w: %w: %s is leased to %s now", ErrLost, ErrDuplicate, k.lease.Key(), now.holder())
 	}
 	k.objected = true
 	k.Log.Error("A host with a copy of this host's state directory has taken its lease; taking it back",
@@ -97,6 +97,9 @@ func (k *keeper) meet(now Lease) error {
 	k.next, k.due = renewing, k.up()
 	return nil
 }
+
+// soon is the longest pause between tries to say something new.
+const soon = 2 * time.Second
 
 // act makes one try to do what is next.
 func (k *keeper) act(ctx context.Context) error {
@@ -108,15 +111,27 @@ func (k *keeper) act(ctx context.Context) error {
 	} else if now, there, failed := read(bound, k.store, k.lease.Key()); failed != nil {
 		err = failed
 	} else if there {
-		return k.found(now)
+		k.refused = false
+		err := k.compare(now)
+		if seen, _, ok := k.View.at(now.Key()); ok {
+			k.compared = seen.Rev // it is older, and no news
+		}
+		return err
 	} else if !k.refused {
 		return k.gone()
 	} else {
 		k.next, err = creating, fmt.Errorf("create lease %s: its key holds what is no lease", k.lease.Key())
 	}
-	if err != nil && ctx.Err() == nil {
-		k.again(err)
+	if err == nil || ctx.Err() != nil {
+		return nil
 	}
+	pause := k.retries.Next()
+	if k.differs {
+		pause = min(pause, soon) // peers send to where we are no more
+	}
+	k.due = k.up() + pause
+	k.doubt = err.Error()
+	k.trouble.failed(fmt.Sprintf("Error renewing lease (trying again in %s): %v", pause.Round(100*time.Millisecond), err))
 	return nil
 }
 
@@ -132,7 +147,8 @@ func (k *keeper) bound(ctx context.Context) (context.Context, context.CancelFunc
 }
 
 // write creates the key, or writes it. If that holds what it should it only gets more
-// time.
+// time. The deadline counts from when the write was sent and not by the server's clock,
+// so that it is never too late.
 func (k *keeper) write(ctx context.Context) error {
 	ttl := k.ttl
 	if k.lease.Reserved() {
@@ -157,21 +173,20 @@ func (k *keeper) write(ctx context.Context) error {
 	case err != nil:
 		return err
 	}
-	if k.next == creating {
-		k.seen = false
+	k.trouble.over()
+	k.retries.Reset()
+	k.lease.Rev, k.lease.Expires = l.Rev, l.Expires
+	k.seen = k.seen && k.next != creating
+	k.differs, k.refused, k.Rebound, k.doubt = false, false, false, ""
+	k.next = renewing
+	k.renewed(sent, quiet)
+	k.assess()
+	if !l.Reserved() {
+		k.Log.Info(fmt.Sprintf("Lease renewed, new expiration: %s", l.Expires.UTC().Format(time.RFC3339)))
 	}
-	k.written(l, sent, quiet)
+	k.announce()
+	k.report()
 	return nil
-}
-
-// found is called with what the store, when asked, has under our key.
-func (k *keeper) found(l Lease) error {
-	k.refused = false
-	err := k.compare(l)
-	if seen, _, ok := k.View.at(l.Key()); ok {
-		k.compared = seen.Rev // it is older, and no news
-	}
-	return err
 }
 
 // gone is called when the key is: it is created again at once.
@@ -183,37 +198,6 @@ func (k *keeper) gone() error {
 	k.View.ownGone()
 	k.next, k.due = creating, k.up()
 	return nil
-}
-
-// soon is the longest pause between tries to say something new.
-const soon = 2 * time.Second
-
-// again puts the task off after an error.
-func (k *keeper) again(err error) {
-	pause := k.retries.Next()
-	if k.differs {
-		pause = min(pause, soon) // peers send to where we are no more
-	}
-	k.due = k.up() + pause
-	k.doubt = err.Error()
-	k.trouble.failed(fmt.Sprintf("Error renewing lease (trying again in %s): %v", pause.Round(100*time.Millisecond), err))
-}
-
-// written takes note of a write that was sent at the given time. The deadline counts
-// from then and not by the server's clock, so that it is never too late.
-func (k *keeper) written(l Lease, sent time.Duration, quiet bool) {
-	k.trouble.over()
-	k.retries.Reset()
-	k.lease.Rev, k.lease.Expires = l.Rev, l.Expires
-	k.differs, k.refused, k.Rebound, k.doubt = false, false, false, ""
-	k.next = renewing
-	k.renewed(sent, quiet)
-	k.assess()
-	if !l.Reserved() {
-		k.Log.Info(fmt.Sprintf("Lease renewed, new expiration: %s", l.Expires.UTC().Format(time.RFC3339)))
-	}
-	k.announce()
-	k.report()
 }
 
 // staleOf returns the host's stale leases. One that is about to expire is not worth the

@@ -94,7 +94,7 @@ func holdingAs(t *testing.T, store *fakeStore, node string, options ...func(*Hol
 		if h.err != nil && !errors.Is(h.err, ErrLost) {
 			t.Errorf("Hold: %v", h.err)
 		}
-		if h.view.own != nil {
+		if h.view.own != (ownLease{}) {
 			t.Error("the View still takes the lease for held")
 		}
 	})
@@ -435,10 +435,10 @@ func TestHoldFindsOutWithoutTheView(t *testing.T) {
 func TestHoldDoesNotFightAHostWithItsPublicIP(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := holding(t, newFakeStore())
-		twin := lease("10.1.7.0/24", me, "theirs")
+		duplicate := lease("10.1.7.0/24", me, "theirs")
 		for range 60 {
 			time.Sleep(time.Minute)
-			h.store.force(twin, DefaultTTL)
+			h.store.force(duplicate, DefaultTTL)
 		}
 		synctest.Wait()
 		if l, _ := h.store.get(h.own.Key()); l.V4.Data != quoted("theirs") || h.store.count("renew") != 0 {
@@ -446,7 +446,7 @@ func TestHoldDoesNotFightAHostWithItsPublicIP(t *testing.T) {
 		}
 		n := h.lines("Another host publishes our PublicIP")
 		if n < 1 || n > 13 {
-			t.Errorf("%d lines about the twin in an hour, want at most one each 5 minutes", n)
+			t.Errorf("%d lines about the duplicate in an hour, want at most one each 5 minutes", n)
 		}
 		for _, part := range []string{`theirs="vxlan \"theirs\""`, `ours="vxlan \"new\""`, "--public-ip or --iface"} {
 			h.want(t, part, n)
@@ -791,31 +791,31 @@ func TestHoldKnowsARivalByItsNode(t *testing.T) {
 }
 
 // A copy of a live host takes its lease: the host takes it back, once.
-func TestHoldTakesItsLeaseBackFromATwinOnce(t *testing.T) {
+func TestHoldTakesItsLeaseBackFromADuplicateOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newFakeStore()
 		h := holdingAs(t, store, "aaaa")
-		twin := h.own
-		twin.V4.PublicIP = netip.MustParseAddr("192.0.2.66")
+		duplicate := h.own
+		duplicate.V4.PublicIP = netip.MustParseAddr("192.0.2.66")
 		time.Sleep(2 * time.Minute)
-		store.force(twin, DefaultTTL)
+		store.force(duplicate, DefaultTTL)
 		if l := h.holds(t); l.Node != "aaaa" {
 			t.Errorf("the lease names node %q", l.Node)
 		}
 		time.Sleep(time.Hour)
-		winner := store.force(twin, DefaultTTL)
+		winner := store.force(duplicate, DefaultTTL)
 		time.Sleep(time.Second)
 		h.lost(t, winner)
-		if !errors.Is(h.err, ErrTwin) {
+		if !errors.Is(h.err, ErrDuplicate) {
 			t.Errorf("Hold = %v", h.err)
 		}
 	})
 	synctest.Test(t, func(t *testing.T) {
 		store := newFakeStore()
-		h := holdingAs(t, store, "aaaa") // it has only just begun: the twin was first
-		twin := h.own
-		twin.V4.PublicIP = netip.MustParseAddr("192.0.2.66")
-		winner := store.force(twin, DefaultTTL)
+		h := holdingAs(t, store, "aaaa") // it has only just begun: the duplicate was first
+		duplicate := h.own
+		duplicate.V4.PublicIP = netip.MustParseAddr("192.0.2.66")
+		winner := store.force(duplicate, DefaultTTL)
 		time.Sleep(time.Second)
 		h.lost(t, winner)
 	})
@@ -911,16 +911,16 @@ func TestHoldKnowsThatItsKeyWillExpireEarly(t *testing.T) {
 }
 
 // A host does not give a reservation up to a copy of itself either.
-func TestHoldTakesAReservationBackFromATwin(t *testing.T) {
+func TestHoldTakesAReservationBackFromADuplicate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		reserved := lease("10.1.7.0/24", me)
 		reserved.Expires, reserved.Node = time.Time{}, "aaaa"
 		store := newFakeStore(reserved)
 		h := holdingAs(t, store, "aaaa")
 		time.Sleep(100 * time.Hour)
-		twin := h.own
-		twin.V4.PublicIP = netip.MustParseAddr("192.0.2.66")
-		store.force(twin, 0)
+		duplicate := h.own
+		duplicate.V4.PublicIP = netip.MustParseAddr("192.0.2.66")
+		store.force(duplicate, 0)
 		if l := h.holds(t); !l.Reserved() {
 			t.Errorf("given a TTL: expires %s", l.Expires)
 		}

@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// owner is whose a lease is, as a host sees it.
+// owner says whose a lease is, as a host sees it.
 type owner int
 
 const (
 	others owner = iota
 	ours
-	rivals // another node's, with our PublicIP
-	twins  // our node id's, with a PublicIP that we never had
+	rivals     // another node's, with our PublicIP
+	duplicates // our node id's, with a PublicIP that we never had
 )
 
 // whose says whose a lease is to a host with a node id (empty: none) and the
@@ -28,13 +28,13 @@ func whose(l Lease, node string, publics ...netip.Addr) owner {
 	case known:
 		return rivals
 	case !unnamed && l.Node == node:
-		return twins
+		return duplicates
 	}
 	return others
 }
 
-// writes are what a host has written under its key before, since a late write is still
-// its own: the last few, oldest first.
+// writes are the last few leases that a host has written under its key before, oldest
+// first: a write that comes late is still its own.
 type writes []Lease
 
 func (w *writes) add(l Lease) {

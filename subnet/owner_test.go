@@ -22,7 +22,7 @@ func TestWritesTellWhoseALeaseIs(t *testing.T) {
 		{"an older daemon's that says something else", as("", me, "theirs"), ours, true},
 		{"of our node id, with less to say", as("aaaa", me, ""), ours, false},
 		{"of our node id, by another device", as("aaaa", me, "theirs"), ours, true},
-		{"a copy's", as("aaaa", "192.0.2.9", "now"), twins, false},
+		{"a copy's", as("aaaa", "192.0.2.9", "now"), duplicates, false},
 		{"another node's with our PublicIP", as("bbbb", me, "now"), rivals, false},
 		{"another host's", as("bbbb", "192.0.2.9", "now"), others, false},
 		{"an older daemon's on another host", as("", "192.0.2.9", "now"), others, true},

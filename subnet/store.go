@@ -26,9 +26,9 @@ var (
 	// ErrLost: the key is gone, or its value is no longer the one that the
 	// caller last read or wrote. The key was not touched.
 	ErrLost = errors.New("lease has changed in the store")
-	// ErrTwin: another host uses this host's node id, since it has a copy of its
+	// ErrDuplicate: another host uses this host's node id, since it has a copy of its
 	// files. This host needs another one.
-	ErrTwin = errors.New("another host has this host's node id")
+	ErrDuplicate = errors.New("another host has this host's node id")
 	// ErrCompacted: the store no longer has the events after the revision asked
 	// for (or never had them: it was wiped). List again.
 	ErrCompacted = errors.New("etcd index outside history window")
@@ -63,14 +63,13 @@ type Store interface {
 
 	// Watch yields every change of a lease after the given revision, in order,
 	// until the caller breaks off or an error is yielded, which is the last
-	// thing it yields: ErrCompacted, the context's, or the store's. A renewal
-	// is a change, a quiet refresh is none. What is no lease is logged once and skipped. Quiet times
-	// yield nothing.
+	// thing it yields: ErrCompacted, the context's, or the store's. A renewal is a
+	// change, a quiet refresh is none. What is no lease is logged once and skipped.
 	Watch(ctx context.Context, after Revision) iter.Seq2[Event, error]
 
 	// Create stores the lease if its key is absent, to expire after ttl
-	// (whole seconds; zero: never), and returns it with Expires and Rev set.
-	// It returns ErrTaken if the key exists.
+	// (whole seconds; zero: never), and returns it with Expires and Rev set. It returns
+	// ErrTaken if the key exists.
 	Create(ctx context.Context, l Lease, ttl time.Duration) (Lease, error)
 
 	// Renew writes the lease's value and a new ttl (zero: never expires) over
@@ -87,8 +86,8 @@ type Store interface {
 	// then.
 	Refresh(ctx context.Context, l Lease, ttl time.Duration) (refreshed Lease, quiet bool, err error)
 
-	// Delete removes the lease's key if that is still at l.Rev, by the store's
-	// plain delete, which every released reader understands. It
-	// returns ErrLost if the key is at another revision, nil if it is gone.
+	// Delete removes the lease's key if that is still at l.Rev, by the store's plain
+	// delete, which every released reader understands. It returns ErrLost if the key is
+	// at another revision, nil if it is gone.
 	Delete(ctx context.Context, l Lease) error
 }

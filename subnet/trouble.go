@@ -8,10 +8,10 @@ import (
 )
 
 const (
-	// reminder is how often a trouble that lasts is logged again.
+	// reminder is the time after which a trouble that lasts is logged again.
 	reminder = 5 * time.Minute
-	// settled is how long a trouble that comes back soon must last to be worth
-	// a line before the reminder.
+	// settled is the time for which a trouble that comes back soon must last to be
+	// logged before the reminder.
 	settled = 10 * time.Second
 )
 

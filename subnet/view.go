@@ -22,18 +22,18 @@ type View struct {
 	mu     sync.Mutex
 	leases map[Key]Lease // that the store has
 	rev    Revision      // that the View is known to have reached
-	lost   retention     // with the leases that are kept besides
+	lost   retention     // with the leases that are kept although the store lacks them
 	freed  []Key         // of leases that have gone, oldest first
 	subs   []wake.Chan   // of Subscribe
-	own    *ownLease     // that is held here; nil: none
+	own    ownLease      // that is held here; zero: none
 }
 
 // ownLease is a lease that this host holds. Its holder is told of every write of it,
 // renewals included, and of all else that its node writes.
 type ownLease struct {
 	key     Key
-	node    string // empty: none
-	written wake.Chan
+	node    string    // empty: none
+	written wake.Chan // nil if there is no lease: then a token goes nowhere
 }
 
 // NewView returns an empty View.
@@ -53,21 +53,20 @@ func (v *View) Subscribe() <-chan struct{} {
 // hold makes a lease this host's own until release. The returned channel holds a token
 // if the lease was written, or another by the same node.
 func (v *View) hold(k Key, node string) <-chan struct{} {
-	h := &ownLease{k, node, wake.New()}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.own = h
-	return h.written
+	v.own = ownLease{k, node, wake.New()}
+	return v.own.written
 }
 
 func (v *View) release() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.own = nil
+	v.own = ownLease{}
 	v.lost.ownAtRisk(false, time.Now())
 }
 
-// ownAtRisk is called by the holder, for whom it decides which peers are kept.
+// ownAtRisk is called by the holder: while its lease is at risk, all peers are kept.
 func (v *View) ownAtRisk(is bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -128,15 +127,11 @@ func (v *View) Reset(s Snapshot) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	before := v.all()
-	var own Key
-	forgotten := false
-	if v.own != nil {
-		own = v.own.key
-		_, was := before[own]
-		_, is := leases[own]
-		forgotten = was && !is || s.Rev < v.rev // wiped, or from a backup that does not know who came later
-	}
-	v.lost.listed(before, leases, own, forgotten)
+	_, was := before[v.own.key]
+	_, is := leases[v.own.key]
+	// A store may be wiped, or be from a backup that does not know who came later.
+	forgotten := v.own != ownLease{} && (was && !is || s.Rev < v.rev)
+	v.lost.listed(before, leases, v.own.key, forgotten)
 	v.leases, v.rev = leases, s.Rev
 	for k := range before {
 		if _, there := leases[k]; !there {
@@ -144,9 +139,7 @@ func (v *View) Reset(s Snapshot) {
 		}
 	}
 	v.wake(!maps.EqualFunc(before, v.all(), Lease.SameClaim))
-	if v.own != nil {
-		v.own.written.Wake() // that the store has answered is news to who waits for it
-	}
+	v.own.written.Wake() // that the store has answered is news to who waits for it
 }
 
 // Apply carries one event out, unless the View has something newer. An event
@@ -167,8 +160,8 @@ func (v *View) Apply(e Event) {
 		v.lost.leased(k)
 		v.wake(!ok || !old.SameClaim(e.Lease))
 	}
-	if o := v.own; o != nil && (o.key == k || o.node != "" && o.node == e.Lease.Node) {
-		o.written.Wake()
+	if v.own.key == k || v.own.node != "" && v.own.node == e.Lease.Node {
+		v.own.written.Wake()
 	}
 }
 
@@ -179,7 +172,7 @@ func (v *View) delete(k Key) bool {
 	delete(v.leases, k)
 	now := time.Now()
 	switch {
-	case v.own != nil && v.own.key == k:
+	case v.own.key == k:
 		return v.lost.ownGone(now) || ok
 	case !ok || v.lost.peerGone(old, now):
 		return false
@@ -188,7 +181,7 @@ func (v *View) delete(k Key) bool {
 	return true
 }
 
-// mostFreed bounds what is remembered of leases that have gone.
+// mostFreed is the number of leases that have gone and are remembered.
 const mostFreed = 1024
 
 // Freed returns the keys whose leases were seen to go and not to come again,
@@ -199,7 +192,6 @@ func (v *View) Freed() []Key {
 	return slices.DeleteFunc(slices.Clone(v.freed), func(k Key) bool { _, there := v.find(k); return there })
 }
 
-// free remembers that a lease has gone.
 func (v *View) free(k Key) {
 	v.freed = append(slices.DeleteFunc(v.freed, func(f Key) bool { return f == k }), k)
 	if n := len(v.freed) - mostFreed; n > 0 {

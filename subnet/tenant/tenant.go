@@ -105,7 +105,7 @@ func (t *Tenant) Acquire(ctx context.Context, store subnet.Store) (subnet.Acquir
 		t.Request.Lease, t.Request.Avoid = saying(t.claims, t.Request.Lease), t.avoid
 		t.mu.Unlock()
 		got, err := subnet.Acquire(ctx, store, t.Request, t.Log)
-		if !errors.Is(err, subnet.ErrTwin) {
+		if !errors.Is(err, subnet.ErrDuplicate) {
 			return got, err
 		}
 		t.rename(err)
@@ -147,7 +147,7 @@ func (t *Tenant) Run(ctx context.Context) error {
 		}
 		t.Log.Error("Lease has been revoked. Taking another; Docker must be restarted with the new subnet", "err", err)
 		t.Request.Previous, t.Request.Freed = lease.Key(), t.View.Freed()
-		if errors.Is(err, subnet.ErrTwin) {
+		if errors.Is(err, subnet.ErrDuplicate) {
 			t.rename(err)
 		}
 		t.probe.Busy.Store(true) // to take a lease may take as long as etcd is away

@@ -102,12 +102,13 @@ type daemon struct {
 	previous host.SubnetEnv // what the subnet file said at the start
 	state    boot.State
 
-	origin   boot.Origin
-	underlay backend.Underlay // at the start
-	backend  backend.Backend  // at the start
-	firewall *firewall.Firewall
-	loop     *loop.Loop
-	host     *overlay.Host
+	origin     boot.Origin
+	newBackend backend.New      // by the options of the configuration
+	underlay   backend.Underlay // at the start
+	backend    backend.Backend  // at the start
+	firewall   *firewall.Firewall
+	loop       *loop.Loop
+	host       *overlay.Host
 }
 
 // start first does what only reads, then what changes the machine, and runs until ctx is
@@ -139,6 +140,11 @@ func (d *daemon) start(ctx context.Context, reload <-chan os.Signal) error {
 	d.reader = documentReader(d.store, d.opts.Etcd.Prefix, d.log)
 	preview := sync.OnceFunc(func() { underlay.Preview(d.query(config.Config{}), d.log) })
 	b.Store, b.Reader, b.Cache = d.store, d.reader, d.state.Cache
+	// The configuration that is accepted last is the one that is used.
+	b.Reader.Accept = func(cfg config.Config) (err error) {
+		d.newBackend, err = chooseBackend(cfg)
+		return err
+	}
 	b.Waits = func(reason string) { preview(); d.board.WaitForConfig(reason) }
 	d.board.WaitForConfig("")
 	if d.origin, err = b.Origin(ctx, d.findUnderlay); err != nil {
@@ -189,16 +195,12 @@ func (d *daemon) openDatapath(ctx context.Context, descriptors *systemd.FDStore)
 		// Before the lease: nobody could use it.
 		return nil, fmt.Errorf("Error registering network: %w", privilege)
 	}
-	newBackend, err := chooseBackend(cfg)
-	if err != nil {
-		return nil, err
-	}
 	kern := kernel.Kernel{}
 	scope := datapath.Scope{Owner: host.Owner(o.Etcd.Prefix), Links: d.previous.Leftovers(d.log),
 		Networks: d.previous.Networks(cfg.Networks()...), Protocol: routeProtocol}
 	filter := backend.Filter{Off: !o.PeerFilter, Allow: o.PeerAllow}
 	over := func(u backend.Underlay, before backend.Backend) (backend.Backend, error) {
-		return newBackend(backend.Params{Underlay: u, Scope: scope, Kernel: kern, State: d.state, Log: d.log, Before: before,
+		return d.newBackend(backend.Params{Underlay: u, Scope: scope, Kernel: kern, State: d.state, Log: d.log, Before: before,
 			Filter: filter, Without: o.UDPOffload, Descriptors: descriptors})
 	}
 	policy := firewall.Policy{Filter: filter, Masquerade: o.IPMasq, PlainPorts: o.MasqPlainPorts, Forward: o.ForwardRules,

@@ -82,7 +82,7 @@ func (w *writer) fill(ctx context.Context, e entry, ttl time.Duration, refusal e
 func (w *writer) writeBack(ctx context.Context, e entry, at uint64, ttl time.Duration) (*client.Node, error) {
 	if w.noRefresh.CompareAndSwap(false, true) {
 		// What answered /version and what took the write are not the same.
-		w.log.Error("etcd took a refresh for a write of nothing; the lease is written back, and not refreshed any more but written. "+
+		w.log.Error("etcd treated a refresh as an empty write; the lease is written back, and from now on it is written instead of refreshed. "+
 			"Are there members older than 2.3, or a proxy that changes what it passes on?", "key", e.key)
 	}
 	return w.set(ctx, e, &client.SetOptions{PrevIndex: at, TTL: ttl})

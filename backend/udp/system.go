@@ -41,10 +41,13 @@ func open(p backend.Params, o Options) (*system, error) {
 	m := &system{
 		queues:  engine.Queues(runtime.GOMAXPROCS(0)),
 		equal:   without("priority"),
-		tunOpts: tun.Options{Persist: true, NoHeader: without("vnet"), NoUSO: without("uso")},
+		tunOpts: tun.Options{Persist: true, NoHeader: without("vnet")},
 		udpOpts: udpbatch.Options{NoSegment: without("gso"), NoGRO: without("gro")},
 		kept:    p.Descriptors,
 		log:     p.Log,
+	}
+	if without("uso") {
+		m.tunOpts.Without = tun.USO
 	}
 	if without("multiqueue") {
 		m.queues = 1

@@ -12,8 +12,7 @@ import (
 // without a gap. What hangs on a link that is deleted or re-made
 // goes with it and needs no operation.
 //
-// A wanted route in the place of a connected one (see [Route.Connected]) is left
-// out; [Blocked] returns these.
+// A wanted route in the place of a connected one (see [Route.Connected]) is left out.
 //
 // Want holds at most one object per key: link name; link and prefix; link and
 // MAC; link and IP; destination and metric.
@@ -30,37 +29,33 @@ func Diff(want, have State) []Op {
 	// The kernel takes no gateway that is this host's own address. It flushes a
 	// link's routes with its last address, so the wanted one comes before.
 	noGateways, noAddrs := gatewaysFirst(noAddrs, want.Routes)
-	routes, noRoutes := diff(without(want.Routes, Blocked(want, have)), have.Routes,
+	free, _ := split(want.Routes, have.Routes)
+	routes, noRoutes := diff(free, have.Routes,
 		func(r Route) routeKey { return routeKey{r.Dst, r.Metric} }, func(r Route) bool { return r.Foreign || onLink(r.Link) })
 
 	return slices.Concat(links, addrs, noGateways, fdb, neighs, routes, noRoutes, noNeighs, noFDB, noAddrs, doomed)
 }
 
-// Blocked returns the wanted routes that a connected one displaces.
-func Blocked(want, have State) (blocked []Route) {
+// split parts wanted routes into those that can be made and those that a connected one
+// displaces.
+func split(want, have []Route) (free, blocked []Route) {
 	connected := make(map[routeKey]bool) // an interface's worth or two
-	for _, h := range have.Routes {
+	for _, h := range have {
 		if h.Connected() {
 			connected[routeKey{h.Dst, h.Metric}] = true
 		}
 	}
 	if len(connected) == 0 {
-		return nil
+		return want, nil
 	}
-	for _, w := range want.Routes {
+	for _, w := range want {
 		if connected[routeKey{w.Dst, w.Metric}] {
 			blocked = append(blocked, w)
+		} else {
+			free = append(free, w)
 		}
 	}
-	return blocked
-}
-
-// without returns the routes that are not blocked; hardly ever is one.
-func without(routes, blocked []Route) []Route {
-	if len(blocked) == 0 {
-		return routes
-	}
-	return slices.DeleteFunc(slices.Clone(routes), func(r Route) bool { return slices.Contains(blocked, r) })
+	return free, blocked
 }
 
 // gatewaysFirst splits deletions of addresses into those of wanted gateways and
@@ -166,18 +161,11 @@ func diffLinks(want, have []Link) (first []Op, gone map[string]bool, last []Op) 
 			continue
 		}
 		gone[h.Name] = true
-		if slices.ContainsFunc(want, func(w Link) bool { return sameTunnel(w, h) }) {
+		if slices.ContainsFunc(want, func(w Link) bool { return h.VXLAN.Excludes(w.VXLAN) }) {
 			first = slices.Insert(first, 0, Op{Delete, h})
 		} else {
 			last = append(last, Op{Delete, h})
 		}
 	}
 	return first, gone, last
-}
-
-// sameTunnel reports whether two VXLAN links exclude each other: the kernel could not
-// tell which one a packet is for.
-func sameTunnel(w, h Link) bool {
-	return w.Kind == "vxlan" && h.VXLAN != (VXLAN{}) &&
-		w.VXLAN.VNI == h.VXLAN.VNI && w.VXLAN.Port == h.VXLAN.Port && w.VXLAN.Local.Is6() == h.VXLAN.Local.Is6()
 }

@@ -50,21 +50,22 @@ func (r *Reconciler) Apply(ctx context.Context, want State) (int, error) {
 		if have, err = r.read(ctx); err != nil {
 			return done, err
 		}
-		ops = withoutLinks(Diff(want, have), have, linksOf(failed))
+		ops = withoutLinks(Diff(want, have), have, failed)
 	}
+	done += len(ops)
 	more, err := r.do(ctx, ops)
 	if err != nil {
-		return done + len(ops), err
+		return done, err
 	}
 	failed = append(failed, more...)
-	blocked := Blocked(want, have)
+	_, blocked := split(want.Routes, have.Routes)
 	for _, b := range blocked {
 		failed = append(failed, &OpError{Op{Set, b}, ErrConnected})
 	}
 	if failed == nil {
-		return done + len(ops), nil
+		return done, nil
 	}
-	return done + len(ops), &ApplyError{Total: done + len(ops) + len(blocked), Failed: failed}
+	return done, &ApplyError{Total: done + len(blocked), Failed: failed}
 }
 
 func (r *Reconciler) read(ctx context.Context) (State, error) {
@@ -97,23 +98,18 @@ func (r *Reconciler) do(ctx context.Context, ops []Op) (failed []error, err erro
 	return nil, err
 }
 
-// linksOf names the links of which an operation failed.
-func linksOf(failed []error) map[string]bool {
-	names := make(map[string]bool)
-	for _, err := range failed {
-		if op, ok := errors.AsType[*OpError](err); ok {
-			if l, ok := op.Op.Object.(Link); ok {
-				names[l.Name] = true
-			}
-		}
-	}
-	return names
-}
-
 // withoutLinks leaves out of ops what is in vain after links have failed: these links,
 // which would fail again, and what needs a link that does not exist. It also leaves out
 // deletions of links, since an old link may be all that works.
-func withoutLinks(ops []Op, have State, failed map[string]bool) []Op {
+func withoutLinks(ops []Op, have State, errs []error) []Op {
+	failed := make(map[string]bool)
+	for _, err := range errs {
+		if op, ok := errors.AsType[*OpError](err); ok {
+			if l, ok := op.Op.Object.(Link); ok {
+				failed[l.Name] = true
+			}
+		}
+	}
 	if len(failed) == 0 {
 		return ops
 	}
@@ -172,14 +168,14 @@ func (e *ApplyError) Unwrap() []error { return e.Failed }
 // this host is in their subnet, or some other reason kept some of them from being
 // made, and not all; everything else is in place.
 func OnlyRoutes(err error, wanted int) bool {
-	var e *ApplyError
-	if !errors.As(err, &e) {
+	e, ok := errors.AsType[*ApplyError](err)
+	if !ok {
 		return false
 	}
 	tried := 0
 	for _, failed := range e.Failed {
-		var op *OpError
-		if !errors.As(failed, &op) {
+		op, ok := errors.AsType[*OpError](failed)
+		if !ok {
 			return false
 		}
 		if _, ok := op.Op.Object.(Route); !ok {

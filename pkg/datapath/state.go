@@ -43,6 +43,12 @@ type VXLAN struct {
 	GBP      bool       // group policy extension
 }
 
+// Excludes reports whether links with v and o cannot both be there: the kernel could
+// not tell which one a packet is for. The zero VXLAN excludes none.
+func (v VXLAN) Excludes(o VXLAN) bool {
+	return v != (VXLAN{}) && v.VNI == o.VNI && v.Port == o.Port && v.Local.Is6() == o.Local.Is6()
+}
+
 // TUN is what cannot be changed in a TUN device while a process has it. The
 // device is persistent: it is there whether or not a process has it. It has no
 // MAC, and each packet comes without the four bytes of protocol information.

@@ -64,9 +64,6 @@ func (p IPv4) Dst() netip.Addr { return netip.AddrFrom4([4]byte(p[16:20])) }
 // Protocol is the number of the transport protocol.
 func (p IPv4) Protocol() uint8 { return p[9] }
 
-// TTL is the time to live, in hops.
-func (p IPv4) TTL() uint8 { return p[8] }
-
 // DontFragment reports whether the packet must not be fragmented.
 func (p IPv4) DontFragment() bool { return p.fragment()&dontFragment != 0 }
 

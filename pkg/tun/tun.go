@@ -30,9 +30,11 @@ type Options struct {
 	// Persist keeps the device, with its addresses and routes, when the last
 	// queue is closed.
 	Persist bool
-	// These switch off what the kernel may have. NoHeader implies NoOffload, which
-	// implies the other two.
-	NoHeader, NoOffload, NoTSO, NoUSO bool
+	// NoHeader leaves the header out, and with it all offloads.
+	NoHeader bool
+	// Without are offloads not to ask for: Checksum only with all others, TSO only with
+	// USO.
+	Without Offload
 }
 
 // Features are what the kernel granted a device.
@@ -103,7 +105,9 @@ func (d *Device) attach(path string, o Options) error {
 
 // setup gives all queues the same header, and the device what goes with it.
 func (d *Device) setup(o Options) error {
+	var want Offload // without a header there is no way to tell the reader what is left to do
 	if d.features.Header {
+		want = all &^ o.Without
 		for _, q := range d.queues {
 			if err := unix.IoctlSetPointerInt(q.fd, unix.TUNSETVNETHDRSZ, HeaderLen); err != nil {
 				return fmt.Errorf("set length of header of %s: %w", d.name, err)
@@ -111,7 +115,7 @@ func (d *Device) setup(o Options) error {
 		}
 	}
 	var err error
-	if d.features.Offloads, err = offload(d.queues[0].fd, wanted(o, d.features.Header)); err != nil {
+	if d.features.Offloads, err = offload(d.queues[0].fd, want); err != nil {
 		return fmt.Errorf("set offloads of %s: %w", d.name, err)
 	}
 	// Without it a few packets are out of order, and that is all.

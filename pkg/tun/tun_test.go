@@ -80,9 +80,9 @@ func TestEachRungGivesWhatItSays(t *testing.T) {
 		options Options
 		want    Features
 	}{
-		"no USO":     {Options{NoUSO: true}, Features{Header: true, Offloads: Checksum | TSO4 | TSO6}},
-		"no TSO":     {Options{NoTSO: true}, Features{Header: true, Offloads: Checksum}},
-		"no offload": {Options{NoOffload: true}, Features{Header: true}},
+		"no USO":     {Options{Without: USO}, Features{Header: true, Offloads: Checksum | TSO4 | TSO6}},
+		"no TSO":     {Options{Without: USO | TSO}, Features{Header: true, Offloads: Checksum}},
+		"no offload": {Options{Without: all}, Features{Header: true}},
 		"no header":  {Options{NoHeader: true}, Features{}},
 	} {
 		if got := mustOpen(t, row.options).Features(); got != row.want {
@@ -93,7 +93,6 @@ func TestEachRungGivesWhatItSays(t *testing.T) {
 
 func TestLadderEndsAtNone(t *testing.T) {
 	labtest.Native(t)
-	all := wanted(Options{}, true)
 	var got []string
 	for o := all; ; o = lesser(o) {
 		got = append(got, o.String())
@@ -153,7 +152,7 @@ func TestPacketsGoBothWays(t *testing.T) {
 		"header":      {},
 		"no header":   {NoHeader: true},
 		"two queues":  {Queues: 2},
-		"no offloads": {NoOffload: true},
+		"no offloads": {Without: all},
 	} {
 		t.Run(name, func(t *testing.T) {
 			enter(t)

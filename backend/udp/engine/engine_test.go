@@ -20,9 +20,9 @@ import (
 func TestEveryRungCarriesEverything(t *testing.T) {
 	for name, r := range map[string]rung{
 		"all":           {},
-		"no USO":        {tun: tun.Options{NoUSO: true}},
-		"no TSO":        {tun: tun.Options{NoTSO: true}},
-		"no offload":    {tun: tun.Options{NoOffload: true}},
+		"no USO":        {tun: tun.Options{Without: tun.USO}},
+		"no TSO":        {tun: tun.Options{Without: tun.USO | tun.TSO}},
+		"no offload":    {tun: tun.Options{Without: tun.USO | tun.TSO | tun.Checksum}},
 		"no header":     {tun: tun.Options{NoHeader: true}},
 		"no segment":    {udp: udpbatch.Options{NoSegment: true}},
 		"no GRO":        {udp: udpbatch.Options{NoGRO: true}},

@@ -65,7 +65,7 @@ func (k *Kernel) makeLink(l datapath.Link) error {
 		return fmt.Errorf("find underlay interface %s: %w", l.VXLAN.Parent, errNoLink)
 	}
 	for _, other := range k.state.Links {
-		if l.Kind == "vxlan" && other.Kind == l.Kind && sameTunnel(other.VXLAN, l.VXLAN) {
+		if other.VXLAN.Excludes(l.VXLAN) {
 			return fmt.Errorf("%w: interface %s has VNI %d on port %d already; delete it or choose another VNI",
 				unix.EEXIST, other.Name, l.VXLAN.VNI, l.VXLAN.Port)
 		}
@@ -76,12 +76,6 @@ func (k *Kernel) makeLink(l datapath.Link) error {
 	}
 	k.state.Links = append(k.state.Links, l)
 	return nil
-}
-
-// sameTunnel reports whether the kernel could not tell which of the two a packet
-// is for. What comes over IPv4 and over IPv6 it tells apart.
-func sameTunnel(a, b datapath.VXLAN) bool {
-	return a.VNI == b.VNI && a.Port == b.Port && a.Local.Is6() == b.Local.Is6()
 }
 
 // carries reports whether a tunnel's packets of that size fit into its parent's.

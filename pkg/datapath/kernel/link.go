@@ -148,18 +148,15 @@ func explain(err error, l datapath.Link) error {
 	return err
 }
 
-// sameTunnel names another VXLAN link with l's VNI and port over the same IP
-// version, which the kernel does not allow beside it.
+// sameTunnel names another VXLAN link that the kernel does not allow l beside.
 func sameTunnel(l datapath.Link) string {
 	all, err := listLinks()
 	if err != nil {
 		return ""
 	}
 	for _, link := range all {
-		v, ok := link.(*netlink.Vxlan)
-		if ok && v.Name != l.Name && uint32(v.VxlanId) == l.VXLAN.VNI && uint16(v.Port) == l.VXLAN.Port &&
-			(v.SrcAddr != nil && v.SrcAddr.To4() == nil) == l.VXLAN.Local.Is6() {
-			return v.Name
+		if other := toLink(link, nil); other.Name != l.Name && other.VXLAN.Excludes(l.VXLAN) {
+			return other.Name
 		}
 	}
 	return ""

@@ -1,8 +1,6 @@
 package kernel
 
 import (
-	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -12,43 +10,24 @@ import (
 	"golang.org/x/sys/unix"
 
 	"flanneld/pkg/datapath"
+	"flanneld/pkg/tun"
 )
 
 // makeTUN makes a persistent TUN device. It stays, detached, until a process
 // attaches to it.
 func makeTUN(l datapath.Link) error {
-	const path = "/dev/net/tun"
-	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC, 0)
-	switch {
-	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENODEV):
-		return fmt.Errorf("open %s: %w; load the tun module (modprobe tun); in a container, pass the device on", path, err)
-	case err != nil:
-		return fmt.Errorf("open %s: %w", path, err)
+	if _, err := linkByName(l.Name); err == nil {
+		return unix.EEXIST // to open one that is there would attach to it
 	}
-	defer unix.Close(fd)
-	ifr, err := unix.NewIfreq(l.Name)
-	if err != nil {
-		return fmt.Errorf("name of %d bytes: %w", len(l.Name), unix.ERANGE)
-	}
-	flags := unix.IFF_TUN | unix.IFF_NO_PI | unix.IFF_TUN_EXCL
-	if l.TUN.VnetHdr {
-		flags |= unix.IFF_VNET_HDR
-	}
+	o := tun.Options{Name: l.Name, Persist: true, NoHeader: !l.TUN.VnetHdr}
 	if l.TUN.MultiQueue {
-		flags |= unix.IFF_MULTI_QUEUE
+		o.Queues = 2
 	}
-	ifr.SetUint16(uint16(flags))
-	err = unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr)
-	if errors.Is(err, unix.EBUSY) {
-		err = unix.EEXIST // what the kernel says of every other kind
-	}
+	d, err := tun.Open(o)
 	if err != nil {
 		return err
 	}
-	if err := unix.IoctlSetInt(fd, unix.TUNSETPERSIST, 1); err != nil {
-		return fmt.Errorf("set persistent: %w", err)
-	}
-	return nil
+	return d.Close()
 }
 
 // readTUN returns the kind and flags of a TUN or TAP device. Before Linux 4.17

@@ -15,17 +15,13 @@ type Board struct {
 	clock  subnet.Clock
 
 	mu       sync.Mutex
-	text     string // that of the last notification
+	now      Status // without its Lease and its Troubles, which follow from the rest
 	failure  string // why the daemon ends; empty: it does not
 	waiting  string // why there is no usable configuration; empty: there is one, or nothing is known yet
-	backend  string
 	standing subnet.Standing
 	since    time.Time // of the standing's state
-	ready    bool      // a pass was complete since the lease is safe
 	pass     pass
-	peers    int
 	trouble  string // of the host
-	etcdAway bool
 }
 
 // pass is how the last pass ended; zero: there was none since the lease is safe.
@@ -54,7 +50,7 @@ func (b *Board) WaitForConfig(reason string) {
 
 // SetBackend sets the backend's type, once the configuration is known.
 func (b *Board) SetBackend(typ string) {
-	b.change(func() { b.waiting, b.backend = "", typ })
+	b.change(func() { b.waiting, b.now.Backend = "", typ })
 }
 
 // SetLease sets how this host stands with its lease. While that is not safe the host is
@@ -65,7 +61,7 @@ func (b *Board) SetLease(s subnet.Standing) {
 			_, b.since = b.clock()
 		}
 		if b.standing = s; !s.State.Safe() {
-			b.ready, b.pass = false, pass{}
+			b.now.Ready, b.pass = false, pass{}
 		}
 	})
 }
@@ -99,7 +95,7 @@ func (b *Board) passed(p pass) {
 func (b *Board) Complete(lease subnet.Key, peers int) {
 	b.change(func() {
 		if b.standing.State.Safe() && b.standing.Lease.Key() == lease {
-			b.ready, b.pass, b.peers = true, pass{done: true}, peers
+			b.now.Ready, b.now.Peers, b.pass = true, peers, pass{done: true}
 		}
 	})
 }
@@ -111,14 +107,14 @@ func (b *Board) SetTrouble(what string) {
 
 // SetEtcdAway says whether etcd has not answered since the start.
 func (b *Board) SetEtcdAway(away bool) {
-	b.change(func() { b.etcdAway = away })
+	b.change(func() { b.now.EtcdAway = away })
 }
 
 // Status returns how the host is now.
 func (b *Board) Status() Status {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s := Status{Text: b.text, Ready: b.ready, Backend: b.backend, Peers: b.peers, EtcdAway: b.etcdAway}
+	s := b.now
 	if l := b.standing; l.State != 0 {
 		s.Lease = Lease{State: l.State.String(), Since: b.since, Subnet: l.Lease.V4.Subnet, SubnetV6: l.Lease.V6.Subnet, Reason: l.Reason}
 		if l.Deadline != 0 {
@@ -139,8 +135,8 @@ func (b *Board) change(f func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	f()
-	if text := b.describe(); text != b.text {
-		b.text = text
+	if text := b.describe(); text != b.now.Text {
+		b.now.Text = text
 		b.notify(text)
 	}
 }
@@ -150,7 +146,7 @@ func (b *Board) describe() string {
 	switch s := b.standing; {
 	case b.failure != "":
 		return "failed: " + b.failure
-	case s.State == 0 && b.backend == "":
+	case s.State == 0 && b.now.Backend == "":
 		return because("waiting for the network configuration", b.waiting)
 	case s.State == subnet.Acquiring:
 		return because("acquiring a subnet", s.Reason)
@@ -159,19 +155,19 @@ func (b *Board) describe() string {
 	case s.State == subnet.Conflict:
 		return because("lost the lease on "+s.Lease.Key().String(), s.Reason)
 	case !b.pass.done:
-		return b.text // a pass follows at once
+		return b.now.Text // a pass follows at once
 	case b.pass.part == SubnetFile:
 		return b.pass.what
 	}
-	text := b.standing.Lease.Key().String() + " " + b.backend
+	text := b.standing.Lease.Key().String() + " " + b.now.Backend
 	if b.pass.part != "" {
 		return text + "; " + b.pass.what
 	}
-	text += fmt.Sprintf(", %d peers", b.peers)
+	text += fmt.Sprintf(", %d peers", b.now.Peers)
 	if b.standing.State == subnet.AtRisk {
 		text += "; the lease is at risk: " + b.standing.Reason
 	}
-	if b.etcdAway {
+	if b.now.EtcdAway {
 		text += "; etcd is away, and this is what was known before"
 	}
 	if b.trouble != "" {

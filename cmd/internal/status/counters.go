@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"flanneld/backend"
+	"flanneld/pkg/backoff"
 )
 
 // countersEvery is how often counters are logged.
@@ -17,15 +18,8 @@ func LogCounters(ctx context.Context, read func() []backend.Counter, log *slog.L
 	if !log.Enabled(ctx, slog.LevelDebug) {
 		return nil
 	}
-	tick := time.NewTicker(countersEvery)
-	defer tick.Stop()
 	last := make(map[string]uint64)
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
+	for backoff.Sleep(ctx, countersEvery) == nil {
 		var changed []any
 		for _, c := range read() {
 			if c.Value != last[c.Name] {
@@ -37,4 +31,5 @@ func LogCounters(ctx context.Context, read func() []backend.Counter, log *slog.L
 			log.Debug("Counters", changed...)
 		}
 	}
+	return nil
 }

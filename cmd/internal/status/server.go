@@ -55,21 +55,20 @@ func (s *Server) Run(ctx context.Context) {
 		return
 	}
 	h := &http.Server{Handler: s.handler(), ReadHeaderTimeout: shutdownTime}
-	ended := make(chan error, 1)
-	go func() { ended <- h.Serve(s.listener) }()
-	select {
-	case err := <-ended:
+	shut := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(shut)
+		bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
+		defer cancel()
+		if h.Shutdown(bound) != nil {
+			_ = h.Close()
+		}
+	})
+	if err := h.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
 		s.log.Error("The healthz server has ended", "err", err)
-		return
-	case <-ctx.Done():
 	}
-	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
-	defer cancel()
-	if h.Shutdown(bound) != nil {
-		_ = h.Close()
-	}
-	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
-		s.log.Error("The healthz server has ended", "err", err)
+	if !stop() {
+		<-shut
 	}
 }
 

@@ -56,7 +56,7 @@ etcd: ## Build bin/flannel-etcd, static (the first time takes minutes)
 
 # Packages whose code the order of bytes or the size of a word could make wrong. Their tests
 # that qemu cannot run say so themselves: labtest.Native.
-PORTABLE := ./backend/udp ./pkg/checksum ./pkg/datapath ./pkg/datapath/kernel ./pkg/envfile ./pkg/firewall \
+PORTABLE := ./backend/udp ./backend/underlay ./pkg/checksum ./pkg/datapath ./pkg/datapath/kernel ./pkg/envfile ./pkg/firewall \
             ./pkg/firewall/iptables ./pkg/firewall/nft ./pkg/netif ./pkg/offload ./pkg/tun ./pkg/udpbatch \
             ./subnet/cache ./subnet/wire
 OTHERS   := s390x arm # big-endian, and 32 bits

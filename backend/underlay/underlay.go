@@ -4,6 +4,7 @@
 package underlay
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -11,36 +12,47 @@ import (
 	"strings"
 
 	"flanneld/backend"
-	"flanneld/pkg/netif"
 )
 
-// Query says which interface is wanted, and which addresses peers are told: a public
-// address that is zero is the interface's own. Exclude is set by this package.
-type Query = netif.Query
+// Query says which interface is wanted: the first that one of Names, then one
+// of Regexps, then CanReach selects. Without any of the three it is the
+// interface that has the public address, if one is set, else the one of the
+// default route. The zero Query asks for the default route's.
+//
+// An IPv4 address is always needed. Peers are told the public addresses; one that is zero
+// is the interface's own.
+type Query struct {
+	Names                []string   // interface names or addresses, tried in order
+	Regexps              []string   // matched anywhere in an address, then anywhere in a name
+	CanReach             netip.Addr // the interface that the kernel uses to reach it; zero: not asked for
+	PublicIP, PublicIPv6 netip.Addr // zero: not known; PublicIPv6 counts with V6 only
+	V6                   bool       // an IPv6 address on the same interface is needed, too
+}
 
 // AliasPrefix begins the alias of the devices of every flanneld; the etcd prefix follows.
 const AliasPrefix = "flanneld "
 
 var overlayName = regexp.MustCompile(`^flannel(\.|-v6\.|[0-9]+$)`)
 
-// isOverlay reports whether an interface is an overlay's, this daemon's or another's:
-// a packet into the overlay would go out by the overlay, and so on.
+// isOverlay reports whether an interface is an overlay's, this daemon's or another's,
+// which is never chosen: a packet into the overlay would go out by the overlay, and so on.
 func isOverlay(name, alias string) bool {
 	return strings.HasPrefix(alias, AliasPrefix) || overlayName.MatchString(name)
 }
 
-// Find chooses the external interface and the addresses to publish. It returns
-// netif.ErrNoMatch if no interface is what q asks for.
+var errNoMatch = errors.New("no matching interface")
+
+// Find chooses the external interface and the addresses to publish. A bad regular
+// expression is an error before anything else is looked at. When no interface is chosen,
+// the error lists those that could be asked for.
 func Find(q Query, log *slog.Logger) (backend.Underlay, error) {
-	q.Exclude = isOverlay
-	i, err := netif.Find(q, log)
+	u, err := find(q, log)
 	if err != nil {
 		return backend.Underlay{}, err
 	}
-	u := backend.Underlay{Name: i.Name, Index: i.Index, MTU: i.MTU, V4: i.V4, V6: i.V6,
-		PublicV4: published(q.PublicIP, i.V4, log)}
+	u.PublicV4 = published(q.PublicIP, u.V4, log)
 	if q.V6 {
-		u.PublicV6 = published(q.PublicIPv6, i.V6, log)
+		u.PublicV6 = published(q.PublicIPv6, u.V6, log)
 	}
 	return u, nil
 }
@@ -49,8 +61,8 @@ func Find(q Query, log *slog.Logger) (backend.Underlay, error) {
 // why a daemon waits for its configuration. Only that says whether IPv6 is needed, and
 // the host may have another address by then.
 func Preview(q Query, log *slog.Logger) {
-	q.V6, q.Exclude = false, isOverlay
-	if _, err := netif.Find(q, log); err != nil {
+	q.V6 = false
+	if _, err := find(q, log); err != nil {
 		log.Warn("There is no external interface yet", "err", err)
 	}
 }
@@ -62,4 +74,34 @@ func published(asked, own netip.Addr, log *slog.Logger) netip.Addr {
 	}
 	log.Info(fmt.Sprintf("Defaulting external address to interface address (%s)", own))
 	return own
+}
+
+// find returns the interface without what is published.
+func find(q Query, log *slog.Logger) (backend.Underlay, error) {
+	var exprs []*regexp.Regexp
+	for _, expr := range q.Regexps {
+		re, err := regexp.Compile(expr)
+		if err != nil {
+			return backend.Underlay{}, fmt.Errorf("parse --iface-regex %q: %w", expr, err)
+		}
+		exprs = append(exprs, re)
+	}
+	s, err := gather(q.V6)
+	if err != nil {
+		return backend.Underlay{}, fmt.Errorf("list network interfaces: %w", err)
+	}
+	return choose(s, q, exprs, log)
+}
+
+func choose(s *snapshot, q Query, exprs []*regexp.Regexp, log *slog.Logger) (backend.Underlay, error) {
+	found, err := pick(s, q, exprs, log)
+	if err != nil {
+		return backend.Underlay{}, fmt.Errorf("find external interface: %w; candidates are %s", err, s.candidates())
+	}
+	attrs := []any{"mtu", found.MTU}
+	if q.V6 {
+		attrs = append(attrs, "v6", found.V6)
+	}
+	log.Info(fmt.Sprintf("Using interface with name %s and address %s", found.Name, found.V4), attrs...)
+	return found, nil
 }

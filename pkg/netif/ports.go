@@ -24,7 +24,7 @@ func LargePorts(bridge string, mtu int) (map[string]int, error) {
 		return nil, err
 	}
 	index := uint32(master.Attrs().Index)
-	ports, err := dump(func() (map[string]int, error) {
+	ports, err := Dump(func() (map[string]int, error) {
 		r := nl.NewNetlinkRequest(unix.RTM_GETLINK, unix.NLM_F_DUMP)
 		r.AddData(nl.NewIfInfomsg(unix.AF_BRIDGE))
 		ports := make(map[string]int)

@@ -132,7 +132,7 @@ func BenchmarkLook(b *testing.B) {
 	for name, look := range map[string]func() error{
 		"ports":     func() error { _, err := LargePorts("br0", 1450); return err },
 		"addresses": func() error { _, err := Prefixes("br0"); return err },
-		"all links": func() error { _, err := dump(netlink.LinkList); return err },
+		"all links": func() error { _, err := Dump(netlink.LinkList); return err },
 		"net.Interface": func() error {
 			i, err := net.InterfaceByName("br0")
 			if err == nil {

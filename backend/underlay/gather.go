@@ -1,4 +1,4 @@
-package netif
+package underlay
 
 import (
 	"errors"
@@ -9,16 +9,18 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"flanneld/pkg/netif"
 )
 
 // gather reads the kernel's tables, the IPv6 routes only if they count: a kernel may be
 // without IPv6.
-func gather(v6 bool, exclude func(name, alias string) bool) (*snapshot, error) {
-	links, err := dump(netlink.LinkList)
+func gather(v6 bool) (*snapshot, error) {
+	links, err := netif.Dump(netlink.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("dump links: %w", err)
 	}
-	addrs, err := dump(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
+	addrs, err := netif.Dump(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, fmt.Errorf("dump addresses: %w", err)
 	}
@@ -31,7 +33,7 @@ func gather(v6 bool, exclude func(name, alias string) bool) (*snapshot, error) {
 			index:    a.Index,
 			mtu:      a.MTU,
 			loopback: a.Flags&net.FlagLoopback != 0,
-			excluded: exclude != nil && exclude(a.Name, a.Alias),
+			excluded: isOverlay(a.Name, a.Alias),
 			addrs:    addrsOf(a.Index, addrs),
 		})
 	}
@@ -42,23 +44,6 @@ func gather(v6 bool, exclude func(name, alias string) bool) (*snapshot, error) {
 		s.defaults6, err = defaults(netlink.FAMILY_V6)
 	}
 	return s, err
-}
-
-// attempts is the largest number of times that an interrupted dump is tried. On a host
-// that starts many containers one or two repetitions are usual.
-const attempts = 10
-
-// dump reads a table and reads it again when it changed meanwhile: an
-// interrupted dump can lack entries.
-func dump[T any](list func() (T, error)) (T, error) {
-	var all T
-	var err error
-	for range attempts {
-		if all, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
-			break
-		}
-	}
-	return all, err
 }
 
 // addrsOf returns the interface's addresses that can be used, best first.
@@ -92,7 +77,7 @@ func addrsOf(index int, all []netlink.Addr) []addr {
 // defaults returns the main table's default routes, in the kernel's order, without those
 // that lead nowhere (unreachable, blackhole).
 func defaults(family int) ([]defaultRoute, error) {
-	routes, err := dump(func() ([]netlink.Route, error) {
+	routes, err := netif.Dump(func() ([]netlink.Route, error) {
 		return netlink.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_MAIN, Type: unix.RTN_UNICAST},
 			netlink.RT_FILTER_TABLE|netlink.RT_FILTER_TYPE|netlink.RT_FILTER_DST) // without a Dst: the default
 	})

@@ -1,10 +1,12 @@
-package netif
+package underlay
 
 import (
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
+
+	"flanneld/backend"
 )
 
 // snapshot is what the kernel has, as far as a choice depends on it.
@@ -102,8 +104,8 @@ func (l link) first(test func(netip.Addr) bool) netip.Addr {
 // use returns the interface with the given addresses, and its best one for a
 // family of which none is given, or an error that says why others could not
 // reach this host by it.
-func (l link) use(v6 bool, given ...netip.Addr) (Interface, error) {
-	found := Interface{Name: l.name, Index: l.index, MTU: l.mtu}
+func (l link) use(v6 bool, given ...netip.Addr) (backend.Underlay, error) {
+	found := backend.Underlay{Name: l.name, Index: l.index, MTU: l.mtu}
 	found.V4, found.V6 = l.first(netip.Addr.Is4), l.first(netip.Addr.Is6)
 	for _, ip := range given {
 		switch ip = plain(ip); {
@@ -118,17 +120,17 @@ func (l link) use(v6 bool, given ...netip.Addr) (Interface, error) {
 	}
 	switch {
 	case l.loopback:
-		return Interface{}, fmt.Errorf("%s is a loopback interface", l.name)
+		return backend.Underlay{}, fmt.Errorf("%s is a loopback interface", l.name)
 	case l.excluded:
-		return Interface{}, fmt.Errorf("interface %s is one that lies on top of the one to choose", l.name)
+		return backend.Underlay{}, fmt.Errorf("interface %s is one that lies on top of the one to choose", l.name)
 	case !found.V4.IsValid():
-		return Interface{}, fmt.Errorf("interface %s has no IPv4 address", l.name)
+		return backend.Underlay{}, fmt.Errorf("interface %s has no IPv4 address", l.name)
 	case v6 && !found.V6.IsValid():
-		return Interface{}, fmt.Errorf("interface %s has no IPv6 address", l.name)
+		return backend.Underlay{}, fmt.Errorf("interface %s has no IPv6 address", l.name)
 	case found.V4.IsLoopback() || found.V6.IsLoopback():
-		return Interface{}, fmt.Errorf("%s of interface %s is a loopback address", join(given, " and "), l.name)
+		return backend.Underlay{}, fmt.Errorf("%s of interface %s is a loopback address", join(given, " and "), l.name)
 	case l.mtu == 0:
-		return Interface{}, fmt.Errorf("interface %s has an MTU of 0", l.name)
+		return backend.Underlay{}, fmt.Errorf("interface %s has an MTU of 0", l.name)
 	}
 	return found, nil
 }

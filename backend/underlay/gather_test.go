@@ -1,4 +1,4 @@
-package netif
+package underlay
 
 import (
 	"errors"
@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"runtime"
-	"slices"
 	"strings"
 	"testing"
 
@@ -22,28 +21,6 @@ func TestBadRegexpIsAnErrorFirst(t *testing.T) {
 	_, err := Find(Query{Names: []string{"lo"}, Regexps: []string{"a", "("}}, slog.New(slog.DiscardHandler))
 	if err == nil || !strings.Contains(err.Error(), `parse --iface-regex "("`) {
 		t.Errorf("got %v", err)
-	}
-}
-
-func TestDumpIsRepeatedWhenInterrupted(t *testing.T) {
-	for _, tt := range []struct {
-		interrupted int
-		want        error
-	}{{0, nil}, {1, nil}, {attempts - 1, nil}, {attempts, netlink.ErrDumpInterrupted}} {
-		calls := 0
-		got, err := dump(func() ([]int, error) {
-			if calls++; calls <= tt.interrupted {
-				return []int{0}, netlink.ErrDumpInterrupted
-			}
-			return []int{1, 2}, nil
-		})
-		if !errors.Is(err, tt.want) || err == nil && !slices.Equal(got, []int{1, 2}) {
-			t.Errorf("interrupted %d times: %v, %v", tt.interrupted, got, err)
-		}
-	}
-	calls, failed := 0, errors.New("no permission")
-	if _, err := dump(func() ([]int, error) { calls++; return nil, failed }); !errors.Is(err, failed) || calls != 1 {
-		t.Errorf("another error: %v after %d calls", err, calls)
 	}
 }
 
@@ -154,6 +131,7 @@ func TestFindInNamespace(t *testing.T) {
 
 	add("up0", 1450, "10.1.0.2/24", "10.1.0.3/24", "10.3.0.2/24", "fd01::2/64")
 	add("up1", 9000, "10.2.0.2/24", "fd02::2/64")
+	add("flannel.9", 1450, "10.9.0.2/24")
 	const none = "invalid IP"
 
 	if got := find(Query{}); !strings.Contains(got, "unable to find default route") {
@@ -176,13 +154,13 @@ func TestFindInNamespace(t *testing.T) {
 		{"default", Query{}, "up1 9000 10.2.0.2 " + none},
 		{"default of both", Query{V6: true}, "up1 9000 10.2.0.2 fd02::2"},
 		{"name", Query{Names: []string{"up0"}, V6: true}, "up0 1450 10.1.0.2 fd01::2"},
+		{"an overlay's", Query{Names: []string{"flannel.9", "up1"}}, "up1 9000 10.2.0.2 " + none},
 		{"address", Query{Names: []string{"10.1.0.3"}}, "up0 1450 10.1.0.3 " + none},
 		{"regexp", Query{Regexps: []string{"0$"}}, "up0 1450 10.1.0.2 " + none},
 		{"can reach", Query{CanReach: ip("10.1.0.77")}, "up0 1450 10.1.0.2 " + none},
 		{"can reach from a second address", Query{CanReach: ip("10.3.0.77")}, "up0 1450 10.3.0.2 " + none},
 		{"can reach by IPv6", Query{CanReach: ip("fd01::77"), V6: true}, "up0 1450 10.1.0.2 fd01::2"},
 		{"public IP", Query{PublicIP: ip("10.1.0.3")}, "up0 1450 10.1.0.3 " + none},
-		{"excluded", Query{Names: []string{"up0", "up1"}, Exclude: func(name, _ string) bool { return name == "up0" }}, "up1 9000 10.2.0.2 " + none},
 	} {
 		if got := find(tt.q); got != tt.want {
 			t.Errorf("%s: got %s, want %s", tt.name, got, tt.want)

@@ -1,10 +1,11 @@
-package netif
+package underlay
 
 import (
 	"bytes"
 	"errors"
 	"log/slog"
 	"net/netip"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -120,9 +121,9 @@ func TestPick(t *testing.T) {
 		{"public IP of a dead interface", Query{PublicIP: ip("192.168.9.1")}, "interface dead has an MTU of 0; candidates"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			exprs, err := compile(tt.q.Regexps)
-			if err != nil {
-				t.Fatal(err)
+			var exprs []*regexp.Regexp
+			for _, expr := range tt.q.Regexps {
+				exprs = append(exprs, regexp.MustCompile(expr))
 			}
 			i, err := choose(host(), tt.q, exprs, slog.New(slog.DiscardHandler))
 			if err != nil {
@@ -185,8 +186,8 @@ func TestErrorListsCandidates(t *testing.T) {
 	if diff := cmp.Diff(want, err.Error()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if !errors.Is(err, ErrNoMatch) {
-		t.Error("the error is not ErrNoMatch")
+	if !errors.Is(err, errNoMatch) {
+		t.Error("the error is not errNoMatch")
 	}
 	if _, err := choose(&snapshot{}, Query{}, nil, slog.New(slog.DiscardHandler)); !strings.HasSuffix(err.Error(), "candidates are none") {
 		t.Error(err)

@@ -21,10 +21,9 @@ type Members struct {
 
 // Fault is what is wrong with a lease of another host. Most such leases are no peers.
 type Fault struct {
-	Lease subnet.Lease
 	Level slog.Level
 	Text  string // for the log, with Attrs
-	Attrs []any
+	Attrs []any  // say which lease it is
 }
 
 // family is one address family of Members.
@@ -70,7 +69,7 @@ func (m Members) sort(families []*family, add func(Fault)) {
 			continue
 		}
 		if other, twice := publics[l.V4.PublicIP]; twice {
-			add(Fault{l, slog.LevelError, "Two leases have one PublicIP: two hosts publish it, or one is a left-over",
+			add(Fault{slog.LevelError, "Two leases have one PublicIP: two hosts publish it, or one is a left-over",
 				[]any{"PublicIP", l.V4.PublicIP, "subnet", l.Key(), "other", other}})
 		}
 		publics[l.V4.PublicIP] = l.Key()
@@ -80,12 +79,12 @@ func (m Members) sort(families []*family, add func(Fault)) {
 				continue // an IPv4-only host
 			}
 			if i > 0 && c.PublicIP == f.own.PublicIP {
-				add(Fault{l, slog.LevelError, "Another lease has this host's PublicIPv6: a second host publishes it, or it is a left-over. " +
+				add(Fault{slog.LevelError, "Another lease has this host's PublicIPv6: a second host publishes it, or it is a left-over. " +
 					"Give each host its own with --public-ipv6 or --iface", []any{"subnet", l.Key(), "PublicIPv6", c.PublicIP}})
 				continue
 			}
 			if wrong := unusable(c, f.network, m.Local); wrong != "" {
-				add(Fault{l, slog.LevelError, "Ignoring a lease: " + wrong, []any{"subnet", c.Subnet, "PublicIP", c.PublicIP}})
+				add(Fault{slog.LevelError, "Ignoring a lease: " + wrong, []any{"subnet", c.Subnet, "PublicIP", c.PublicIP}})
 				continue
 			}
 			f.peers = append(f.peers, l)
@@ -97,13 +96,13 @@ func (m Members) sort(families []*family, add func(Fault)) {
 func (m Members) alien(l subnet.Lease) *Fault {
 	switch {
 	case l.Type != m.Own.Type:
-		return &Fault{l, slog.LevelWarn, fmt.Sprintf("Ignoring non-%s subnet: type=%s", orUDP(m.Own.Type), orUDP(l.Type)),
+		return &Fault{slog.LevelWarn, fmt.Sprintf("Ignoring non-%s subnet: type=%s", orUDP(m.Own.Type), orUDP(l.Type)),
 			[]any{"subnet", l.Key(), "PublicIP", l.V4.PublicIP, "hint", "hosts on different backends cannot talk to each other"}}
 	case l.V4.PublicIP == m.Own.V4.PublicIP:
-		return &Fault{l, slog.LevelError, "Another lease has this host's PublicIP: a second host publishes it, or it is a left-over. " +
+		return &Fault{slog.LevelError, "Another lease has this host's PublicIP: a second host publishes it, or it is a left-over. " +
 			"Give each host its own with --public-ip or --iface", []any{"subnet", l.Key(), "PublicIP", l.V4.PublicIP}}
 	case l.Key().Overlaps(m.Own.Key()):
-		return &Fault{l, slog.LevelError, "Another host's lease overlaps this host's; ignoring it", []any{"subnet", l.Key(), "PublicIP", l.V4.PublicIP}}
+		return &Fault{slog.LevelError, "Another host's lease overlaps this host's; ignoring it", []any{"subnet", l.Key(), "PublicIP", l.V4.PublicIP}}
 	}
 	return nil
 }
@@ -151,7 +150,7 @@ func withoutLoops(families []*family, add func(Fault)) {
 			at := f.claim(l).PublicIP
 			for bits, subnets := range leased {
 				if p, err := at.Prefix(bits); err == nil && subnets[p] {
-					add(Fault{l, slog.LevelError, "Ignoring a lease: its PublicIP is an address in the overlay, and what is sent there would come round again. " +
+					add(Fault{slog.LevelError, "Ignoring a lease: its PublicIP is an address in the overlay, and what is sent there would come round again. " +
 						"Give that host another one, with --iface or --public-ip", []any{"subnet", l.Key(), "PublicIP", at, "within", p}})
 					return true
 				}
@@ -187,7 +186,7 @@ func (f *family) claims(add func(Fault)) []subnet.Claim {
 			why = "another one of that subnet was written later"
 		}
 		if why != "" {
-			add(Fault{l, slog.LevelError, "Ignoring a lease: " + why, []any{"subnet", l.Key(), "PublicIP", l.V4.PublicIP}})
+			add(Fault{slog.LevelError, "Ignoring a lease: " + why, []any{"subnet", l.Key(), "PublicIP", l.V4.PublicIP}})
 			continue
 		}
 		claims = append(claims, c)

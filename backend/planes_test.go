@@ -1,6 +1,7 @@
 package backend_test
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"testing"
@@ -106,7 +107,7 @@ func TestFaultsSayWhatIsWrong(t *testing.T) {
 	}
 	var got []string
 	for _, f := range faults {
-		got = append(got, f.Lease.Key().String()+" "+f.Level.String()+" "+f.Text)
+		got = append(got, fmt.Sprint(f.Attrs[slices.Index(f.Attrs, any("subnet"))+1])+" "+f.Level.String()+" "+f.Text)
 	}
 	want := []string{
 		"10.5.2.0/24 WARN Ignoring non-vxlan subnet: type=udp (or alloc)",

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"flanneld/pkg/wake"
 )
 
 // following runs Follow on a View that has the store's leases already.
@@ -178,7 +180,8 @@ func TestFollowKeepsTheViewInAnOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newFakeStore(lease("10.1.1.0/24", "192.0.2.1"), lease("10.1.2.0/24", "192.0.2.2", "a"))
 		v, l := following(t, store)
-		c := v.Subscribe()
+		c := wake.New()
+		v.Subscribe(c)
 		time.Sleep(time.Hour)
 		store.setDown(errDown)
 		for range 14 {

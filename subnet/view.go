@@ -39,15 +39,12 @@ type ownLease struct {
 // NewView returns an empty View.
 func NewView() *View { return &View{leases: make(map[Key]Lease)} }
 
-// Subscribe returns a channel of capacity one that holds a token if a claim
-// came, went or changed since the last one was taken. A renewal changes none,
-// so the fleet's daily renewals wake nobody.
-func (v *View) Subscribe() <-chan struct{} {
-	c := wake.New()
+// Subscribe has c woken whenever a claim comes, goes or changes. A renewal changes
+// none, so the fleet's daily renewals wake nobody.
+func (v *View) Subscribe(c wake.Chan) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.subs = append(v.subs, c)
-	return c
 }
 
 // hold makes a lease this host's own until release. The returned channel holds a token

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"flanneld/pkg/wake"
 )
 
 func signalled(c <-chan struct{}) bool {
@@ -44,7 +46,8 @@ func TestViewSignalsOnlyWhenAClaimChanges(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			v := NewView()
 			v.Reset(Snapshot{[]Lease{at(5, one)}, 5})
-			c := v.Subscribe()
+			c := wake.New()
+			v.Subscribe(c)
 			tt.do(v)
 			if got := signalled(c); got != tt.want {
 				t.Errorf("signalled: %v, want %v", got, tt.want)
@@ -61,7 +64,8 @@ func TestViewSignalsOnlyWhenAClaimChanges(t *testing.T) {
 func lostOne() (*View, <-chan struct{}) {
 	v := NewView()
 	v.Reset(Snapshot{[]Lease{lease("10.1.1.0/24", "192.0.2.1"), lease("10.1.2.0/24", "192.0.2.2"), lease("10.1.3.0/24", "192.0.2.3")}, 5})
-	c := v.Subscribe()
+	c := wake.New()
+	v.Subscribe(c)
 	v.hold(key("10.1.1.0/24"), "")
 	v.Reset(Snapshot{nil, 1})
 	return v, c

@@ -53,7 +53,7 @@ type Firewall struct {
 
 	begin   sync.Once // the first look at the counters
 	wake    wake.Chan
-	first   wake.Chan
+	first   wake.Chan // is woken once inPlace is set; nil: nobody waits
 	inPlace atomic.Bool
 
 	// Only Run's goroutine uses these.
@@ -78,7 +78,7 @@ func newFirewall(p Policy, underlay string, run iptables.Runner, netns int, log 
 	n := namesFor(p.Prefix)
 	kernel := func() nft.Kernel { return nft.Kernel{NetNS: netns} }
 	return &Firewall{
-		policy: p, log: log, underlay: underlay, wake: wake.New(), first: wake.New(),
+		policy: p, log: log, underlay: underlay, wake: wake.New(),
 		filter:   &filter{policy: p, id: n.filter(), kernel: kernel(), log: log},
 		dropped:  &dropped{id: n.filter(), kernel: kernel(), log: log},
 		rules:    rules{policy: p, names: n, run: run, kernel: kernel(), log: log},
@@ -122,8 +122,9 @@ func (f *Firewall) Admit(_ context.Context, planes []backend.Plane, in []backend
 // InPlace reports whether a pass has put every rule in place.
 func (f *Firewall) InPlace() bool { return f.inPlace.Load() }
 
-// First has a token once that is so, unless the firewall is disabled.
-func (f *Firewall) First() <-chan struct{} { return f.first }
+// Subscribe has c woken once that is so, unless the firewall is disabled. It is for
+// before Run.
+func (f *Firewall) Subscribe(c wake.Chan) { f.first = c }
 
 // Counters returns how many packets were dropped since the first Admit.
 func (f *Firewall) Counters() []backend.Counter { return f.dropped.counters() }

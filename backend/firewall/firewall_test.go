@@ -19,6 +19,7 @@ import (
 	"flanneld/pkg/firewall/iptables"
 	"flanneld/pkg/netlab"
 	"flanneld/pkg/netlab/labtest"
+	"flanneld/pkg/wake"
 	"flanneld/subnet"
 )
 
@@ -225,9 +226,11 @@ func TestRunRepairs(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
+	first := wake.New()
+	f.Subscribe(first)
 	go func() { ended <- f.Run(ctx) }()
 	select {
-	case <-f.First():
+	case <-first:
 	case <-time.After(10 * time.Second):
 		t.Fatal("no pass puts all in place")
 	}

@@ -103,25 +103,19 @@ func (l *Loop) run(ctx context.Context, be backend.Backend, u backend.Underlay, 
 		defer l.running.Store(nil)
 		g.Go(func() error { return f.Run(ctx) })
 	}
-	passed := make(chan struct{})
-	firstPassed := sync.OnceFunc(func() { close(passed) })
+	// The first pass makes thousands of changes, which are no news.
+	watch := sync.OnceFunc(func() {
+		g.Go(func() error { return l.Kernel.Watch(ctx, l.Scope, u.Name, l.Wake) })
+	})
 	passes := reconcile.Loop{
 		Pass: r.pass, Wake: l.Wake, Resync: l.Resync, Alive: l.Alive, Log: l.Log,
 		Subject: "Datapath", Repaired: "Others had changed the network state; it was put right",
 	}
 	passes.Done = func(reconcile.Result) error {
-		firstPassed()
+		watch()
 		return r.done()
 	}
 	g.Go(func() error { return passes.Run(ctx) })
-	g.Go(func() error {
-		select { // the first pass makes thousands of changes, which are no news
-		case <-ctx.Done():
-			return nil
-		case <-passed:
-		}
-		return l.Kernel.Watch(ctx, l.Scope, u.Name, l.Wake)
-	})
 	return g.Wait()
 }
 

@@ -78,7 +78,8 @@ func (r *reporter) forwarding(peers []subnet.Claim) {
 		r.log.Info(fmt.Sprintf("Forwarding to the subnets of other hosts: %d added", len(peers)))
 		return
 	}
-	added, removed := missing(peers, before), gone(before, peers)
+	added := without(peers, before, func(c subnet.Claim) subnet.Claim { return c }) // changed ones included
+	removed := without(before, peers, func(c subnet.Claim) netip.Prefix { return c.Subnet })
 	if len(added)+len(removed) > most {
 		r.log.Info(fmt.Sprintf("Subnets added: %d, removed: %d", len(added), len(removed)), "forwarding", len(peers))
 		return
@@ -91,40 +92,24 @@ func (r *reporter) forwarding(peers []subnet.Claim) {
 	}
 }
 
-// missing returns the claims that are not among others, changed ones included.
-func missing(claims, others []subnet.Claim) []subnet.Claim {
-	have := make(map[subnet.Claim]bool, len(others))
+// without returns the claims that have no equal among others, by what key returns.
+func without[K comparable](claims, others []subnet.Claim, key func(subnet.Claim) K) []subnet.Claim {
+	have := make(map[K]bool, len(others))
 	for _, c := range others {
-		have[c] = true
+		have[key(c)] = true
 	}
-	return slices.DeleteFunc(slices.Clone(claims), func(c subnet.Claim) bool { return have[c] })
+	return slices.DeleteFunc(slices.Clone(claims), func(c subnet.Claim) bool { return have[key(c)] })
 }
 
-// gone returns the claims with subnets that are not among others.
-func gone(claims, others []subnet.Claim) []subnet.Claim {
-	have := make(map[netip.Prefix]bool, len(others))
-	for _, c := range others {
-		have[c.Subnet] = true
-	}
-	return slices.DeleteFunc(slices.Clone(claims), func(c subnet.Claim) bool { return have[c.Subnet] })
-}
-
-// faults are those that were logged. The zero value is ready to use.
-type faults map[fault]bool
-
-type fault struct {
-	text, typ string
-	key       subnet.Key
-	publicIP  netip.Addr
-}
+// faults are those that were logged, each once. The zero value is ready to use.
+type faults map[string]bool
 
 // mostFaults bounds what is remembered.
 const mostFaults = 10000
 
-// log logs each fault of a lease as it is once.
 func (f *faults) log(all []backend.Fault, log *slog.Logger) {
 	for _, a := range all {
-		k := fault{a.Text, a.Lease.Type, a.Lease.Key(), a.Lease.V4.PublicIP}
+		k := a.Text + fmt.Sprint(a.Attrs...)
 		if (*f)[k] {
 			continue
 		}

@@ -273,14 +273,14 @@ func (d *daemon) run(ctx context.Context, rev subnet.Revision, reload <-chan os.
 	heard := boot.Heard(d.store, func() { d.board.SetEtcdAway(false) })
 
 	d.log.Info("Running backend.")
+	h.View.Subscribe(h.Wake)
+	d.firewall.Subscribe(h.Wake)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return d.loop.Run(ctx, d.backend, d.underlay) })
 	g.Go(func() error { return d.firewall.Run(ctx) })
 	g.Go(func() error { return subnet.Follow(ctx, heard, h.View, rev, d.log) })
 	g.Go(func() error { return h.Tenant.Run(ctx) })
 	g.Go(func() error { return d.reader.Watch(ctx, cfg, d.origin.Rev()) })
-	g.Go(func() error { return h.Wake.WakeFor(ctx, h.View.Subscribe()) })
-	g.Go(func() error { return h.Wake.WakeFor(ctx, d.firewall.First()) })
 	if d.state.Kept { // or it would not last until the next start
 		g.Go(func() error { return d.state.Cache.Keep(ctx, h.Began, h.Standing, h.View, known) })
 	}

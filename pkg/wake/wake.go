@@ -2,8 +2,6 @@
 // what the reason is, so that any number of them cost one look.
 package wake
 
-import "context"
-
 // Chan is a channel with room for one token. The loop receives from it; anybody may
 // leave a token, at any time.
 type Chan chan struct{}
@@ -16,18 +14,5 @@ func (c Chan) Wake() {
 	select {
 	case c <- struct{}{}:
 	default:
-	}
-}
-
-// WakeFor wakes c for each token of another channel, until ctx is done, and then returns
-// nil.
-func (c Chan) WakeFor(ctx context.Context, from <-chan struct{}) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-from:
-			c.Wake()
-		}
 	}
 }

@@ -1,9 +1,6 @@
 package wake
 
-import (
-	"context"
-	"testing"
-)
+import "testing"
 
 func TestManyTokensAreOne(t *testing.T) {
 	c := New()
@@ -21,19 +18,5 @@ func TestManyTokensAreOne(t *testing.T) {
 	case <-c:
 	default:
 		t.Error("no token was left after the first was taken")
-	}
-}
-
-func TestWakeFor(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	from, to, done := New(), New(), make(chan error)
-	go func() { done <- to.WakeFor(ctx, from) }()
-	for range 2 {
-		from.Wake()
-		<-to
-	}
-	cancel()
-	if err := <-done; err != nil {
-		t.Error(err)
 	}
 }

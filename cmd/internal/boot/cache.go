@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"flanneld/pkg/wake"
 	"flanneld/subnet"
 	"flanneld/subnet/cache"
 	"flanneld/subnet/config"
@@ -136,7 +137,9 @@ func (c *Cache) Keep(ctx context.Context, passed, standing <-chan struct{}, view
 		case <-standing:
 		}
 	}
-	k := cache.Keeper{Dir: c.Dir, Known: known, Own: standing, Others: view.Subscribe(), Log: c.Log}
+	others := wake.New()
+	view.Subscribe(others)
+	k := cache.Keeper{Dir: c.Dir, Known: known, Own: standing, Others: others, Log: c.Log}
 	return k.Run(ctx)
 }
 

@@ -6,13 +6,11 @@ package backend
 
 import (
 	"context"
-	"encoding/json"
 	"log/slog"
 	"net/netip"
 
 	"flanneld/pkg/datapath"
 	"flanneld/subnet"
-	"flanneld/subnet/config"
 )
 
 // Backend plans how packets get to the subnets of peers.
@@ -135,13 +133,6 @@ type Kernel interface {
 
 	// LinkMTU returns the MTU of any link, in bytes.
 	LinkMTU(ctx context.Context, link string) (int, error)
-}
-
-// NoOptions reads the "Backend" object of a backend without options, and returns the
-// names that are in it. An error is a *config.Error with the position within the
-// object.
-func NoOptions(raw json.RawMessage) (unknown []string, err error) {
-	return config.DecodeBackend(raw, &struct{}{})
 }
 
 // WarnUnknown warns of names in the "Backend" object that are no options of a

@@ -9,6 +9,7 @@ import (
 	"flanneld/backend"
 	"flanneld/pkg/datapath"
 	"flanneld/subnet"
+	"flanneld/subnet/config"
 )
 
 // Type is the backend's type in the configuration. Leases have none.
@@ -17,7 +18,7 @@ const Type = "alloc"
 // Configure reads the configuration's "Backend" object. An error is a
 // *config.Error.
 func Configure(raw json.RawMessage) (backend.New, error) {
-	unknown, err := backend.NoOptions(raw)
+	unknown, err := config.DecodeBackend(raw, &struct{}{})
 	return func(p backend.Params) (backend.Backend, error) {
 		backend.WarnUnknown(p.Log, Type, unknown)
 		return alloc{p.Underlay.MTU, p.Scope.Protocol}, nil

@@ -13,6 +13,7 @@ import (
 	"flanneld/backend"
 	"flanneld/pkg/datapath"
 	"flanneld/subnet"
+	"flanneld/subnet/config"
 )
 
 // Type is the backend's type in the configuration and in leases.
@@ -21,7 +22,7 @@ const Type = "host-gw"
 // Configure reads the configuration's "Backend" object. An error is a
 // *config.Error.
 func Configure(raw json.RawMessage) (backend.New, error) {
-	unknown, err := backend.NoOptions(raw)
+	unknown, err := config.DecodeBackend(raw, &struct{}{})
 	return func(p backend.Params) (backend.Backend, error) {
 		backend.WarnUnknown(p.Log, Type, unknown)
 		return newBackend(p)

@@ -28,16 +28,19 @@ func (m macs) of(device string) (datapath.MAC, error) {
 	if mac, ok := m.known[device]; ok {
 		return mac, nil
 	}
-	mac, err := m.existing(device)
+	have, err := m.kernel.Read(context.Background(), datapath.Scope{Links: []string{device}})
 	if err != nil {
-		return datapath.MAC{}, err
+		return datapath.MAC{}, fmt.Errorf("read network state: %w", err)
 	}
 	kept := m.kept(device)
-	if mac.IsZero() {
-		mac = kept
-	}
+	mac := kept
 	if mac.IsZero() {
 		mac = randomMAC()
+	}
+	for _, l := range have.Links {
+		if l.Kind == "vxlan" && l.MAC.Unicast() {
+			mac = l.MAC
+		}
 	}
 	m.known[device] = mac
 	if mac != kept {
@@ -46,19 +49,6 @@ func (m macs) of(device string) (datapath.MAC, error) {
 		}
 	}
 	return mac, nil
-}
-
-func (m macs) existing(device string) (datapath.MAC, error) {
-	have, err := m.kernel.Read(context.Background(), datapath.Scope{Links: []string{device}})
-	if err != nil {
-		return datapath.MAC{}, fmt.Errorf("read network state: %w", err)
-	}
-	for _, l := range have.Links {
-		if l.Kind == "vxlan" && l.MAC.Unicast() {
-			return l.MAC, nil
-		}
-	}
-	return datapath.MAC{}, nil
 }
 
 // kept returns the persisted MAC, zero if there is none that can be used.

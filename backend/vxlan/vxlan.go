@@ -5,6 +5,7 @@
 package vxlan
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -84,9 +85,7 @@ func Configure(raw json.RawMessage) (backend.New, error) {
 func New(p backend.Params, o Options) *Backend {
 	p.Log.Info(fmt.Sprintf("VXLAN config: VNI=%d Port=%d GBP=%t Learning=%t DirectRouting=%t",
 		o.VNI, o.Port, o.GBP, o.Learning, o.DirectRouting)) // as written: original daemons print Port=0
-	if o.Port == 0 {
-		o.Port = defaultPort
-	}
+	o.Port = cmp.Or(o.Port, defaultPort)
 	if o.MTU > p.Underlay.MTU {
 		// The kernel refuses it, and larger packets would be lost.
 		p.Log.Warn("Backend MTU is larger than the interface's; taking that",
@@ -115,12 +114,6 @@ func (b *Backend) MTU() int {
 	return b.opts.MTU - overheadV4
 }
 
-// leaseData is what a lease says of the device.
-type leaseData struct {
-	VNI     uint16
-	VtepMAC string
-}
-
 // Advertise implements backend.Backend.
 func (b *Backend) Advertise(c *subnet.Claim) error {
 	mac, err := b.macs.of(b.device(c.PublicIP.Is6()))
@@ -129,11 +122,7 @@ func (b *Backend) Advertise(c *subnet.Claim) error {
 	}
 	// Releases 0.14 to 0.23 reject a lease with a VNI of more than 16 bits. No
 	// release on Linux reads it.
-	data, err := json.Marshal(leaseData{VNI: uint16(b.opts.VNI & 0xffff), VtepMAC: mac.String()})
-	if err != nil {
-		return err
-	}
-	c.Data = string(data)
+	c.Data = fmt.Sprintf(`{"VNI":%d,"VtepMAC":"%s"}`, b.opts.VNI&0xffff, mac)
 	return nil
 }
 

@@ -4,6 +4,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"time"
@@ -75,16 +76,8 @@ const (
 // the error that Done returned. A pass that ctx cuts short is not logged, and Done
 // does not hear of it.
 func (l *Loop) Run(ctx context.Context) error {
-	resync, retry := l.Resync, l.Retry
-	if resync == 0 {
-		resync = usualResync
-	}
-	if retry.Min == 0 {
-		retry.Min = firstRetry
-	}
-	if retry.Max == 0 {
-		retry.Max = lastRetry
-	}
+	resync, retry := cmp.Or(l.Resync, usualResync), l.Retry
+	retry.Min, retry.Max = cmp.Or(retry.Min, firstRetry), cmp.Or(retry.Max, lastRetry)
 	log := reporter{loop: l}
 	for {
 		start := time.Now()

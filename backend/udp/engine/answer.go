@@ -51,24 +51,24 @@ func (a *answers) close() {
 	}
 }
 
-// send sends an error about a packet from the given address, if that is valid, and
-// counts it.
-func (a *answers) send(c *counters, from netip.Addr, e icmpError, mtu int, offender offload.IPv4) {
-	if !from.IsValid() {
+// answer sends an ICMP error about a packet, from this host's address in the overlay.
+func (q *queue) answer(f *forwarding, e icmpError, mtu int, p offload.IPv4) {
+	if !f.addr.IsValid() {
 		return
 	}
+	a := q.engine.answers
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	b := appendICMP(a.buf, e, mtu, from, offender)
+	b := appendICMP(a.buf, e, mtu, f.addr, p)
 	if len(b) == 0 {
 		return
 	}
-	to := unix.SockaddrInet4{Addr: offender.Src().As4()}
+	to := unix.SockaddrInet4{Addr: p.Src().As4()}
 	if !a.limit.allow(time.Now()) || unix.Sendto(a.raw, b, 0, &to) != nil {
-		c.add(ICMPSuppressed, 1)
+		q.counters.add(ICMPSuppressed, 1)
 		return
 	}
-	c.add(ICMP, 1)
+	q.counters.add(ICMP, 1)
 }
 
 // pathMTU returns the MTU in bytes of the path to an endpoint, zero if the

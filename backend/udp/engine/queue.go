@@ -8,7 +8,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"flanneld/pkg/hugepage"
-	"flanneld/pkg/offload"
 	"flanneld/pkg/tun"
 	"flanneld/pkg/udpbatch"
 )
@@ -106,17 +105,5 @@ func (q *queue) report(p *peer, from uint32) {
 	case q.engine.reports <- warn:
 		p.reported.Store(true)
 	default:
-	}
-}
-
-// answer sends an ICMP error about a packet, from this host's address in the overlay.
-func (q *queue) answer(f *forwarding, e icmpError, mtu int, p offload.IPv4) {
-	q.engine.answers.send(&q.counters, f.addr, e, mtu, p)
-}
-
-// answerTooLarge says what MTU a packet should have had, if it must not be fragmented.
-func (q *queue) answerTooLarge(f *forwarding, p offload.IPv4, mtu int) {
-	if p.DontFragment() {
-		q.answer(f, fragmentationNeeded, mtu, p)
 	}
 }

@@ -80,7 +80,7 @@ func (s *sender) refusedPacket(f *forwarding, to *peer, packet *outPacket, errno
 		if path := s.q.engine.answers.pathMTU(to.Endpoint.Addr()); path > outerLen {
 			mtu = min(mtu, path-outerLen)
 		}
-		s.q.answerTooLarge(f, inner, mtu)
+		s.q.answer(f, fragmentationNeeded, mtu, inner)
 	}
 }
 

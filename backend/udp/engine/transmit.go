@@ -130,7 +130,9 @@ func (s *sender) forward(f *forwarding, b []byte) {
 		if segment.Len() > f.mtu {
 			// The first one is as long as all but the last.
 			s.drop(TooLarge, 1+s.splitter.Left())
-			s.q.answerTooLarge(f, p, f.mtu)
+			if p.DontFragment() {
+				s.q.answer(f, fragmentationNeeded, f.mtu, p)
+			}
 			return
 		}
 		s.out.add(to, segment, headLen, batch)

@@ -107,10 +107,10 @@ func (n names) owner(networks, own []netip.Prefix, forward bool) iptables.Owner 
 // former returns the rules without a comment that releases before 0.16.2 added to
 // chains of others. Two rules that accept a network in FORWARD may as well be an
 // administrator's, so they count only if others take their place.
-func former(networks, own []netip.Prefix, forward bool) []iptables.Group {
-	var groups []iptables.Group
+func former(networks, own []netip.Prefix, forward bool) []iptables.Chain {
+	var groups []iptables.Chain
 	post := func(rules ...firewall.Rule) {
-		groups = append(groups, iptables.Group{Table: "nat", Chain: "POSTROUTING", Rules: rules})
+		groups = append(groups, iptables.Chain{Table: "nat", Name: "POSTROUTING", Rules: rules})
 	}
 	for _, n := range networks {
 		in, out := firewall.In(n), firewall.Outside(n)
@@ -126,7 +126,7 @@ func former(networks, own []netip.Prefix, forward bool) []iptables.Group {
 			}
 		}
 		if forward {
-			groups = append(groups, iptables.Group{Table: "filter", Chain: "FORWARD", Rules: []firewall.Rule{
+			groups = append(groups, iptables.Chain{Table: "filter", Name: "FORWARD", Rules: []firewall.Rule{
 				{Src: in, Target: firewall.Accept}, {Dst: in, Target: firewall.Accept},
 			}})
 		}

@@ -25,33 +25,35 @@ const (
 // their --etcd-prefix: a rule's name says whose it is. It writes to out what it removed
 // and what it could not look at. It returns an error if something of a daemon's is left,
 // or is back soon after. Where nothing is, it changes nothing and does not wait.
-func Remove(ctx context.Context, out io.Writer) error {
-	if err := remove(ctx, out); err != nil {
-		return fmt.Errorf("remove rules: %w", err)
-	}
-	return nil
-}
-
-func remove(ctx context.Context, out io.Writer) error {
+func Remove(ctx context.Context, out io.Writer) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("remove rules: %w", err)
+		}
+	}()
 	if err := netif.CheckPrivilege("flanneld"); err != nil {
 		return err
 	}
-	changes, err := removeOnce(ctx, out)
-	for try := 1; err != nil && try < removeTries && ctx.Err() == nil; try++ {
-		var more []string
-		more, err = removeOnce(ctx, out)
-		changes = append(changes, more...)
-	}
-	for _, c := range changes {
-		fmt.Fprintln(out, c)
+	removed := false
+	for range removeTries {
+		var changes []string
+		changes, err = removeOnce(ctx, out)
+		for _, c := range changes {
+			fmt.Fprintln(out, c)
+			removed = true
+		}
+		if err == nil || ctx.Err() != nil {
+			break
+		}
 	}
 	if err != nil {
 		return err
 	}
-	if len(changes) == 0 || backoff.Sleep(ctx, returnTime) != nil {
+	if !removed || backoff.Sleep(ctx, returnTime) != nil {
 		return ctx.Err()
 	}
-	if changes, err = removeOnce(ctx, out); err == nil && len(changes) > 0 {
+	changes, err := removeOnce(ctx, out)
+	if err == nil && len(changes) > 0 {
 		err = errors.New("they are back: a flanneld runs on this host (stop it first: systemctl stop flanneld)")
 	}
 	return err
@@ -76,32 +78,29 @@ func removeOnce(ctx context.Context, out io.Writer) ([]string, error) {
 }
 
 func removeIptables(ctx context.Context, out io.Writer) (changes []string, err error) {
-	use, others, err := iptables.Choose(ctx, iptables.Exec)
-	if errors.Is(err, iptables.ErrNone) {
-		return nil, nil
-	}
+	flavours, err := iptables.Choose(ctx, iptables.Exec)
 	if err != nil {
-		return nil, err
+		return nil, nil // there is none
 	}
 	var errs []error
-	for _, flavour := range append([]iptables.Flavour{use}, others...) {
-		for _, family := range []iptables.Family{iptables.IPv4, iptables.IPv6} {
-			tables := iptables.Tables{Run: iptables.Exec, Flavour: flavour, Family: family}
+	for _, flavour := range flavours {
+		for _, v6 := range []bool{false, true} {
+			tables := iptables.Tables{Run: iptables.Exec, Flavour: flavour, V6: v6}
 			have, err := tables.Read(ctx)
 			if err != nil {
 				// The kernel may have no such tables, or no IPv6.
-				fmt.Fprintf(out, "%s (%s) is not looked at: %v\n", family, flavour, err)
+				fmt.Fprintf(out, "%s is not looked at: %v\n", tables, err)
 				continue
 			}
 			for _, table := range []string{"nat", "filter", "raw"} {
 				if err := have.Unreadable(table); err != nil {
-					errs = append(errs, fmt.Errorf("%s (%s): %w", family, flavour, err))
+					errs = append(errs, fmt.Errorf("%s: %w", tables, err))
 				}
 			}
 			edits, err := tables.Apply(ctx, iptables.Want{}, ownerIn(have))
 			errs = append(errs, err)
 			for _, e := range edits {
-				changes = append(changes, fmt.Sprintf("%s (%s) %s", family, flavour, e))
+				changes = append(changes, fmt.Sprintf("%s %s", tables, e))
 			}
 		}
 	}

@@ -29,9 +29,8 @@ type rules struct {
 
 // tools is what this host has to filter packets with.
 type tools struct {
-	iptables *iptables.Flavour // nil: none
-	others   []iptables.Flavour
-	nftables bool // the kernel has it
+	iptables []iptables.Flavour // the first is used, and the other looked through once; nil: none
+	nftables bool               // the kernel has it
 	chosen   time.Time
 }
 
@@ -47,8 +46,8 @@ func (r *rules) apply(ctx context.Context, families []family) (changes []string,
 	if err := r.choose(ctx); err != nil {
 		return nil, err
 	}
-	s := switches{marks: r.tools.nftables, nftables: r.policy.NFTables || r.tools.iptables == nil}
-	if !r.policy.PlainPorts && (s.nftables || r.tools.iptables.RandomFully()) {
+	s := switches{marks: r.tools.nftables, nftables: r.policy.NFTables || len(r.tools.iptables) == 0}
+	if !r.policy.PlainPorts && (s.nftables || r.tools.iptables[0].Since162()) {
 		s.options = firewall.RandomFully
 	}
 	// New rules come before old ones go: the kernel would never masquerade a connection
@@ -66,7 +65,7 @@ func (r *rules) apply(ctx context.Context, families []family) (changes []string,
 }
 
 func (r *rules) applyIptables(ctx context.Context, families []family, s switches) (changes []string, err error) {
-	if r.tools.iptables == nil {
+	if len(r.tools.iptables) == 0 {
 		return nil, nil
 	}
 	var errs []error
@@ -83,23 +82,18 @@ func (r *rules) applyIptables(ctx context.Context, families []family, s switches
 			}
 		}
 		owner := r.names.owner(networks, own, r.policy.Forward)
-		tables := iptables.Tables{Run: r.run, Flavour: *r.tools.iptables}
-		if v6 {
-			tables.Family = iptables.IPv6
-		}
-		edits, err := tables.Apply(ctx, want, owner)
-		errs = append(errs, err)
-		for _, other := range r.tools.others {
-			tables.Flavour = other
-			more, err := tables.Apply(ctx, iptables.Want{}, owner)
-			if err != nil {
-				// Nobody may be using it, and it may not work at all.
-				r.log.Debug("Cannot look for left-over rules", "iptables", other, "err", err)
+		for i, flavour := range r.tools.iptables {
+			tables := iptables.Tables{Run: r.run, Flavour: flavour, V6: v6}
+			if i > 0 {
+				want = iptables.Want{}
 			}
-			edits = append(edits, more...)
-		}
-		for _, e := range edits {
-			changes = append(changes, e.String())
+			edits, err := tables.Apply(ctx, want, owner)
+			if i == 0 { // nobody may be using the other one, and it may not work at all
+				errs = append(errs, err)
+			}
+			for _, e := range edits {
+				changes = append(changes, e.String())
+			}
 		}
 	}
 	return changes, errors.Join(errs...)
@@ -132,19 +126,15 @@ func (r *rules) applyNftables(_ context.Context, families []family, s switches) 
 func (r *rules) choose(ctx context.Context) error {
 	first := r.tools.chosen.IsZero()
 	if !first && time.Since(r.tools.chosen) < rechoose {
-		r.tools.others = nil // looked at when they were found
+		r.tools.iptables = r.tools.iptables[:min(1, len(r.tools.iptables))] // the other was looked at when it was found
 		return nil
 	}
 	before := r.tools
 	now := tools{nftables: r.supported(), chosen: time.Now()}
-	use, others, err := iptables.Choose(ctx, r.run, dockerUser, "DOCKER")
-	switch {
-	case err == nil:
-		now.iptables, now.others = &use, others
-	case !errors.Is(err, iptables.ErrNone):
-		return err
-	}
-	if !now.nftables && (now.iptables == nil || r.policy.NFTables) {
+	var err error
+	now.iptables, err = iptables.Choose(ctx, r.run, dockerUser, "DOCKER")
+	none := err != nil
+	if !now.nftables && (none || r.policy.NFTables) {
 		if r.policy.Masquerade {
 			return fmt.Errorf("masquerade: %w, and there is no iptables that could be used (install it, or leave out --ip-masq)", nft.ErrUnsupported)
 		}
@@ -154,12 +144,12 @@ func (r *rules) choose(ctx context.Context) error {
 	}
 	r.tools = now
 	switch {
-	case r.policy.NFTables || now.iptables == nil:
+	case r.policy.NFTables || none:
 		if first && now.nftables {
-			r.log.Info("Rules are made with nftables", "EnableNFTables", r.policy.NFTables, "iptables", now.iptables != nil)
+			r.log.Info("Rules are made with nftables", "EnableNFTables", r.policy.NFTables, "iptables", !none)
 		}
-	case first || before.iptables == nil || *before.iptables != use:
-		r.log.Info("Rules are made with iptables", "flavour", use)
+	case first || len(before.iptables) == 0 || before.iptables[0] != now.iptables[0]:
+		r.log.Info("Rules are made with iptables", "flavour", now.iptables[0])
 	}
 	return nil
 }

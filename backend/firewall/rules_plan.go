@@ -88,7 +88,7 @@ func (f family) iptablesRules(p Policy, n names, s switches) iptables.Want {
 	}
 	for _, r := range firewall.Inbound(f.about(n.docker(), ""), ways) {
 		w.Inserts = append(w.Inserts,
-			iptables.Insert{Table: "raw", Chain: "PREROUTING", Rule: r, Ahead: iptables.OfStrangers, With: with},
+			iptables.Insert{Table: "raw", Chain: "PREROUTING", Rule: r, Ahead: true, With: with},
 			iptables.Insert{Table: "filter", Chain: dockerUser, Rule: r})
 	}
 	return w

@@ -10,23 +10,6 @@ import (
 	"time"
 )
 
-// Family is an address family.
-type Family int
-
-// The families.
-const (
-	IPv4 Family = iota
-	IPv6
-)
-
-// String returns the program that is for the family.
-func (f Family) String() string {
-	if f == IPv6 {
-		return "ip6tables"
-	}
-	return "iptables"
-}
-
 // lockTime is the longest wait for the lock that all users of the legacy flavour share.
 const lockTime = 5 * time.Second
 
@@ -34,12 +17,22 @@ const lockTime = 5 * time.Second
 type Tables struct {
 	Run     Runner
 	Flavour Flavour
-	Family  Family
+	V6      bool
+}
+
+// String returns the program that is for the family, and the flavour.
+func (t Tables) String() string { return fmt.Sprintf("%s (%s)", t.family(), t.Flavour) }
+
+func (t Tables) family() string {
+	if t.V6 {
+		return "ip6tables"
+	}
+	return "iptables"
 }
 
 // Read returns all rules. No table is made by reading it.
 func (t Tables) Read(ctx context.Context) (Ruleset, error) {
-	saved, err := t.Run(ctx, "", t.Flavour.program(t.Family.String(), "-save"))
+	saved, err := t.Run(ctx, "", t.Flavour.program(t.family(), "-save"))
 	if err != nil {
 		return nil, fmt.Errorf("read %s rules: %w", t.Flavour, err)
 	}
@@ -65,7 +58,7 @@ func (t Tables) Apply(ctx context.Context, want Want, o Owner) ([]Edit, error) {
 		return nil, errors.Join(errs...)
 	}
 	args := []string{"--noflush"}
-	if t.Flavour.since162() {
+	if t.Flavour.Since162() {
 		args = append(args, "--wait="+strconv.Itoa(int(lockTime.Seconds())))
 	} else {
 		release, err := lock(ctx, lockFile, lockTime)
@@ -74,7 +67,7 @@ func (t Tables) Apply(ctx context.Context, want Want, o Owner) ([]Edit, error) {
 		}
 		defer release()
 	}
-	program := t.Flavour.program(t.Family.String(), "-restore")
+	program := t.Flavour.program(t.family(), "-restore")
 	var done []Edit
 	for len(edits) > 0 {
 		table := edits

@@ -113,7 +113,8 @@ func (d *differ) others(chain string, inserts []Insert) {
 	}
 	for _, in := range inserts {
 		at := slices.IndexFunc(left, func(e Entry) bool { return e.Rule == in.Rule })
-		if at >= 0 && !slices.ContainsFunc(left[:at], func(e Entry) bool { return d.blocks(e.Rule, in) }) {
+		end := slices.IndexFunc(left, func(e Entry) bool { return d.blocks(e.Rule, in) })
+		if at >= 0 && (end < 0 || at <= end) {
 			continue
 		}
 		if at >= 0 {
@@ -121,49 +122,41 @@ func (d *differ) others(chain string, inserts []Insert) {
 			left = slices.Delete(left, at, at+1)
 		}
 		e := Entry{in.Rule, in.Rule.String()}
-		if at = slices.IndexFunc(left, func(e Entry) bool { return d.blocks(e.Rule, in) }); at < 0 {
+		if end < 0 {
 			d.edit("-A %s %s", chain, e.Text)
-			left = append(left, e)
-			continue
+			end = len(left)
+		} else {
+			d.edit("-I %s %d %s", chain, end+1, e.Text)
 		}
-		d.edit("-I %s %d %s", chain, at+1, e.Text)
-		left = slices.Insert(left, at, e)
+		left = slices.Insert(left, end, e)
 	}
 }
 
 // blocks reports whether the insert must stand ahead of the rule.
 func (d *differ) blocks(r firewall.Rule, in Insert) bool {
-	if r.Always() && (r.Target == firewall.Return || d.ends(r)) {
-		return true
-	}
-	return in.Ahead == OfStrangers && r.Target == firewall.Drop && r.In.Not && !r.Dst.Not && r.Dst.Prefix.IsValid() &&
+	return d.closes(r) || in.Ahead && r.Target == firewall.Drop && r.In.Not && !r.Dst.Not && r.Dst.Prefix.IsValid() &&
 		within(in.Rule.Dst.Prefix, r.Dst.Prefix)
 }
 
-// ends reports whether the rule lets no packet past that matches it.
-func (d *differ) ends(r firewall.Rule) bool {
-	switch r.Target {
+// closes reports whether every packet's way through a chain ends with the rule.
+func (d *differ) closes(r firewall.Rule) bool {
+	return r.Always() && (r.Target == firewall.Return || d.ends(r.Target))
+}
+
+// ends reports whether no packet comes back from the target.
+func (d *differ) ends(target string) bool {
+	switch target {
 	case firewall.Accept, firewall.Drop, firewall.Reject:
 		return true
 	}
-	final, known := d.final[r.Target]
-	if known {
+	if final, known := d.final[target]; known {
 		return final
 	}
-	d.final[r.Target] = false // the kernel has no loops, but a file may
-	for _, e := range d.have[r.Target] {
-		if !e.Rule.Always() {
-			continue
-		}
-		if e.Rule.Target == firewall.Return {
-			break
-		}
-		if d.ends(e.Rule) {
-			d.final[r.Target] = true
-			break
-		}
-	}
-	return d.final[r.Target]
+	d.final[target] = false // the kernel has no loops, but a file may
+	rules := d.have[target]
+	last := slices.IndexFunc(rules, func(e Entry) bool { return d.closes(e.Rule) })
+	d.final[target] = last >= 0 && rules[last].Rule.Target != firewall.Return
+	return d.final[target]
 }
 
 // script returns edits, all of one table, as iptables-restore reads them.

@@ -21,7 +21,7 @@ var (
 	owner   = Owner{
 		Chains: []string{"LAB-POST", "LAB-FWD"}, Former: []string{"OLD"}, Comments: []string{"lab direct"}, Shared: []string{"lab"},
 		Networks: []netip.Prefix{network},
-		Groups: []Group{{"nat", "POSTROUTING", []firewall.Rule{
+		Groups: []Chain{{"nat", "POSTROUTING", []firewall.Rule{
 			{Src: firewall.In(network), Dst: firewall.In(network), Target: "RETURN"},
 			{Src: firewall.Outside(network), Dst: firewall.In(network), Target: "MASQUERADE"},
 		}}},
@@ -38,10 +38,10 @@ func wanted() Want {
 			{"filter", "LAB-FWD", firewall.Forward(overlay)},
 		},
 		Inserts: []Insert{
-			{"nat", "POSTROUTING", jump("LAB-POST"), OfAll, ""},
-			{"filter", "FORWARD", jump("LAB-FWD"), OfAll, ""},
-			{"raw", "PREROUTING", direct, OfStrangers, ""},
-			{"filter", "DOCKER-USER", direct, OfAll, ""},
+			{"nat", "POSTROUTING", jump("LAB-POST"), false, ""},
+			{"filter", "FORWARD", jump("LAB-FWD"), false, ""},
+			{"raw", "PREROUTING", direct, true, ""},
+			{"filter", "DOCKER-USER", direct, false, ""},
 		},
 	}
 }
@@ -287,7 +287,7 @@ func FuzzDiff(f *testing.F) {
 // TestDiffWithAnotherChain: a rule that is wanted together with a chain comes and
 // goes with it.
 func TestDiffWithAnotherChain(t *testing.T) {
-	want := Want{Inserts: []Insert{{"raw", "PREROUTING", firewall.Rule{Comment: "lab direct", Target: "ACCEPT"}, OfAll, "DOCKER-USER"}}}
+	want := Want{Inserts: []Insert{{"raw", "PREROUTING", firewall.Rule{Comment: "lab direct", Target: "ACCEPT"}, false, "DOCKER-USER"}}}
 	const there = "*raw\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -m comment --comment \"lab direct\" -j ACCEPT\nCOMMIT\n"
 	const docker = "*filter\n:DOCKER-USER - [0:0]\nCOMMIT\n"
 	for saved, edits := range map[string]int{"": 0, docker: 1, there: 1, docker + there: 0} {

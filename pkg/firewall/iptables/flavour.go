@@ -28,15 +28,10 @@ type Flavour struct {
 // Version is that of the programs.
 type Version [3]int
 
-// RandomFully reports whether rules may have firewall.RandomFully.
-func (f Flavour) RandomFully() bool { return f.since162() }
-
-// since162 is also since when iptables-restore takes the lock, and has an option for
-// how long it waits for it.
-func (f Flavour) since162() bool {
-	first := Version{1, 6, 2}
-	return slices.Compare(f.Version[:], first[:]) >= 0
-}
+// Since162 reports whether the programs are of release 1.6.2 or later. Since then rules
+// may have firewall.RandomFully, and iptables-restore takes the lock and has an option
+// for how long it waits for it.
+func (f Flavour) Since162() bool { return slices.Compare(f.Version[:], []int{1, 6, 2}) >= 0 }
 
 // String returns the name that `iptables --version` gives the flavour.
 func (f Flavour) String() string {
@@ -65,59 +60,45 @@ func parseVersion(line string) (Flavour, error) {
 	return f, nil
 }
 
-// flavours returns those on this host: first the one that iptables stands for. It
-// is ErrNone if there is none.
-func flavours(ctx context.Context, run Runner) ([]Flavour, error) {
-	out, err := run(ctx, "", "iptables", "--version")
+// Choose returns the flavours on this host, first the one to use. It is the one that has
+// some of the chains, which another program has made. If neither or both have some, it
+// is the one that the program iptables stands for. The error is ErrNone if there is no
+// iptables.
+func Choose(ctx context.Context, run Runner, chains ...string) ([]Flavour, error) {
+	first, err := find(ctx, run, "")
 	if err != nil {
 		return nil, fmt.Errorf("%w that works: %w", ErrNone, err)
 	}
-	first, err := parseVersion(out)
-	if err != nil {
-		return nil, fmt.Errorf("%w that works: %w", ErrNone, err)
-	}
-	all := []Flavour{first}
 	infix := "-nft"
 	if first.NFT {
 		infix = "-legacy"
 	}
-	if out, err = run(ctx, "", "iptables"+infix, "--version"); err == nil {
-		if other, err := parseVersion(out); err == nil && other.NFT != first.NFT {
-			other.Infix = infix
-			all = append(all, other)
-		}
+	other, err := find(ctx, run, infix)
+	switch {
+	case err != nil || other.NFT == first.NFT:
+		return []Flavour{first}, nil
+	case other.hasAny(ctx, run, chains) && !first.hasAny(ctx, run, chains):
+		return []Flavour{other, first}, nil
 	}
-	return all, nil
+	return []Flavour{first, other}, nil
 }
 
-// Choose returns the flavour to use, and the other one if the host has it. It is the
-// flavour that has some of the chains, which another program has made. If neither or both
-// have some, it is the one that the program iptables stands for. The error is ErrNone if
-// there is no iptables.
-func Choose(ctx context.Context, run Runner, chains ...string) (use Flavour, others []Flavour, err error) {
-	all, err := flavours(ctx, run)
+// find asks the programs with the infix what they are.
+func find(ctx context.Context, run Runner, infix string) (Flavour, error) {
+	out, err := run(ctx, "", "iptables"+infix, "--version")
 	if err != nil {
-		return Flavour{}, nil, err
+		return Flavour{}, err
 	}
-	if len(all) == 2 {
-		var there [2]bool
-		for i, f := range all {
-			saved, err := run(ctx, "", f.program("iptables", "-save"))
-			if err != nil {
-				continue // it has no say
-			}
-			for _, table := range Parse(saved) {
-				for _, c := range chains {
-					_, have := table[c]
-					there[i] = there[i] || have
-				}
-			}
-		}
-		if there[1] && !there[0] {
-			slices.Reverse(all)
-		}
-	}
-	return all[0], all[1:], nil
+	f, err := parseVersion(out)
+	f.Infix = infix
+	return f, err
+}
+
+// hasAny reports whether the flavour has some of the chains. One that cannot be read
+// has none.
+func (f Flavour) hasAny(ctx context.Context, run Runner, chains []string) bool {
+	saved, _ := run(ctx, "", f.program("iptables", "-save"))
+	return slices.ContainsFunc(chains, func(c string) bool { return strings.Contains(saved, "\n:"+c+" ") })
 }
 
 func (f Flavour) program(name, suffix string) string { return name + f.Infix + suffix }

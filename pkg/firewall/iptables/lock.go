@@ -25,22 +25,21 @@ func lock(ctx context.Context, path string, most time.Duration) (release func(),
 	if err != nil {
 		return nil, fmt.Errorf("lock the iptables rules: %w", err)
 	}
-	for start := time.Now(); ; {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
-			return func() { _ = f.Close() }, nil
+	ctx, cancel := context.WithTimeoutCause(ctx, most, fmt.Errorf("another program has had it for %s (find it with lsof)", most))
+	defer cancel()
+	for {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
+			break
 		}
-		switch {
-		case !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR):
-			err = fmt.Errorf("lock %s: %w", path, err)
-		case time.Since(start) > most:
-			err = fmt.Errorf("lock %s: another program has had it for %s (find it with lsof)", path, most)
-		default:
-			if err = backoff.Sleep(ctx, lockRetry); err == nil {
-				continue
-			}
+		if backoff.Sleep(ctx, lockRetry) != nil {
+			err = context.Cause(ctx)
+			break
 		}
-		_ = f.Close()
-		return nil, err
 	}
+	if err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
+	return func() { _ = f.Close() }, nil
 }

@@ -61,7 +61,7 @@ func (h *host) apply(t Tables, want Want) []Edit {
 // rules returns what iptables-save prints, without its comments.
 func (h *host) rules(t Tables) string {
 	h.Helper()
-	out, err := h.ns.Output(t.Flavour.program(t.Family.String(), "-save"))
+	out, err := h.ns.Output(t.Flavour.program(t.family(), "-save"))
 	if err != nil {
 		h.Fatal(err)
 	}
@@ -119,11 +119,11 @@ func TestApplyReadsWithoutMakingTables(t *testing.T) {
 func TestApplyIPv6(t *testing.T) {
 	labtest.Native(t)
 	each(t, func(h *host, tables Tables) {
-		tables.Family = IPv6
+		tables.V6 = true
 		o := firewall.Overlay{Network: prefix("fd00:5::/48"), Own: prefix("fd00:5:0:1::/64"), Comment: "lab", Options: firewall.RandomFully}
 		want := Want{
 			Chains:  []Chain{{"nat", "LAB-POST", firewall.Postrouting(o)}, {"filter", "LAB-FWD", firewall.Forward(o)}},
-			Inserts: []Insert{{"nat", "POSTROUTING", jump("LAB-POST"), OfAll, ""}, {"filter", "FORWARD", jump("LAB-FWD"), OfAll, ""}},
+			Inserts: []Insert{{"nat", "POSTROUTING", jump("LAB-POST"), false, ""}, {"filter", "FORWARD", jump("LAB-FWD"), false, ""}},
 		}
 		h.apply(tables, want)
 		if edits := h.apply(tables, want); len(edits) > 0 {
@@ -297,7 +297,7 @@ func TestApplyWithOddInterfaces(t *testing.T) {
 		var want Want
 		for _, name := range []string{`we"ird`, `it's`, `back\slash`, `#1`, `a;b`, `$HOME`, `!not`} {
 			rule := firewall.Rule{In: firewall.Iface{Name: name}, Comment: "lab direct", Target: firewall.Accept}
-			want.Inserts = append(want.Inserts, Insert{Table: "filter", Chain: "FORWARD", Rule: rule, Ahead: OfAll})
+			want.Inserts = append(want.Inserts, Insert{Table: "filter", Chain: "FORWARD", Rule: rule})
 		}
 		for try := range 2 {
 			if edits := h.apply(tables, want); (len(edits) > 0) != (try == 0) {
@@ -319,23 +319,23 @@ func TestApplyWithOddInterfaces(t *testing.T) {
 func TestChooseFollowsWhoIsThere(t *testing.T) {
 	labtest.Native(t)
 	h := newHost(t)
-	first, others, err := Choose(h.Context(), h.run, "DOCKER-USER")
-	if err != nil || len(others) != 1 || others[0].NFT == first.NFT {
-		t.Fatalf("Choose() = %v, %v, %v, want two flavours", first, others, err)
+	first, err := Choose(h.Context(), h.run, "DOCKER-USER")
+	if err != nil || len(first) != 2 || first[0].NFT == first[1].NFT {
+		t.Fatalf("Choose() = %v, %v, want two flavours", first, err)
 	}
-	h.sh("iptables" + others[0].Infix + " -N DOCKER-USER")
-	if use, _, err := Choose(h.Context(), h.run, "DOCKER-USER"); err != nil || use != others[0] {
-		t.Errorf("with chains in %s: Choose() = %v, %v", others[0], use, err)
+	h.sh("iptables" + first[1].Infix + " -N DOCKER-USER")
+	if all, err := Choose(h.Context(), h.run, "DOCKER-USER"); err != nil || all[0] != first[1] || all[1] != first[0] {
+		t.Errorf("with chains in %s: Choose() = %v, %v", first[1], all, err)
 	}
 	h.sh("iptables -N DOCKER-USER")
-	if use, _, err := Choose(h.Context(), h.run, "DOCKER-USER"); err != nil || use != first {
-		t.Errorf("with chains in both: Choose() = %v, %v, want %v", use, err, first)
+	if all, err := Choose(h.Context(), h.run, "DOCKER-USER"); err != nil || all[0] != first[0] {
+		t.Errorf("with chains in both: Choose() = %v, %v, want %v first", all, err, first[0])
 	}
 }
 
 func TestChooseWithoutIptables(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
-	if _, _, err := Choose(t.Context(), Exec); !errors.Is(err, ErrNone) || !errors.Is(err, exec.ErrNotFound) {
+	if _, err := Choose(t.Context(), Exec); !errors.Is(err, ErrNone) || !errors.Is(err, exec.ErrNotFound) {
 		t.Errorf("error is %v, want ErrNone", err)
 	}
 }

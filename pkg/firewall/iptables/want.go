@@ -28,34 +28,25 @@ func (w Want) tables() []string {
 	return slices.Compact(all)
 }
 
-// Chain is a chain that belongs to the caller.
+// Chain is rules of a chain.
 type Chain struct {
 	Table, Name string
 	Rules       []firewall.Rule
 }
 
-// Insert is a rule in a chain that belongs to others. Where it stands is checked
-// as well as that it is there.
+// Insert is a rule in a chain that belongs to others. It must not stand behind a rule
+// that ends every packet's way through the chain. Where there is none it is appended, so
+// that what others want first stays first.
 type Insert struct {
 	Table, Chain string
 	Rule         firewall.Rule
-	Ahead        Ahead
+	// Ahead of rules that drop what comes to addresses within the rule's Dst by any
+	// interface but one, too.
+	Ahead bool
 	// With is a chain of the table filter without which the rule is not wanted;
 	// empty: it always is.
 	With string
 }
-
-// Ahead says what an inserted rule must not stand behind. Where there is no such
-// rule it is appended, so that what others want first stays first.
-type Ahead int
-
-const (
-	// OfAll that ends every packet's way through the chain.
-	OfAll Ahead = iota
-	// OfStrangers is ahead of rules that drop what comes to addresses within
-	// the rule's Dst by any interface but one, besides OfAll.
-	OfStrangers
-)
 
 // Owner says what the caller may remove.
 type Owner struct {
@@ -72,15 +63,9 @@ type Owner struct {
 	Shared []string
 	// Networks are those of the caller, in use now or once.
 	Networks []netip.Prefix
-	// Groups are rules without a mark that are the caller's if all of a group
-	// are there, since it is unlikely that somebody else wrote them all.
-	Groups []Group
-}
-
-// Group is rules of one chain.
-type Group struct {
-	Table, Chain string
-	Rules        []firewall.Rule
+	// Groups are rules in a chain of others that are the caller's if all of a group are
+	// there, since it is unlikely that somebody else wrote them all.
+	Groups []Chain
 }
 
 // chain reports whether a chain of the table is the caller's.
@@ -145,20 +130,17 @@ func (o Owner) rule(t Table, r firewall.Rule, kept map[string][]firewall.Rule) b
 func (o Owner) inGroup(table, chain string, entries []Entry) map[int]bool {
 	all := make(map[int]bool)
 	for _, g := range o.Groups {
-		if g.Table != table || g.Chain != chain {
+		if g.Table != table || g.Name != chain {
 			continue
 		}
 		var at []int
 		for _, r := range g.Rules {
-			i := slices.IndexFunc(entries, func(e Entry) bool { return e.Rule == r })
-			if i < 0 {
-				at = nil
-				break
-			}
-			at = append(at, i)
+			at = append(at, slices.IndexFunc(entries, func(e Entry) bool { return e.Rule == r }))
 		}
-		for _, i := range at {
-			all[i] = true
+		if !slices.Contains(at, -1) {
+			for _, i := range at {
+				all[i] = true
+			}
 		}
 	}
 	return all

@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"net/http"
@@ -26,7 +25,7 @@ type Credentials struct {
 // functions return may change: they are called for each connection or request.
 type Access struct {
 	Username string             // for basic auth; empty: none
-	Password func() string      // nil: empty
+	Password func() string      // not nil with a username
 	TLS      func() *tls.Config // the same pointer while nothing has changed; nil: the system's authorities, and no certificate
 	Refused  func()             // reads the credentials again, after one side has refused the other; may be nil
 }
@@ -78,9 +77,6 @@ func (c Credentials) openPassword(log *slog.Logger) (*password, error) {
 	return p, err
 }
 
-// maxRefusal bounds what is read of a refusal's body, in bytes.
-const maxRefusal = 4096
-
 // send carries a request with the username and the password. If etcd refuses them,
 // they are read again, and sent again if they have changed: a refused request was
 // not done.
@@ -88,41 +84,22 @@ func (a Access) send(r *http.Request, carry http.RoundTripper) (*http.Response, 
 	if a.Username == "" {
 		return carry.RoundTrip(r)
 	}
-	password := a.secret()
+	password := a.Password()
 	resp, err := carry.RoundTrip(a.sign(r, password))
-	if err != nil || resp.StatusCode != http.StatusUnauthorized || a.Refused == nil {
+	if err != nil || resp.StatusCode != http.StatusUnauthorized {
 		return resp, err
 	}
 	a.Refused()
-	again := a.secret()
+	again := a.Password()
 	if again == password {
 		return resp, nil
 	}
 	second := a.sign(r, again)
 	if r.GetBody != nil {
-		if second.Body, err = r.GetBody(); err != nil {
-			return resp, nil //nolint:nilerr // the answer stands
-		}
-	} else if r.Body != nil && r.Body != http.NoBody {
-		return resp, nil
+		second.Body, _ = r.GetBody() // of a text: it does not fail
 	}
-	_, _ = io.CopyN(io.Discard, resp.Body, maxRefusal) // so that the connection can be used again
-	_ = resp.Body.Close()                              // nobody reads it
+	_ = resp.Body.Close() // nobody reads it
 	return carry.RoundTrip(second)
-}
-
-func (a Access) config() *tls.Config {
-	if a.TLS == nil {
-		return nil
-	}
-	return a.TLS()
-}
-
-func (a Access) secret() string {
-	if a.Password == nil {
-		return ""
-	}
-	return a.Password()
 }
 
 // sign returns a request with the username: a transport must not change one.

@@ -3,7 +3,6 @@ package etcd
 import (
 	"context"
 	"net"
-	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -14,9 +13,7 @@ import (
 type Dialer struct {
 	timeout time.Duration
 	raw     func(ctx context.Context, network, address string) (net.Conn, error)
-
-	mu   sync.Mutex
-	open map[*connection]struct{}
+	open    sync.Map // of *connection
 }
 
 // NewDialer returns a Dialer that gives up after the timeout. It opens connections by
@@ -27,7 +24,7 @@ func NewDialer(timeout time.Duration, dial func(ctx context.Context, network, ad
 		keep := net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3}
 		dial = (&net.Dialer{KeepAliveConfig: keep}).DialContext
 	}
-	return &Dialer{timeout: timeout, raw: dial, open: make(map[*connection]struct{})}
+	return &Dialer{timeout: timeout, raw: dial}
 }
 
 type connection struct {
@@ -42,17 +39,13 @@ func (d *Dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 	if err != nil {
 		return nil, err
 	}
-	conn := &connection{raw, d}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.open[conn] = struct{}{}
-	return conn, nil
+	c := &connection{raw, d}
+	d.open.Store(c, nil)
+	return c, nil
 }
 
 func (c *connection) Close() error {
-	c.dialer.mu.Lock()
-	delete(c.dialer.open, c)
-	c.dialer.mu.Unlock()
+	c.dialer.open.Delete(c)
 	return c.Conn.Close()
 }
 
@@ -61,29 +54,21 @@ func (c *connection) Close() error {
 // with a TCP_USER_TIMEOUT of 1 s it ends a call after 1.2 s, and a quiet watch, which only
 // keep-alive packets find out about, after 15 s.
 func (d *Dialer) Moved() {
-	// If the addresses cannot be read, all connections are made anew.
-	all, _ := net.InterfaceAddrs()
-	var now []netip.Addr
-	for _, a := range all {
-		if p, err := netip.ParsePrefix(a.String()); err == nil {
-			now = append(now, p.Addr().Unmap())
-		}
-	}
-	d.Keep(now)
+	all, _ := net.InterfaceAddrs() // if they cannot be read, all connections are made anew
+	d.Keep(all)
 }
 
-// Keep closes the connections whose own end is none of the addresses.
-func (d *Dialer) Keep(addresses []netip.Addr) {
-	d.mu.Lock()
-	var stale []*connection
-	for c := range d.open {
+// Keep closes the connections whose own end is none of the addresses, which are
+// interfaces'.
+func (d *Dialer) Keep(addresses []net.Addr) {
+	for c := range d.open.Range {
+		c := c.(*connection)
 		local, ok := c.LocalAddr().(*net.TCPAddr)
-		if ok && !slices.Contains(addresses, local.AddrPort().Addr().Unmap().WithZone("")) {
-			stale = append(stale, c)
+		if ok && !slices.ContainsFunc(addresses, func(a net.Addr) bool {
+			n, ok := a.(*net.IPNet)
+			return ok && n.IP.Equal(local.IP)
+		}) {
+			_ = c.Close() // whoever uses it gets the error
 		}
-	}
-	d.mu.Unlock()
-	for _, c := range stale {
-		_ = c.Close() // whoever uses it gets the error
 	}
 }

@@ -1,11 +1,11 @@
 package etcd
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -24,6 +24,7 @@ const (
 const (
 	probeTime = time.Second // the longest time of a probe
 	probeKeep = time.Minute // the time for which its result is good
+	maxBody   = 4096        // the largest part of an answer to one that is read, in bytes
 )
 
 // Probe finds out what is behind an error that can mean many things, by looking at
@@ -117,7 +118,7 @@ func (p *Probe) version(ctx context.Context, u *url.URL) (version string, asked 
 	var v struct {
 		Etcdserver string `json:"etcdserver"`
 	}
-	err = json.NewDecoder(io.LimitReader(resp.Body, maxRefusal)).Decode(&v)
+	err = json.NewDecoder(io.LimitReader(resp.Body, maxBody)).Decode(&v)
 	if err != nil || !AtLeast(v.Etcdserver, 0, 0) || len(v.Etcdserver) > 40 {
 		return "", true
 	}
@@ -141,13 +142,11 @@ func Line(text string) string {
 
 // tls looks whether a port that was spoken to in plain text speaks TLS.
 func (p *Probe) tls(ctx context.Context, u *url.URL) string {
-	c, err := p.dial(ctx, u, "80")
-	if err != nil {
-		return ""
-	}
-	defer c.Close()
 	// Any certificate will do: nothing is said over the connection.
-	err = tls.Client(c, &tls.Config{InsecureSkipVerify: true}).HandshakeContext(ctx) //nolint:gosec // see above
+	t, err := p.handshake(ctx, u, "80", &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // see above
+	if err == nil {
+		_ = t.Close()
+	}
 	if err == nil || strings.Contains(err.Error(), "remote error: tls:") {
 		return TLSPort
 	}
@@ -165,21 +164,18 @@ func broken(e *EndpointError) bool {
 
 // secure looks why a port ends a connection before TLS is spoken.
 func (p *Probe) secure(ctx context.Context, u *url.URL) string {
-	if hint := p.plain(ctx, u); hint != "" {
-		return hint
+	plain := url.URL{Scheme: "http", Host: net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "443"))}
+	if version, _ := p.version(ctx, &plain); version != "" {
+		return PlainPort
 	}
-	c, err := p.dial(ctx, u, "443")
-	if err != nil {
-		return ""
-	}
-	defer c.Close()
-	config := p.transport.access.config().Clone()
+	config := p.transport.access.TLS().Clone()
 	if config == nil {
 		config = new(tls.Config)
 	}
 	config.ServerName = u.Hostname()
-	t := tls.Client(c, config)
-	if err = t.HandshakeContext(ctx); err == nil {
+	t, err := p.handshake(ctx, u, "443", config)
+	if err == nil {
+		defer t.Close()
 		// A server that takes the certificate waits for a request.
 		_, err = t.Read(make([]byte, 1))
 	}
@@ -189,34 +185,18 @@ func (p *Probe) secure(ctx context.Context, u *url.URL) string {
 	return remedyTLS(err)
 }
 
-// plain looks whether a port that was spoken to in TLS speaks plain HTTP.
-func (p *Probe) plain(ctx context.Context, u *url.URL) string {
-	c, err := p.dial(ctx, u, "443")
-	if err != nil {
-		return ""
-	}
-	defer c.Close()
-	var start [5]byte
-	if _, err := fmt.Fprintf(c, "GET /version HTTP/1.0\r\nHost: %s\r\n\r\n", u.Host); err != nil {
-		return ""
-	}
-	if _, err := io.ReadFull(c, start[:]); err != nil || string(start[:]) != "HTTP/" {
-		return ""
-	}
-	return PlainPort
-}
-
-// dial connects until the context's deadline.
-func (p *Probe) dial(ctx context.Context, u *url.URL, port string) (net.Conn, error) {
-	if u.Port() != "" {
-		port = u.Port()
-	}
-	c, err := p.transport.dialer.dial(ctx, "tcp", net.JoinHostPort(u.Hostname(), port))
+// handshake opens a TLS connection that lasts until the context's deadline.
+func (p *Probe) handshake(ctx context.Context, u *url.URL, port string, config *tls.Config) (*tls.Conn, error) {
+	c, err := p.transport.dialer.dial(ctx, "tcp", net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), port)))
 	if err != nil {
 		return nil, err
 	}
-	if end, ok := ctx.Deadline(); ok {
-		err = c.SetDeadline(end)
+	end, _ := ctx.Deadline() // ask sets one
+	_ = c.SetDeadline(end)
+	t := tls.Client(c, config)
+	if err := t.HandshakeContext(ctx); err != nil {
+		_ = t.Close()
+		return nil, err
 	}
-	return c, err
+	return t, nil
 }

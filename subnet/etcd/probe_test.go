@@ -27,10 +27,7 @@ func TestAFailureThatLastsIsProbedOnce(t *testing.T) {
 	}()
 	for _, scheme := range []string{"http", "https"} {
 		url := scheme + "://" + resets.Addr().String()
-		tr, err := NewTransport([]string{url}, Access{}, NewDialer(time.Second, nil), time.Second)
-		if err != nil {
-			t.Fatal(err)
-		}
+		tr := NewTransport([]string{url}, Access{}, NewDialer(time.Second, nil), time.Second)
 		p := NewProbe(tr)
 		for range 5 {
 			r, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)

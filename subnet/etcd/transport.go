@@ -7,7 +7,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -31,16 +30,20 @@ type Transport struct {
 
 // NewTransport returns a Transport for the endpoints, which are URLs. An answer's
 // header may take as long as header says; zero: for ever.
-func NewTransport(endpoints []string, a Access, d *Dialer, header time.Duration) (*Transport, error) {
+func NewTransport(endpoints []string, a Access, d *Dialer, header time.Duration) *Transport {
+	if a.TLS == nil {
+		a.TLS = func() *tls.Config { return nil }
+	}
+	if a.Refused == nil {
+		a.Refused = func() {}
+	}
 	t := &Transport{access: a, dialer: d, header: header, hosts: make(map[string]bool)}
 	for _, e := range endpoints {
-		u, err := url.Parse(e)
-		if err != nil {
-			return nil, fmt.Errorf("set up etcd client: %w", err)
+		if u, err := url.Parse(e); err == nil { // nothing can be sent to another
+			t.hosts[Endpoint(u)] = true
 		}
-		t.hosts[Endpoint(u)] = true
 	}
-	return t, nil
+	return t
 }
 
 // CloseIdleConnections closes the connections that no request uses.
@@ -55,7 +58,7 @@ func (t *Transport) CloseIdleConnections() {
 // carry returns what carries a request. When the certificates have changed it is a
 // new one: older connections end with the requests that use them.
 func (t *Transport) carry() *http.Transport {
-	now := t.access.config()
+	now := t.access.TLS()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.carrier != nil && now == t.config {
@@ -87,7 +90,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if errors.Is(err, context.DeadlineExceeded) { // net's own timeouts say so, and no context has ended
 		err = errors.New(err.Error())
 	}
-	if t.access.Refused != nil && ofTLS(err) {
+	if ofTLS(err) {
 		t.access.Refused()
 	}
 	return nil, &EndpointError{Endpoint(r.URL), err}

@@ -12,7 +12,8 @@ import (
 )
 
 var (
-	errNoV2    = errors.New("there is no etcd v2 API") // 404, and no JSON
+	errServer  = errors.New("the server could not do it") // the client takes each such answer for the lack of a leader
+	errNoV2    = errors.New("there is no etcd v2 API")    // 404, and no JSON
 	errNotEtcd = errors.New("the answer is not etcd's")
 	errTooLong = fmt.Errorf("the answer is longer than %d MiB: is there more below --etcd-prefix than leases?", maxBody>>20)
 )
@@ -64,34 +65,16 @@ func (a *answer) Read(p []byte) (int, error) {
 // maxText bounds what is read of a refusal.
 const maxText = 4096
 
-// serverError is an answer of a server that could not do what it was asked for.
-// The client takes each for the lack of a leader.
-type serverError struct {
-	status int
-	text   string // of its own; may be empty
-}
-
-func (e *serverError) Error() string {
-	text := fmt.Sprintf("it answers %d %s", e.status, http.StatusText(e.status))
-	if e.text != "" {
-		text += ": " + e.text
-	}
-	return text
-}
-
 // refusal reads what an answer of status 5xx says.
 func refusal(resp *http.Response) error {
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxText))
-	if err != nil {
-		return err
-	}
-	var said struct{ Message, Cause string }
-	if json.Unmarshal(body, &said) != nil { // a proxy's page, say
-		return &serverError{status: resp.StatusCode}
-	}
-	text := said.Message
+	text := fmt.Sprintf("it answers %d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
+	var said struct{ Message, Cause string } // not in a proxy's page
+	_ = json.NewDecoder(io.LimitReader(resp.Body, maxText)).Decode(&said)
 	if said.Cause != "" {
-		text += " (" + said.Cause + ")"
+		said.Message += " (" + said.Cause + ")"
 	}
-	return &serverError{resp.StatusCode, etcd.Line(text)}
+	if said.Message != "" {
+		text += ": " + etcd.Line(said.Message)
+	}
+	return &failure{text, []error{errServer}}
 }

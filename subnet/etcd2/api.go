@@ -1,6 +1,7 @@
 package etcd2
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,10 +32,7 @@ type api struct {
 // connect makes an api with connections of its own. The client knows no password: its
 // own could not change, and the transport's can.
 func connect(o Options, d *etcd.Dialer, times timing) (*api, error) {
-	t, err := newTransport(o, d, times)
-	if err != nil {
-		return nil, err
-	}
+	t := newTransport(o, d, times)
 	c, err := client.New(client.Config{Endpoints: o.Endpoints, Transport: t, CheckRedirect: func(followed int) error {
 		if followed > maxRedirects {
 			return client.ErrTooManyRedirects
@@ -54,11 +52,16 @@ func (a *api) bound(ctx context.Context) (context.Context, context.CancelFunc) {
 }
 
 // get reads a key with a quorum: a member that is cut off answers others from
-// its past. The context is a bound one, here and below.
+// its past. The answer has the store's index also if there is no such key. The context
+// is a bound one, here and below.
 func (a *api) get(ctx context.Context, key string, recursive bool) (*client.Response, error) {
-	return a.ask(ctx, func() (*client.Response, error) {
+	r, err := a.ask(ctx, func() (*client.Response, error) {
 		return a.keys.Get(ctx, key, &client.GetOptions{Quorum: true, Recursive: recursive})
 	})
+	if e, ok := errors.AsType[client.Error](err); ok {
+		r = &client.Response{Index: e.Index}
+	}
+	return r, err
 }
 
 func (a *api) put(ctx context.Context, key, value string, o *client.SetOptions) (*client.Response, error) {
@@ -86,22 +89,25 @@ func (a *api) ask(ctx context.Context, request func() (*client.Response, error))
 // the caller's context brings about is that context's error; if it was a deadline, it
 // also says who did not answer, and the cause that the caller has given to it.
 func (a *api) explain(ctx context.Context, err error) error {
-	if err == nil {
+	switch cause := context.Cause(ctx); {
+	case err == nil:
 		return nil
-	}
-	if ctx.Err() != nil {
-		switch cause := context.Cause(ctx); {
-		case cause == etcd.ErrNoAnswer: //nolint:errorlint // a caller may wrap ours in its own cause
-		case errors.Is(ctx.Err(), context.DeadlineExceeded):
-			return a.late(cause)
-		default:
-			return ctx.Err()
-		}
+	case cause == nil:
+	case cause == etcd.ErrNoAnswer: //nolint:errorlint // a caller may wrap ours in its own cause
 		err = fmt.Errorf("%w (%v)", etcd.ErrNoAnswer, a.call)
+	case !errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return ctx.Err()
+	default:
+		err = cause
+		if errors.Is(cause, context.DeadlineExceeded) { // the caller has nothing to say about it
+			err = etcd.ErrNoAnswer
+		}
+		text := fmt.Sprintf("etcd at %s: %v (%s)", a.endpoints, err, remedy(etcd.ErrNoAnswer))
+		return &failure{text, []error{context.DeadlineExceeded, cause}}
 	}
 	causes := []error{err}
 	if c, ok := errors.AsType[*client.ClusterError](err); ok {
-		causes = append(causes, c.Errors...)
+		causes = c.Errors
 	}
 	text := strings.Join(strings.Fields(err.Error()), " ")
 	if !strings.Contains(text, "://") && !strings.Contains(text, "dial ") { // that names an endpoint
@@ -109,9 +115,6 @@ func (a *api) explain(ctx context.Context, err error) error {
 	}
 	var hints []string
 	for _, c := range causes {
-		if _, many := errors.AsType[*client.ClusterError](c); many {
-			continue
-		}
 		if hint := a.hint(ctx, c); hint != "" && !slices.Contains(hints, hint) {
 			hints = append(hints, hint)
 		}
@@ -124,26 +127,9 @@ func (a *api) explain(ctx context.Context, err error) error {
 
 // hint says what to do about one endpoint's error; empty if that is not known.
 func (a *api) hint(ctx context.Context, err error) string {
-	probed := ""
+	ask := a.probe.Connection
 	if errors.Is(err, errNoV2) || errors.Is(err, errNotEtcd) {
-		probed = a.probe.Version(ctx, err, withoutV2)
-	} else {
-		probed = a.probe.Connection(ctx, err)
+		ask = func(ctx context.Context, err error) string { return a.probe.Version(ctx, err, withoutV2) }
 	}
-	if probed != "" {
-		return probed
-	}
-	return remedy(err)
-}
-
-// late is the error of a caller's own deadline.
-func (a *api) late(cause error) error {
-	text := cause.Error()
-	if errors.Is(cause, context.DeadlineExceeded) { // the caller has nothing to say about it
-		text = etcd.ErrNoAnswer.Error()
-	}
-	return &failure{
-		fmt.Sprintf("etcd at %s: %s (%s)", a.endpoints, text, remedy(etcd.ErrNoAnswer)),
-		[]error{context.DeadlineExceeded, cause},
-	}
+	return cmp.Or(ask(ctx, err), remedy(err))
 }

@@ -2,8 +2,8 @@ package etcd2
 
 import (
 	"context"
+	"net"
 	"net/http"
-	"net/netip"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -52,7 +52,7 @@ func TestConnectionsFromAnAddressThatIsGoneAreClosed(t *testing.T) {
 	case <-time.After(100 * time.Millisecond):
 	}
 	silent.Store(false) // for the address that the host has now
-	s.dialer.Keep([]netip.Addr{netip.MustParseAddr("192.0.2.1")})
+	s.dialer.Keep([]net.Addr{&net.IPNet{IP: net.IPv4(192, 0, 2, 1), Mask: net.CIDRMask(32, 32)}})
 	start := time.Now()
 	<-call // what can be asked twice is asked again
 	select {

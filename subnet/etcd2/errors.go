@@ -16,17 +16,14 @@ var (
 	errPanic  = errors.New("the client cannot read the answer")
 )
 
-// apiError returns etcd's own error if err is one with one of the codes.
-func apiError(err error, codes ...int) (client.Error, bool) {
-	var e client.Error
-	if errors.As(err, &e) && slices.Contains(codes, e.Code) {
-		return e, true
-	}
-	return client.Error{}, false
+// apiError reports whether err is etcd's own, with one of the codes.
+func apiError(err error, codes ...int) bool {
+	e, ok := errors.AsType[client.Error](err)
+	return ok && slices.Contains(codes, e.Code)
 }
 
-// failure is a client error in one line, with the remedies for causes that are
-// known.
+// failure is an error whose text differs from those of its causes: a client error in
+// one line, say, with the remedies for causes that are known.
 type failure struct {
 	text string
 	err  []error
@@ -46,7 +43,7 @@ func recovered(err *error) {
 func remedy(err error) string {
 	text := err.Error()
 	has := func(s string) bool { return strings.Contains(text, s) }
-	if _, ok := errors.AsType[*serverError](err); ok {
+	if errors.Is(err, errServer) {
 		switch {
 		case has("TTLs are unsupported"):
 			return "this etcd has only an imitation of the v2 API, which cannot keep leases: start it with --enable-v2=true and without --experimental-enable-v2v3"

@@ -26,7 +26,6 @@ var (
 type poll struct {
 	*api
 	times     timing
-	members   client.MembersAPI
 	key       string
 	small     string // a key that is cheap to read
 	recursive bool
@@ -104,9 +103,8 @@ func (p *poll) judge(ctx context.Context, err error, lasted time.Duration) error
 	if errors.Is(err, net.ErrClosed) { // the host has moved: ask again from where it is now
 		return errQuiet
 	}
-	_, cleared := apiError(err, client.ErrorCodeEventIndexCleared, client.ErrorCodeWatcherCleared)
 	switch {
-	case cleared, errors.Is(err, errFuture):
+	case apiError(err, client.ErrorCodeEventIndexCleared, client.ErrorCodeWatcherCleared), errors.Is(err, errFuture):
 		return fmt.Errorf("%w: %w", subnet.ErrCompacted, err)
 	case !quiet:
 		return err
@@ -140,7 +138,7 @@ func (p *poll) quiet() {
 func (p *poll) led(ctx context.Context) bool {
 	ctx, cancel := p.bound(ctx)
 	defer cancel()
-	_, err := p.members.Leader(ctx)
+	_, err := client.NewMembersAPI(p.client).Leader(ctx)
 	return err == nil
 }
 
@@ -150,14 +148,11 @@ func (p *poll) check(ctx context.Context) error {
 	ctx, cancel := p.bound(ctx)
 	defer cancel()
 	r, err := p.get(ctx, p.small, false)
-	at := uint64(0)
-	if e, ok := apiError(err, client.ErrorCodeKeyNotFound); ok {
-		at, err = e.Index, nil
-	} else if err == nil {
-		at = r.Index
+	if err != nil && !apiError(err, client.ErrorCodeKeyNotFound) {
+		return err
 	}
-	if err == nil && at < p.cursor {
-		err = fmt.Errorf("%w: %w", subnet.ErrCompacted, errFuture)
+	if r.Index < p.cursor {
+		return fmt.Errorf("%w: %w", subnet.ErrCompacted, errFuture)
 	}
-	return err
+	return nil
 }

@@ -2,7 +2,6 @@ package etcd2
 
 import (
 	"context"
-	"time"
 
 	"go.etcd.io/etcd/client/v2"
 
@@ -18,74 +17,57 @@ import (
 // owner, but a member that hangs can carry out what it was sent after others have
 // carried out what was sent later, and with it comes the expiry of the time when
 // it was sent: the key would be gone before its holder thinks so.
-func (w *writer) refresh(ctx context.Context, e entry, at uint64, ttl time.Duration) (*client.Node, bool, error) {
-	n, quiet, err := w.refreshAt(ctx, e, at, ttl)
-	// The key is ours at another index if an answer was lost, if the client's second
-	// try was the one that was answered, or if somebody has given it another ttl.
-	for range tries {
-		if _, no := apiError(err, client.ErrorCodeTestFailed); !no {
-			break
+func (w *writer) refresh(ctx context.Context, e entry, at uint64) (*client.Node, bool, error) {
+	n, quiet, err := w.refreshAt(ctx, e, at)
+	n, err = w.complete(ctx, e, n, err, subnet.ErrLost, func(n *client.Node) (*client.Node, error) {
+		switch n.Value {
+		case e.value:
+			// The key is ours at another index if an answer was lost, if the client's second
+			// try was the one that was answered, or if somebody has given it another ttl.
+			n, quiet, err = w.refreshAt(ctx, e, n.ModifiedIndex)
+			return n, err
+		case "": // only a refresh of ours can have made that, whose answer was lost
+			quiet = false
+			return w.writeBack(ctx, e, n.ModifiedIndex)
 		}
-		var r *client.Response
-		if r, err = w.api.get(ctx, e.key, false); err == nil && (r.Node.Dir || r.Node.Value != e.value) {
-			err = subnet.ErrLost
-		}
-		if err == nil {
-			n, quiet, err = w.refreshAt(ctx, e, r.Node.ModifiedIndex, ttl)
-		}
-	}
-	return n, quiet, outcome(err, subnet.ErrLost)
+		return nil, subnet.ErrLost
+	})
+	return n, quiet, err
 }
 
 // refreshAt returns the node as it is in the end, and whether no watcher was woken.
-func (w *writer) refreshAt(ctx context.Context, e entry, at uint64, ttl time.Duration) (*client.Node, bool, error) {
+func (w *writer) refreshAt(ctx context.Context, e entry, at uint64) (*client.Node, bool, error) {
 	quiet := w.refreshes(ctx)
-	o := &client.SetOptions{PrevExist: client.PrevExist, PrevValue: e.value, PrevIndex: at, TTL: ttl, Refresh: quiet}
+	o := &client.SetOptions{PrevExist: client.PrevExist, PrevValue: e.value, PrevIndex: at, TTL: e.ttl, Refresh: quiet}
 	sent := e.value
 	if quiet {
 		sent = ""
 	}
 	r, err := w.api.put(ctx, e.key, sent, o)
-	if _, no := apiError(err, client.ErrorCodeTestFailed); no {
-		n, err := w.fill(ctx, e, ttl, err)
-		return n, false, err
-	}
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, false, err
-	case quiet && r.Node.Value != e.value:
-		n, err := w.writeBack(ctx, e, r.Node.ModifiedIndex, ttl)
-		return n, false, err
+	}
+	n := r.Node
+	switch {
+	case quiet && n.Value != e.value:
+		quiet = false
+		n, err = w.writeBack(ctx, e, n.ModifiedIndex)
 	case r.PrevNode != nil && r.PrevNode.Expiration == nil:
 		// Somebody has made a reservation of it, and it must not expire.
-		n, err := w.set(ctx, e, &client.SetOptions{PrevIndex: r.Node.ModifiedIndex})
-		return n, false, err
+		quiet, e.ttl = false, 0
+		n, err = w.set(ctx, e, client.SetOptions{PrevIndex: n.ModifiedIndex})
 	}
-	return r.Node, quiet, nil
-}
-
-// fill writes a value to a key that holds nothing, which only a refresh of ours
-// can have made it hold, whose answer was lost. It returns the refusal if the key
-// holds something.
-func (w *writer) fill(ctx context.Context, e entry, ttl time.Duration, refusal error) (*client.Node, error) {
-	r, err := w.api.get(ctx, e.key, false)
-	if err != nil {
-		return nil, err
-	}
-	if r.Node.Dir || r.Node.Value != "" {
-		return nil, refusal
-	}
-	return w.writeBack(ctx, e, r.Node.ModifiedIndex, ttl)
+	return n, quiet, err
 }
 
 // writeBack undoes what a refresh did to a key at an index.
-func (w *writer) writeBack(ctx context.Context, e entry, at uint64, ttl time.Duration) (*client.Node, error) {
+func (w *writer) writeBack(ctx context.Context, e entry, at uint64) (*client.Node, error) {
 	if w.noRefresh.CompareAndSwap(false, true) {
 		// What answered /version and what took the write are not the same.
 		w.log.Error("etcd treated a refresh as an empty write; the lease is written back, and from now on it is written instead of refreshed. "+
 			"Are there members older than 2.3, or a proxy that changes what it passes on?", "key", e.key)
 	}
-	return w.set(ctx, e, &client.SetOptions{PrevIndex: at, TTL: ttl})
+	return w.set(ctx, e, client.SetOptions{PrevIndex: at})
 }
 
 // refreshes reports whether all members of the cluster are known to know

@@ -6,6 +6,7 @@ package etcd2
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -86,9 +87,9 @@ func (s *Store) config(ctx context.Context) (config.Document, subnet.Revision, e
 	ctx, cancel := s.api.bound(ctx)
 	defer cancel()
 	r, err := s.api.get(ctx, s.configKey(), false)
-	if e, ok := apiError(err, client.ErrorCodeKeyNotFound); ok {
+	if e, ok := errors.AsType[client.Error](err); ok && e.Code == client.ErrorCodeKeyNotFound {
 		at := subnet.Revision(e.Index)
-		return config.Document{Rev: at}, at, &noConfig{e}
+		return config.Document{Rev: at}, at, &failure{e.Error(), []error{config.ErrNone, e}} // people search their logs for etcd's text
 	}
 	if err != nil {
 		return config.Document{}, 0, err
@@ -96,20 +97,13 @@ func (s *Store) config(ctx context.Context) (config.Document, subnet.Revision, e
 	return config.Document{Raw: []byte(r.Node.Value), Rev: subnet.Revision(r.Node.ModifiedIndex)}, subnet.Revision(r.Index), nil
 }
 
-// noConfig prints as etcd's error, which people search their logs for, and is
-// config.ErrNone.
-type noConfig struct{ err error }
-
-func (e *noConfig) Error() string   { return e.err.Error() }
-func (e *noConfig) Unwrap() []error { return []error{config.ErrNone, e.err} }
-
 // Leases implements subnet.Store.
 func (s *Store) Leases(ctx context.Context) ([]subnet.Lease, subnet.Revision, error) {
 	ctx, cancel := s.api.bound(ctx)
 	defer cancel()
 	r, err := s.api.get(ctx, s.subnetsKey(), true)
-	if e, ok := apiError(err, client.ErrorCodeKeyNotFound); ok {
-		return nil, subnet.Revision(e.Index), nil
+	if apiError(err, client.ErrorCodeKeyNotFound) {
+		return nil, subnet.Revision(r.Index), nil
 	}
 	if err != nil {
 		return nil, 0, err
@@ -126,48 +120,46 @@ func (s *Store) Leases(ctx context.Context) ([]subnet.Lease, subnet.Revision, er
 
 // Create implements subnet.Store.
 func (s *Store) Create(ctx context.Context, l subnet.Lease, ttl time.Duration) (subnet.Lease, error) {
-	return s.write(ctx, "create", l, subnet.ErrTaken, &client.SetOptions{PrevExist: client.PrevNoExist, TTL: seconds(ttl)})
+	return s.put(ctx, "create", l, ttl, func(ctx context.Context, e entry) (*client.Node, error) {
+		return s.writer.write(ctx, e, subnet.ErrTaken, client.SetOptions{PrevExist: client.PrevNoExist})
+	})
 }
 
 // Renew implements subnet.Store.
 func (s *Store) Renew(ctx context.Context, l subnet.Lease, ttl time.Duration) (subnet.Lease, error) {
-	if l.Rev == 0 { // to etcd, zero is no condition
-		return l, fmt.Errorf("renew lease %s: %w", l.Key(), subnet.ErrLost)
-	}
-	return s.write(ctx, "renew", l, subnet.ErrLost, &client.SetOptions{PrevIndex: uint64(l.Rev), TTL: seconds(ttl)})
+	return s.put(ctx, "renew", l, ttl, func(ctx context.Context, e entry) (*client.Node, error) {
+		if l.Rev == 0 { // to etcd, zero is no condition
+			return nil, subnet.ErrLost
+		}
+		return s.writer.write(ctx, e, subnet.ErrLost, client.SetOptions{PrevIndex: uint64(l.Rev)})
+	})
 }
 
-// write sets a lease's key on a condition. If that does not hold, the error is refused.
-func (s *Store) write(ctx context.Context, verb string, l subnet.Lease, refused error, o *client.SetOptions) (subnet.Lease, error) {
+// Refresh implements subnet.Store.
+func (s *Store) Refresh(ctx context.Context, l subnet.Lease, ttl time.Duration) (refreshed subnet.Lease, quiet bool, err error) {
+	refreshed, err = s.put(ctx, "refresh", l, ttl, func(ctx context.Context, e entry) (n *client.Node, err error) {
+		if e.ttl == 0 {
+			return nil, errors.New("it needs a ttl")
+		}
+		n, quiet, err = s.writer.refresh(ctx, e, uint64(l.Rev))
+		return n, err
+	})
+	return refreshed, quiet, err
+}
+
+// put returns a lease as write has left it in its key. The verb is for the error.
+func (s *Store) put(ctx context.Context, verb string, l subnet.Lease, ttl time.Duration, write func(context.Context, entry) (*client.Node, error)) (subnet.Lease, error) {
 	value, err := wire.Encode(l)
 	if err != nil {
 		return l, err
 	}
 	ctx, cancel := s.api.bound(ctx)
 	defer cancel()
-	n, err := s.writer.write(ctx, entry{s.leaseKey(l.Key()), value}, refused, o)
+	n, err := write(ctx, entry{s.leaseKey(l.Key()), value, seconds(ttl)})
 	if err != nil {
 		return l, fmt.Errorf("%s lease %s: %w", verb, l.Key(), err)
 	}
 	return stamp(l, n), nil
-}
-
-// Refresh implements subnet.Store.
-func (s *Store) Refresh(ctx context.Context, l subnet.Lease, ttl time.Duration) (subnet.Lease, bool, error) {
-	value, err := wire.Encode(l)
-	if err != nil {
-		return l, false, err
-	}
-	if ttl <= 0 {
-		return l, false, fmt.Errorf("refresh lease %s: it needs a ttl", l.Key())
-	}
-	ctx, cancel := s.api.bound(ctx)
-	defer cancel()
-	n, quiet, err := s.writer.refresh(ctx, entry{s.leaseKey(l.Key()), value}, uint64(l.Rev), seconds(ttl))
-	if err != nil {
-		return l, false, fmt.Errorf("refresh lease %s: %w", l.Key(), err)
-	}
-	return stamp(l, n), quiet, nil
 }
 
 // Delete implements subnet.Store. A compareAndDelete would be exact, and wedges
@@ -183,7 +175,7 @@ func (s *Store) Delete(ctx context.Context, l subnet.Lease) error {
 	if err == nil {
 		err = s.api.delete(ctx, key)
 	}
-	if _, gone := apiError(err, client.ErrorCodeKeyNotFound); err == nil || gone {
+	if err == nil || apiError(err, client.ErrorCodeKeyNotFound) {
 		return nil
 	}
 	return fmt.Errorf("delete lease %s: %w", l.Key(), err)

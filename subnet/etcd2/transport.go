@@ -34,13 +34,11 @@ type transport struct {
 	answered time.Time // when it did
 }
 
-func newTransport(o Options, d *etcd.Dialer, times timing) (*transport, error) {
-	brief, err := etcd.NewTransport(o.Endpoints, o.Access, d, times.header)
-	if err != nil {
-		return nil, err
+func newTransport(o Options, d *etcd.Dialer, times timing) *transport {
+	return &transport{
+		Transport: etcd.NewTransport(o.Endpoints, o.Access, d, times.header),
+		patient:   etcd.NewTransport(o.Endpoints, o.Access, d, 0),
 	}
-	patient, err := etcd.NewTransport(o.Endpoints, o.Access, d, 0)
-	return &transport{Transport: brief, patient: patient}, err
 }
 
 // CancelRequest is what the client's transport interface asks for; requests end

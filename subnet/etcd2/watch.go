@@ -17,10 +17,7 @@ import (
 
 // AwaitConfig implements subnet.Store.
 func (s *Store) AwaitConfig(ctx context.Context, after subnet.Revision) (config.Document, error) {
-	p, err := s.poll(s.configKey(), false, after)
-	if err != nil {
-		return config.Document{}, err
-	}
+	p := s.poll(s.configKey(), false, after)
 	defer p.close()
 	var pause backoff.Backoff
 	for {
@@ -45,11 +42,7 @@ func (s *Store) AwaitConfig(ctx context.Context, after subnet.Revision) (config.
 // Watch implements subnet.Store.
 func (s *Store) Watch(ctx context.Context, after subnet.Revision) iter.Seq2[subnet.Event, error] {
 	return func(yield func(subnet.Event, error) bool) {
-		p, err := s.poll(s.subnetsKey(), true, after)
-		if err != nil {
-			yield(subnet.Event{}, err)
-			return
-		}
+		p := s.poll(s.subnetsKey(), true, after)
 		defer p.close()
 		for {
 			r, err := p.next(ctx)
@@ -57,7 +50,7 @@ func (s *Store) Watch(ctx context.Context, after subnet.Revision) iter.Seq2[subn
 				continue
 			}
 			if err == nil && s.allGone(r) {
-				err = &dirGone{r.Node.Key}
+				err = &failure{r.Node.Key + " was deleted", []error{subnet.ErrCompacted}}
 			}
 			if err != nil {
 				yield(subnet.Event{}, err)
@@ -80,12 +73,6 @@ func removed(r *client.Response) bool {
 func (s *Store) allGone(r *client.Response) bool {
 	return removed(r) && (r.Node.Key == s.subnetsKey() || strings.HasPrefix(s.subnetsKey(), r.Node.Key+"/"))
 }
-
-// dirGone is subnet.ErrCompacted for another reason than the history's length.
-type dirGone struct{ key string }
-
-func (e *dirGone) Error() string { return e.key + " was deleted" }
-func (e *dirGone) Unwrap() error { return subnet.ErrCompacted }
 
 // event reads a change of one key. A key that was a lease and now holds
 // something else is one that is gone. Keys deeper than a lease's are nobody's.
@@ -110,15 +97,9 @@ func (s *Store) event(r *client.Response) (subnet.Event, bool) {
 
 // poll returns a poll with connections of its own: its waits hold up nothing else.
 // Close it.
-func (s *Store) poll(key string, recursive bool, after subnet.Revision) (*poll, error) {
-	a, err := connect(s.opts, s.dialer, s.times)
-	if err != nil {
-		return nil, err
-	}
+func (s *Store) poll(key string, recursive bool, after subnet.Revision) *poll {
+	a, _ := connect(s.opts, s.dialer, s.times) // the options are good: New has connected by them
 	a.probe = s.api.probe
 	a.transport.cluster = s.cluster.Load().(string)
-	return &poll{
-		api: a, times: s.times, members: client.NewMembersAPI(a.client),
-		key: key, small: s.configKey(), recursive: recursive, cursor: uint64(after),
-	}, nil
+	return &poll{api: a, times: s.times, key: key, small: s.configKey(), recursive: recursive, cursor: uint64(after)}
 }

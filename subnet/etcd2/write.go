@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync/atomic"
+	"time"
 
 	"go.etcd.io/etcd/client/v2"
 )
@@ -18,8 +19,11 @@ type writer struct {
 	noRefresh atomic.Bool // a refresh has emptied a key
 }
 
-// entry is a key and the value that it is to hold.
-type entry struct{ key, value string }
+// entry is a key, the value that it is to hold, and its ttl.
+type entry struct {
+	key, value string
+	ttl        time.Duration
+}
 
 // tries is how often it is found out what became of a refused write, before that is
 // left to the caller.
@@ -30,54 +34,55 @@ const tries = 3
 // done, or somebody writes our value.
 var errUnsettled = errors.New("the key is this host's, and a write is refused again and again: are answers cut off on their way?")
 
-// write sets a key on a condition. If etcd refuses, and the key does not hold our
-// value all the same, the error is refused. If it does, the expiry is that of an
-// earlier try: it is written over, so that what is returned has all of the ttl.
-func (w *writer) write(ctx context.Context, e entry, refused error, o *client.SetOptions) (*client.Node, error) {
+// write sets a key on a condition. If etcd refuses, and the key does not hold exactly
+// our value, written after the index of the condition, the error is refused. If it does,
+// the write was done by a try whose answer was lost: the client tries a renewal again by
+// itself, and our caller a creation. The expiry is that of the earlier try: it is written
+// over, so that what is returned has all of the ttl.
+func (w *writer) write(ctx context.Context, e entry, refused error, o client.SetOptions) (*client.Node, error) {
 	n, err := w.set(ctx, e, o)
+	return w.complete(ctx, e, n, err, refused, func(n *client.Node) (*client.Node, error) {
+		switch {
+		case n.Value != e.value || n.ModifiedIndex <= o.PrevIndex:
+			return nil, refused
+		case n.Expiration == nil:
+			return n, nil
+		}
+		return w.set(ctx, e, client.SetOptions{PrevIndex: n.ModifiedIndex})
+	})
+}
+
+// complete returns a write's result, n and err, unless etcd has refused it: then it
+// reads the key, and lets again write once more what is found there.
+func (w *writer) complete(ctx context.Context, e entry, n *client.Node, err, refused error, again func(*client.Node) (*client.Node, error)) (*client.Node, error) {
 	for range tries {
-		if _, no := apiError(err, client.ErrorCodeNodeExist, client.ErrorCodeTestFailed, client.ErrorCodeKeyNotFound); !no {
+		if !apiError(err, client.ErrorCodeNodeExist, client.ErrorCodeTestFailed) {
 			break
 		}
-		if n, err = w.readBack(ctx, e, o.PrevIndex, refused); err == nil && n.Expiration != nil {
-			n, err = w.set(ctx, e, &client.SetOptions{PrevIndex: n.ModifiedIndex, TTL: o.TTL})
+		var r *client.Response
+		if r, err = w.api.get(ctx, e.key, false); err != nil {
+			err = fmt.Errorf("read it back: %w", err)
+			break
 		}
+		if r.Node.Dir {
+			return nil, refused
+		}
+		n, err = again(r.Node)
 	}
-	return n, outcome(err, refused)
+	switch {
+	case apiError(err, client.ErrorCodeKeyNotFound):
+		return nil, refused
+	case apiError(err, client.ErrorCodeTestFailed):
+		return nil, errUnsettled
+	}
+	return n, err
 }
 
-// outcome returns the error of a write after all tries to find out what became of it.
-func outcome(err, refused error) error {
-	if _, gone := apiError(err, client.ErrorCodeKeyNotFound); gone {
-		return refused
-	}
-	if _, no := apiError(err, client.ErrorCodeTestFailed); no {
-		return errUnsettled
-	}
-	return err
-}
-
-func (w *writer) set(ctx context.Context, e entry, o *client.SetOptions) (*client.Node, error) {
-	r, err := w.api.put(ctx, e.key, e.value, o)
+func (w *writer) set(ctx context.Context, e entry, o client.SetOptions) (*client.Node, error) {
+	o.TTL = e.ttl
+	r, err := w.api.put(ctx, e.key, e.value, &o)
 	if err != nil {
 		return nil, err
 	}
 	return r.Node, nil
-}
-
-// readBack looks what became of a refused write: if the key holds exactly our value,
-// written after the index, the write was done by a try whose answer was lost. The
-// client tries a renewal again by itself, and our caller a creation.
-func (w *writer) readBack(ctx context.Context, e entry, after uint64, refused error) (*client.Node, error) {
-	r, err := w.api.get(ctx, e.key, false)
-	if _, gone := apiError(err, client.ErrorCodeKeyNotFound); gone {
-		return nil, refused
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read it back: %w", err)
-	}
-	if r.Node.Value == e.value && !r.Node.Dir && r.Node.ModifiedIndex > after {
-		return r.Node, nil
-	}
-	return nil, refused
 }

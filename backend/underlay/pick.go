@@ -116,11 +116,8 @@ func (c search) byReach(target netip.Addr) (backend.Underlay, error) {
 		return backend.Underlay{}, fmt.Errorf("look up route to %s: %w", target, err)
 	}
 	l, ok := c.link(index)
-	switch {
-	case !ok:
+	if !ok {
 		return backend.Underlay{}, fmt.Errorf("%w: the route to %s leaves by interface %d", errNoMatch, target, index)
-	case !source.IsValid():
-		return l.use(c.v6)
 	}
 	return l.use(c.v6, source)
 }

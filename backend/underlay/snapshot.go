@@ -101,8 +101,8 @@ func (l link) first(test func(netip.Addr) bool) netip.Addr {
 	return netip.Addr{}
 }
 
-// use returns the interface with the given addresses, and its best one for a
-// family of which none is given, or an error that says why others could not
+// use returns the interface with the given addresses, of which some may be zero, and its
+// best one for a family of which none is given, or an error that says why others could not
 // reach this host by it.
 func (l link) use(v6 bool, given ...netip.Addr) (backend.Underlay, error) {
 	found := backend.Underlay{Name: l.name, Index: l.index, MTU: l.mtu}
@@ -127,8 +127,6 @@ func (l link) use(v6 bool, given ...netip.Addr) (backend.Underlay, error) {
 		return backend.Underlay{}, fmt.Errorf("interface %s has no IPv4 address", l.name)
 	case v6 && !found.V6.IsValid():
 		return backend.Underlay{}, fmt.Errorf("interface %s has no IPv6 address", l.name)
-	case found.V4.IsLoopback() || found.V6.IsLoopback():
-		return backend.Underlay{}, fmt.Errorf("%s of interface %s is a loopback address", join(given, " and "), l.name)
 	case l.mtu == 0:
 		return backend.Underlay{}, fmt.Errorf("interface %s has an MTU of 0", l.name)
 	}

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"flanneld/backend"
+	"flanneld/pkg/netif"
 )
 
 // Query says which interface is wanted: the first that one of Names, then one
@@ -74,6 +75,24 @@ func published(asked, own netip.Addr, log *slog.Logger) netip.Addr {
 	}
 	log.Info(fmt.Sprintf("Defaulting external address to interface address (%s)", own))
 	return own
+}
+
+// Local returns the subnets that the interface has addresses in, which can be no
+// peer's. It warns of those within one of the networks, as these are not leased.
+func Local(iface string, networks []netip.Prefix, log *slog.Logger) ([]netip.Prefix, error) {
+	local, err := netif.Subnets(iface)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range local {
+		for _, n := range networks {
+			if n.IsValid() && n.Overlaps(p) {
+				log.Warn("The Network overlaps a subnet that this host itself is in: containers cannot reach all of it, and what overlaps it is not leased",
+					"network", n, "subnet", p, "interface", iface)
+			}
+		}
+	}
+	return local, nil
 }
 
 // find returns the interface without what is published.

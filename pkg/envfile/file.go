@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 
 	"github.com/google/renameio/v2"
@@ -42,19 +41,9 @@ func WriteIfChanged(path string, content []byte) (changed bool, err error) {
 		changed, err = writeIfChanged(target, content)
 	}
 	if err != nil {
-		return false, fmt.Errorf("write %s: %w", path, withoutTemporary(err, target))
+		return false, fmt.Errorf("write %s: %w", path, err)
 	}
 	return changed, nil
-}
-
-// withoutTemporary returns an error without the temporary file's name, which differs
-// each time: a caller that tries again could not tell that the error is the same.
-func withoutTemporary(err error, target string) error {
-	e, ok := errors.AsType[*fs.PathError](err)
-	if ok && strings.HasPrefix(filepath.Base(e.Path), "."+filepath.Base(target)) {
-		return e.Err
-	}
-	return err
 }
 
 func writeIfChanged(path string, content []byte) (bool, error) {
@@ -79,8 +68,13 @@ func writeIfChanged(path string, content []byte) (bool, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return false, err
 	}
-	return true, renameio.WriteFile(path, content, mode,
-		renameio.WithTempDir(dir), renameio.WithStaticPermissions(mode))
+	err := renameio.WriteFile(path, content, mode, renameio.WithTempDir(dir), renameio.WithStaticPermissions(mode))
+	// Without the temporary file's name, which differs each time: a caller that tries
+	// again could not tell that the error is the same.
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		err = e.Err
+	}
+	return true, err
 }
 
 // maxLinks is the number of symbolic links that the kernel follows, too: path_resolution(7).

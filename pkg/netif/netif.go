@@ -5,6 +5,9 @@ package netif
 
 import (
 	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 )
@@ -24,4 +27,58 @@ func Dump[T any](list func() (T, error)) (T, error) {
 		}
 	}
 	return all, err
+}
+
+// ErrNoInterface is returned when there is no interface of the name.
+var ErrNoInterface = errors.New("no such interface")
+
+// Prefixes returns the addresses of an interface with the lengths of their subnets,
+// of both families. It returns ErrNoInterface if there is no such interface.
+func Prefixes(name string) ([]netip.Prefix, error) {
+	link, err := lookUp(name)
+	if err != nil {
+		return nil, err
+	}
+	addrs, err := Dump(func() ([]netlink.Addr, error) { return netlink.AddrList(link, netlink.FAMILY_ALL) })
+	if err != nil {
+		return nil, fmt.Errorf("list addresses of %s: %w", name, err)
+	}
+	var all []netip.Prefix
+	for _, a := range addrs {
+		ip, ok := netip.AddrFromSlice(a.IP)
+		if bits, _ := a.Mask.Size(); ok {
+			all = append(all, netip.PrefixFrom(ip.Unmap(), bits))
+		}
+	}
+	return all, nil
+}
+
+// Subnets returns the subnets that an interface has addresses in, sorted, without
+// the link-local ones of IPv6, which every interface has. It returns ErrNoInterface
+// if there is no such interface.
+func Subnets(name string) ([]netip.Prefix, error) {
+	prefixes, err := Prefixes(name)
+	if err != nil {
+		return nil, err
+	}
+	var all []netip.Prefix
+	for _, p := range prefixes {
+		if !p.Addr().Is6() || !p.Addr().IsLinkLocalUnicast() {
+			all = append(all, p.Masked())
+		}
+	}
+	slices.SortFunc(all, netip.Prefix.Compare)
+	return slices.Compact(all), nil
+}
+
+// lookUp returns the link of that name, or ErrNoInterface.
+func lookUp(name string) (netlink.Link, error) {
+	link, err := netlink.LinkByName(name)
+	if errors.As(err, new(netlink.LinkNotFoundError)) {
+		err = ErrNoInterface
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look up interface %s: %w", name, err)
+	}
+	return link, nil
 }

@@ -4,6 +4,7 @@
 package statedir
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -65,22 +66,20 @@ func probe(path string) error {
 // Load returns the named file's content, which is the caller's, or an error that
 // is fs.ErrNotExist if there is none.
 func (d *Dir) Load(name string) ([]byte, error) {
-	if err := check(name); err != nil {
+	path, err := d.file(name)
+	if err != nil {
 		return nil, err
 	}
 	d.mu.Lock()
 	data, ok := d.memory[name]
 	d.mu.Unlock()
-	switch {
-	case ok:
+	if ok {
 		return slices.Clone(data), nil
-	case d.path == "":
-		return nil, &fs.PathError{Op: "load", Path: name, Err: fs.ErrNotExist}
 	}
-	data, err := smallfile.Read(filepath.Join(d.path, name), maxSize)
+	data, err = smallfile.Read(path, maxSize)
 	if errors.Is(err, syscall.ENOTDIR) {
 		// A file is in the directory's place, so nothing was ever saved.
-		err = &fs.PathError{Op: "load", Path: filepath.Join(d.path, name), Err: fs.ErrNotExist}
+		err = &fs.PathError{Op: "load", Path: path, Err: fs.ErrNotExist}
 	}
 	return data, err
 }
@@ -92,7 +91,8 @@ const maxSize = 256 << 20
 // file has its old content or its new one; once Save has returned nil, the new
 // one.
 func (d *Dir) Save(name string, data []byte) error {
-	if err := check(name); err != nil {
+	path, err := d.file(name)
+	if err != nil {
 		return err
 	}
 	if !d.writable {
@@ -104,8 +104,7 @@ func (d *Dir) Save(name string, data []byte) error {
 		d.memory[name] = slices.Clone(data)
 		return nil
 	}
-	err := renameio.WriteFile(filepath.Join(d.path, name), data, 0o600,
-		renameio.WithTempDir(d.path), renameio.WithStaticPermissions(0o600))
+	err = renameio.WriteFile(path, data, 0o600, renameio.WithTempDir(d.path), renameio.WithStaticPermissions(0o600))
 	if err == nil {
 		err = d.sync()
 	}
@@ -118,17 +117,14 @@ func (d *Dir) Save(name string, data []byte) error {
 // Remove removes the named file; that there is none is no error. Once it has
 // returned nil, a crash does not bring the file back.
 func (d *Dir) Remove(name string) error {
-	if err := check(name); err != nil {
+	path, err := d.file(name)
+	if err != nil {
 		return err
 	}
 	d.mu.Lock()
 	delete(d.memory, name)
 	d.mu.Unlock()
-	if d.path == "" {
-		return nil
-	}
-	err := os.Remove(filepath.Join(d.path, name))
-	switch {
+	switch err = os.Remove(path); {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
 		return nil
 	case err == nil:
@@ -149,11 +145,11 @@ func (d *Dir) sync() error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// check keeps files in the directory and apart from temporary ones, whose names
-// start with a dot.
-func check(name string) error {
+// file returns the path of a file, which is in the directory, and none of the temporary
+// ones, whose names start with a dot. Without a directory there is no file at the path.
+func (d *Dir) file(name string) (string, error) {
 	if name == "" || name[0] == '.' || strings.ContainsAny(name, "/\x00") {
-		return fmt.Errorf("%q is not a file's name", name)
+		return "", fmt.Errorf("%q is not a file's name", name)
 	}
-	return nil
+	return filepath.Join(cmp.Or(d.path, os.DevNull), name), nil
 }

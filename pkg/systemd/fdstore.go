@@ -51,12 +51,8 @@ const firstFD = 3
 // sd_listen_fds(3) list; none if they are for another process. A number above that of
 // the names is not believed, since each kept descriptor has a name.
 func handed(pid int, listenPID, listenFDs, listenFDNames string) []string {
-	to, err := strconv.Atoi(listenPID)
-	if err != nil || to != pid {
-		return nil
-	}
 	n, err := strconv.Atoi(listenFDs)
-	if err != nil || n <= 0 || listenFDNames == "" {
+	if listenPID != strconv.Itoa(pid) || err != nil || n <= 0 || listenFDNames == "" {
 		return nil
 	}
 	names := strings.Split(listenFDNames, ":")

@@ -31,10 +31,7 @@ type Cache struct {
 
 // BootID names this boot of the host; empty if the kernel does not say.
 func BootID() string {
-	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return ""
-	}
+	id, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	return strings.TrimSpace(string(id))
 }
 
@@ -114,7 +111,7 @@ func (c *Cache) Known(s subnet.Standing, doc config.Document, leases []subnet.Le
 		if s.Deadline == 0 {
 			return cache.Known{}, false // it is not held yet
 		}
-		k.Sent, k.Until = c.at(s.Sent), c.at(s.Deadline)
+		k.Sent, k.Until = k.Saved.Add(s.Sent-k.Saved.Since), k.Saved.Add(s.Deadline-k.Saved.Since)
 	}
 	k.Peers = slices.DeleteFunc(leases, func(l subnet.Lease) bool { return l.Key() == s.Lease.Key() })
 	return k, true
@@ -147,10 +144,4 @@ func (c *Cache) Keep(ctx context.Context, passed, standing <-chan struct{}, view
 func (c *Cache) now() cache.Moment {
 	up, wall := subnet.HostClock()
 	return cache.Moment{Boot: c.BootID, Since: up, Wall: wall}
-}
-
-// at returns the moment at which the host was up for so long.
-func (c *Cache) at(up time.Duration) cache.Moment {
-	now := c.now()
-	return now.Add(up - now.Since)
 }

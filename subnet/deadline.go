@@ -16,7 +16,12 @@ type deadline struct {
 
 // renewed sets the deadline after a good write.
 func (d *deadline) renewed(sent time.Duration, quiet bool) {
-	d.sent, d.until, d.due = sent, sent+d.ttl-d.safety, sent+d.after(quiet)
+	pause := d.seldom
+	if quiet {
+		pause = d.every
+	}
+	d.sent, d.until = sent, sent+d.ttl-d.safety
+	d.due = sent + min(pause-pause/10+rand.N(pause/5+1), d.latest)
 }
 
 // hasten makes the next renewal early enough after somebody else has written our key,
@@ -65,15 +70,6 @@ func paceOf(ttl, margin time.Duration) pace {
 		tick:     min(10*time.Second, max(ttl/20, 10*time.Millisecond)),
 		gap:      min(30*time.Second, ttl/4),
 	}
-}
-
-// after returns how long after a write to renew.
-func (p pace) after(quiet bool) time.Duration {
-	d := p.seldom
-	if quiet {
-		d = p.every
-	}
-	return min(d-d/10+rand.N(d/5+1), p.latest)
 }
 
 // wasAway reports whether something happened to the host while so much time passed

@@ -13,7 +13,7 @@ func (k *keeper) checkView() error {
 	behind := rev < k.lease.Rev
 	switch {
 	case !there && (k.next != renewing || behind && !k.seen):
-		return nil // it is known, or our own write is still on its way
+		// It is known, or our own write is still on its way.
 	case !there && !behind:
 		return k.gone()
 	case !there:
@@ -21,12 +21,11 @@ func (k *keeper) checkView() error {
 		// the store was wiped and counts anew.
 		k.seen = false
 		k.verify()
-		return nil
 	case now.Rev >= k.lease.Rev && now.Rev != k.compared:
 		k.seen = true
 		return k.compare(now)
 	case now.Rev < k.lease.Rev && k.whose(now) == ours:
-		return nil // a quiet renewal is no event
+		// A quiet renewal is no event.
 	case now.Rev == k.compared:
 		k.seen = true
 	case k.next == renewing:

@@ -97,13 +97,7 @@ func (v *View) at(k Key) (Lease, Revision, bool) {
 	return l, v.rev, ok
 }
 
-// all returns a copy. It needs the lock, as do all unexported methods from here on.
-func (v *View) all() map[Key]Lease {
-	all := maps.Clone(v.leases)
-	maps.Copy(all, v.lost.lost)
-	return all
-}
-
+// find needs the lock, as do all unexported methods from here on.
 func (v *View) find(k Key) (l Lease, ok bool) {
 	if l, ok = v.leases[k]; !ok {
 		l, ok = v.lost.lost[k]
@@ -123,19 +117,23 @@ func (v *View) Reset(s Snapshot) {
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	before := v.all()
+	before := maps.Clone(v.leases)
+	maps.Copy(before, v.lost.lost)
 	_, was := before[v.own.key]
 	_, is := leases[v.own.key]
 	// A store may be wiped, or be from a backup that does not know who came later.
 	forgotten := v.own != ownLease{} && (was && !is || s.Rev < v.rev)
 	v.lost.listed(before, leases, v.own.key, forgotten)
 	v.leases, v.rev = leases, s.Rev
-	for k := range before {
+	changed := len(before) != len(leases)+len(v.lost.lost)
+	for k, l := range before {
 		if _, there := leases[k]; !there {
 			v.free(k)
 		}
+		now, ok := v.find(k)
+		changed = changed || !ok || !now.SameClaim(l)
 	}
-	v.wake(!maps.EqualFunc(before, v.all(), Lease.SameClaim))
+	v.wake(changed)
 	v.own.written.Wake() // that the store has answered is news to who waits for it
 }
 

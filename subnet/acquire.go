@@ -239,11 +239,8 @@ func (a *acquirer) freed(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, reminder)
 	defer cancel()
 	for e, err := range a.store.Watch(ctx, a.rev) {
-		if err != nil {
-			return false
-		}
-		if e.Deleted {
-			return true
+		if err != nil || e.Deleted {
+			return err == nil
 		}
 	}
 	return false

@@ -6,8 +6,8 @@ import (
 	"flanneld/subnet/config"
 )
 
-// say logs what is about to be done, in the original's words, unless
-// it is what was tried last time.
+// say logs what is about to be done, in the original's words, unless it is what was
+// tried last time.
 func (a *acquirer) say(s step) {
 	same := s.do == a.last.do && (s.do == create || s.lease.Key() == a.last.lease.Key())
 	if a.last = s; same {

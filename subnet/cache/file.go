@@ -32,7 +32,7 @@ const (
 	version = "1"
 )
 
-// maxFile bounds what is read, in bytes: a lease has some 250, 10,000 of them 2.5 MB.
+// maxFile bounds what is read, in bytes: a lease has some 250, so 10,000 of them have 2.5 MB.
 const maxFile = 64 << 20
 
 type header struct {
@@ -103,7 +103,7 @@ func Decode(data []byte) (Known, error) {
 	}
 	k, err := decode(lines[2])
 	if err != nil {
-		// Nobody's accident: the checksum was right.
+		// This is no accident: the checksum was right.
 		return Known{}, fmt.Errorf("it cannot be understood: %w", err)
 	}
 	return k, nil

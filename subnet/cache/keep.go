@@ -19,8 +19,8 @@ type Keeper struct {
 	Others <-chan struct{} // a token: a claim has changed
 	Log    *slog.Logger
 
-	key        subnet.Key // of the lease that the file names; zero: none that is known of
-	says       uint64     // the file's fingerprint; zero: likewise
+	key        subnet.Key // of the lease that the file names; zero: not known
+	says       uint64     // the file's fingerprint; zero: not known
 	seed       maphash.Seed
 	wrote      time.Time     // the last time
 	took       time.Duration // to write it
@@ -30,20 +30,19 @@ type Keeper struct {
 const (
 	collect = time.Second     // from a change of the others to the write
 	pause   = 5 * time.Second // between writes for the others' sake
-	// share bounds the time that writing takes for the sake of others, in a busy
+	// share is the part of the time that writing takes for the others' sake, in a busy
 	// cluster: a hundredth.
 	share = 100
-	// mostPause bounds what follows from that: after one write that took long, since
-	// the disk had much else to do, what is kept would be old for hours.
+	// mostPause is the longest pause that follows from that. Without it, what is kept
+	// would be old for hours after one write that took long, since the disk was busy.
 	mostPause = time.Minute
 	// saveRetry is the pause after a write that failed: a disk is full for a while.
 	saveRetry = time.Minute
 )
 
 // Run writes the cache at its start, when something in it has changed, and when
-// ctx is done; then it returns nil. A change of the own lease is written at once,
-// since a cache that names the lease of before would be a lie. What others do is
-// collected for a while.
+// ctx is done; then it returns nil. A change of the own lease is written at once, since
+// no start may go on with the lease of before. What others do is collected for a while.
 func (k *Keeper) Run(ctx context.Context) error {
 	k.seed = maphash.MakeSeed()
 	due := time.After(0)

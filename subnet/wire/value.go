@@ -131,8 +131,8 @@ func decode(k subnet.Key, val string) (subnet.Lease, error) {
 // mapped IPv4 address, and no zone, which means something on one host only.
 func isIPv6(ip netip.Addr) bool { return ip.Is6() && !ip.Is4In6() && ip.Zone() == "" }
 
-// node reads a node's id. Somebody else's idea of one is none, and no reason to
-// refuse a lease.
+// node reads a node's id. A value that is none of ours is left out; it is no reason to
+// refuse the lease.
 func node(raw json.RawMessage) string {
 	var s string
 	if json.Unmarshal(raw, &s) != nil || !isNode(s) {
@@ -146,7 +146,7 @@ func isNode(s string) bool {
 	return s != "" && len(s) <= maxNode && strings.Trim(s, letters) == ""
 }
 
-// data returns a backend's JSON as it is; null says as little as nothing.
+// data returns a backend's JSON as it is; null is the same as none.
 func data(raw json.RawMessage) string {
 	if string(raw) == "null" {
 		return ""

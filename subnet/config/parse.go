@@ -3,9 +3,9 @@ package config
 import (
 	"bytes"
 	"encoding/json"
-	"flanneld/pkg/words"
 	"fmt"
-	"strings"
+
+	"flanneld/pkg/words"
 )
 
 // DefaultBackend is the type when the document names no backend, in every
@@ -17,30 +17,23 @@ const maxUnknown = 10
 
 // document is the configuration as written. Nil is what is absent or null.
 type document struct {
+	Network        *string `is:"a network" like:"10.100.0.0/16"`
+	SubnetLen      *int    `like:"24"`
+	SubnetMin      *string `is:"an address" like:"10.100.1.0"`
+	SubnetMax      *string `is:"an address" like:"10.100.1.0"`
+	Backend        *json.RawMessage
 	EnableIPv4     *bool
 	EnableIPv6     *bool
 	EnableNFTables *bool
-	Network        *string
-	IPv6Network    *string
-	SubnetMin      *string
-	SubnetMax      *string
-	IPv6SubnetMin  *string
-	IPv6SubnetMax  *string
-	SubnetLen      *int
-	IPv6SubnetLen  *int
-	Backend        *json.RawMessage
+	IPv6Network    *string `is:"a network" like:"fd00:100::/48"`
+	IPv6SubnetLen  *int    `like:"64"`
+	IPv6SubnetMin  *string `is:"an address" like:"fd00:100:0:1::"`
+	IPv6SubnetMax  *string `is:"an address" like:"fd00:100:0:1::"`
 
 	raw      []byte
-	at       map[string]int    // offset of each value, by the key's proper name
+	at       map[string]int    // offset of each value, by the folded key
 	misspelt map[string]*Error // unknown keys, by what they may stand for
 	warnings []string
-}
-
-// known lists the keys in the order that they are documented.
-var known = [...]string{
-	"Network", "SubnetLen", "SubnetMin", "SubnetMax", "Backend",
-	"EnableIPv4", "EnableIPv6", "EnableNFTables",
-	"IPv6Network", "IPv6SubnetLen", "IPv6SubnetMin", "IPv6SubnetMax",
 }
 
 // Parse reads a configuration document, applies every default and rule
@@ -63,59 +56,34 @@ func Parse(doc []byte) (Config, []string, error) {
 	return cfg, d.warnings, nil
 }
 
-// readDocument sorts the document's members into fields.
+// readDocument sorts the document's members into fields, and warns about those
+// that nobody reads.
 func readDocument(doc []byte) (*document, error) {
 	all, err := members(doc, skipBlank(doc, 0), "")
 	if err != nil {
 		return nil, err
 	}
 	d := &document{raw: doc, at: make(map[string]int), misspelt: make(map[string]*Error)}
-	into := map[string]any{
-		"EnableIPv4": &d.EnableIPv4, "EnableIPv6": &d.EnableIPv6, "EnableNFTables": &d.EnableNFTables,
-		"Network": &d.Network, "IPv6Network": &d.IPv6Network,
-		"SubnetMin": &d.SubnetMin, "SubnetMax": &d.SubnetMax,
-		"IPv6SubnetMin": &d.IPv6SubnetMin, "IPv6SubnetMax": &d.IPv6SubnetMax,
-		"SubnetLen": &d.SubnetLen, "IPv6SubnetLen": &d.IPv6SubnetLen, "Backend": &d.Backend,
-	}
-	unknown := 0
 	for _, m := range all {
-		name := properName(m.name)
-		if name == "" {
-			if unknown++; unknown <= maxUnknown {
-				d.unknown(m.name, m.at)
-			}
-			continue
-		}
-		d.at[name] = m.valueAt
-		if err := json.Unmarshal(m.value, into[name]); err != nil {
-			return nil, d.errorf(name, typeHint(name, m.value), "%s is %s", name, jsonType(m.value))
-		}
+		d.at[fold(m.name)] = m.valueAt
 	}
-	if unknown > maxUnknown {
-		d.warnf("%d more unknown keys are ignored", unknown-maxUnknown)
+	unknown, known, err := fill(d, doc, all, "")
+	if err != nil {
+		return nil, err
+	}
+	for i, m := range unknown {
+		if i == maxUnknown {
+			d.warnf("%d more unknown keys are ignored", len(unknown)-maxUnknown)
+			break
+		}
+		e := errorAt(doc, m.at, fmt.Sprintf("unknown key %q", words.Clip(m.name)), "it is ignored")
+		if like := words.Nearest(m.name, known); like != "" {
+			e.Hint = fmt.Sprintf("did you mean %q? It is ignored", like)
+			d.misspelt[like] = e
+		}
+		d.warnf("%s", e.Error())
 	}
 	return d, nil
-}
-
-// properName returns how a key is spelt; keys are matched without regard to
-// case, as in every release.
-func properName(name string) string {
-	for _, k := range known {
-		if strings.EqualFold(k, name) {
-			return k
-		}
-	}
-	return ""
-}
-
-// unknown warns about a key that nobody reads.
-func (d *document) unknown(name string, at int) {
-	e := errorAt(d.raw, at, fmt.Sprintf("unknown key %q", words.Clip(name)), "it is ignored")
-	if like := words.Nearest(name, known[:]); like != "" {
-		e.Hint = fmt.Sprintf("did you mean %q? It is ignored", like)
-		d.misspelt[like] = e
-	}
-	d.warnings = append(d.warnings, e.Error())
 }
 
 // missing makes the error about a required key that is absent. Where a key is
@@ -136,7 +104,7 @@ func (d *document) warnf(format string, args ...any) {
 // errorf makes an error about the value of a key; about the document as a whole
 // if the key is absent.
 func (d *document) errorf(name, hint, format string, args ...any) *Error {
-	at, ok := d.at[name]
+	at, ok := d.at[fold(name)]
 	if !ok {
 		return &Error{Msg: fmt.Sprintf(format, args...), Hint: hint}
 	}
@@ -171,7 +139,7 @@ func (d *document) config() (Config, error) {
 	if d.Backend == nil {
 		return cfg, nil
 	}
-	cfg.Backend, cfg.backendAt = *d.Backend, positionOf(d.raw, d.at["Backend"])
+	cfg.Backend, cfg.backendAt = *d.Backend, positionOf(d.raw, d.at[fold("Backend")])
 	cfg.Type, err = backendType(d)
 	return cfg, err
 }

@@ -110,24 +110,16 @@ func nearestSubnet(a netip.Addr, r Range) netip.Addr {
 	if b[r.SubnetLen/8]&(0x80>>(r.SubnetLen%8)) == 0 {
 		return below
 	}
-	if above := nextSubnet(below, r.SubnetLen); r.Network.Contains(above) && below.Less(above) {
+	if above := nextSubnet(below, r.SubnetLen); r.Network.Contains(above) {
 		return above
 	}
 	return below
 }
 
 // nextSubnet returns the network address of the subnet of the given length
-// after the one that begins at a. After the last of all it wraps to zero.
+// after the one that begins at a; the zero Addr after the last of all.
 func nextSubnet(a netip.Addr, length int) netip.Addr {
-	b := a.AsSlice()
-	carry := 1 << ((8 - length%8) % 8)
-	for i := (length - 1) / 8; i >= 0 && carry > 0; i-- {
-		carry += int(b[i])
-		b[i] = byte(carry)
-		carry >>= 8
-	}
-	next, _ := netip.AddrFromSlice(b)
-	return next
+	return lastSubnet(netip.PrefixFrom(a, length), a.BitLen()).Next()
 }
 
 // lastSubnet returns the network address of the last subnet of the given length

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"flanneld/pkg/words"
 	"fmt"
 	"strings"
 )
@@ -13,14 +12,6 @@ import (
 // request is larger. How deep a document may be nested is bounded by
 // encoding/json.
 const maxConfig = 1 << 20
-
-// member is one name and value of a JSON object.
-type member struct {
-	name    string // as written, unescaped
-	at      int    // offset of the name
-	value   json.RawMessage
-	valueAt int // offset of the value
-}
 
 // checkSyntax returns a *Error unless doc is one JSON object.
 func checkSyntax(doc []byte) error {
@@ -39,49 +30,6 @@ func checkSyntax(doc []byte) error {
 		return errorAt(doc, start, "the document is "+jsonType(doc[start:])+", not a JSON object", example)
 	}
 	return nil
-}
-
-// members takes the object apart that begins at offset start of a valid document.
-// Offsets are in the document. A name that is there twice is an error:
-// encoding/json would silently take the last. What names the members in it.
-func members(doc []byte, start int, what string) ([]member, error) {
-	dec := json.NewDecoder(bytes.NewReader(doc[start:]))
-	if _, err := dec.Token(); err != nil {
-		return nil, syntaxError(doc, err)
-	}
-	next := func() int { return start + skipBlank(doc[start:], int(dec.InputOffset())) }
-	var all []member
-	seen := make(map[string]bool)
-	for dec.More() {
-		m := member{at: next()}
-		token, err := dec.Token()
-		if err != nil {
-			return nil, syntaxError(doc, err)
-		}
-		m.name, _ = token.(string)
-		m.valueAt = next()
-		if err := dec.Decode(&m.value); err != nil {
-			return nil, syntaxError(doc, err)
-		}
-		folded := fold(m.name)
-		if seen[folded] {
-			return nil, errorAt(doc, m.at, fmt.Sprintf("%s%q is there twice", what, words.Clip(m.name)), "upper and lower case are the same; remove one")
-		}
-		seen[folded] = true
-		all = append(all, m)
-	}
-	return all, nil
-}
-
-// fold maps names to the same string that strings.EqualFold calls equal.
-func fold(name string) string { return strings.ToLower(strings.ToUpper(name)) }
-
-// skipBlank returns the offset of the next byte that means something.
-func skipBlank(doc []byte, from int) int {
-	for from < len(doc) && strings.IndexByte(" \t\r\n,:", doc[from]) >= 0 {
-		from++
-	}
-	return from
 }
 
 // syntaxError places a JSON error and knows the mistakes that people make.

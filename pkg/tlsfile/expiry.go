@@ -3,6 +3,7 @@ package tlsfile
 import (
 	"crypto/x509"
 	"fmt"
+	"log/slog"
 	"time"
 )
 
@@ -28,10 +29,9 @@ func newExpiry(name, file string, c *x509.Certificate) *expiry {
 
 // warn logs that a certificate has reached a step, once per step. Of several steps at
 // once it logs the last.
-func (s *Source) warn() {
-	now := time.Now()
-	for _, d := range s.dates {
-		left := d.end.Sub(now)
+func warn(dates []*expiry, log *slog.Logger) {
+	for _, d := range dates {
+		left := time.Until(d.end)
 		reached := d.said
 		for i, step := range steps[d.said:] {
 			if left <= step && step <= d.life/2 {
@@ -44,9 +44,9 @@ func (s *Source) warn() {
 		d.said = reached
 		args := []any{"file", d.file, "expires", d.end.Format(time.RFC3339)}
 		if left <= 0 {
-			s.log.Error("The TLS "+d.name+" has expired; replace the file, which is read again by itself", args...)
+			log.Error("The TLS "+d.name+" has expired; replace the file, which is read again by itself", args...)
 		} else {
-			s.log.Warn(fmt.Sprintf("The TLS %s expires in %s; replace the file, which is read again by itself", d.name, about(left)), args...)
+			log.Warn(fmt.Sprintf("The TLS %s expires in %s; replace the file, which is read again by itself", d.name, about(left)), args...)
 		}
 	}
 }

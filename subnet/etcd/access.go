@@ -2,12 +2,9 @@ package etcd
 
 import (
 	"crypto/tls"
-	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net/http"
-	"os"
 
 	"flanneld/pkg/tlsfile"
 )
@@ -44,9 +41,9 @@ func (c Credentials) Open(log *slog.Logger) (Access, error) {
 	if c.Username != "" {
 		p, err := c.openPassword(log)
 		if err != nil {
-			return Access{}, fmt.Errorf("%w (check --etcd-password-file or, without it, LoadCredential=etcd-password: in the unit)", err)
+			return Access{}, fmt.Errorf("read etcd's password: %w (check --etcd-password-file or, without it, LoadCredential=etcd-password: in the unit)", err)
 		}
-		a.Password, looks = p.value, append(looks, p.look)
+		a.Password, looks = p.Get, append(looks, p.Look)
 	}
 	a.Refused = func() {
 		for _, look := range looks {
@@ -54,27 +51,6 @@ func (c Credentials) Open(log *slog.Logger) (Access, error) {
 		}
 	}
 	return a, nil
-}
-
-func (c Credentials) openPassword(log *slog.Logger) (*password, error) {
-	p := &password{log: log, text: c.Password, file: c.File}
-	if p.file == "" && c.Credential != "" {
-		switch _, err := os.Stat(c.Credential); {
-		case err == nil:
-			p.file = c.Credential
-		case !errors.Is(err, fs.ErrNotExist): // systemd may have others for us, and not this one
-			return nil, err
-		}
-	}
-	if p.file == "" {
-		return p, nil
-	}
-	if info, err := os.Stat(p.file); err == nil && info.Mode().Perm()&0o004 != 0 {
-		log.Warn("Every user of this host can read the file with etcd's password; chmod 600 it", "file", p.file)
-	}
-	var err error
-	p.text, err = readPassword(p.file)
-	return p, err
 }
 
 // send carries a request with the username and the password. If etcd refuses them,

@@ -3,89 +3,61 @@ package etcd
 import (
 	"errors"
 	"fmt"
-	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"strings"
-	"sync"
-	"time"
 
-	"flanneld/pkg/logonce"
+	"flanneld/pkg/reread"
 )
 
-// passwordEvery is the longest time for which the file is not read again.
-const passwordEvery = 5 * time.Second
+// openPassword returns etcd's password, which may lie in a file that changes.
+func (c Credentials) openPassword(log *slog.Logger) (*reread.Value[string], error) {
+	file := c.File
+	if file == "" && c.Credential != "" {
+		switch _, err := os.Stat(c.Credential); {
+		case err == nil:
+			file = c.Credential
+		case !errors.Is(err, fs.ErrNotExist): // systemd may have others for us, and not this one
+			return nil, err
+		}
+	}
+	if info, err := os.Stat(file); err == nil && info.Mode().Perm()&0o004 != 0 {
+		log.Warn("Every user of this host can read the file with etcd's password; chmod 600 it", "file", file)
+	}
+	return reread.Open([]string{file}, func(files []string) (string, error) {
+		if file == "" {
+			return c.Password, nil
+		}
+		text, err := parsePassword(files[0])
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", file, err)
+		}
+		return text, nil
+	}, func(_ string, changed bool, err error) {
+		if changed {
+			log.Info("The password for etcd has changed", "file", file)
+		}
+		if err != nil {
+			log.Warn("Cannot read etcd's password again; going on with the one from before", "err", err)
+		}
+	})
+}
 
-// maxPassword bounds the file: bcrypt, which etcd keeps passwords with, takes 72
-// bytes.
+// maxPassword bounds a password, in bytes: bcrypt, which etcd keeps passwords with,
+// takes 72 of them.
 const maxPassword = 4096
 
-// password is etcd's, which may lie in a file that changes. Safe for concurrent
-// use.
-type password struct {
-	file string // empty: the password does not change
-	log  *slog.Logger
-
-	mu     sync.Mutex
-	text   string
-	looked time.Time
-	failed logonce.Line
-}
-
-// value returns the password as it is in the file, or was a few seconds ago.
-func (p *password) value() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if time.Since(p.looked) >= passwordEvery {
-		p.read()
-	}
-	return p.text
-}
-
-// look reads the file now.
-func (p *password) look() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.read()
-}
-
-// read keeps the old password if there is no new one.
-func (p *password) read() {
-	p.looked = time.Now()
-	if p.file == "" {
-		return
-	}
-	text, err := readPassword(p.file)
-	if p.failed.ChangedError(err) && err != nil {
-		p.log.Warn("Cannot read etcd's password again; going on with the one from before", "err", err)
-	}
-	if err != nil || text == p.text {
-		return
-	}
-	p.text = text
-	p.log.Info("The password for etcd has changed", "file", p.file)
-}
-
-// readPassword returns a file's content without the end of its line.
-func readPassword(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", fmt.Errorf("read etcd's password: %w", err)
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxPassword+1))
-	text := strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r")
+// parsePassword returns a file's content without the end of its line.
+func parsePassword(file string) (string, error) {
+	text := strings.TrimSuffix(strings.TrimSuffix(file, "\n"), "\r")
 	switch {
-	case err != nil:
-	case len(b) > maxPassword:
-		err = errors.New("it is too long to be one")
+	case len(text) > maxPassword:
+		return "", errors.New("it is too long to be one")
 	case text == "":
-		err = errors.New("it is empty")
+		return "", errors.New("it is empty")
 	case strings.ContainsAny(text, "\n\x00"):
-		err = errors.New("it has more than one line")
-	}
-	if err != nil {
-		return "", fmt.Errorf("read etcd's password in %s: %w", path, err)
+		return "", errors.New("it has more than one line")
 	}
 	return text, nil
 }

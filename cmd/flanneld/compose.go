@@ -244,8 +244,7 @@ func (d *daemon) openTenant() error {
 		Store: d.store, View: d.host.View, Margin: d.opts.RenewMargin, Surrender: d.opts.LeaseLost == options.LeaseLostExit,
 		Request: subnet.Request{Config: d.origin.Config, Lease: subnet.Lease{Node: d.state.Identity.Make(d.underlay.PublicV4)},
 			Previous: d.previous.Key(), TTL: d.opts.Tuning.LeaseTTL, TakeOver: d.opts.TakeOver},
-		Rename:  func(why error) string { return d.state.Rename(d.log, why) },
-		Changed: d.host.LeaseChanged, Log: d.log,
+		Rename: d.state.Identity.Renew, Changed: d.host.LeaseChanged, Log: d.log,
 	})
 	d.host.Tenant.Publish(claims, d.host.Local)
 	return nil

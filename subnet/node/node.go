@@ -78,10 +78,13 @@ func (i *Identity) Make(public netip.Addr) string {
 	return i.id
 }
 
-// Renew gives the host a random id, since another one uses the present one.
-func (i *Identity) Renew() string {
+// Renew gives the host a random id, since another one uses the present one, and returns
+// it.
+func (i *Identity) Renew(why error) string {
 	i.id = hash("node " + rand.Text())[:idLen]
 	i.save()
+	i.log.Error("This host has a copy of another's state directory; it goes on as a new node. Make each host its own: "+
+		"empty the state directory and /etc/machine-id before copying an image", "node", i.id, "err", why)
 	return i.id
 }
 

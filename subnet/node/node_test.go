@@ -104,14 +104,14 @@ func TestRenewMakesAnIDThatStays(t *testing.T) {
 	state, m := statedir.Memory(), Machine{ID: hash("a")}
 	i := Load(state, m, discard)
 	made := i.Make(publicIP)
-	renewed := i.Renew()
+	renewed := i.Renew(nil)
 	if renewed == made || len(renewed) != idLen || i.ID() != renewed || i.Make(publicIP) != renewed {
 		t.Errorf("the id was %q and is %q, %q", made, renewed, i.ID())
 	}
 	if again := load(state, m, discard); again != renewed {
 		t.Errorf("after a restart it is %q, want %q", again, renewed)
 	}
-	if twice := i.Renew(); twice == renewed {
+	if twice := i.Renew(nil); twice == renewed {
 		t.Error("renewed twice it is the same")
 	}
 }

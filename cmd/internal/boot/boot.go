@@ -84,10 +84,10 @@ func (b *Boot) config(ctx context.Context) (Origin, error) {
 		doc, err := b.Store.Config(ask)
 		asked <- answer{doc, err}
 	}()
-	first, answered := answer{err: errNoAnswer(configPatience)}, false
+	first := answer{err: errNoAnswer(configPatience)}
 	select {
 	case first = <-asked:
-		answered = true
+		asked <- first
 	case <-time.After(configPatience):
 	case <-ctx.Done():
 	}
@@ -96,9 +96,7 @@ func (b *Boot) config(ctx context.Context) (Origin, error) {
 			return Origin{cfg, known.Config, known}, nil
 		}
 	}
-	if !answered {
-		first = <-asked // it ends with ctx, or at its own deadline
-	}
+	first = <-asked // it ends with ctx, or at its own deadline
 	cfg, doc, err := b.Reader.Await(ctx, first.doc, first.err, b.Waits)
 	return Origin{Config: cfg, Document: doc}, err
 }

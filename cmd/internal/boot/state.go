@@ -38,12 +38,3 @@ func OpenState(path, etcdPrefix, machineID string, log *slog.Logger) (s State, r
 	s.Cache = &Cache{Dir: s.Dir, Path: path, BootID: BootID(), Host: cache.Host{Node: s.Identity.ID(), Prefix: etcdPrefix}, Log: log}
 	return s, release, nil
 }
-
-// Rename gives the host another node id, since a live host has this one's, and returns
-// it.
-func (s State) Rename(log *slog.Logger, why error) string {
-	id := s.Identity.Renew()
-	log.Error("This host has a copy of another's state directory; it goes on as a new node. Make each host its own: "+
-		"empty the state directory and /etc/machine-id before copying an image", "node", id, "err", why)
-	return id
-}

@@ -80,7 +80,7 @@ func newFirewall(p Policy, underlay string, run iptables.Runner, netns int, log 
 	return &Firewall{
 		policy: p, log: log, underlay: underlay, wake: wake.New(),
 		filter:   &filter{policy: p, id: n.filter(), kernel: kernel(), log: log},
-		dropped:  &dropped{id: n.filter(), kernel: kernel(), log: log},
+		dropped:  &dropped{id: n.filter(), kernel: kernel()},
 		rules:    rules{policy: p, names: n, run: run, kernel: kernel(), log: log},
 		refusals: refusals{kernel: kernel(), log: log},
 	}

@@ -21,10 +21,6 @@ const (
 	commentForward = "flanneld forward"
 	commentDocker  = "flanneld docker"
 
-	tableFilter = "flanneld"
-	tableIPv4   = "flannel-ipv4"
-	tableIPv6   = "flannel-ipv6"
-
 	anySuffix = `(-[0-9a-f]{8})?`
 )
 
@@ -32,7 +28,7 @@ const (
 var (
 	anyChain   = regexp.MustCompile(`^(` + chainPostrouting + `|` + chainForward + `)` + anySuffix + `$`)
 	anyComment = regexp.MustCompile(`^` + commentDocker + anySuffix + `$`)
-	anyTable   = regexp.MustCompile(`^(` + tableFilter + `|` + tableIPv4 + `|` + tableIPv6 + `)` + anySuffix + `$`)
+	anyTable   = regexp.MustCompile(`^(inet flanneld|ip flannel-ipv4|ip6 flannel-ipv6)` + anySuffix + `$`)
 )
 
 // names are what one daemon's rules go by. They end in its suffix; that of the first
@@ -53,25 +49,18 @@ func (n names) forward() string     { return chainForward + n.suffix }
 func (n names) docker() string      { return commentDocker + n.suffix } // the comment of rules among Docker's
 
 // filter is the table that drops what no peer has sent.
-func (n names) filter() nft.ID { return nft.ID{Family: nft.Inet, Name: tableFilter + n.suffix} }
+func (n names) filter() nft.ID { return nft.ID{Family: nft.Inet, Name: "flanneld" + n.suffix} }
 
 // table is that of a family's own rules in nftables.
 func (n names) table(v6 bool) nft.ID {
 	if v6 {
-		return nft.ID{Family: nft.IPv6, Name: tableIPv6 + n.suffix}
+		return nft.ID{Family: nft.IPv6, Name: "flannel-ipv6" + n.suffix}
 	}
-	return nft.ID{Family: nft.IPv4, Name: tableIPv4 + n.suffix}
+	return nft.ID{Family: nft.IPv4, Name: "flannel-ipv4" + n.suffix}
 }
 
 // ownTable reports whether a table is a daemon's.
-func ownTable(id nft.ID) bool {
-	m := anyTable.FindStringSubmatch(id.Name)
-	if m == nil {
-		return false
-	}
-	n := names{m[2]}
-	return id == n.filter() || id == n.table(false) || id == n.table(true)
-}
+func ownTable(id nft.ID) bool { return anyTable.MatchString(id.String()) }
 
 // ownerIn returns the owner of all that a daemon has among the rules. What older
 // releases left there is not: a daemon has taken it over, or never ran.

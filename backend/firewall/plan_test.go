@@ -29,7 +29,7 @@ func TestFirewallNames(t *testing.T) {
 
 func TestTallyOnlyGrows(t *testing.T) {
 	var got []uint64
-	var c tally
+	var c dropped
 	for _, now := range []uint64{5, 5, 9, 2, 3} { // made anew after 9
 		c.add(map[string]uint64{"x": now})
 		got = append(got, c.sum["x"])

@@ -80,42 +80,38 @@ func registered(overlays []overlay, a netip.Addr) bool {
 type dropped struct {
 	id     nft.ID
 	kernel nft.Kernel
-	log    *slog.Logger
 
-	mu    sync.Mutex
-	tally tally
-}
-
-// tally makes counters that only grow of such as may begin anew.
-type tally struct{ last, sum map[string]uint64 }
-
-func (t *tally) add(now map[string]uint64) {
-	if t.last == nil {
-		t.last, t.sum = make(map[string]uint64), make(map[string]uint64)
-	}
-	for name, value := range now {
-		before := t.last[name]
-		if value < before { // the table was made anew
-			before = 0
-		}
-		t.sum[name] += value - before
-		t.last[name] = value
-	}
+	mu        sync.Mutex
+	last, sum map[string]uint64 // by counter; nil before the first look
 }
 
 // look reads the counters. What they have at the first look is an earlier run's.
 func (d *dropped) look() {
 	now, err := d.kernel.Counters(d.id)
 	if err != nil {
-		d.log.Debug("Cannot read the firewall's counters", "err", err)
-		return
+		return // the next look has all
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	first := d.tally.last == nil
-	d.tally.add(now)
+	first := d.last == nil
+	d.add(now)
 	if first {
-		clear(d.tally.sum)
+		clear(d.sum)
+	}
+}
+
+// add makes sums that only grow of counters that may begin anew.
+func (d *dropped) add(now map[string]uint64) {
+	if d.last == nil {
+		d.last, d.sum = make(map[string]uint64), make(map[string]uint64)
+	}
+	for name, value := range now {
+		before := d.last[name]
+		if value < before { // the table was made anew
+			before = 0
+		}
+		d.sum[name] += value - before
+		d.last[name] = value
 	}
 }
 
@@ -124,7 +120,7 @@ func (d *dropped) counters() []backend.Counter {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return []backend.Counter{
-		{Name: "peers_refused_packets", Value: d.tally.sum[counterRefused]},
-		{Name: "peers_spoofed_packets", Value: d.tally.sum[counterSpoofed]},
+		{Name: "peers_refused_packets", Value: d.sum[counterRefused]},
+		{Name: "peers_spoofed_packets", Value: d.sum[counterSpoofed]},
 	}
 }

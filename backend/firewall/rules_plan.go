@@ -34,13 +34,13 @@ func families(overlays []overlay) (all []family) {
 }
 
 // ways says how the family's packets come in.
-func (f family) ways() []firewall.Way {
-	var ways []firewall.Way
+func (f family) ways() []firewall.Rule {
+	var ways []firewall.Rule
 	if f.ingress.Device != "" {
-		ways = append(ways, firewall.Way{In: f.ingress.Device})
+		ways = append(ways, firewall.Rule{In: firewall.Iface{Name: f.ingress.Device}})
 	}
 	if f.ingress.Direct {
-		ways = append(ways, firewall.Way{In: f.underlay, Source: f.network})
+		ways = append(ways, firewall.Rule{In: firewall.Iface{Name: f.underlay}, Src: firewall.In(f.network)})
 	}
 	return ways
 }
@@ -84,7 +84,7 @@ func (f family) iptablesRules(p Policy, n names, s switches) iptables.Want {
 	}
 	ways := f.ways()
 	if s.marks && f.ingress.Direct {
-		ways = append(ways, firewall.Way{In: f.underlay, Mark: marked()})
+		ways = append(ways, firewall.Rule{In: firewall.Iface{Name: f.underlay}, Mark: marked()})
 	}
 	for _, r := range firewall.Inbound(f.about(n.docker(), ""), ways) {
 		w.Inserts = append(w.Inserts,

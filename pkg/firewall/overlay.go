@@ -1,6 +1,9 @@
 package firewall
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+)
 
 // masqueradeMark is how Kubernetes marks what it is going to masquerade itself.
 const masqueradeMark = 0x4000
@@ -54,23 +57,12 @@ func Forward(o Overlay) []Rule {
 	}, o.Comment)
 }
 
-// Way is how packets from other hosts of the overlay come in.
-type Way struct {
-	In     string       // interface
-	Source netip.Prefix // of the packets; zero: any, since the interface is the overlay's own
-	Mark   Mark         // that they have; zero: any
-}
-
-// Inbound returns what accepts packets that come in by the ways to this host's
-// part of the overlay, and nothing else.
-func Inbound(o Overlay, ways []Way) []Rule {
-	rules := make([]Rule, 0, len(ways))
-	for _, w := range ways {
-		r := Rule{In: Iface{Name: w.In}, Dst: In(o.Own), Mark: w.Mark, Target: Accept}
-		if w.Source.IsValid() {
-			r.Src = In(w.Source)
-		}
-		rules = append(rules, r)
+// Inbound returns what accepts packets that match one of ways, which say how packets from
+// other hosts of the overlay come in, to this host's part of the overlay.
+func Inbound(o Overlay, ways []Rule) []Rule {
+	rules := slices.Clone(ways)
+	for i := range rules {
+		rules[i].Dst, rules[i].Target = In(o.Own), Accept
 	}
 	return commented(rules, o.Comment)
 }

@@ -46,7 +46,10 @@ func TestOverlayRules(t *testing.T) {
 		{"forward", firewall.Forward(v4), `-s 10.5.0.0/16 -m comment --comment "some overlay" -j ACCEPT
 -d 10.5.0.0/16 -m comment --comment "some overlay" -j ACCEPT
 `},
-		{"inbound", firewall.Inbound(v4, []firewall.Way{{In: "tun0"}, {In: "eth0", Source: v4.Network}, {In: "eth0", Mark: firewall.Mark{Value: 16, Mask: 16}}}),
+		{"inbound", firewall.Inbound(v4, []firewall.Rule{
+			{In: firewall.Iface{Name: "tun0"}}, {In: firewall.Iface{Name: "eth0"}, Src: firewall.In(v4.Network)},
+			{In: firewall.Iface{Name: "eth0"}, Mark: firewall.Mark{Value: 16, Mask: 16}},
+		}),
 			`-d 10.5.1.0/24 -i tun0 -m comment --comment "some overlay" -j ACCEPT
 -s 10.5.0.0/16 -d 10.5.1.0/24 -i eth0 -m comment --comment "some overlay" -j ACCEPT
 -d 10.5.1.0/24 -i eth0 -m mark --mark 0x10/0x10 -m comment --comment "some overlay" -j ACCEPT

@@ -33,74 +33,71 @@ func ParseRule(text string) Rule {
 // match reads one match into its field and returns how many words it has, or 0
 // if it is none that the package knows or the field has a value already.
 func (r *Rule) match(words []word) int {
-	not := len(words) > 0 && words[0].raw == "!"
-	n := 0
+	n := 2
+	not := words[0].raw == "!"
 	if not {
-		n = 1
+		words, n = words[1:], 3
 	}
-	if len(words) < n+2 {
+	if len(words) < 2 {
 		return 0
 	}
-	flag, value := words[n].text, words[n+1].text
+	ok, flag, value := false, words[0].text, words[1].text
 	switch flag {
-	case "-s", "-d":
-		into := &r.Src
-		if flag == "-d" {
-			into = &r.Dst
-		}
-		p, err := netip.ParsePrefix(value)
-		if err != nil || p != p.Masked() || into.Prefix.IsValid() {
-			return 0
-		}
-		*into = Net{p, not}
-		return n + 2
-	case "-i", "-o":
-		into := &r.In
-		if flag == "-o" {
-			into = &r.Out
-		}
-		if value == "" || into.Name != "" {
-			return 0
-		}
-		*into = Iface{value, not}
-		return n + 2
+	case "-s":
+		ok = r.Src.read(value, not)
+	case "-d":
+		ok = r.Dst.read(value, not)
+	case "-i":
+		ok = r.In.read(value, not)
+	case "-o":
+		ok = r.Out.read(value, not)
 	case "-m":
 		if not || len(words) < 4 {
 			return 0
 		}
-		switch name, value := words[2].text, words[3].text; {
-		case words[1].text == "mark" && name == "--mark" && r.Mark.Mask == 0:
-			m, ok := parseMark(value)
-			if !ok {
-				return 0
-			}
-			r.Mark = m
-		case words[1].text == "comment" && name == "--comment" && r.Comment == "" && value != "":
-			r.Comment = value
-		default:
-			return 0
+		n = 4
+		switch name, text := words[2].text, words[3].text; {
+		case value == "mark" && name == "--mark":
+			ok = r.Mark.read(text)
+		case value == "comment" && name == "--comment" && r.Comment == "":
+			r.Comment, ok = text, text != ""
 		}
-		return 4
 	}
-	return 0
+	if !ok {
+		return 0
+	}
+	return n
 }
 
-func parseMark(s string) (Mark, bool) {
+func (n *Net) read(value string, not bool) bool {
+	p, err := netip.ParsePrefix(value)
+	if err != nil || p != p.Masked() || n.Prefix.IsValid() {
+		return false
+	}
+	*n = Net{p, not}
+	return true
+}
+
+func (i *Iface) read(name string, not bool) bool {
+	if name == "" || i.Name != "" {
+		return false
+	}
+	*i = Iface{name, not}
+	return true
+}
+
+func (m *Mark) read(s string) bool {
 	value, mask, masked := strings.Cut(s, "/")
-	m := Mark{Mask: 0xffffffff}
+	if !masked {
+		mask = "0xffffffff"
+	}
 	v, err := strconv.ParseUint(value, 0, 32)
-	if err != nil {
-		return m, false
+	bits, maskErr := strconv.ParseUint(mask, 0, 32)
+	if err != nil || maskErr != nil || bits == 0 || m.Mask != 0 {
+		return false
 	}
-	m.Value = uint32(v)
-	if masked {
-		v, err := strconv.ParseUint(mask, 0, 32)
-		if err != nil || v == 0 {
-			return m, false
-		}
-		m.Mask = uint32(v)
-	}
-	return m, true
+	*m = Mark{uint32(v), uint32(bits)}
+	return true
 }
 
 // word is a word of a line, and how it was written.

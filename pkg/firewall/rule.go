@@ -65,47 +65,29 @@ func (r Rule) Always() bool {
 // String returns the rule as arguments of iptables(8), in the order in which
 // iptables-save prints them.
 func (r Rule) String() string {
-	var b strings.Builder
-	word := func(not bool, flag, value string) {
-		if b.Len() > 0 {
-			b.WriteByte(' ')
+	var words []string
+	for _, w := range []struct {
+		there, not bool
+		text       string
+	}{
+		{r.Src.Prefix.IsValid(), r.Src.Not, "-s " + r.Src.Prefix.String()},
+		{r.Dst.Prefix.IsValid(), r.Dst.Not, "-d " + r.Dst.Prefix.String()},
+		{r.In.Name != "", r.In.Not, "-i " + quote(r.In.Name)},
+		{r.Out.Name != "", r.Out.Not, "-o " + quote(r.Out.Name)},
+		{r.Other != "", false, r.Other},
+		{r.Mark.Mask != 0, false, fmt.Sprintf("-m mark --mark %#x/%#x", r.Mark.Value, r.Mark.Mask)},
+		{r.Comment != "", false, "-m comment --comment " + quote(r.Comment)},
+		{r.Target != "", false, "-j " + quote(r.Target)},
+		{r.Options != "", false, r.Options},
+	} {
+		if w.there && w.not {
+			words = append(words, "!")
 		}
-		if not {
-			b.WriteString("! ")
-		}
-		b.WriteString(flag)
-		if value != "" {
-			b.WriteString(" " + value)
+		if w.there {
+			words = append(words, w.text)
 		}
 	}
-	if r.Src.Prefix.IsValid() {
-		word(r.Src.Not, "-s", r.Src.Prefix.String())
-	}
-	if r.Dst.Prefix.IsValid() {
-		word(r.Dst.Not, "-d", r.Dst.Prefix.String())
-	}
-	if r.In.Name != "" {
-		word(r.In.Not, "-i", quote(r.In.Name))
-	}
-	if r.Out.Name != "" {
-		word(r.Out.Not, "-o", quote(r.Out.Name))
-	}
-	if r.Other != "" {
-		word(false, r.Other, "")
-	}
-	if r.Mark.Mask != 0 {
-		word(false, "-m mark --mark", fmt.Sprintf("%#x/%#x", r.Mark.Value, r.Mark.Mask))
-	}
-	if r.Comment != "" {
-		word(false, "-m comment --comment", quote(r.Comment))
-	}
-	if r.Target != "" {
-		word(false, "-j", quote(r.Target))
-	}
-	if r.Options != "" {
-		word(false, r.Options, "")
-	}
-	return b.String()
+	return strings.Join(words, " ")
 }
 
 // quote returns a word as iptables-restore reads it.

@@ -69,12 +69,7 @@ func (t Tables) Apply(ctx context.Context, want Want, o Owner) ([]Edit, error) {
 	}
 	program := t.Flavour.program(t.family(), "-restore")
 	var done []Edit
-	for len(edits) > 0 {
-		table := edits
-		if n := slices.IndexFunc(edits, func(e Edit) bool { return e.Table != edits[0].Table }); n > 0 {
-			table = edits[:n]
-		}
-		edits = edits[len(table):]
+	for _, table := range edits {
 		_, err := t.Run(ctx, script(table), program, args...)
 		switch {
 		case err == nil:

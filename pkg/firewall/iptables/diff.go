@@ -16,19 +16,19 @@ type Edit struct{ Table, Line string }
 func (e Edit) String() string { return "-t " + e.Table + " " + e.Line }
 
 // Diff returns what makes the wanted rules of those that are there, and removes what
-// else is the caller's. Tables that are unreadable stay as they are. Edits of a table
-// are next to each other. There are none if nothing differs.
-func Diff(want Want, have Ruleset, o Owner) []Edit {
+// else is the caller's, table by table. Tables that are unreadable stay as they are, and
+// one in which nothing differs is left out.
+func Diff(want Want, have Ruleset, o Owner) (edits [][]Edit) {
 	tables := slices.AppendSeq(want.tables(), maps.Keys(have))
 	slices.Sort(tables)
-	var edits []Edit
 	for _, name := range slices.Compact(tables) {
 		if have.Unreadable(name) != nil {
 			continue
 		}
 		d := differ{name: name, have: have[name], filter: have["filter"], owner: o, final: make(map[string]bool), wanted: make(map[string][]firewall.Rule)}
-		d.diff(want)
-		edits = append(edits, d.edits...)
+		if d.diff(want); len(d.edits) > 0 {
+			edits = append(edits, d.edits)
+		}
 	}
 	return edits
 }

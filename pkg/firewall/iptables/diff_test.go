@@ -31,7 +31,7 @@ var (
 func jump(chain string) firewall.Rule { return firewall.Rule{Comment: "lab", Target: chain} }
 
 func wanted() Want {
-	direct := firewall.Inbound(firewall.Overlay{Own: own, Comment: "lab direct"}, []firewall.Way{{In: "tun0"}})[0]
+	direct := firewall.Inbound(firewall.Overlay{Own: own, Comment: "lab direct"}, []firewall.Rule{{In: firewall.Iface{Name: "tun0"}}})[0]
 	return Want{
 		Chains: []Chain{
 			{"nat", "LAB-POST", firewall.Postrouting(overlay)},
@@ -163,7 +163,7 @@ func TestDiff(t *testing.T) {
 				want = Want{}
 			}
 			var got strings.Builder
-			edits := Diff(want, Parse(row.have), owner)
+			edits := slices.Concat(Diff(want, Parse(row.have), owner)...)
 			for _, e := range edits {
 				got.WriteString(e.String() + "\n")
 			}
@@ -180,7 +180,7 @@ func TestDiff(t *testing.T) {
 func settle(t *testing.T, want Want, have Ruleset) {
 	t.Helper()
 	before := foreign(want, have)
-	edit(t, have, Diff(want, have, owner))
+	edit(t, have, slices.Concat(Diff(want, have, owner)...))
 	if left := Diff(want, have, owner); len(left) > 0 {
 		t.Errorf("after the edits there are more to make: %q", left)
 	}
@@ -291,7 +291,7 @@ func TestDiffWithAnotherChain(t *testing.T) {
 	const there = "*raw\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -m comment --comment \"lab direct\" -j ACCEPT\nCOMMIT\n"
 	const docker = "*filter\n:DOCKER-USER - [0:0]\nCOMMIT\n"
 	for saved, edits := range map[string]int{"": 0, docker: 1, there: 1, docker + there: 0} {
-		if got := Diff(want, Parse(saved), owner); len(got) != edits {
+		if got := slices.Concat(Diff(want, Parse(saved), owner)...); len(got) != edits {
 			t.Errorf("%q: edits are %q, want %d", saved, got, edits)
 		}
 	}

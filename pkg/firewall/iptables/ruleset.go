@@ -7,6 +7,7 @@ package iptables
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"flanneld/pkg/firewall"
@@ -80,9 +81,5 @@ func (s Ruleset) Unreadable(table string) error {
 
 // builtin reports whether the chain is there even if the table was never used.
 func builtin(chain string) bool {
-	switch chain {
-	case "PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING":
-		return true
-	}
-	return false
+	return slices.Contains([]string{"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"}, chain)
 }

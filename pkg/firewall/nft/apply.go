@@ -1,12 +1,11 @@
 package nft
 
 import (
-	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/google/nftables"
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -48,7 +47,7 @@ func (k *Kernel) Apply(t Table) (changes []string, err error) {
 		}
 		changes = change(c, t, want, have)
 		if err := c.Flush(); err != nil {
-			return nil, fmt.Errorf("change table %s: %w", t.Name, unsupported(err))
+			return nil, fmt.Errorf("change table %s: %w", t.Name, err)
 		}
 		return changes, nil // the next call will see that it is as wanted
 	}
@@ -74,7 +73,8 @@ func change(c *nftables.Conn, t Table, want, have parts) (changes []string) {
 		c.DelTable(table)
 		return []string{"nft delete table " + t.String()}
 	}
-	fresh := !have.sameShape(want)
+	// The same chains, sets and counters stay, whatever is in them.
+	fresh := !maps.EqualFunc(have, want, func(_, _ []string) bool { return true })
 	if fresh {
 		if have != nil {
 			c.DelTable(table)
@@ -145,12 +145,4 @@ func must(err error) {
 	if err != nil {
 		panic("a set that is not anonymous cannot be changed: " + err.Error())
 	}
-}
-
-// unsupported says which errors of the kernel mean that it lacks something.
-func unsupported(err error) error {
-	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EPROTONOSUPPORT) {
-		return fmt.Errorf("%w that this needs: %w", ErrUnsupported, err)
-	}
-	return err
 }

@@ -37,12 +37,6 @@ func (t Table) parts() parts {
 	return p
 }
 
-// sameShape reports whether both have the same chains, sets and counters, whatever
-// is in them.
-func (p parts) sameShape(o parts) bool {
-	return (p == nil) == (o == nil) && maps.EqualFunc(p, o, func(_, _ []string) bool { return true })
-}
-
 func (p parts) equal(o parts) bool {
 	return (p == nil) == (o == nil) && maps.EqualFunc(p, o, slices.Equal)
 }

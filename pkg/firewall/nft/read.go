@@ -26,16 +26,10 @@ func recovered(err *error) {
 
 // parseGeneration reads an answer of NFT_MSG_NEWGEN: a nfgenmsg and attributes.
 func parseGeneration(b []byte) (generation uint32, ok bool) {
-	if len(b) < sizeofNfgenmsg {
-		return 0, false
-	}
-	d, err := netlink.NewAttributeDecoder(b[sizeofNfgenmsg:])
-	if err != nil {
-		return 0, false
-	}
-	for d.Next() {
-		if v := d.Bytes(); d.Type() == unix.NFTA_GEN_ID && len(v) == 4 {
-			return binary.BigEndian.Uint32(v), true
+	attributes, _ := netlink.UnmarshalAttributes(b[min(len(b), sizeofNfgenmsg):])
+	for _, a := range attributes {
+		if a.Type == unix.NFTA_GEN_ID && len(a.Data) == 4 {
+			return binary.BigEndian.Uint32(a.Data), true
 		}
 	}
 	return 0, false

@@ -19,6 +19,7 @@ type filter struct {
 	log    *slog.Logger
 
 	mu       sync.Mutex
+	refusals refusals
 	kernel   nft.Kernel
 	overlays []overlay
 	host     host
@@ -57,39 +58,45 @@ func (f *filter) admit(overlays []overlay) error {
 	return err
 }
 
-// pass makes the table for the same overlays, and returns what others had changed.
-func (f *filter) pass() (_ []overlay, _ nft.Table, changes []string, err error) {
+// pass makes the table for the same overlays, logs who was refused, and returns what
+// others had changed. With rivals it removes them.
+func (f *filter) pass(rivals bool) (changes []string, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err := f.look(); err != nil {
-		return nil, nft.Table{}, nil, err
+		return nil, err
 	}
-	changes, err = f.apply()
-	return f.overlays, f.made, changes, err
+	if changes, err = f.apply(); err != nil {
+		return changes, err
+	}
+	f.refusals.tell(f.made, f.overlays)
+	if rivals {
+		err = f.removeRivals()
+	}
+	return changes, err
 }
 
 // look finds out how the host is.
 func (f *filter) look() error {
-	marks := false
+	now := host{local: f.host.local}
 	if f.policy.Docker {
 		tables, err := f.kernel.Tables()
 		if err != nil {
 			return err
 		}
-		const docker = "docker-bridges"
-		marks = slices.Contains(tables, nft.ID{Family: nft.IPv4, Name: docker}) || slices.Contains(tables, nft.ID{Family: nft.IPv6, Name: docker})
+		now.marks = slices.ContainsFunc(tables, func(id nft.ID) bool { return id.Name == "docker-bridges" })
 	}
-	if marks && !f.host.marks {
+	if now.marks && !f.host.marks {
 		f.log.Warn(fmt.Sprintf("Docker uses nftables: start it with --allow-direct-routing --bridge-accept-fwmark=%#x/%#[1]x, "+
 			"or it drops what comes to containers from the overlay", dockerMark))
 	}
-	f.host.marks, f.looked = marks, true
 	if len(f.overlays) > 0 {
 		// An interface that is gone keeps its subnets: nothing comes from there.
 		if local, err := netif.Subnets(f.overlays[0].underlay); err == nil {
-			f.host.local = local
+			now.local = local
 		}
 	}
+	f.host, f.looked = now, true
 	return nil
 }
 
@@ -113,18 +120,13 @@ func (f *filter) apply() (changes []string, err error) {
 // removeRivals removes filters for the same tunnel, or for the same Network on the same
 // interface, under the names of another --etcd-prefix. Two daemons do not share a
 // tunnel, so the other one is gone, and nobody lets later peers in there.
-func (f *filter) removeRivals(t nft.Table) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	rivals, err := f.kernel.Alike(t, func(id nft.ID) bool { return id != f.id && id.Family == nft.Inet && ownTable(id) })
-	if err != nil {
-		return err
-	}
+func (f *filter) removeRivals() error {
+	rivals, err := f.kernel.Alike(f.made, func(id nft.ID) bool { return id.Family == nft.Inet && ownTable(id) })
 	for _, id := range rivals {
 		if _, err := f.kernel.Apply(nft.Table{ID: id}); err != nil {
 			return err
 		}
 		f.log.Warn("Removed the filter that a flanneld with another --etcd-prefix left for this network", "table", id)
 	}
-	return nil
+	return err
 }

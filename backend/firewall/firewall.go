@@ -57,9 +57,8 @@ type Firewall struct {
 	inPlace atomic.Bool
 
 	// Only Run's goroutine uses these.
-	rules    rules
-	refusals refusals
-	built    []family // what the rules in place were made for
+	rules rules
+	built []family // what the rules in place were made for
 }
 
 const (
@@ -79,10 +78,9 @@ func newFirewall(p Policy, underlay string, run iptables.Runner, netns int, log 
 	kernel := func() nft.Kernel { return nft.Kernel{NetNS: netns} }
 	return &Firewall{
 		policy: p, log: log, underlay: underlay, wake: wake.New(),
-		filter:   &filter{policy: p, id: n.filter(), kernel: kernel(), log: log},
-		dropped:  &dropped{id: n.filter(), kernel: kernel()},
-		rules:    rules{policy: p, names: n, run: run, kernel: kernel(), log: log},
-		refusals: refusals{kernel: kernel(), log: log},
+		filter:  &filter{policy: p, id: n.filter(), kernel: kernel(), refusals: refusals{kernel: kernel(), log: log}, log: log},
+		dropped: &dropped{id: n.filter(), kernel: kernel()},
+		rules:   rules{policy: p, names: n, run: run, kernel: kernel(), log: log},
 	}
 }
 
@@ -156,7 +154,7 @@ func (f *Firewall) pass(ctx context.Context) reconcile.Result {
 	same := slices.Equal(f.built, now)
 	changes, err := f.rules.apply(ctx, now)
 	if f.rules.tools.nftables {
-		some, filterErr := f.passFilter(!same)
+		some, filterErr := f.filter.pass(!same)
 		changes, err = append(changes, some...), errors.Join(err, filterErr)
 	}
 	for _, c := range changes {
@@ -170,19 +168,6 @@ func (f *Firewall) pass(ctx context.Context) reconcile.Result {
 		r.Repairs, r.First = len(changes), changes[0]
 	}
 	return r
-}
-
-// passFilter keeps the filter as it was wanted last, and logs who was refused.
-func (f *Firewall) passFilter(rivals bool) ([]string, error) {
-	overlays, table, changes, err := f.filter.pass()
-	if err != nil {
-		return changes, err
-	}
-	f.refusals.tell(table, overlays)
-	if rivals {
-		err = f.filter.removeRivals(table)
-	}
-	return changes, err
 }
 
 func (f *Firewall) passed(r reconcile.Result) error {

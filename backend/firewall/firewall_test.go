@@ -121,7 +121,7 @@ func TestMarksForDockerStayOverARestart(t *testing.T) {
 
 func TestErrorsOfTheFilterHaveARemedy(t *testing.T) {
 	f := newFirewall(Policy{}, "", nil, math.MaxInt32, discard) // no such descriptor
-	if _, _, _, err := f.filter.pass(); err == nil || !strings.Contains(err.Error(), "--peer-filter=off") {
+	if _, err := f.filter.pass(false); err == nil || !strings.Contains(err.Error(), "--peer-filter=off") {
 		t.Errorf("error is %v, want one with the remedy", err)
 	}
 }
@@ -132,7 +132,7 @@ func TestOnlyWhatOthersChangedIsARepair(t *testing.T) {
 	f := l.firewall(Policy{})
 	look := func(what string, repair bool) {
 		t.Helper()
-		changes, err := f.passFilter(false)
+		changes, err := f.filter.pass(false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -171,7 +171,7 @@ func TestFiltersOfAnotherPrefixDoNotStay(t *testing.T) {
 			}
 			f := l.firewall(Policy{})
 			l.admit(f, ingress, planeOf("192.0.2.2", "192.0.2.3"))
-			if _, err := f.passFilter(true); err != nil {
+			if _, err := f.filter.pass(true); err != nil {
 				t.Fatal(err)
 			}
 			out := l.nft("list", "tables")

@@ -36,11 +36,7 @@ func (r *refusals) tell(t nft.Table, overlays []overlay) {
 		if s.Remembers == 0 {
 			continue
 		}
-		addrs, err := r.kernel.Remembered(t.ID, s.Name)
-		if err != nil {
-			r.log.Debug("Cannot read who was refused", "err", err)
-			continue
-		}
+		addrs, _ := r.kernel.Remembered(t.ID, s.Name) // the next pass may see them
 		for _, a := range addrs {
 			if registered(overlays, a) || !r.mayName(a) {
 				continue

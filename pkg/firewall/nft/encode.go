@@ -3,6 +3,7 @@ package nft
 import (
 	"encoding/binary"
 	"net"
+	"net/netip"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -15,150 +16,129 @@ import (
 // reg is the register by which expressions pass values.
 const reg = 1
 
-// encoder collects a rule's expressions.
-type encoder struct {
-	v6  bool
-	out []expr.Any
-}
-
-func (e *encoder) add(x ...expr.Any) { e.out = append(e.out, x...) }
-
-func (e *encoder) meta(key expr.MetaKey) { e.add(&expr.Meta{Key: key, Register: reg}) }
-
-func (e *encoder) payload(base expr.PayloadBase, offset, length uint32) {
-	e.add(&expr.Payload{DestRegister: reg, Base: base, Offset: offset, Len: length})
-}
-
-// addr loads an address of the packet's header.
-func (e *encoder) addr(dst bool) {
-	offset, length := uint32(12), uint32(4)
-	if e.v6 {
-		offset, length = 8, 16
-	}
-	if dst {
-		offset += length
-	}
-	e.payload(expr.PayloadBaseNetworkHeader, offset, length)
-}
-
-func (e *encoder) bitwise(mask, xor []byte) {
-	e.add(&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: uint32(len(mask)), Mask: mask, Xor: xor})
-}
-
-func (e *encoder) cmp(not bool, data []byte) {
-	op := expr.CmpOpEq
-	if not {
-		op = expr.CmpOpNeq
-	}
-	e.add(&expr.Cmp{Op: op, Register: reg, Data: data})
-}
-
-func (e *encoder) net(n firewall.Net, dst bool) {
-	if !n.Prefix.IsValid() {
-		return
-	}
-	e.addr(dst)
-	if !n.Prefix.IsSingleIP() {
-		mask := net.CIDRMask(n.Prefix.Bits(), n.Prefix.Addr().BitLen())
-		e.bitwise(mask, make([]byte, len(mask)))
-	}
-	e.cmp(n.Not, n.Prefix.Masked().Addr().AsSlice())
-}
-
-func (e *encoder) iface(key expr.MetaKey, i firewall.Iface) {
-	if i.Name == "" {
-		return
-	}
-	e.meta(key)
-	name := make([]byte, unix.IFNAMSIZ)
-	copy(name[:unix.IFNAMSIZ-1], i.Name)
-	e.cmp(i.Not, name)
-}
-
-func (e *encoder) lookup(set string, dst, absent bool) {
-	if set != "" {
-		e.addr(dst)
-		e.add(&expr.Lookup{SourceRegister: reg, SetName: set, Invert: absent})
-	}
-}
-
 // rule returns the rule as the kernel knows it, without its place. The comment is as
 // nft(8) writes and prints it.
 func (r Rule) rule(f Family) *nftables.Rule {
-	e := encoder{v6: r.V6 || f == IPv6}
-	e.matches(r, f == Inet)
-	e.actions(r)
-	n := &nftables.Rule{Exprs: e.out}
+	v6 := r.V6 || f == IPv6
+	n := &nftables.Rule{Exprs: append(r.matches(v6, f == Inet), r.actions(v6)...)}
 	if r.Comment != "" {
 		n.UserData = userdata.AppendString(nil, userdata.TypeComment, r.Comment)
 	}
 	return n
 }
 
-func (e *encoder) matches(r Rule, both bool) {
-	if both {
-		family := byte(unix.NFPROTO_IPV4)
-		if e.v6 {
-			family = unix.NFPROTO_IPV6
-		}
-		e.meta(expr.MetaKeyNFPROTO)
-		e.cmp(false, []byte{family})
+// matches returns what compares the packet. With both, packets of both families come
+// to the table.
+func (r Rule) matches(v6, both bool) (out []expr.Any) {
+	family := byte(unix.NFPROTO_IPV4)
+	if v6 {
+		family = unix.NFPROTO_IPV6
 	}
-	e.iface(expr.MetaKeyIIFNAME, r.In)
-	e.iface(expr.MetaKeyOIFNAME, r.Out)
-	if r.Mark.Mask != 0 {
-		e.meta(expr.MetaKeyMARK)
-		e.bitwise(native(r.Mark.Mask), native(0))
-		e.cmp(false, native(r.Mark.Value))
-	}
-	if r.Split {
-		e.add(&expr.Exthdr{DestRegister: reg, Type: unix.IPPROTO_FRAGMENT, Len: 1, Flags: unix.NFT_EXTHDR_F_PRESENT, Op: expr.ExthdrOpIpv6})
-		e.cmp(false, []byte{1})
-	}
-	if r.Port != 0 {
-		e.meta(expr.MetaKeyL4PROTO)
-		e.cmp(false, []byte{unix.IPPROTO_UDP})
-		e.payload(expr.PayloadBaseTransportHeader, 2, 2)
-		e.cmp(false, binary.BigEndian.AppendUint16(nil, r.Port))
-	}
-	if r.VXLAN {
+	for _, m := range []struct {
+		wanted bool
+		load   expr.Any
+		mask   []byte // nil: all of it is compared
+		not    bool
+		data   []byte
+	}{
+		{both, meta(expr.MetaKeyNFPROTO), nil, false, []byte{family}},
+		{r.In.Name != "", meta(expr.MetaKeyIIFNAME), nil, r.In.Not, iface(r.In)},
+		{r.Out.Name != "", meta(expr.MetaKeyOIFNAME), nil, r.Out.Not, iface(r.Out)},
+		{r.Mark.Mask != 0, meta(expr.MetaKeyMARK), native(r.Mark.Mask), false, native(r.Mark.Value)},
+		{r.Split, &expr.Exthdr{DestRegister: reg, Type: unix.IPPROTO_FRAGMENT, Len: 1, Flags: unix.NFT_EXTHDR_F_PRESENT, Op: expr.ExthdrOpIpv6},
+			nil, false, []byte{1}},
+		{r.Port != 0, meta(expr.MetaKeyL4PROTO), nil, false, []byte{unix.IPPROTO_UDP}},
+		{r.Port != 0, payload(expr.PayloadBaseTransportHeader, 2, 2), nil, false, binary.BigEndian.AppendUint16(nil, r.Port)},
 		// Behind 8 bytes of UDP and 4 of flags.
-		e.payload(expr.PayloadBaseTransportHeader, 12, 3)
-		e.cmp(false, binary.BigEndian.AppendUint32(nil, r.VNI)[1:])
+		{r.VXLAN, payload(expr.PayloadBaseTransportHeader, 12, 3), nil, false, binary.BigEndian.AppendUint32(nil, r.VNI)[1:]},
+		{r.Src.Prefix.IsValid(), addr(v6, false), mask(r.Src.Prefix), r.Src.Not, r.Src.Prefix.Masked().Addr().AsSlice()},
+		{r.Dst.Prefix.IsValid(), addr(v6, true), mask(r.Dst.Prefix), r.Dst.Not, r.Dst.Prefix.Masked().Addr().AsSlice()},
+	} {
+		if !m.wanted {
+			continue
+		}
+		out = append(out, m.load)
+		if m.mask != nil {
+			out = append(out, bitwise(m.mask, make([]byte, len(m.mask))))
+		}
+		op := expr.CmpOpEq
+		if m.not {
+			op = expr.CmpOpNeq
+		}
+		out = append(out, &expr.Cmp{Op: op, Register: reg, Data: m.data})
 	}
-	e.net(r.Src, false)
-	e.net(r.Dst, true)
-	e.lookup(r.SrcIn, false, false)
-	e.lookup(r.Absent, false, true)
-	e.lookup(r.DstIn, true, false)
+	for _, l := range []struct {
+		set         string
+		dst, absent bool
+	}{{r.SrcIn, false, false}, {r.Absent, false, true}, {r.DstIn, true, false}} {
+		if l.set != "" {
+			out = append(out, addr(v6, l.dst), &expr.Lookup{SourceRegister: reg, SetName: l.set, Invert: l.absent})
+		}
+	}
+	return out
 }
 
-func (e *encoder) actions(r Rule) {
+// actions returns what becomes of a packet that matches.
+func (r Rule) actions(v6 bool) (out []expr.Any) {
 	if r.Count != "" {
-		e.add(&expr.Objref{Type: unix.NFT_OBJECT_COUNTER, Name: r.Count})
+		out = append(out, &expr.Objref{Type: unix.NFT_OBJECT_COUNTER, Name: r.Count})
 	}
 	if r.Remember != "" {
-		e.addr(false)
-		e.add(&expr.Dynset{SrcRegKey: reg, SetName: r.Remember, Operation: unix.NFT_DYNSET_OP_UPDATE})
+		out = append(out, addr(v6, false), &expr.Dynset{SrcRegKey: reg, SetName: r.Remember, Operation: unix.NFT_DYNSET_OP_UPDATE})
 	}
 	if r.SetMark.Mask != 0 {
-		e.meta(expr.MetaKeyMARK)
-		e.bitwise(native(^r.SetMark.Mask), native(r.SetMark.Value&r.SetMark.Mask))
-		e.add(&expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: reg})
+		out = append(out, meta(expr.MetaKeyMARK), bitwise(native(^r.SetMark.Mask), native(r.SetMark.Value&r.SetMark.Mask)),
+			&expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: reg})
 	}
 	switch r.Target {
 	case "":
 	case firewall.Accept:
-		e.add(&expr.Verdict{Kind: expr.VerdictAccept})
+		out = append(out, &expr.Verdict{Kind: expr.VerdictAccept})
 	case firewall.Drop:
-		e.add(&expr.Verdict{Kind: expr.VerdictDrop})
+		out = append(out, &expr.Verdict{Kind: expr.VerdictDrop})
 	case firewall.Return:
-		e.add(&expr.Verdict{Kind: expr.VerdictReturn})
+		out = append(out, &expr.Verdict{Kind: expr.VerdictReturn})
 	case firewall.Masquerade:
-		e.add(&expr.Masq{FullyRandom: r.Options == firewall.RandomFully})
+		out = append(out, &expr.Masq{FullyRandom: r.Options == firewall.RandomFully})
 	default:
 		panic("no rule for nftables has the target " + r.Target)
 	}
+	return out
+}
+
+func meta(key expr.MetaKey) expr.Any { return &expr.Meta{Key: key, Register: reg} }
+
+func payload(base expr.PayloadBase, offset, length uint32) expr.Any {
+	return &expr.Payload{DestRegister: reg, Base: base, Offset: offset, Len: length}
+}
+
+// addr loads an address of the packet's header.
+func addr(v6, dst bool) expr.Any {
+	offset, length := uint32(12), uint32(4)
+	if v6 {
+		offset, length = 8, 16
+	}
+	if dst {
+		offset += length
+	}
+	return payload(expr.PayloadBaseNetworkHeader, offset, length)
+}
+
+func bitwise(mask, xor []byte) expr.Any {
+	return &expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: uint32(len(mask)), Mask: mask, Xor: xor}
+}
+
+func mask(p netip.Prefix) []byte {
+	if p.IsSingleIP() {
+		return nil
+	}
+	return net.CIDRMask(p.Bits(), p.Addr().BitLen())
+}
+
+func iface(i firewall.Iface) []byte {
+	name := make([]byte, unix.IFNAMSIZ)
+	copy(name[:unix.IFNAMSIZ-1], i.Name)
+	return name
 }
 
 func native(v uint32) []byte { return binary.NativeEndian.AppendUint32(nil, v) }

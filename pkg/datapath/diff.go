@@ -18,20 +18,15 @@ import (
 // MAC; link and IP; destination and metric.
 func Diff(want, have State) []Op {
 	links, gone, doomed := diffLinks(want.Links, have.Links)
-	onLink := func(name string) bool { return gone[name] }
-
-	addrs, noAddrs := diff(want.Addrs, have.Addrs,
-		func(a Addr) Addr { return a }, func(a Addr) bool { return onLink(a.Link) })
-	fdb, noFDB := diff(want.FDB, have.FDB,
-		func(e FDBEntry) fdbKey { return fdbKey{e.Link, e.MAC} }, func(e FDBEntry) bool { return onLink(e.Link) })
-	neighs, noNeighs := diff(want.Neighs, have.Neighs,
-		func(n Neigh) neighKey { return neighKey{n.Link, n.IP} }, func(n Neigh) bool { return onLink(n.Link) })
+	addrs, noAddrs := diff(want.Addrs, have.Addrs, gone, func(a Addr) Addr { return a })
+	fdb, noFDB := diff(want.FDB, have.FDB, gone, func(e FDBEntry) fdbKey { return fdbKey{e.Link, e.MAC} })
+	neighs, noNeighs := diff(want.Neighs, have.Neighs, gone, func(n Neigh) neighKey { return neighKey{n.Link, n.IP} })
+	free, _ := split(want.Routes, have.Routes)
+	routes, noRoutes := diff(free, have.Routes, gone, func(r Route) routeKey { return routeKey{r.Dst, r.Metric} })
+	noRoutes = slices.DeleteFunc(noRoutes, func(op Op) bool { return op.Object.(Route).Foreign })
 	// The kernel takes no gateway that is this host's own address. It flushes a
 	// link's routes with its last address, so the wanted one comes before.
 	noGateways, noAddrs := gatewaysFirst(noAddrs, want.Routes)
-	free, _ := split(want.Routes, have.Routes)
-	routes, noRoutes := diff(free, have.Routes,
-		func(r Route) routeKey { return routeKey{r.Dst, r.Metric} }, func(r Route) bool { return r.Foreign || onLink(r.Link) })
 
 	return slices.Concat(links, addrs, noGateways, fdb, neighs, routes, noRoutes, noNeighs, noFDB, noAddrs, doomed)
 }
@@ -93,13 +88,13 @@ type routeKey struct {
 	metric uint32
 }
 
-// diff compares one table. It never deletes a have object that skip names. It takes
-// most of the time of a pass without changes, so it looks up each have object once, in
-// one map.
+// diff compares one table. What hangs on a link that is gone needs no deletion. It
+// takes most of the time of a pass without changes, so it looks up each have object once,
+// in one map.
 func diff[K comparable, T interface {
 	comparable
 	Object
-}](want, have []T, key func(T) K, skip func(T) bool) (set, del []Op) {
+}](want, have []T, gone map[string]bool, key func(T) K) (set, del []Op) {
 	met := make([]bool, len(want))
 	place := make([]int, len(have)) // in want, of what has the same key; -1: nowhere
 	if len(have) > 0 {
@@ -126,7 +121,7 @@ func diff[K comparable, T interface {
 		i := place[j]
 		// A duplicate of a wanted object is deleted after the Set, which may
 		// replace it.
-		if i >= 0 && (want[i] == h || !met[i]) || skip(h) {
+		if i >= 0 && (want[i] == h || !met[i]) || gone[h.On()] {
 			continue
 		}
 		del = append(del, Op{Delete, h})

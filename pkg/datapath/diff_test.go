@@ -74,7 +74,7 @@ func TestDiffGolden(t *testing.T) {
 			want: datapath.State{Routes: []datapath.Route{via("10.5.2.0/24", "192.0.2.2")}},
 			have: datapath.State{Routes: []datapath.Route{foreign(via("10.5.2.0/24", "192.0.2.2"))}},
 		},
-		"twin-of-a-met-route-goes": {
+		"duplicate-of-a-met-route-goes": {
 			want: datapath.State{Routes: []datapath.Route{via("10.5.2.0/24", "192.0.2.2")}},
 			have: datapath.State{Routes: []datapath.Route{via("10.5.2.0/24", "192.0.2.3"), via("10.5.2.0/24", "192.0.2.2")}},
 		},

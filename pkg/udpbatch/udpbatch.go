@@ -20,9 +20,10 @@ const (
 	// MaxSegments is the most datagrams in a GSO batch that all kernels with GSO
 	// send.
 	MaxSegments = 64
-	// BufferSize is the size in bytes asked for in each direction when
-	// nothing else is: room for what arrives while the reader is not running.
-	// With 1 MB one stream of several Gbit/s loses packets all the time.
+	// BufferSize is the size in bytes asked for in each direction: room for what
+	// arrives while the reader is not running. With 1 MB one stream of several Gbit/s
+	// loses packets all the time. Without CAP_NET_ADMIN the buffers stay within
+	// net.core.rmem_max and wmem_max.
 	BufferSize = 8 << 20
 )
 
@@ -38,9 +39,6 @@ const (
 
 // Options are what a socket should be like. The zero value works.
 type Options struct {
-	// ReceiveBuffer and SendBuffer are sizes in bytes; zero means BufferSize.
-	// Without CAP_NET_ADMIN they stay within net.core.rmem_max and wmem_max.
-	ReceiveBuffer, SendBuffer int
 	// ReusePort lets several sockets of one user have the same address. The
 	// kernel chooses among them by the datagram's addresses and ports.
 	ReusePort bool
@@ -51,9 +49,9 @@ type Options struct {
 
 // Features are what the kernel granted a socket.
 type Features struct {
-	Segment                   bool // GSO batches can be sent
-	GRO                       bool // GSO batches are received
-	ReceiveBuffer, SendBuffer int  // bytes of payload and the kernel's own, in about equal parts
+	Segment       bool // GSO batches can be sent
+	GRO           bool // GSO batches are received
+	ReceiveBuffer int  // bytes of payload and the kernel's own, in about equal parts
 }
 
 // Conn is a UDP socket. One goroutine at a time may send and one receive.
@@ -134,8 +132,15 @@ func Adopt(fd int, o Options) (*Conn, error) {
 
 // setup sets options on and off: an adopted socket may have some already.
 func (c *Conn) setup(o Options) {
-	c.features.ReceiveBuffer = c.buffer(unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, o.ReceiveBuffer)
-	c.features.SendBuffer = c.buffer(unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, o.SendBuffer)
+	for _, buffer := range []struct{ force, polite int }{
+		{unix.SO_RCVBUFFORCE, unix.SO_RCVBUF}, {unix.SO_SNDBUFFORCE, unix.SO_SNDBUF},
+	} {
+		if unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, buffer.force, BufferSize) != nil {
+			// The kernel cuts it to its limit; there is nothing to fail.
+			_ = unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, buffer.polite, BufferSize)
+		}
+	}
+	c.features.ReceiveBuffer, _ = unix.GetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_RCVBUF)
 	_, err := unix.GetsockoptInt(c.fd, unix.SOL_UDP, unix.UDP_SEGMENT)
 	c.features.Segment = err == nil && !o.NoSegment
 	gro := 1
@@ -144,19 +149,6 @@ func (c *Conn) setup(o Options) {
 	}
 	err = unix.SetsockoptInt(c.fd, unix.SOL_UDP, unix.UDP_GRO, gro)
 	c.features.GRO = err == nil && !o.NoGRO
-}
-
-// buffer sets a buffer's size as far as it may, and returns the actual size.
-func (c *Conn) buffer(force, polite, size int) int {
-	if size == 0 {
-		size = BufferSize
-	}
-	if unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, force, size) != nil {
-		// The kernel cuts it to its limit; there is nothing to fail.
-		_ = unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, polite, size)
-	}
-	got, _ := unix.GetsockoptInt(c.fd, unix.SOL_SOCKET, polite)
-	return got
 }
 
 // SetDiscovery changes what becomes of datagrams that are too large.

@@ -28,7 +28,7 @@ func TestEveryRungCarriesEverything(t *testing.T) {
 		"no GRO":        {udp: udpbatch.Options{NoGRO: true}},
 		"two queues":    {tun: tun.Options{Queues: 2}},
 		"nothing":       {tun: tun.Options{NoHeader: true}, udp: udpbatch.Options{NoSegment: true, NoGRO: true}},
-		"small buffers": {udp: udpbatch.Options{SendBuffer: 20000}},
+		"small buffers": {sendBuffer: 20000},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a, b := newPair(t)
@@ -215,7 +215,7 @@ func TestUnderlayErrorsAreCountedAndPass(t *testing.T) {
 
 func TestFullSocketIsWaitedFor(t *testing.T) {
 	a, b := newPair(t)
-	connect(t, a, b, rung{udp: udpbatch.Options{SendBuffer: 50000}}, rung{})
+	connect(t, a, b, rung{sendBuffer: 50000}, rung{})
 	// 2 MB at 100 Mbit/s are 160 ms.
 	must(t, a.Host.Run("tc", "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", "100mbit", "burst", "70k", "limit", "4m"))
 	before := a.Counters()[Waits]

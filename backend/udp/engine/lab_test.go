@@ -41,6 +41,8 @@ type side struct {
 type rung struct {
 	tun tun.Options
 	udp udpbatch.Options
+
+	sendBuffer int // of the sockets, in bytes; 0: as large as they come
 }
 
 // newPair returns two hosts, not yet with engines. It is gone at the end of the
@@ -123,6 +125,12 @@ func (s *side) open(t testing.TB, r rung) {
 				return err
 			}
 			s.conns = append(s.conns, c)
+			if r.sendBuffer == 0 {
+				continue
+			}
+			if err := unix.SetsockoptInt(c.FD(), unix.SOL_SOCKET, unix.SO_SNDBUF, r.sendBuffer); err != nil {
+				return err
+			}
 		}
 		return nil
 	})

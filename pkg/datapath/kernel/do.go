@@ -152,17 +152,17 @@ func (b *batch) encode(op datapath.Op, index int) {
 			flags = unix.IFA_F_NODAD
 		}
 		b.buf.ifaddrmsg(family(ip), uint8(o.Prefix.Bits()), flags, index)
-		b.buf.addr(unix.IFA_LOCAL, ip)
-		b.buf.addr(unix.IFA_ADDRESS, ip)
+		b.buf.attr(unix.IFA_LOCAL, ip.AsSlice())
+		b.buf.attr(unix.IFA_ADDRESS, ip.AsSlice())
 	case datapath.FDBEntry:
 		b.begin(op.Verb, unix.RTM_NEWNEIGH)
 		b.buf.ndmsg(unix.AF_BRIDGE, index, unix.NUD_PERMANENT, unix.NTF_SELF)
-		b.buf.addr(unix.NDA_DST, o.Dst)
+		b.buf.attr(unix.NDA_DST, o.Dst.AsSlice())
 		b.buf.attr(unix.NDA_LLADDR, o.MAC[:])
 	case datapath.Neigh:
 		b.begin(op.Verb, unix.RTM_NEWNEIGH)
 		b.buf.ndmsg(family(o.IP), index, unix.NUD_PERMANENT, 0)
-		b.buf.addr(unix.NDA_DST, o.IP)
+		b.buf.attr(unix.NDA_DST, o.IP.AsSlice())
 		b.buf.attr(unix.NDA_LLADDR, o.MAC[:]) // ignored when one is deleted
 	case datapath.Route:
 		b.begin(op.Verb, unix.RTM_NEWROUTE)
@@ -190,14 +190,14 @@ func (b *batch) route(v datapath.Verb, r datapath.Route, index int) {
 	}
 	b.buf.b = append(b.buf.b, family(r.Dst.Addr()), uint8(r.Dst.Bits()), 0, 0, unix.RT_TABLE_MAIN, r.Protocol, scope, typ)
 	b.buf.b = native.AppendUint32(b.buf.b, flags)
-	b.buf.addr(unix.RTA_DST, r.Dst.Addr())
+	b.buf.attr(unix.RTA_DST, r.Dst.Addr().AsSlice())
 	if r.Gateway.IsValid() {
-		b.buf.addr(unix.RTA_GATEWAY, r.Gateway)
+		b.buf.attr(unix.RTA_GATEWAY, r.Gateway.AsSlice())
 	}
 	if index != 0 {
-		b.buf.attr32(unix.RTA_OIF, uint32(index))
+		b.buf.attr(unix.RTA_OIF, native.AppendUint32(nil, uint32(index)))
 	}
 	if r.Metric != 0 {
-		b.buf.attr32(unix.RTA_PRIORITY, r.Metric)
+		b.buf.attr(unix.RTA_PRIORITY, native.AppendUint32(nil, r.Metric))
 	}
 }

@@ -51,7 +51,7 @@ func (s *socket) lookup(dsts []netip.Addr, links links, hops []datapath.NextHop)
 		m.begin(unix.RTM_GETROUTE, 0, uint32(i))
 		m.b = append(m.b, family(dst), uint8(dst.BitLen()), 0, 0, unix.RT_TABLE_UNSPEC, 0, 0, 0)
 		m.b = native.AppendUint32(m.b, 0)
-		m.addr(unix.RTA_DST, dst)
+		m.attr(unix.RTA_DST, dst.AsSlice())
 		m.end()
 	}
 	if err := s.send(m.b); err != nil {

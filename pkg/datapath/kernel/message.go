@@ -43,22 +43,6 @@ func (m *buffer) attr(typ uint16, data []byte) {
 	}
 }
 
-func (m *buffer) attr32(typ uint16, v uint32) {
-	var b [4]byte
-	native.PutUint32(b[:], v)
-	m.attr(typ, b[:])
-}
-
-func (m *buffer) addr(typ uint16, a netip.Addr) {
-	if a.Is4() {
-		b := a.As4()
-		m.attr(typ, b[:])
-		return
-	}
-	b := a.As16()
-	m.attr(typ, b[:])
-}
-
 // ifaddrmsg appends struct ifaddrmsg of linux/if_addr.h, of the widest scope.
 func (m *buffer) ifaddrmsg(family, bits, flags uint8, index int) {
 	m.b = append(m.b, family, bits, flags, unix.RT_SCOPE_UNIVERSE)

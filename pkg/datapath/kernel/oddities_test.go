@@ -54,7 +54,7 @@ func TestWhatWeNeverSetIsMended(t *testing.T) {
 				t.Fatal("nothing is disturbed")
 			}
 			apply()
-			apply() // a twin goes only when the wanted one is there
+			apply() // a duplicate goes only when the wanted one is there
 			if d := cmp.Diff(before, show(t)); d != "" {
 				t.Errorf("after Apply (-want +got):\n%s", d)
 			}

@@ -65,7 +65,6 @@ func FuzzParseRoute(f *testing.F) {
 		if total > len(b) {
 			t.Errorf("attributes of %d bytes in %d", total, len(b))
 		}
-		dstAndMAC(b)
 		route, _, ok := parseRoute(b)
 		if !ok {
 			return

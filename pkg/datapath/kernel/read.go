@@ -84,7 +84,7 @@ func (r *reader) entries(index int, link string) error {
 				return
 			}
 			m.ndmsg(t.family, 0, 0, 0)
-			m.attr32(unix.NDA_IFINDEX, uint32(index))
+			m.attr(unix.NDA_IFINDEX, native.AppendUint32(nil, uint32(index)))
 		}, func(p []byte) {
 			switch {
 			case len(p) < unix.SizeofIfAddrmsg || int(native.Uint32(p[4:])) != index:
@@ -120,7 +120,18 @@ func (r *reader) addAddr(link string, p []byte) {
 // the kernel's own: what it learned or resolved, and the NOARP neighbours of
 // multicast groups.
 func (r *reader) addNeigh(link string, family uint8, p []byte) {
-	ip, mac := dstAndMAC(p[unix.SizeofNdMsg:])
+	a := attrs(p[unix.SizeofNdMsg:])
+	ip, mac := toAddr(a[unix.NDA_DST]), datapath.MAC{}
+	copy(mac[:], a[unix.NDA_LLADDR])
+	// One that leads to another port, VNI or interface than its link does gets no
+	// address: it differs from all of ours, and to delete it with no address deletes
+	// it whatever it leads to.
+	odd := a[unix.NDA_PORT] != nil || a[unix.NDA_VNI] != nil || a[unix.NDA_IFINDEX] != nil
+	if odd && ip.Is4() {
+		ip = netip.IPv4Unspecified()
+	} else if odd && ip.IsValid() {
+		ip = netip.IPv6Unspecified()
+	}
 	state := native.Uint16(p[8:])
 	switch {
 	case !ip.IsValid():
@@ -129,22 +140,6 @@ func (r *reader) addNeigh(link string, family uint8, p []byte) {
 	case family != unix.AF_BRIDGE && state&unix.NUD_PERMANENT != 0:
 		r.state.Neighs = append(r.state.Neighs, datapath.Neigh{Link: link, IP: ip, MAC: mac})
 	}
-}
-
-// dstAndMAC reads an entry. One that leads to another port, VNI or interface
-// than its link does has no address: it differs from all of ours, and to delete
-// it with no address deletes it whatever it leads to.
-func dstAndMAC(tail []byte) (ip netip.Addr, mac datapath.MAC) {
-	a := attrs(tail)
-	ip = toAddr(a[unix.NDA_DST])
-	copy(mac[:], a[unix.NDA_LLADDR])
-	odd := a[unix.NDA_PORT] != nil || a[unix.NDA_VNI] != nil || a[unix.NDA_IFINDEX] != nil
-	if odd && ip.Is4() {
-		ip = netip.IPv4Unspecified()
-	} else if odd && ip.IsValid() {
-		ip = netip.IPv6Unspecified()
-	}
-	return ip, mac
 }
 
 // routes calls f with the payload for each route of the main table, and some

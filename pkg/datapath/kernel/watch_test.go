@@ -64,8 +64,8 @@ func woken(wake <-chan struct{}, within time.Duration) bool {
 	}
 }
 
-// settle takes what is under way out of the channel.
-func settle(wake <-chan struct{}) {
+// drain takes what is under way out of the channel.
+func drain(wake <-chan struct{}) {
 	for woken(wake, 100*time.Millisecond) {
 	}
 }
@@ -106,7 +106,7 @@ ip route add 10.5.8.0/24 via 192.0.3.2 dev side proto 77`)
 			break
 		}
 	}
-	settle(wake)
+	drain(wake)
 	return wake
 }
 
@@ -148,7 +148,7 @@ func TestWatchTellsOfWhatConcernsUs(t *testing.T) {
 		if !woken(wake, soon) {
 			t.Errorf("no token within %s of %q", soon, disturbance)
 		}
-		settle(wake)
+		drain(wake)
 	}
 }
 
@@ -169,7 +169,7 @@ func TestWatchIsSilentAboutOthers(t *testing.T) {
 		if woken(wake, quiet) {
 			t.Errorf("a token within %s of %q", quiet, other)
 		}
-		settle(wake)
+		drain(wake)
 	}
 }
 
@@ -204,7 +204,7 @@ func TestWatchSurvivesManyNotifications(t *testing.T) {
 	if !woken(wake, soon) {
 		t.Error("no token")
 	}
-	settle(wake)
+	drain(wake)
 	if err := shell("ip link set vx.1 mtu 1300"); err != nil {
 		t.Fatal(err)
 	}

@@ -43,6 +43,7 @@ type Loop struct {
 	Moved func(u backend.Underlay, next backend.Backend) error
 
 	running atomic.Pointer[backend.Forwarder] // nil: the backend moves no packets, or none runs
+	faults  faults
 }
 
 // Kernel is this host's network.
@@ -77,9 +78,8 @@ type Pass struct {
 // Run forwards by the backend, which is made for the underlay, and then by those that
 // New makes for others. It returns nil when ctx is done.
 func (l *Loop) Run(ctx context.Context, be backend.Backend, u backend.Underlay) error {
-	var known faults
 	for {
-		err := l.run(ctx, be, u, &known)
+		err := l.run(ctx, be, u)
 		moved, ok := errors.AsType[movedError](err)
 		if !ok {
 			return err
@@ -93,9 +93,9 @@ func (l *Loop) Run(ctx context.Context, be backend.Backend, u backend.Underlay) 
 }
 
 // run forwards by one backend. Its links, routes and addresses stay afterwards.
-func (l *Loop) run(ctx context.Context, be backend.Backend, u backend.Underlay, known *faults) error {
+func (l *Loop) run(ctx context.Context, be backend.Backend, u backend.Underlay) error {
 	g, ctx := errgroup.WithContext(ctx)
-	r := runner{loop: l, backend: be, underlay: u, faults: known, report: reporter{log: l.Log},
+	r := runner{loop: l, backend: be, underlay: u, report: reporter{log: l.Log},
 		reconciler: datapath.Reconciler{Kernel: l.Kernel, Scope: l.Scope, Log: l.Log}}
 	if f, ok := be.(backend.Forwarder); ok {
 		r.forwarder = f
@@ -148,7 +148,6 @@ type runner struct {
 	underlay   backend.Underlay
 	reconciler datapath.Reconciler
 	report     reporter
-	faults     *faults
 
 	last    Pass
 	planes  []backend.Plane // of the last pass, if that was a success
@@ -159,7 +158,7 @@ type runner struct {
 // pass carries out the plan for the planes as they are now.
 func (r *runner) pass(ctx context.Context) reconcile.Result {
 	planes, faults := r.loop.Planes()
-	r.faults.log(faults, r.loop.Log)
+	r.loop.faults.log(faults, r.loop.Log)
 	changes, first, err := r.apply(ctx, planes)
 	r.peers = forwarded(planes, r.skipped)
 	// A forwarder reaches no peer without its one route.

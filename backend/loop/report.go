@@ -45,9 +45,8 @@ func forwarded(planes []backend.Plane, skipped []backend.Skip) (p peers) {
 
 // reporter logs which peers come and go, and which are left out.
 type reporter struct {
-	log    *slog.Logger
-	passed bool // there was a pass that put everything in place
-	peers  []subnet.Claim
+	log   *slog.Logger
+	peers []subnet.Claim // of the last pass that put everything in place; nil: there was none
 }
 
 // skips logs peers that are left out now and were not before, or for another reason.
@@ -69,12 +68,12 @@ func (r *reporter) skips(before, now []backend.Skip) {
 // forwarding logs which peers came and went since the last pass that put everything
 // in place, in the original's words.
 func (r *reporter) forwarding(peers []subnet.Claim) {
-	before, first := r.peers, !r.passed
-	r.peers, r.passed = peers, true
+	before := r.peers
+	r.peers = peers
 	switch {
 	case slices.Equal(before, peers):
 		return
-	case first:
+	case before == nil:
 		r.log.Info(fmt.Sprintf("Forwarding to the subnets of other hosts: %d added", len(peers)))
 		return
 	}

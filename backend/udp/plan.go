@@ -3,6 +3,7 @@ package udp
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"flanneld/backend"
 	"flanneld/backend/udp/engine"
@@ -25,18 +26,15 @@ func mtuOver(underlay int) int { return min(underlay-overhead, maxPayload) }
 // chooseDevice returns the name of the device: that of our TUN device, else the first
 // free one. The links are those that are ours or have one of the names.
 func chooseDevice(links []datapath.Link, owner string) (string, error) {
-	there := make(map[string]datapath.Link, len(links))
-	for _, l := range links {
-		there[l.Name] = l
-	}
 	free := ""
 	for n := range maxDevices {
-		l, taken := there[deviceName(n)]
+		name := deviceName(n)
+		i := slices.IndexFunc(links, func(l datapath.Link) bool { return l.Name == name })
 		switch {
-		case l.Kind == "tun" && l.Alias == owner:
-			return l.Name, nil
-		case free == "" && (!taken || l.Alias == owner): // of another kind: re-made
-			free = deviceName(n)
+		case i >= 0 && links[i].Kind == "tun" && links[i].Alias == owner:
+			return name, nil
+		case free == "" && (i < 0 || links[i].Alias == owner): // of another kind: re-made
+			free = name
 		}
 	}
 	if free == "" {

@@ -22,7 +22,7 @@ type machine interface {
 	// share returns copies of the sockets' descriptors.
 	share() []int
 	// close closes everything but what forwarders have.
-	close() error
+	close()
 }
 
 // forwarder moves packets between the device and the other hosts.
@@ -35,7 +35,7 @@ type forwarder interface {
 	// On reports whether it still is on the device of that name.
 	On(device string) bool
 	// Close is called when Run has returned, or was not called.
-	Close() error
+	Close()
 }
 
 // runner keeps a forwarder on the device: another one when the device was deleted, or
@@ -101,8 +101,7 @@ func (r *runner) Run(ctx context.Context) error {
 				return nil
 			}
 			if errors.Is(err, engine.ErrDeviceGone) {
-				r.log.Debug("Forwarding ended", "err", err) // the next Forward attaches another
-				continue
+				continue // the next Forward attaches another
 			}
 			r.log.Error("Forwarding ended; starting it again", "err", err)
 		}
@@ -114,7 +113,6 @@ func (r *runner) Run(ctx context.Context) error {
 			if err == nil {
 				break
 			}
-			r.log.Debug("Cannot forward", "err", err)
 		}
 	}
 }
@@ -126,9 +124,7 @@ func (r *runner) drop(f forwarder) {
 	if r.current == f {
 		r.current = nil
 	}
-	if err := f.Close(); err != nil {
-		r.log.Debug("Cannot close the device", "err", err)
-	}
+	f.Close()
 }
 
 // dropUnused closes the forwarder that Run has not taken, if there is one.
@@ -145,9 +141,7 @@ func (r *runner) shut() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.dropUnused()
-	if err := r.machine.close(); err != nil {
-		r.log.Debug("Cannot close the sockets", "err", err)
-	}
+	r.machine.close()
 }
 
 // share returns copies of the sockets' descriptors for the backend that follows, which

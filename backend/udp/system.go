@@ -66,7 +66,8 @@ func open(p backend.Params, o Options) (*system, error) {
 	for range m.queues {
 		c, err := udpbatch.Listen(local, m.udpOpts)
 		if err != nil {
-			return nil, errors.Join(err, m.close())
+			m.close()
+			return nil, err
 		}
 		m.sockets = append(m.sockets, c)
 	}
@@ -102,7 +103,7 @@ func (m *system) adoptSockets(kept []int, local netip.AddrPort) bool {
 		return true
 	}
 	m.log.Info("Sockets of the last run do not fit; opening others", "err", wrong)
-	_ = m.closeSockets()
+	m.closeSockets()
 	m.remove(keptSockets)
 	return false
 }
@@ -189,22 +190,19 @@ func (m *system) share() (copies []int) {
 }
 
 // close implements machine.
-func (m *system) close() error {
-	errs := []error{m.closeSockets()}
+func (m *system) close() {
+	m.closeSockets()
 	for _, fd := range m.device {
-		errs = append(errs, unix.Close(fd))
+		_ = unix.Close(fd)
 	}
 	m.device = nil
-	return errors.Join(errs...)
 }
 
-func (m *system) closeSockets() error {
-	var errs []error
+func (m *system) closeSockets() {
 	for _, c := range m.sockets {
-		errs = append(errs, c.Close())
+		_ = c.Close()
 	}
 	m.sockets = nil
-	return errors.Join(errs...)
 }
 
 func fds[T interface{ FD() int }](all []T) (fds []int) {
@@ -232,7 +230,7 @@ func (a *attached) On(device string) bool {
 }
 
 // Close implements forwarder.
-func (a *attached) Close() error {
+func (a *attached) Close() {
 	a.Engine.Close()
-	return a.device.Close()
+	_ = a.device.Close()
 }

@@ -53,7 +53,7 @@ func (m *fakeMachine) attach(device string) (forwarder, error) {
 
 func (m *fakeMachine) share() []int { return nil }
 
-func (m *fakeMachine) close() error { m.closed = true; return nil }
+func (m *fakeMachine) close() { m.closed = true }
 
 func (m *fakeMachine) failWith(err error) {
 	m.mu.Lock()
@@ -88,7 +88,7 @@ func (f *fakeForwarder) Alive(ctx context.Context) error {
 	return ctx.Err()
 }
 func (f *fakeForwarder) Counters() engine.Counters { return f.count }
-func (f *fakeForwarder) Close() error              { f.closed++; return nil }
+func (f *fakeForwarder) Close()                    { f.closed++ }
 
 func (f *fakeForwarder) On(device string) bool {
 	for _, op := range f.host.Ran() {
@@ -130,7 +130,7 @@ func (steady) On(string) bool              { return true }
 func (steady) Set(engine.State)            {}
 func (steady) Counters() engine.Counters   { return engine.Counters{} }
 func (steady) Alive(context.Context) error { return nil }
-func (steady) Close() error                { return nil }
+func (steady) Close()                      {}
 
 func (steady) Run(ctx context.Context) error {
 	<-ctx.Done()

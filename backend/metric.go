@@ -23,16 +23,15 @@ const blackholeMetric = 65535
 // Blackholes returns the routes that Plane.Blackhole and Plane.Fenced ask for.
 func Blackholes(planes []Plane, protocol uint8) []datapath.Route {
 	var routes []datapath.Route
+	drop := func(to netip.Prefix) {
+		routes = append(routes, datapath.Route{Dst: to, Type: datapath.Blackhole, Metric: blackholeMetric, Protocol: protocol})
+	}
 	for _, p := range planes {
 		if p.Blackhole {
-			routes = append(routes, datapath.Route{
-				Dst: p.Subnet, Type: datapath.Blackhole, Metric: blackholeMetric, Protocol: protocol,
-			})
+			drop(p.Subnet)
 		}
 		if p.Fenced {
-			routes = append(routes, datapath.Route{
-				Dst: p.Network, Type: datapath.Blackhole, Metric: blackholeMetric, Protocol: protocol,
-			})
+			drop(p.Network)
 		}
 	}
 	return routes

@@ -122,10 +122,6 @@ func (l *Loop) wait(ctx context.Context, most time.Duration) bool {
 		case <-l.Wake:
 			return true
 		case <-timer.C:
-			select { // the pass serves this reason, too
-			case <-l.Wake:
-			default:
-			}
 			return true
 		}
 	}

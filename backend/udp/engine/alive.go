@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"flanneld/pkg/backoff"
 )
 
 // askEvery is the time between two looks whether a queue has answered.
@@ -20,29 +20,20 @@ func (e *Engine) Alive(ctx context.Context) error {
 		before[i] = q.rounds.Load()
 	}
 	e.wake()
-	ticker := time.NewTicker(askEvery)
-	defer ticker.Stop()
 	for i, q := range e.queues {
 		for q.rounds.Load() == before[i] {
-			select {
-			case <-ctx.Done():
+			if backoff.Sleep(ctx, askEvery) != nil {
 				return fmt.Errorf("queue %d of %s does not move packets", i, e.device.Name())
-			case <-ticker.C:
 			}
 		}
 	}
 	return nil
 }
 
-// wake ends the queues' waits.
+// wake ends the queues' waits. It may be called at any time, also after Close.
 func (e *Engine) wake() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.closed {
-		return
-	}
 	for _, q := range e.queues {
-		// The counter never overflows, so that this cannot fail.
-		_, _ = unix.Write(q.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+		// The counter never overflows, so that this can only fail when it is closed.
+		_, _ = q.wake.Write([]byte{1, 0, 0, 0, 0, 0, 0, 0})
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
-	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
@@ -46,9 +45,6 @@ type Engine struct {
 	answers    *answers
 	reports    chan func() // log a line each
 	stopping   atomic.Bool // Run is to end
-
-	mu     sync.Mutex
-	closed bool
 }
 
 // New returns an engine that has no peers. It must be called in the network
@@ -147,11 +143,8 @@ func (e *Engine) Run(ctx context.Context) error {
 
 // Close frees what New made. Run has returned, or was not called.
 func (e *Engine) Close() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.closed = true
 	for _, q := range e.queues {
-		_ = unix.Close(q.wake)
+		_ = q.wake.Close()
 	}
 	e.answers.close()
 }

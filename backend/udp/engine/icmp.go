@@ -3,6 +3,7 @@ package engine
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 
 	"flanneld/pkg/checksum"
 	"flanneld/pkg/offload"
@@ -65,17 +66,10 @@ func mayAnswer(e icmpError, p offload.IPv4) bool {
 	if e == netUnreachable && (p.Protocol() == protocolICMP || p.HeaderLen() >= 60) {
 		return false
 	}
-	if payload := p.Payload(); p.Protocol() == protocolICMP {
-		return len(payload) > 0 && isQuery(payload[0])
-	}
-	return true
-}
-
-// isQuery reports whether a type of ICMP is a question or an answer, not an error.
-func isQuery(typ byte) bool {
-	switch typ {
-	case 0, 8, 13, 14, 15, 16, 17, 18:
+	if p.Protocol() != protocolICMP {
 		return true
 	}
-	return false
+	// The types that are a question or an answer, not an error.
+	queries := []byte{0, 8, 13, 14, 15, 16, 17, 18}
+	return len(p.Payload()) > 0 && slices.Contains(queries, p.Payload()[0])
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"encoding/binary"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -56,7 +57,7 @@ func newMixture(t testing.TB, a, b *side) *mixture {
 	// What else the container gets is not to fill it.
 	filter := []unix.SockFilter{
 		{Code: unix.BPF_LD | unix.BPF_ABS | unix.BPF_W, K: 16},
-		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: be32(m.dst[:]), Jf: 1},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: binary.BigEndian.Uint32(m.dst[:]), Jf: 1},
 		{Code: unix.BPF_RET, K: 65536},
 		{Code: unix.BPF_RET},
 	}

@@ -32,12 +32,11 @@ const (
 //
 // A device without virtio headers has no GSO packets, so nothing is raised.
 type priority struct {
-	may     bool // the thread may be raised
-	usual   int  // nice value
-	is      bool // the thread is raised
-	packets int  // since the last decision
-	bytes   int  // of TCP in GSO packets among them
-	setNice func(nice int) error
+	usual   int                  // nice value
+	is      bool                 // the thread is raised
+	packets int                  // since the last decision
+	bytes   int                  // of TCP in GSO packets among them
+	setNice func(nice int) error // nil: the thread may not be raised
 }
 
 // newPriority returns the priority for threads like the calling one. The error says why
@@ -49,15 +48,13 @@ func newPriority() (priority, error) {
 	if err != nil {
 		return priority{}, err
 	}
-	p := priority{usual: usual, setNice: setNiceOfThread}
 	if usual <= raised {
-		return p, nil
+		return priority{}, nil
 	}
-	if err := p.setNice(raised); err != nil {
-		return p, err
+	if err := setNiceOfThread(raised); err != nil {
+		return priority{}, err
 	}
-	p.may = true
-	return p, p.setNice(usual)
+	return priority{usual: usual, setNice: setNiceOfThread}, setNiceOfThread(usual)
 }
 
 // moved says that a packet of so many bytes came from the device, or went to it.
@@ -71,7 +68,7 @@ func (p *priority) moved(h offload.Header, bytes int) {
 	average := p.bytes / p.packets
 	p.packets, p.bytes = 0, 0
 	switch {
-	case !p.may:
+	case p.setNice == nil:
 	case average >= streams:
 		p.raise(true)
 	case average < singles:

@@ -18,7 +18,7 @@ import (
 // recorded is a priority that only notes what it would set.
 func recorded(usual int) (p *priority, set *[]int) {
 	set = new([]int)
-	return &priority{may: true, usual: usual, setNice: func(nice int) error {
+	return &priority{usual: usual, setNice: func(nice int) error {
 		*set = append(*set, nice)
 		return nil
 	}}, set
@@ -63,7 +63,7 @@ func TestPriorityIsForStreams(t *testing.T) {
 // Who is not allowed to does not try again and again.
 func TestPriorityMayBeRefused(t *testing.T) {
 	p, set := recorded(0)
-	p.may = false
+	p.setNice = nil
 	for range 10 * judged {
 		p.moved(offload.Header{GSOType: offload.GSOTCP4}, 64<<10)
 	}
@@ -100,8 +100,8 @@ func TestPriorityNeedsARight(t *testing.T) {
 			return
 		}
 		p, err := newPriority()
-		if !errors.Is(err, unix.EACCES) || p.may {
-			t.Errorf("without CAP_SYS_NICE: %v, may is %t", err, p.may)
+		if !errors.Is(err, unix.EACCES) || p.setNice != nil {
+			t.Errorf("without CAP_SYS_NICE: %v, setNice is set: %t", err, p.setNice != nil)
 		}
 		if now, _ := niceOfThread(); now != usual {
 			t.Errorf("nice %d was made %d", usual, now)

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -23,7 +24,7 @@ type queue struct {
 	tun      *tun.Queue
 	conn     *udpbatch.Conn
 	header   bool          // the device has a virtio header before each packet
-	wake     int           // eventfd that ends a wait
+	wake     *os.File      // eventfd that ends a wait
 	rounds   atomic.Uint64 // of run
 	counters counters
 	waiter   *waiter
@@ -41,7 +42,7 @@ func newQueue(e *Engine, device *tun.Queue, conn *udpbatch.Conn, wake int, hold 
 		engine:   e,
 		tun:      device,
 		conn:     conn,
-		wake:     wake,
+		wake:     os.NewFile(uintptr(wake), "eventfd"),
 		header:   e.device.Features().Header,
 		waiter:   newWaiter(device.FD(), conn.FD(), wake, hold),
 		reports:  limiter{perSecond: 1},

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 
@@ -153,7 +154,7 @@ func (r *receiver) accept(f *forwarding, from uint32, datagram []byte) bool {
 		r.drop(reasonOfPacket(err), 1)
 		return false
 	}
-	a := admission{f, from, be32(p[12:]), be32(p[16:])}
+	a := admission{f, from, binary.BigEndian.Uint32(p[12:]), binary.BigEndian.Uint32(p[16:])}
 	if a != r.admitted {
 		reason, claimed := f.admit(a.from, a.src, a.dst)
 		if reason != Packets {

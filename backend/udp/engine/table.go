@@ -2,6 +2,7 @@ package engine
 
 import (
 	"cmp"
+	"encoding/binary"
 	"net/netip"
 	"slices"
 	"sync/atomic"
@@ -52,10 +53,5 @@ func (t *table) lookup(address uint32) *peer {
 // number returns an IPv4 address as the number that it is.
 func number(a netip.Addr) uint32 {
 	b := a.As4()
-	return be32(b[:])
-}
-
-func be32(b []byte) uint32 {
-	_ = b[3]
-	return uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
+	return binary.BigEndian.Uint32(b[:])
 }

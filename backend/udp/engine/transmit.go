@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"encoding/binary"
 	"errors"
 	"time"
 
@@ -102,7 +103,7 @@ func (s *sender) forward(f *forwarding, b []byte) {
 		s.drop(reasonOfPacket(err), 1)
 		return
 	}
-	to := f.table.lookup(be32(p[16:]))
+	to := f.table.lookup(binary.BigEndian.Uint32(p[16:]))
 	if to == nil {
 		s.drop(NoPeer, 1)
 		s.q.answer(f, netUnreachable, 0, p)

@@ -46,11 +46,8 @@ const (
 )
 
 func newWaiter(device, socket, wake int, hold bool) *waiter {
-	w := &waiter{hold: hold}
-	w.fds[waitDevice] = unix.PollFd{Fd: int32(device), Events: unix.POLLIN}
-	w.fds[waitSocket] = unix.PollFd{Fd: int32(socket), Events: unix.POLLIN}
-	w.fds[waitWake] = unix.PollFd{Fd: int32(wake), Events: unix.POLLIN}
-	return w
+	// poll sets the events of the others.
+	return &waiter{hold: hold, fds: [3]unix.PollFd{{Fd: int32(device)}, {Fd: int32(socket)}, {Fd: int32(wake), Events: unix.POLLIN}}}
 }
 
 // busy says that something was done, and how many bytes were moved from the start.

@@ -17,7 +17,7 @@ type Config struct {
 
 	NFTables bool // EnableNFTables
 
-	backendAt position // of Backend in the document
+	backendAt *Error // about the place of Backend in the document; nil if it is absent
 }
 
 // Range is the part of one address family that leases are taken from.

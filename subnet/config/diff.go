@@ -2,12 +2,14 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
-	"flanneld/pkg/words"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
+
+	"flanneld/pkg/words"
 )
 
 // Diff says what differs between two configurations, as an operator reads it:
@@ -33,17 +35,16 @@ func (d *difference) add(name string, a, b any) {
 }
 
 func (d *difference) family(prefix string, a, b Range) {
-	if a.Enabled() != b.Enabled() {
-		write := func(r Range) string {
-			if !r.Enabled() {
-				return "none"
-			}
-			return r.Network.String()
+	network := func(r Range) string {
+		if !r.Enabled() {
+			return "none"
 		}
-		d.add(prefix+"Network", write(a), write(b))
+		return r.Network.String()
+	}
+	d.add(prefix+"Network", network(a), network(b))
+	if a.Enabled() != b.Enabled() {
 		return
 	}
-	d.add(prefix+"Network", a.Network, b.Network)
 	d.add(prefix+"SubnetLen", a.SubnetLen, b.SubnetLen)
 	d.add(prefix+"SubnetMin", a.Min, b.Min)
 	d.add(prefix+"SubnetMax", a.Max, b.Max)
@@ -52,54 +53,43 @@ func (d *difference) family(prefix string, a, b Range) {
 // backend compares the options one by one. The type, which is compared in lower
 // case, is not among them.
 func (d *difference) backend(a, b json.RawMessage) {
-	before, names := optionValues(a, nil)
-	after, names := optionValues(b, names)
-	for _, folded := range slices.Sorted(maps.Keys(names)) {
-		x, y := before[folded], after[folded]
-		switch name := "Backend " + words.Clip(names[folded]); {
+	before, after := optionsOf(a), optionsOf(b)
+	all := maps.Clone(before)
+	maps.Copy(all, after)
+	for _, folded := range slices.Sorted(maps.Keys(all)) {
+		x, y := before[folded].value, after[folded].value
+		switch name := "Backend " + words.Clip(all[folded].name); {
 		case x == y:
 		case secret(folded):
 			*d = append(*d, name+" (not shown)")
 		default:
-			d.add(name, orUnset(x), orUnset(y))
+			d.add(name, cmp.Or(words.Clip(x), "unset"), cmp.Or(words.Clip(y), "unset"))
 		}
 	}
 }
 
-// optionValues returns an object's values in their compact form by the folded
-// name, and adds to names how each is written.
-func optionValues(raw json.RawMessage, names map[string]string) (values, all map[string]string) {
-	values, all = make(map[string]string), make(map[string]string)
-	maps.Copy(all, names)
-	if raw = bytes.TrimSpace(raw); len(raw) == 0 || raw[0] != '{' {
-		return values, all
+// option is one of a backend's, its value in the compact form.
+type option struct{ name, value string }
+
+// optionsOf returns the options but for the type by their folded names.
+func optionsOf(raw json.RawMessage) map[string]option {
+	options := make(map[string]option)
+	if len(raw) == 0 {
+		return options
 	}
-	list, _ := members(raw, 0, "") // Parse lets no object pass that is wrong
-	for _, m := range list {
-		folded := fold(m.name)
-		if folded == "type" {
-			continue
+	all, _ := members(raw, 0, "") // Parse lets no object pass that is wrong
+	for _, m := range all {
+		if folded := fold(m.name); folded != "type" {
+			var compact bytes.Buffer
+			_ = json.Compact(&compact, m.value) // it was read as JSON just now
+			options[folded] = option{m.name, compact.String()}
 		}
-		var compact bytes.Buffer
-		_ = json.Compact(&compact, m.value) // it was read as JSON just now
-		values[folded], all[folded] = compact.String(), m.name
 	}
-	return values, all
+	return options
 }
 
 // secret reports whether an option's name says that its value is not for logs.
 func secret(folded string) bool {
-	for _, word := range []string{"psk", "key", "secret", "password", "token"} {
-		if strings.Contains(folded, word) {
-			return true
-		}
-	}
-	return false
-}
-
-func orUnset(value string) string {
-	if value == "" {
-		return "unset"
-	}
-	return words.Clip(value)
+	return slices.ContainsFunc([]string{"psk", "key", "secret", "password", "token"},
+		func(word string) bool { return strings.Contains(folded, word) })
 }

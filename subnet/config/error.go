@@ -25,18 +25,10 @@ func (e *Error) Error() string {
 	return s
 }
 
-// position is a byte's place in a document, from 1; zero if it is not known.
-type position struct{ line, col int }
-
-func positionOf(doc []byte, offset int) position {
-	before := doc[:min(max(offset, 0), len(doc))]
-	return position{bytes.Count(before, []byte("\n")) + 1, len(before) - bytes.LastIndexByte(before, '\n')}
-}
-
 // errorAt makes an error about the byte at offset.
 func errorAt(doc []byte, offset int, msg, hint string) *Error {
-	p := positionOf(doc, offset)
-	return &Error{Line: p.line, Col: p.col, Msg: msg, Hint: hint}
+	before := doc[:min(offset, len(doc))]
+	return &Error{Line: bytes.Count(before, []byte("\n")) + 1, Col: len(before) - bytes.LastIndexByte(before, '\n'), Msg: msg, Hint: hint}
 }
 
 // OptionError makes an error about an option of a Backend object, absent or null
@@ -58,13 +50,13 @@ func OptionError(raw json.RawMessage, name, msg, hint string) *Error {
 // other error is returned as it is.
 func (c Config) Locate(err error) error {
 	inner, ok := err.(*Error) //nolint:errorlint // a wrapped one says more than its position
-	if !ok || inner.Line == 0 || c.backendAt.line == 0 {
+	if !ok || inner.Line == 0 || c.backendAt == nil {
 		return err
 	}
 	outer := *inner
 	if outer.Line == 1 {
-		outer.Col += c.backendAt.col - 1
+		outer.Col += c.backendAt.Col - 1
 	}
-	outer.Line += c.backendAt.line - 1
+	outer.Line += c.backendAt.Line - 1
 	return &outer
 }

@@ -104,11 +104,10 @@ func (r Reader) next(ctx context.Context, after Revision) (Document, error) {
 // words that people search for, and for one line of systemctl. The store's own
 // error names neither the key of a missing document nor the remedy.
 func (r Reader) cannotFetch(err error) (text, reason string) {
-	text, reason = "Couldn't fetch network config: "+err.Error(), err.Error()
 	if errors.Is(err, ErrNone) {
-		text, reason = fmt.Sprintf("%s (%s)", text, r.Remedy), r.Missing
+		return fmt.Sprintf("Couldn't fetch network config: %v (%s)", err, r.Remedy), r.Missing
 	}
-	return text, reason
+	return "Couldn't fetch network config: " + err.Error(), err.Error()
 }
 
 // Watch logs what changes in the document until ctx ends. A change is applied at
@@ -118,7 +117,6 @@ func (r Reader) cannotFetch(err error) (text, reason string) {
 func (r Reader) Watch(ctx context.Context, running Config, rev Revision) error {
 	var pause backoff.Backoff
 	var line logonce.Line
-	const deleted = "it was deleted"
 	for ctx.Err() == nil {
 		var doc Document
 		var err error
@@ -127,38 +125,35 @@ func (r Reader) Watch(ctx context.Context, running Config, rev Revision) error {
 		} else {
 			doc, err = r.Source.AwaitConfig(ctx, rev)
 		}
-		text := ""
-		switch {
-		case errors.Is(err, ErrNone):
-			text = deleted
-		case err != nil:
+		deleted := errors.Is(err, ErrNone)
+		if err != nil && !deleted {
 			_ = pause.Wait(ctx) // whoever follows the leases logs that etcd is away
 			continue
-		default:
-			text = r.changes(running, doc)
 		}
 		pause.Reset()
 		if doc.Rev <= rev && pause.Wait(ctx) != nil { // returned early, without a change
 			return nil
 		}
 		rev = doc.Rev
-		switch {
-		case !line.Changed(text):
-		case text == deleted:
-			r.Log.Warn("The network configuration was deleted from etcd; this daemon goes on with the one that it has, and a restart would wait for another")
-		case text != "":
-			r.Log.Warn(changed, "differs", text)
-		default:
-			r.Log.Info(same + " again")
+		if deleted {
+			if line.Changed("deleted") {
+				r.Log.Warn("The network configuration was deleted from etcd; this daemon goes on with the one that it has, and a restart would wait for another")
+			}
+		} else if text := r.changes(running, doc); line.Changed(text) {
+			r.say(text, " again")
 		}
 	}
 	return nil
 }
 
-const (
-	changed = "The network configuration in etcd has changed; restart to apply"
-	same    = "The network configuration in etcd is as this daemon runs with it"
-)
+// say logs what a restart would make different; empty: nothing.
+func (r Reader) say(differs, again string) {
+	if differs != "" {
+		r.Log.Warn("The network configuration in etcd has changed; restart to apply", "differs", differs)
+		return
+	}
+	r.Log.Info("The network configuration in etcd is as this daemon runs with it" + again)
+}
 
 // Compare asks the source for the document and logs whether a restart would
 // change something.
@@ -167,11 +162,9 @@ func (r Reader) Compare(ctx context.Context, running Config) {
 	if err != nil {
 		text, _ := r.cannotFetch(err)
 		r.Log.Error(text)
-	} else if text := r.changes(running, doc); text != "" {
-		r.Log.Warn(changed, "differs", text)
-	} else {
-		r.Log.Info(same)
+		return
 	}
+	r.say(r.changes(running, doc), "")
 }
 
 // changes says what a restart would make different; empty: nothing.

@@ -139,7 +139,7 @@ func (d *document) config() (Config, error) {
 	if d.Backend == nil {
 		return cfg, nil
 	}
-	cfg.Backend, cfg.backendAt = *d.Backend, positionOf(d.raw, d.at[fold("Backend")])
+	cfg.Backend, cfg.backendAt = *d.Backend, d.errorf("Backend", "", "")
 	cfg.Type, err = backendType(d)
 	return cfg, err
 }

@@ -115,11 +115,13 @@ func (c search) byReach(target netip.Addr) (backend.Underlay, error) {
 	if err != nil {
 		return backend.Underlay{}, fmt.Errorf("look up route to %s: %w", target, err)
 	}
-	l, ok := c.link(index)
-	if !ok {
-		return backend.Underlay{}, fmt.Errorf("%w: the route to %s leaves by interface %d", errNoMatch, target, index)
-	}
-	return l.use(c.v6, source)
+	return c.byIndex("the route to "+target.String(), index, source)
+}
+
+func (c search) byIndex(route string, index int, given ...netip.Addr) (backend.Underlay, error) {
+	return c.firstOf(fmt.Errorf("%w: %s leaves by interface %d", errNoMatch, route, index), func(l link) ([]netip.Addr, bool) {
+		return given, l.index == index
+	})
 }
 
 // byPublic finds the interface that has the public addresses.
@@ -158,11 +160,7 @@ func (c search) byDefault() (backend.Underlay, error) {
 				errNoMatch, c.nameOf(index), c.nameOf(six))
 		}
 	}
-	l, ok := c.link(index)
-	if !ok {
-		return backend.Underlay{}, fmt.Errorf("%w: the default route leaves by interface %d", errNoMatch, index)
-	}
-	return l.use(c.v6)
+	return c.byIndex("the default route", index)
 }
 
 // leaves returns the index of the interface of the default route that the

@@ -41,17 +41,9 @@ type defaultRoute struct {
 	index  int // of its interface; 0: it has several
 }
 
-func (s *snapshot) link(index int) (link, bool) {
-	i := slices.IndexFunc(s.links, func(l link) bool { return l.index == index })
-	if i < 0 {
-		return link{}, false
-	}
-	return s.links[i], true
-}
-
 func (s *snapshot) nameOf(index int) string {
-	if l, ok := s.link(index); ok {
-		return l.name
+	if i := slices.IndexFunc(s.links, func(l link) bool { return l.index == index }); i >= 0 {
+		return s.links[i].name
 	}
 	return fmt.Sprintf("interface %d", index)
 }

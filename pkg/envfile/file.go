@@ -47,19 +47,15 @@ func WriteIfChanged(path string, content []byte) (changed bool, err error) {
 }
 
 func writeIfChanged(path string, content []byte) (bool, error) {
-	mode := fs.FileMode(0o644)
 	switch info, err := os.Lstat(path); {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
 		return false, err
 	case !info.Mode().IsRegular():
 		return false, errors.New("not a regular file")
-	default:
-		mode = info.Mode().Perm()
-		if info.Size() == int64(len(content)) {
-			if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, content) {
-				return false, nil
-			}
+	case info.Size() == int64(len(content)):
+		if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, content) {
+			return false, nil
 		}
 	}
 	// The temporary file is beside the target: a rename does not cross file
@@ -68,7 +64,7 @@ func writeIfChanged(path string, content []byte) (bool, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return false, err
 	}
-	err := renameio.WriteFile(path, content, mode, renameio.WithTempDir(dir), renameio.WithStaticPermissions(mode))
+	err := renameio.WriteFile(path, content, 0o644, renameio.WithTempDir(dir), renameio.IgnoreUmask())
 	// Without the temporary file's name, which differs each time: a caller that tries
 	// again could not tell that the error is the same.
 	if e, ok := errors.AsType[*fs.PathError](err); ok {

@@ -4,10 +4,12 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+
+	"flanneld/subnet"
 )
 
 func TestBridgeThatContainersCannotBeReachedOn(t *testing.T) {
-	subnet := netip.MustParsePrefix("10.100.5.0/24")
+	own := netip.MustParsePrefix("10.100.5.0/24")
 	prefixes := func(s ...string) (all []netip.Prefix) {
 		for _, p := range s {
 			all = append(all, netip.MustParsePrefix(p))
@@ -29,7 +31,7 @@ func TestBridgeThatContainersCannotBeReachedOn(t *testing.T) {
 			what: "2 of the containers on docker0 have an MTU above the overlay's 1450 (veth0 9000)", remedy: "--mtu=1450"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			p := bridge{"docker0", tt.addrs, tt.large}.check(subnet, 1450)
+			p := checkBridge("docker0", tt.addrs, tt.large, Handover{subnet.Key{V4: own}, 1450})
 			if (p == (Problem{})) != (tt.what == "") || !strings.Contains(p.What, tt.what) || !strings.Contains(p.Remedy, tt.remedy) {
 				t.Errorf("check = %q; want %q, %q", p, tt.what, tt.remedy)
 			}

@@ -27,8 +27,8 @@ const checkEvery = 5 * time.Second
 // something, until ctx is done, and then returns nil: Docker's bridge, if it has a name,
 // and if need be the kernel's forwarding. It tells the Board what is wrong, and logs it
 // once, and when it is gone. It mends neither: somebody may have meant it.
-func Watch(ctx context.Context, d *Docker, bridgeName string, forward bool) error {
-	onBridge := problemLog{log: d.Log, found: "Docker does not use this host's subnet as it should: ", gone: "Docker's bridge is as it should be"}
+func Watch(ctx context.Context, d *Docker, bridge string, forward bool) error {
+	ofBridge := problemLog{log: d.Log, found: "Docker does not use this host's subnet as it should: ", gone: "Docker's bridge is as it should be"}
 	off := forwarding{path: "/proc/sys/net/ipv4/ip_forward", log: problemLog{log: d.Log,
 		found: "The kernel does not forward packets: ", gone: "The kernel forwards packets again"}}
 	for backoff.Sleep(ctx, checkEvery) == nil {
@@ -36,13 +36,13 @@ func Watch(ctx context.Context, d *Docker, bridgeName string, forward bool) erro
 		if told == (Handover{}) {
 			continue
 		}
-		if bridgeName != "" {
+		if bridge != "" {
 			// What was found stays while Docker makes the bridge, or removes it.
-			if p, err := CheckBridge(bridgeName, told); err == nil {
-				onBridge.report(p)
+			if p, err := CheckBridge(bridge, told); err == nil {
+				ofBridge.report(p)
 			}
 		}
-		what := onBridge.line.Text()
+		what := ofBridge.line.Text()
 		if forward {
 			if p := off.check(); p != (Problem{}) {
 				what = p.What
@@ -57,43 +57,38 @@ func Watch(ctx context.Context, d *Docker, bridgeName string, forward bool) erro
 // large packets. A bridge that does not exist, or has no address yet, is no problem. An
 // error says that the bridge cannot be read, as while Docker makes it.
 func CheckBridge(name string, told Handover) (Problem, error) {
-	b := bridge{name: name}
-	var err error
-	if b.large, err = netif.LargePorts(name, told.MTU); b.large == nil || err != nil {
+	large, err := netif.LargePorts(name, told.MTU)
+	if large == nil || err != nil {
 		return Problem{}, err
 	}
-	if b.addrs, err = netif.Prefixes(name); err != nil {
+	addrs, err := netif.Prefixes(name)
+	if err != nil {
 		return Problem{}, err
 	}
-	b.addrs = slices.DeleteFunc(b.addrs, func(p netip.Prefix) bool { return !p.Addr().Is4() })
-	return b.check(told.Key.V4, told.MTU), nil
+	return checkBridge(name, addrs, large, told), nil
 }
 
-// bridge is what there is of Docker's bridge. Its own MTU means nothing: it follows its
-// ports'.
-type bridge struct {
-	name  string
-	addrs []netip.Prefix // IPv4, with the lengths of their subnets
-	large map[string]int // MTU, in bytes, by name, of the ports that have too large a one
-}
-
-func (b bridge) check(subnet netip.Prefix, mtu int) Problem {
-	if len(b.addrs) == 0 {
+// checkBridge judges a bridge by its addresses and by the MTU, in bytes, of each of its
+// ports that has too large a one. Its own MTU means nothing: it follows its ports'.
+func checkBridge(name string, addrs []netip.Prefix, large map[string]int, told Handover) Problem {
+	subnet, mtu := told.Key.V4, told.MTU
+	addrs = slices.DeleteFunc(addrs, func(p netip.Prefix) bool { return !p.Addr().Is4() })
+	if len(addrs) == 0 {
 		return Problem{}
 	}
-	if !slices.ContainsFunc(b.addrs, func(p netip.Prefix) bool { return p.Masked() == subnet }) {
+	if !slices.ContainsFunc(addrs, func(p netip.Prefix) bool { return p.Masked() == subnet }) {
 		first := netip.PrefixFrom(subnet.Addr().Next(), subnet.Bits())
-		return Problem{fmt.Sprintf("%s has %s, which is not this host's subnet %s", b.name, b.addrs[0], subnet),
+		return Problem{fmt.Sprintf("%s has %s, which is not this host's subnet %s", name, addrs[0], subnet),
 			fmt.Sprintf("restart Docker with what the subnet file says (--bip=%s --mtu=%d), or name the bridge that has it with --docker-bridge", first, mtu)}
 	}
-	var large []string
-	for name, has := range b.large {
-		large = append(large, fmt.Sprintf("%s %d", name, has))
+	var ports []string
+	for port, has := range large {
+		ports = append(ports, fmt.Sprintf("%s %d", port, has))
 	}
-	if len(large) == 0 {
+	if len(ports) == 0 {
 		return Problem{}
 	}
-	return Problem{fmt.Sprintf("%d of the containers on %s have an MTU above the overlay's %d (%s)", len(large), b.name, mtu, slices.Min(large)),
+	return Problem{fmt.Sprintf("%d of the containers on %s have an MTU above the overlay's %d (%s)", len(ports), name, mtu, slices.Min(ports)),
 		fmt.Sprintf("restart Docker with --mtu=%d, and make the containers anew", mtu)}
 }
 

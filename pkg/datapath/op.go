@@ -33,11 +33,20 @@ type Object interface {
 	command(Verb) string
 }
 
-func (Link) On() string       { return "" }
-func (a Addr) On() string     { return a.Link }
+// On implements Object.
+func (Link) On() string { return "" }
+
+// On implements Object.
+func (a Addr) On() string { return a.Link }
+
+// On implements Object.
 func (e FDBEntry) On() string { return e.Link }
-func (n Neigh) On() string    { return n.Link }
-func (r Route) On() string    { return r.Link }
+
+// On implements Object.
+func (n Neigh) On() string { return n.Link }
+
+// On implements Object.
+func (r Route) On() string { return r.Link }
 
 // String returns the command, several joined by "; ".
 func (o Op) String() string { return o.Object.command(o.Verb) }

@@ -29,8 +29,8 @@ type Cache struct {
 	refused bool // the cache cannot be used, and that was logged
 }
 
-// BootID names this boot of the host; empty if the kernel does not say.
-func BootID() string {
+// bootID names this boot of the host; empty if the kernel does not say.
+func bootID() string {
 	id, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	return strings.TrimSpace(string(id))
 }

@@ -35,6 +35,6 @@ func OpenState(path, etcdPrefix, machineID string, log *slog.Logger) (s State, r
 		release = func() {}
 	}
 	s.Identity = node.Load(s.Dir, node.ThisMachine(machineID), log)
-	s.Cache = &Cache{Dir: s.Dir, Path: path, BootID: BootID(), Host: cache.Host{Node: s.Identity.ID(), Prefix: etcdPrefix}, Log: log}
+	s.Cache = &Cache{Dir: s.Dir, Path: path, BootID: bootID(), Host: cache.Host{Node: s.Identity.ID(), Prefix: etcdPrefix}, Log: log}
 	return s, release, nil
 }

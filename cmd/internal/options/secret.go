@@ -11,9 +11,15 @@ type Secret string
 
 const redacted = "***"
 
-func (Secret) String() string               { return redacted }
-func (Secret) GoString() string             { return redacted }
-func (Secret) LogValue() slog.Value         { return slog.StringValue(redacted) }
+func (Secret) String() string { return redacted }
+
+// GoString is what %#v prints.
+func (Secret) GoString() string { return redacted }
+
+// LogValue is what slog prints.
+func (Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// MarshalText is what encoders print.
 func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 // Format covers the verbs that would bypass String, such as %d.

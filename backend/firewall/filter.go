@@ -23,8 +23,7 @@ type filter struct {
 	kernel   nft.Kernel
 	overlays []overlay
 	host     host
-	looked   bool      // host is known
-	made     nft.Table // as it last was put in place
+	made     nft.Table // as it last was put in place; zero: it never was
 }
 
 // host is what the table depends on beside the overlays.
@@ -46,7 +45,7 @@ func (f *filter) admit(overlays []overlay) error {
 	defer f.mu.Unlock()
 	f.overlays = overlays
 	var err error
-	if !f.looked {
+	if f.made.Name == "" {
 		err = f.look()
 	}
 	if err == nil {
@@ -96,7 +95,7 @@ func (f *filter) look() error {
 			now.local = local
 		}
 	}
-	f.host, f.looked = now, true
+	f.host = now
 	return nil
 }
 

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"time"
 
 	"flanneld/pkg/firewall"
 	"flanneld/pkg/firewall/iptables"
 	"flanneld/pkg/firewall/nft"
+	"flanneld/pkg/logonce"
 )
 
 // rules keeps what masquerades, forwards and passes Docker's rules, in iptables and in
@@ -23,8 +25,9 @@ type rules struct {
 	log    *slog.Logger
 
 	tools       tools
-	loggedMasq  bool // that there is masquerading
-	loggedNoNFT bool // what is missed without nftables
+	means       logonce.Line // what rules are made with
+	loggedMasq  bool         // that there is masquerading
+	loggedNoNFT bool         // what is missed without nftables
 }
 
 // tools is what this host has to filter packets with.
@@ -50,76 +53,59 @@ func (r *rules) apply(ctx context.Context, families []family) (changes []string,
 	if !r.policy.PlainPorts && (s.nftables || r.tools.iptables[0].Since162()) {
 		s.options = firewall.RandomFully
 	}
-	// New rules come before old ones go: the kernel would never masquerade a connection
-	// that begins in between.
-	steps := []func(context.Context, []family, switches) ([]string, error){r.applyIptables, r.applyNftables}
-	if s.nftables {
-		slices.Reverse(steps)
-	}
-	var errs []error
-	for _, step := range steps {
-		some, err := step(ctx, families, s)
-		changes, errs = append(changes, some...), append(errs, err)
-	}
-	return changes, errors.Join(errs...)
-}
-
-func (r *rules) applyIptables(ctx context.Context, families []family, s switches) (changes []string, err error) {
-	if len(r.tools.iptables) == 0 {
-		return nil, nil
-	}
 	var errs []error
 	for _, v6 := range []bool{false, true} {
-		networks, own := ofFamily(v6, r.policy.Networks...), ofFamily(v6, r.policy.Previous...)
-		if len(networks) == 0 {
-			continue
+		var f family // zero: there is nothing to be
+		if i := slices.IndexFunc(families, func(f family) bool { return f.v6() == v6 }); i >= 0 {
+			f = families[i]
 		}
-		var want iptables.Want
-		for _, f := range families {
-			if f.v6() == v6 {
-				want = f.iptablesRules(r.policy, r.names, s)
-				own = append(own, f.own)
-			}
+		// New rules come before old ones go: the kernel would never masquerade a connection
+		// that begins in between.
+		steps := []func(context.Context, bool, family, switches) ([]string, error){r.applyIptables, r.applyNftables}
+		if s.nftables {
+			slices.Reverse(steps)
 		}
-		owner := r.names.owner(networks, own, r.policy.Forward)
-		for i, flavour := range r.tools.iptables {
-			tables := iptables.Tables{Run: r.run, Flavour: flavour, V6: v6}
-			if i > 0 {
-				want = iptables.Want{}
-			}
-			edits, err := tables.Apply(ctx, want, owner)
-			if i == 0 { // nobody may be using the other one, and it may not work at all
-				errs = append(errs, err)
-			}
-			for _, e := range edits {
-				changes = append(changes, e.String())
-			}
+		for _, step := range steps {
+			some, err := step(ctx, v6, f, s)
+			changes, errs = append(changes, some...), append(errs, err)
 		}
 	}
 	return changes, errors.Join(errs...)
 }
 
-// applyNftables keeps the families' own rules in nftables, or out of it.
-func (r *rules) applyNftables(_ context.Context, families []family, s switches) (changes []string, err error) {
+func (r *rules) applyIptables(ctx context.Context, v6 bool, f family, s switches) (changes []string, err error) {
+	networks, own := ofFamily(v6, r.policy.Networks...), ofFamily(v6, append([]netip.Prefix{f.own}, r.policy.Previous...)...)
+	if len(networks) == 0 {
+		return nil, nil
+	}
+	var want iptables.Want
+	if f != (family{}) {
+		want = f.iptablesRules(r.policy, r.names, s)
+	}
+	for i, flavour := range r.tools.iptables {
+		tables := iptables.Tables{Run: r.run, Flavour: flavour, V6: v6}
+		edits, applyErr := tables.Apply(ctx, want, r.names.owner(networks, own, r.policy.Forward))
+		if i == 0 { // nobody may be using the other one, and it may not work at all
+			err = applyErr
+		}
+		for _, e := range edits {
+			changes = append(changes, e.String())
+		}
+		want = iptables.Want{}
+	}
+	return changes, err
+}
+
+// applyNftables keeps a family's own rules in nftables, or out of it.
+func (r *rules) applyNftables(_ context.Context, v6 bool, f family, s switches) ([]string, error) {
 	if !r.tools.nftables {
 		return nil, nil
 	}
-	wanted := map[bool]family{}
-	if s.nftables {
-		for _, f := range families {
-			wanted[f.v6()] = f
-		}
+	t := nft.Table{ID: r.names.table(v6)}
+	if s.nftables && f != (family{}) {
+		t.Chains = f.nftablesChains(r.policy, s.options)
 	}
-	var errs []error
-	for _, v6 := range []bool{false, true} {
-		t := nft.Table{ID: r.names.table(v6)}
-		if f, ok := wanted[v6]; ok {
-			t.Chains = f.nftablesChains(r.policy, s.options)
-		}
-		some, err := r.kernel.Apply(t)
-		changes, errs = append(changes, some...), append(errs, err)
-	}
-	return changes, errors.Join(errs...)
+	return r.kernel.Apply(t)
 }
 
 // choose finds out now and then what there is to filter with.
@@ -129,7 +115,6 @@ func (r *rules) choose(ctx context.Context) error {
 		r.tools.iptables = r.tools.iptables[:min(1, len(r.tools.iptables))] // the other was looked at when it was found
 		return nil
 	}
-	before := r.tools
 	now := tools{nftables: r.supported(), chosen: time.Now()}
 	var err error
 	now.iptables, err = iptables.Choose(ctx, r.run, dockerUser, "DOCKER")
@@ -145,10 +130,10 @@ func (r *rules) choose(ctx context.Context) error {
 	r.tools = now
 	switch {
 	case r.policy.NFTables || none:
-		if first && now.nftables {
+		if now.nftables && r.means.Changed("nftables") {
 			r.log.Info("Rules are made with nftables", "EnableNFTables", r.policy.NFTables, "iptables", !none)
 		}
-	case first || len(before.iptables) == 0 || before.iptables[0] != now.iptables[0]:
+	case r.means.Changed(now.iptables[0].String()):
 		r.log.Info("Rules are made with iptables", "flavour", now.iptables[0])
 	}
 	return nil

@@ -2,7 +2,6 @@ package nft
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -11,8 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var errUnreadable = errors.New("an answer of nftables cannot be read")
-
 // sizeofNfgenmsg is that of struct nfgenmsg of linux/netfilter/nfnetlink.h.
 const sizeofNfgenmsg = 4
 
@@ -20,7 +17,7 @@ const sizeofNfgenmsg = 4
 // short. Answers may be about what others have made.
 func recovered(err *error) {
 	if p := recover(); p != nil {
-		*err = fmt.Errorf("%w: %v", errUnreadable, p)
+		*err = fmt.Errorf("an answer of nftables cannot be read: %v", p)
 	}
 }
 

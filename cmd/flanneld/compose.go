@@ -289,8 +289,6 @@ func (d *daemon) run(ctx context.Context, rev subnet.Revision, reload <-chan os.
 		compare := func(ctx context.Context) { d.reader.Compare(ctx, cfg) }
 		return h.Docker.Reload(ctx, reload, d.notify.Reloading, compare, h.Wake)
 	})
-	g.Go(func() error {
-		return systemd.FeedWatchdog(ctx, systemd.WatchdogInterval(d.log), alive, d.notify.Feed, d.log)
-	})
+	g.Go(func() error { return systemd.FeedWatchdog(ctx, alive, d.notify.Feed, d.log) })
 	return g.Wait()
 }

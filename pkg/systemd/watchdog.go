@@ -42,23 +42,17 @@ func (p *Probe) Alive(ctx context.Context) error {
 	return nil
 }
 
-// WatchdogInterval returns the longest time that systemd lets pass without hearing from
-// this process (WatchdogSec=); zero: any.
-func WatchdogInterval(log *slog.Logger) time.Duration {
+// feedsPer is the number of times the watchdog is fed in its interval.
+const feedsPer = 4
+
+// FeedWatchdog feeds systemd's watchdog (WatchdogSec=) until ctx is done, while every
+// part answers nil. A part that does not is asked again: systemd ends the process if that
+// takes the whole interval. It returns nil at once if there is no watchdog.
+func FeedWatchdog(ctx context.Context, parts []func(context.Context) error, feed func(), log *slog.Logger) error {
 	interval, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
 		log.Warn("The watchdog is off: systemd has not said properly how often it wants to hear from us", "err", err)
 	}
-	return interval
-}
-
-// feedsPer is the number of times the watchdog is fed in its interval.
-const feedsPer = 4
-
-// FeedWatchdog feeds systemd's watchdog until ctx is done, while every part answers
-// nil. A part that does not is asked again: systemd ends the process if that takes the
-// whole interval. It returns nil at once if the interval is zero.
-func FeedWatchdog(ctx context.Context, interval time.Duration, parts []func(context.Context) error, feed func(), log *slog.Logger) error {
 	if interval <= 0 {
 		return nil
 	}

@@ -24,6 +24,7 @@ func (l *living) Alive(ctx context.Context) error {
 }
 
 func TestWatchdogIsFedOnlyWhileAllAnswer(t *testing.T) {
+	t.Setenv("WATCHDOG_USEC", "60000000")
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var log bytes.Buffer
@@ -31,7 +32,7 @@ func TestWatchdogIsFedOnlyWhileAllAnswer(t *testing.T) {
 		one, other := new(living), new(living)
 		ended := make(chan error, 1)
 		go func() {
-			ended <- FeedWatchdog(ctx, time.Minute, []func(context.Context) error{one.Alive, other.Alive}, func() { fed.Add(1) },
+			ended <- FeedWatchdog(ctx, []func(context.Context) error{one.Alive, other.Alive}, func() { fed.Add(1) },
 				slog.New(slog.NewTextHandler(&log, nil)))
 		}()
 		time.Sleep(time.Minute + time.Second)
@@ -61,7 +62,7 @@ func TestWatchdogIsFedOnlyWhileAllAnswer(t *testing.T) {
 }
 
 func TestWatchdogThatIsOff(t *testing.T) {
-	if err := FeedWatchdog(t.Context(), 0, nil, func() { t.Error("fed") }, slog.New(slog.DiscardHandler)); err != nil {
+	if err := FeedWatchdog(t.Context(), nil, func() { t.Error("fed") }, slog.New(slog.DiscardHandler)); err != nil {
 		t.Error(err)
 	}
 }

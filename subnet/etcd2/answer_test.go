@@ -49,25 +49,28 @@ func TestOddAnswersAreFailures(t *testing.T) {
 		}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			f := serve(t, tt.answer)
-			together(methods(f.store(t)), func(name string, call func(context.Context) error) {
-				wantFailure(t, name, call(t.Context()), f.URL, tt.text)
+			onFakeTime(t, func(t *testing.T) {
+				f := serve(t, tt.answer)
+				together(methods(f.store(t)), func(name string, call func(context.Context) error) {
+					wantFailure(t, name, call(t.Context()), f.URL, tt.text)
+				})
 			})
 		})
 	}
 }
 
 func TestRedirectsAreFew(t *testing.T) {
-	t.Parallel()
-	f := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		http.Redirect(w, r, "http://"+r.Host+r.URL.String(), http.StatusTemporaryRedirect)
+	onFakeTime(t, func(t *testing.T) {
+		f := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://"+r.Host+r.URL.String(), http.StatusTemporaryRedirect)
+		})
+		if _, err := f.store(t).Config(t.Context()); err == nil {
+			t.Error("there is a configuration")
+		}
+		if n := f.others.Load(); n > maxRedirects+1 {
+			t.Errorf("%d requests of one call", n)
+		}
 	})
-	if _, err := f.store(t).Config(t.Context()); err == nil {
-		t.Error("there is a configuration")
-	}
-	if n := f.others.Load(); n > maxRedirects+1 {
-		t.Errorf("%d requests of one call", n)
-	}
 }
 
 func TestNobodyThereIsAFailure(t *testing.T) {
@@ -97,16 +100,18 @@ func TestCallsAreBounded(t *testing.T) {
 		}, "no answer in time"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			f := serve(t, tt.answer)
-			together(methods(f.store(t)), func(name string, call func(context.Context) error) {
-				if tt.name != "no header" && (name == "Watch" || name == "AwaitConfig") {
-					return // that is what a wait looks like
-				}
-				start := time.Now()
-				wantFailure(t, name, call(t.Context()), f.URL, tt.text)
-				if d := time.Since(start); d > 2*hasty().call+stall {
-					t.Errorf("%s took %v", name, d)
-				}
+			onFakeTime(t, func(t *testing.T) {
+				f := serve(t, tt.answer)
+				together(methods(f.store(t)), func(name string, call func(context.Context) error) {
+					if tt.name != "no header" && (name == "Watch" || name == "AwaitConfig") {
+						return // that is what a wait looks like
+					}
+					start := time.Now()
+					wantFailure(t, name, call(t.Context()), f.URL, tt.text)
+					if d := time.Since(start); d > 2*hasty().call+stall {
+						t.Errorf("%s took %v", name, d)
+					}
+				})
 			})
 		})
 	}
@@ -124,96 +129,101 @@ func TestDefaultsLeaveTimeForAThirdMember(t *testing.T) {
 }
 
 func TestAHungMemberIsLeftForAnother(t *testing.T) {
-	t.Parallel()
-	hung := serve(t, hang)
-	good := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		if isWait(r) {
-			reply(w, 9, 200, `{"action":"set","node":{"key":"/net/subnets/10.5.1.0-24","value":"{\"PublicIP\":\"192.0.2.1\"}","modifiedIndex":9}}`)
-			return
+	onFakeTime(t, func(t *testing.T) {
+		hung := serve(t, hang)
+		good := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			if isWait(r) {
+				reply(w, 9, 200, `{"action":"set","node":{"key":"/net/subnets/10.5.1.0-24","value":"{\"PublicIP\":\"192.0.2.1\"}","modifiedIndex":9}}`)
+				return
+			}
+			reply(w, 5, 200, someNode)
+		})
+		// The client asks in an order of the clock.
+		for deadline := time.Now().Add(20 * time.Second); hung.others.Load() < 2 || hung.waits.Load() < 2; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("the hung member is never asked")
+			}
+			s := newTestStore(t, Options{Endpoints: []string{hung.URL, good.URL}, Prefix: "/net"}, hasty())
+			if _, err := s.Config(t.Context()); err != nil {
+				t.Fatalf("Config: %v", err)
+			}
+			asked := hung.others.Load()
+			if _, err := s.Config(t.Context()); err != nil || hung.others.Load() != asked {
+				t.Errorf("Config asks the hung member again: %v", err)
+			}
+			if e, err := watch(t.Context(), s, 5, 1); err != nil || len(e) != 1 {
+				t.Errorf("Watch yields %v, %v", e, err)
+			}
 		}
-		reply(w, 5, 200, someNode)
 	})
-	// The client asks in an order of its own.
-	for deadline := time.Now().Add(20 * time.Second); hung.others.Load() < 2 || hung.waits.Load() < 2; {
-		if time.Now().After(deadline) {
-			t.Fatal("the hung member is never asked")
-		}
-		s := newTestStore(t, Options{Endpoints: []string{hung.URL, good.URL}, Prefix: "/net"}, hasty())
-		if _, err := s.Config(t.Context()); err != nil {
-			t.Fatalf("Config: %v", err)
-		}
-		asked := hung.others.Load()
-		if _, err := s.Config(t.Context()); err != nil || hung.others.Load() != asked {
-			t.Errorf("Config asks the hung member again: %v", err)
-		}
-		if e, err := watch(t.Context(), s, 5, 1); err != nil || len(e) != 1 {
-			t.Errorf("Watch yields %v, %v", e, err)
-		}
-	}
 }
 
 func TestReadsAreQuorumReads(t *testing.T) {
-	t.Parallel()
-	f := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodGet && r.URL.Query().Get("quorum") != "true" && !isWait(r) {
-			t.Errorf("GET %v is not a quorum read", r.URL)
+	onFakeTime(t, func(t *testing.T) {
+		f := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodGet && r.URL.Query().Get("quorum") != "true" && !isWait(r) {
+				t.Errorf("GET %v is not a quorum read", r.URL)
+			}
+			if r.Method == http.MethodPut {
+				reply(w, 5, 412, `{"errorCode":101,"message":"Compare failed","cause":"[5 != 6]","index":6}`)
+				return
+			}
+			reply(w, 6, 200, strings.ReplaceAll(someNode, "5", "6"))
+		})
+		for name, call := range methods(f.store(t)) {
+			if name != "Watch" {
+				call(t.Context())
+			}
 		}
-		if r.Method == http.MethodPut {
-			reply(w, 5, 412, `{"errorCode":101,"message":"Compare failed","cause":"[5 != 6]","index":6}`)
-			return
+		if n := f.others.Load(); n < 7 {
+			t.Errorf("%d requests, want two for Renew and one for each other", n)
 		}
-		reply(w, 6, 200, strings.ReplaceAll(someNode, "5", "6"))
 	})
-	for name, call := range methods(f.store(t)) {
-		if name != "Watch" {
-			call(t.Context())
-		}
-	}
-	if n := f.others.Load(); n < 7 {
-		t.Errorf("%d requests, want two for Renew and one for each other", n)
-	}
 }
 
 func TestEndedContextsSendNothing(t *testing.T) {
-	t.Parallel()
-	f := serve(t, func(w http.ResponseWriter, _ *http.Request) { reply(w, 5, 200, someNode) })
-	ctx, cancel := context.WithCancelCause(t.Context())
-	cancel(errors.New("a cause of the caller's"))
-	for name, call := range methods(f.store(t)) {
-		if err := call(ctx); !errors.Is(err, context.Canceled) {
-			t.Errorf("%s: %v, want context.Canceled", name, err)
+	onFakeTime(t, func(t *testing.T) {
+		f := serve(t, func(w http.ResponseWriter, _ *http.Request) { reply(w, 5, 200, someNode) })
+		ctx, cancel := context.WithCancelCause(t.Context())
+		cancel(errors.New("a cause of the caller's"))
+		for name, call := range methods(f.store(t)) {
+			if err := call(ctx); !errors.Is(err, context.Canceled) {
+				t.Errorf("%s: %v, want context.Canceled", name, err)
+			}
 		}
-	}
-	if n := f.others.Load() + f.waits.Load(); n != 0 {
-		t.Errorf("%d requests, want none", n)
-	}
+		if n := f.others.Load() + f.waits.Load(); n != 0 {
+			t.Errorf("%d requests, want none", n)
+		}
+	})
 }
 
 func TestCallsEndWithTheirContext(t *testing.T) {
 	t.Parallel()
 	for name, answer := range map[string]http.HandlerFunc{"no header": hang, "no body": quiet(5)} {
 		t.Run(name, func(t *testing.T) {
-			f := serve(t, answer)
-			times := hasty()
-			times.call, times.header, times.poll = time.Minute, time.Minute, time.Minute
-			s := newTestStore(t, Options{Endpoints: []string{f.URL}, Prefix: "/net"}, times)
-			for name, call := range methods(s) {
-				ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-				start := time.Now()
-				err := call(ctx)
-				if !errors.Is(err, context.DeadlineExceeded) {
-					t.Errorf("%s: %v, want context.DeadlineExceeded", name, err)
+			onFakeTime(t, func(t *testing.T) {
+				f := serve(t, answer)
+				times := hasty()
+				times.call, times.header, times.poll = time.Minute, time.Minute, time.Minute
+				s := newTestStore(t, Options{Endpoints: []string{f.URL}, Prefix: "/net"}, times)
+				for name, call := range methods(s) {
+					ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+					start := time.Now()
+					err := call(ctx)
+					if !errors.Is(err, context.DeadlineExceeded) {
+						t.Errorf("%s: %v, want context.DeadlineExceeded", name, err)
+					}
+					if waits := name == "Watch" || name == "AwaitConfig"; !waits && (!strings.Contains(err.Error(), f.URL) || !strings.Contains(err.Error(), "check that")) {
+						t.Errorf("%s: %v, want the endpoint and a remedy", name, err)
+					}
+					cancel()
+					if d := time.Since(start); d >= times.call/2 {
+						t.Errorf("%s took %v to end with its context", name, d)
+					}
 				}
-				if waits := name == "Watch" || name == "AwaitConfig"; !waits && (!strings.Contains(err.Error(), f.URL) || !strings.Contains(err.Error(), "check that")) {
-					t.Errorf("%s: %v, want the endpoint and a remedy", name, err)
-				}
-				cancel()
-				if d := time.Since(start); d >= times.call/2 {
-					t.Errorf("%s took %v to end with its context", name, d)
-				}
-			}
-			s.api.transport.CloseIdleConnections()
-			noConns(t, f)
+				s.api.transport.CloseIdleConnections()
+				noConns(t, f)
+			})
 		})
 	}
 }
@@ -248,10 +258,11 @@ func TestExplainNamesEveryEndpointInOneLine(t *testing.T) {
 }
 
 func TestConfigPrintsEtcdsOwnError(t *testing.T) {
-	t.Parallel()
-	f := serve(t, func(w http.ResponseWriter, _ *http.Request) { reply(w, 7, 404, noKeyAt(7)) })
-	d, err := f.store(t).Config(t.Context())
-	if !errors.Is(err, config.ErrNone) || err.Error() != "100: Key not found (/net) [7]" || d.Rev != 7 {
-		t.Errorf("Config at %d: %v", d.Rev, err)
-	}
+	onFakeTime(t, func(t *testing.T) {
+		f := serve(t, func(w http.ResponseWriter, _ *http.Request) { reply(w, 7, 404, noKeyAt(7)) })
+		d, err := f.store(t).Config(t.Context())
+		if !errors.Is(err, config.ErrNone) || err.Error() != "100: Key not found (/net) [7]" || d.Rev != 7 {
+			t.Errorf("Config at %d: %v", d.Rev, err)
+		}
+	})
 }

@@ -22,10 +22,19 @@ func endpoints(members []*etcdproc.Proc) []string {
 	return all
 }
 
+// startMembers starts a cluster of three.
+func startMembers(t *testing.T) []*etcdproc.Proc {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("-short: members that are stopped, elect and come back take 10 s of real time")
+	}
+	return etcdproc.StartCluster(t, 3)
+}
+
 // Watches are open at all members, since each client picks one for itself.
 func TestOneOfThreeMembersHangs(t *testing.T) {
 	t.Parallel()
-	members := etcdproc.StartCluster(t, 3)
+	members := startMembers(t)
 	times := defaults(0)
 	times.poll, times.header, times.dial = 2*time.Second, time.Second, time.Second
 	s := newTestStore(t, Options{Endpoints: endpoints(members), Prefix: "/net"}, times)
@@ -104,7 +113,7 @@ func seen(t *testing.T, s *Store, w watching, l subnet.Lease, until time.Time) {
 // The member that is left answers waits, and never again with an event.
 func TestAWatchNoticesThatTheQuorumIsLost(t *testing.T) {
 	t.Parallel()
-	members := etcdproc.StartCluster(t, 3)
+	members := startMembers(t)
 	times := defaults(0)
 	times.poll, times.header, times.dial, times.call = 2*time.Second, time.Second, time.Second, 4*time.Second
 	s := newTestStore(t, Options{Endpoints: []string{members[0].URL}, Prefix: "/net"}, times)
@@ -134,42 +143,45 @@ func TestAWatchNoticesThatTheQuorumIsLost(t *testing.T) {
 
 // A member that is cut off from two others is left for one of them.
 func TestAWatchLeavesAMemberThatIsCutOff(t *testing.T) {
-	t.Parallel()
-	cut := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		switch {
-		case isWait(r):
-			quiet(8)(w, r)
-		default:
-			w.WriteHeader(http.StatusServiceUnavailable) // to a quorum read, and to who asks for the leader
+	onFakeTime(t, func(t *testing.T) {
+		cut := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case isWait(r):
+				quiet(8)(w, r)
+			default:
+				w.WriteHeader(http.StatusServiceUnavailable) // to a quorum read, and to who asks for the leader
+			}
+		})
+		well := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			if isWait(r) {
+				reply(w, 9, 200, event9)
+				return
+			}
+			reply(w, 9, 200, `{"id":"1","name":"one","peerURLs":[],"clientURLs":[]}`)
+		})
+		for start := time.Now(); cut.waits.Load() == 0; time.Sleep(time.Millisecond) { // the client asks in an order of the clock
+			if time.Since(start) > 20*time.Second {
+				t.Fatal("the member that is cut off is never asked")
+			}
+			s := newTestStore(t, Options{Endpoints: []string{cut.URL, well.URL}, Prefix: "/net"}, hasty())
+			if e, err := watch(t.Context(), s, 8, 1); err != nil || len(e) != 1 {
+				t.Errorf("Watch yields %v, %v; want the event", e, err)
+			}
+		}
+		if cut.waits.Load() > 1 {
+			t.Errorf("the member that is cut off is asked to wait %d times", cut.waits.Load())
 		}
 	})
-	well := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		if isWait(r) {
-			reply(w, 9, 200, event9)
-			return
-		}
-		reply(w, 9, 200, `{"id":"1","name":"one","peerURLs":[],"clientURLs":[]}`)
-	})
-	for start := time.Now(); cut.waits.Load() == 0; { // the client asks in an order of its own
-		if time.Since(start) > 20*time.Second {
-			t.Fatal("the member that is cut off is never asked")
-		}
-		s := newTestStore(t, Options{Endpoints: []string{cut.URL, well.URL}, Prefix: "/net"}, hasty())
-		if e, err := watch(t.Context(), s, 8, 1); err != nil || len(e) != 1 {
-			t.Errorf("Watch yields %v, %v; want the event", e, err)
-		}
-	}
-	if cut.waits.Load() > 1 {
-		t.Errorf("the member that is cut off is asked to wait %d times", cut.waits.Load())
-	}
 }
 
 // Many at once, at the same key: exactly one is told that it is its own.
 func TestOneCreateWinsWhateverMembersDo(t *testing.T) {
 	t.Parallel()
-	members := etcdproc.StartCluster(t, 3)
+	members := startMembers(t)
+	// A member that another test keeps from answering within a second is not to be
+	// taken for one that hangs: a write that is given up is tried again, and refused.
 	times := defaults(0)
-	times.header, times.dial = time.Second, time.Second
+	times.header, times.dial = 2*time.Second, time.Second
 	var stores []*Store
 	for range 6 {
 		stores = append(stores, newTestStore(t, Options{Endpoints: endpoints(members), Prefix: "/net"}, times))
@@ -184,8 +196,9 @@ func TestOneCreateWinsWhateverMembersDo(t *testing.T) {
 			g.Go(func() {
 				l := lease(byte(round + 1))
 				l.Node = fmt.Sprint("node", i)
-				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
+				var last error
 				for ctx.Err() == nil {
 					_, err := s.Create(ctx, l, time.Hour)
 					if err == nil {
@@ -196,8 +209,9 @@ func TestOneCreateWinsWhateverMembersDo(t *testing.T) {
 					if err == nil || errors.Is(err, subnet.ErrTaken) {
 						return
 					}
+					last = err
 				}
-				t.Error("a creation is never settled")
+				t.Errorf("a creation is never settled: %v", last)
 			})
 		}
 		g.Wait()

@@ -13,7 +13,11 @@ func TestConnectionsFromAnAddressThatIsGoneAreClosed(t *testing.T) {
 	t.Parallel()
 	asked := make(chan struct{}, 100)
 	var silent atomic.Bool // since the address has gone, for all that is open by then
-	f := serve(t, func(w http.ResponseWriter, r *http.Request) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := serveOn(t, l, func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case isWait(r):
 			asked <- struct{}{}

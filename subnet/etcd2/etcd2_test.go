@@ -45,6 +45,9 @@ func newTestStore(t *testing.T, o Options, times timing) *Store {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if o.dial == nil {
+		o.dial = dialAny
+	}
 	s, err := newStore(o, times)
 	if err != nil {
 		t.Fatal(err)
@@ -62,7 +65,7 @@ func (byHand) CancelRequest(*http.Request) {}
 func harness(t *testing.T, s *Store) storetest.Harness {
 	t.Helper()
 	const writers = 16
-	tr := byHand{&http.Transport{MaxIdleConnsPerHost: writers}}
+	tr := byHand{&http.Transport{MaxIdleConnsPerHost: writers, DialContext: dialAny}}
 	t.Cleanup(tr.CloseIdleConnections)
 	c, err := client.New(client.Config{Endpoints: s.opts.Endpoints, Transport: tr})
 	if err != nil {

@@ -16,7 +16,9 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"flanneld/pkg/logtest"
@@ -43,8 +45,76 @@ type fake struct {
 	conns         atomic.Int32 // connections that are open
 }
 
-// serve runs a fake until the test is over.
+// onFakeTime runs a test on fake time, for which servers must be fakes.
+func onFakeTime(t *testing.T, f func(*testing.T)) {
+	t.Helper()
+	t.Parallel()
+	synctest.Test(t, f)
+}
+
+// pipes is a listener whose connections are pipes, which work on fake time.
+type pipes struct {
+	address *net.TCPAddr
+	conns   chan net.Conn
+	closed  chan struct{}
+	close   sync.Once
+}
+
+var (
+	ports     atomic.Int32 // the last one that a pipes was given
+	listening sync.Map     // *pipes by address
+)
+
+func listenPipes() *pipes {
+	p := &pipes{
+		address: &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1024 + int(ports.Add(1))},
+		conns:   make(chan net.Conn), closed: make(chan struct{}),
+	}
+	listening.Store(p.address.String(), p)
+	return p
+}
+
+func (p *pipes) Addr() net.Addr { return p.address }
+
+func (p *pipes) Close() error {
+	listening.Delete(p.address.String())
+	p.close.Do(func() { close(p.closed) })
+	return nil
+}
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+// dialAny connects to a fake, or to who else is at the address.
+func dialAny(ctx context.Context, network, address string) (net.Conn, error) {
+	p, ok := listening.Load(address)
+	if !ok {
+		return new(net.Dialer).DialContext(ctx, network, address)
+	}
+	ours, theirs := net.Pipe()
+	select {
+	case p.(*pipes).conns <- theirs:
+		return ours, nil
+	case <-p.(*pipes).closed:
+		return nil, &net.OpError{Op: "dial", Net: network, Err: syscall.ECONNREFUSED}
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// serve runs a fake until the test is over. Stores of tests find it, and nobody else.
 func serve(t *testing.T, answer http.HandlerFunc) *fake {
+	t.Helper()
+	return serveOn(t, listenPipes(), answer)
+}
+
+func serveOn(t *testing.T, l net.Listener, answer http.HandlerFunc) *fake {
 	t.Helper()
 	f := new(fake)
 	f.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -58,6 +128,8 @@ func serve(t *testing.T, answer http.HandlerFunc) *fake {
 		}
 		answer(w, r)
 	}))
+	_ = f.Listener.Close()
+	f.Listener = l
 	f.Config.ConnState = func(_ net.Conn, s http.ConnState) {
 		switch s {
 		case http.StateNew:

@@ -76,17 +76,19 @@ func TestDirectoriesThatGo(t *testing.T) {
 		{"/net/subnets", true}, {"/net", true}, {"/net/subnets/deep", false}, {"/net/subnets/deep/10.5.2.0-24", false}, {"/ne", false},
 	} {
 		t.Run(tt.key, func(t *testing.T) {
-			f := serve(t, func(w http.ResponseWriter, r *http.Request) {
-				if r.URL.Query().Get("waitIndex") == "9" {
-					reply(w, 8, 200, event9)
-				} else {
-					reply(w, 7, 200, fmt.Sprintf(`{"action":"delete","node":{"key":%q,"dir":true,"modifiedIndex":8}}`, tt.key))
+			onFakeTime(t, func(t *testing.T) {
+				f := serve(t, func(w http.ResponseWriter, r *http.Request) {
+					if r.URL.Query().Get("waitIndex") == "9" {
+						reply(w, 8, 200, event9)
+					} else {
+						reply(w, 7, 200, fmt.Sprintf(`{"action":"delete","node":{"key":%q,"dir":true,"modifiedIndex":8}}`, tt.key))
+					}
+				})
+				got, err := watch(t.Context(), f.store(t), 7, 1)
+				if tt.all != (err != nil) || tt.all == (len(got) == 1) {
+					t.Errorf("Watch yields %v, %v; all are gone: %v", got, err, tt.all)
 				}
 			})
-			got, err := watch(t.Context(), f.store(t), 7, 1)
-			if tt.all != (err != nil) || tt.all == (len(got) == 1) {
-				t.Errorf("Watch yields %v, %v; all are gone: %v", got, err, tt.all)
-			}
 		})
 	}
 }

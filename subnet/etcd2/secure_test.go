@@ -110,58 +110,61 @@ func TestAnEtcdWithoutTheV2APISaysWhatToDo(t *testing.T) {
 }
 
 func TestEtcdsOfOtherVersionsAreNamed(t *testing.T) {
-	t.Parallel()
-	for version, want := range map[string]string{
-		"3.6.16": "etcd 3.6.16 has no v2 API any more: use etcd 3.4 or 3.5", "4.0.0": "no v2 API any more",
-		"3.5.35": "this etcd 3.5.35 has the v2 API switched off", "\n": "what answers there is no etcd", "3.5.\nx": "this etcd 3.5. x has",
-	} {
-		f := serve(t, func(w http.ResponseWriter, r *http.Request) {
-			if r.URL.Path == "/version" {
-				versions(version, "")(w, r)
-			} else {
-				http.NotFound(w, r)
-			}
-		})
-		_, err := f.store(t).Config(t.Context())
-		wantFailure(t, "Config", err, f.URL, want)
-	}
+	onFakeTime(t, func(t *testing.T) {
+		for version, want := range map[string]string{
+			"3.6.16": "etcd 3.6.16 has no v2 API any more: use etcd 3.4 or 3.5", "4.0.0": "no v2 API any more",
+			"3.5.35": "this etcd 3.5.35 has the v2 API switched off", "\n": "what answers there is no etcd", "3.5.\nx": "this etcd 3.5. x has",
+		} {
+			f := serve(t, func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == "/version" {
+					versions(version, "")(w, r)
+				} else {
+					http.NotFound(w, r)
+				}
+			})
+			_, err := f.store(t).Config(t.Context())
+			wantFailure(t, "Config", err, f.URL, want)
+		}
+	})
 }
 
 // A member whose v2 API is off is passed over for one that has it.
 func TestAMemberWithoutTheAPIIsLeftForAnother(t *testing.T) {
-	t.Parallel()
-	off := serve(t, http.NotFound)
-	good := serve(t, func(w http.ResponseWriter, _ *http.Request) { reply(w, 5, 200, someNode) })
-	for start := time.Now(); off.others.Load() == 0; {
-		if time.Since(start) > 20*time.Second {
-			t.Fatal("it is never asked")
+	onFakeTime(t, func(t *testing.T) {
+		off := serve(t, http.NotFound)
+		good := serve(t, func(w http.ResponseWriter, _ *http.Request) { reply(w, 5, 200, someNode) })
+		for start := time.Now(); off.others.Load() == 0; time.Sleep(time.Millisecond) { // the client asks in an order of the clock
+			if time.Since(start) > 20*time.Second {
+				t.Fatal("it is never asked")
+			}
+			s := newTestStore(t, Options{Endpoints: []string{off.URL, good.URL}, Prefix: "/net"}, hasty())
+			if _, err := s.Config(t.Context()); err != nil {
+				t.Error(err)
+			}
 		}
-		s := newTestStore(t, Options{Endpoints: []string{off.URL, good.URL}, Prefix: "/net"}, hasty())
-		if _, err := s.Config(t.Context()); err != nil {
-			t.Error(err)
-		}
-	}
+	})
 }
 
 func TestProbesAreFew(t *testing.T) {
-	t.Parallel()
-	var mu sync.Mutex
-	probes := 0
-	f := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/version" {
-			mu.Lock()
-			defer mu.Unlock()
-			probes++
+	onFakeTime(t, func(t *testing.T) {
+		var mu sync.Mutex
+		probes := 0
+		f := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/version" {
+				mu.Lock()
+				defer mu.Unlock()
+				probes++
+			}
+			http.NotFound(w, r)
+		})
+		s := f.store(t)
+		for range 50 {
+			s.Config(t.Context())
 		}
-		http.NotFound(w, r)
+		if probes != 1 {
+			t.Errorf("%d probes in 50 calls, want one", probes)
+		}
 	})
-	s := f.store(t)
-	for range 50 {
-		s.Config(t.Context())
-	}
-	if probes != 1 {
-		t.Errorf("%d probes in 50 calls, want one", probes)
-	}
 }
 
 func TestCertificatesAreReadAgain(t *testing.T) {
@@ -179,7 +182,7 @@ func TestCertificatesAreReadAgain(t *testing.T) {
 
 	// One that etcd refuses: what is open goes on.
 	ca.Issue(t, "client", time.Now().Add(-day), year)
-	time.Sleep(6 * time.Second) // that long are files as they were
+	s.opts.Access.Refused() // as if five seconds had passed
 	_, _, err := s.Leases(t.Context())
 	wantFailure(t, "Leases", err, strings.TrimPrefix(etcd.URL, "https://"), "does not take this host's certificate")
 	other := newTestStore(t, follows(t, etcd.URL, tlsfile.Files{Cert: ca.Issue(t, "other", time.Now().Add(year), year).Cert, Key: dir + "/other.key", CA: ca.File}, slog.New(slog.DiscardHandler)), defaults(0))
@@ -334,28 +337,29 @@ func change(t *testing.T, url, root, user, password string) {
 
 // Who answers with a redirect is not told the password for somebody else.
 func TestPasswordsAreForTheEndpointsOnly(t *testing.T) {
-	t.Parallel()
-	var mu sync.Mutex
-	told := map[string]bool{}
-	note := func(who string, r *http.Request) {
-		mu.Lock()
-		defer mu.Unlock()
-		_, _, ok := r.BasicAuth()
-		told[who] = told[who] || ok
-	}
-	elsewhere := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		note("elsewhere", r)
-		reply(w, 5, 200, someNode)
+	onFakeTime(t, func(t *testing.T) {
+		var mu sync.Mutex
+		told := map[string]bool{}
+		note := func(who string, r *http.Request) {
+			mu.Lock()
+			defer mu.Unlock()
+			_, _, ok := r.BasicAuth()
+			told[who] = told[who] || ok
+		}
+		elsewhere := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			note("elsewhere", r)
+			reply(w, 5, 200, someNode)
+		})
+		f := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			note("endpoint", r)
+			http.Redirect(w, r, elsewhere.URL+r.URL.String(), http.StatusTemporaryRedirect)
+		})
+		s := newTestStore(t, Options{Endpoints: []string{f.URL}, Prefix: "/net", Access: etcd.Access{Username: "u", Password: func() string { return "p" }}}, hasty())
+		if _, err := s.Config(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if !told["endpoint"] || told["elsewhere"] || elsewhere.others.Load() == 0 {
+			t.Errorf("told the password: %v", told)
+		}
 	})
-	f := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		note("endpoint", r)
-		http.Redirect(w, r, elsewhere.URL+r.URL.String(), http.StatusTemporaryRedirect)
-	})
-	s := newTestStore(t, Options{Endpoints: []string{f.URL}, Prefix: "/net", Access: etcd.Access{Username: "u", Password: func() string { return "p" }}}, hasty())
-	if _, err := s.Config(t.Context()); err != nil {
-		t.Error(err)
-	}
-	if !told["endpoint"] || told["elsewhere"] || elsewhere.others.Load() == 0 {
-		t.Errorf("told the password: %v", told)
-	}
 }

@@ -68,20 +68,21 @@ func TestWritesWhoseAnswerIsLostAreSettled(t *testing.T) {
 }
 
 func TestARefusedWriteThatCannotBeReadBackIsAFailure(t *testing.T) {
-	t.Parallel()
-	for name, refusal := range map[string]string{
-		"Create": `{"errorCode":105,"message":"Key already exists","cause":"/net/subnets/10.5.1.0-24","index":6}`,
-		"Renew":  `{"errorCode":101,"message":"Compare failed","cause":"[5 != 6]","index":6}`,
-	} {
-		f := serve(t, func(w http.ResponseWriter, r *http.Request) {
-			if r.Method == http.MethodPut {
-				reply(w, 6, 412, refusal)
-			} else {
-				w.WriteHeader(503)
-			}
-		})
-		wantFailure(t, name, methods(f.store(t))[name](t.Context()), f.URL, "read it back")
-	}
+	onFakeTime(t, func(t *testing.T) {
+		for name, refusal := range map[string]string{
+			"Create": `{"errorCode":105,"message":"Key already exists","cause":"/net/subnets/10.5.1.0-24","index":6}`,
+			"Renew":  `{"errorCode":101,"message":"Compare failed","cause":"[5 != 6]","index":6}`,
+		} {
+			f := serve(t, func(w http.ResponseWriter, r *http.Request) {
+				if r.Method == http.MethodPut {
+					reply(w, 6, 412, refusal)
+				} else {
+					w.WriteHeader(503)
+				}
+			})
+			wantFailure(t, name, methods(f.store(t))[name](t.Context()), f.URL, "read it back")
+		}
+	})
 }
 
 func TestTTLsAreWholeSecondsAndNeverZero(t *testing.T) {

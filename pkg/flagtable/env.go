@@ -1,6 +1,7 @@
 package flagtable
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -17,17 +18,11 @@ type Env map[string]string
 // counts, as in os.Getenv.
 func ReadEnv(environ []string) Env {
 	env := make(Env)
-	for _, kv := range environ {
-		k, v, ok := strings.Cut(kv, "=")
-		if _, twice := env[k]; ok && !twice {
-			env[k] = v
-		}
+	for _, kv := range slices.Backward(environ) {
+		name, value, _ := strings.Cut(kv, "=")
+		env[name] = value
 	}
-	for k, v := range env {
-		if v == "" {
-			delete(env, k)
-		}
-	}
+	maps.DeleteFunc(env, func(_, value string) bool { return value == "" })
 	return env
 }
 

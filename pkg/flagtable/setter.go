@@ -2,6 +2,7 @@ package flagtable
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -12,6 +13,18 @@ type Setter func(value, from string) error
 // Invalid is the error about a value that a flag does not take.
 func Invalid(value, from, hint string) error {
 	return Error{Msg: fmt.Sprintf("invalid value %q for %s", value, from), Hint: hint}
+}
+
+// Parsed takes what parse says is valid.
+func Parsed[T any](into *T, hint string, parse func(string) (T, bool)) Setter {
+	return func(value, from string) error {
+		v, ok := parse(value)
+		if !ok {
+			return Invalid(value, from, hint)
+		}
+		*into = v
+		return nil
+	}
 }
 
 // Text takes anything.
@@ -68,14 +81,7 @@ func Int(into *int, least, most int, hint string) Setter {
 
 // Choice takes one of a few words.
 func Choice(into *string, among ...string) Setter {
-	return func(value, from string) error {
-		for _, word := range among {
-			if value == word {
-				*into = value
-				return nil
-			}
-		}
-		last := len(among) - 1
-		return Invalid(value, from, "give "+strings.Join(among[:last], ", ")+" or "+among[last])
-	}
+	last := len(among) - 1
+	return Parsed(into, "give "+strings.Join(among[:last], ", ")+" or "+among[last],
+		func(value string) (string, bool) { return value, slices.Contains(among, value) })
 }

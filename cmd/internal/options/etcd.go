@@ -16,13 +16,13 @@ import (
 // Etcd says how to reach etcd, and what in it is this network's.
 type Etcd struct {
 	Endpoints    []string // client URLs, http or https; at least one
-	Prefix       string   // key below which everything lies; starts with "/", ends without
-	KeyFile      string   // client key, PEM; set if and only if CertFile is
-	CertFile     string   // client certificate, PEM
-	CAFile       string   // root certificates, PEM; empty: the system's
-	Username     string   // empty: no authentication
+	Prefix       string   `log:"etcdPrefix"`   // key below which everything lies; starts with "/", ends without
+	KeyFile      string   `log:"etcdKeyfile"`  // client key, PEM; set if and only if CertFile is
+	CertFile     string   `log:"etcdCertfile"` // client certificate, PEM
+	CAFile       string   `log:"etcdCAFile"`   // root certificates, PEM; empty: the system's
+	Username     string   `log:"etcdUsername"` // empty: no authentication
 	Password     Secret
-	PasswordFile string // holds the password; empty if Password is set
+	PasswordFile string `log:"etcdPasswordFile"` // holds the password; empty if Password is set
 	// Credential is the file where systemd puts a password. It is used if it exists
 	// and there are a user, no Password and no PasswordFile.
 	Credential string
@@ -38,21 +38,19 @@ const credential = "etcd-password"
 // /etc/sysconfig/flanneld that units of some distributions turned into flags, the
 // older names last.
 func (e *Etcd) flags() []flagtable.Flag {
-	const group = "Store"
-	return []flagtable.Flag{
-		{Name: "etcd-endpoints", Set: endpoints(&e.Endpoints), Default: "http://127.0.0.1:4001,http://127.0.0.1:2379", Arg: "URLS", Group: group,
+	return in("Store",
+		flagtable.Flag{Name: "etcd-endpoints", Set: endpoints(&e.Endpoints), Default: "http://127.0.0.1:4001,http://127.0.0.1:2379", Arg: "URLS",
 			Vars: []string{"FLANNEL_ETCD_ENDPOINTS", "FLANNEL_ETCD"}, Help: "etcd client URLs, separated by commas"},
-		{Name: "etcd-prefix", Set: prefix(&e.Prefix), Default: DefaultPrefix, Arg: "KEY", Group: group,
+		flagtable.Flag{Name: "etcd-prefix", Set: prefix(&e.Prefix), Default: DefaultPrefix, Arg: "KEY",
 			Vars: []string{"FLANNEL_ETCD_PREFIX", "FLANNEL_ETCD_KEY"}, Help: "key that configuration and leases are stored below"},
-		{Name: "etcd-keyfile", Set: flagtable.Text(&e.KeyFile), Arg: "FILE", Group: group, Help: "client key for etcd, PEM; needs --etcd-certfile"},
-		{Name: "etcd-certfile", Set: flagtable.Text(&e.CertFile), Arg: "FILE", Group: group, Help: "client certificate for etcd, PEM; needs --etcd-keyfile"},
-		{Name: "etcd-cafile", Set: flagtable.Text(&e.CAFile), Arg: "FILE", Group: group, Help: "certificate authorities that sign etcd's certificates, PEM"},
-		{Name: "etcd-username", Set: flagtable.Text(&e.Username), Arg: "NAME", Group: group, Help: "user name for etcd"},
-		{Name: "etcd-password", Set: flagtable.Text((*string)(&e.Password)), Dashes: true, Arg: "PASSWORD", Group: group,
+		flagtable.Flag{Name: "etcd-keyfile", Set: flagtable.Text(&e.KeyFile), Arg: "FILE", Help: "client key for etcd, PEM; needs --etcd-certfile"},
+		flagtable.Flag{Name: "etcd-certfile", Set: flagtable.Text(&e.CertFile), Arg: "FILE", Help: "client certificate for etcd, PEM; needs --etcd-keyfile"},
+		flagtable.Flag{Name: "etcd-cafile", Set: flagtable.Text(&e.CAFile), Arg: "FILE", Help: "certificate authorities that sign etcd's certificates, PEM"},
+		flagtable.Flag{Name: "etcd-username", Set: flagtable.Text(&e.Username), Arg: "NAME", Help: "user name for etcd"},
+		flagtable.Flag{Name: "etcd-password", Set: flagtable.Text((*string)(&e.Password)), Dashes: true, Arg: "PASSWORD",
 			Help: "password for etcd; every user of this host can read arguments, so prefer the environment or a file"},
-		{Name: "etcd-password-file", Set: flagtable.Text(&e.PasswordFile), Arg: "FILE", Group: group,
-			Help: "file with the password for etcd, read again when it changes; without it, systemd's credential etcd-password"},
-	}
+		flagtable.Flag{Name: "etcd-password-file", Set: flagtable.Text(&e.PasswordFile), Arg: "FILE",
+			Help: "file with the password for etcd, read again when it changes; without it, systemd's credential etcd-password"})
 }
 
 // check looks at what several flags say together, and picks the place of the
@@ -85,22 +83,14 @@ func (e *Etcd) check(given flagtable.Given, env flagtable.Env) (warnings []strin
 		e.Credential = filepath.Join(dir, credential)
 	}
 	if i := slices.IndexFunc(e.Endpoints, inTheClear); i >= 0 && e.Username != "" {
-		warnings = append(warnings, "the password for etcd is sent in the clear to "+host(e.Endpoints[i])+": give etcd a certificate and write https://")
+		host := strings.TrimPrefix(e.Endpoints[i], "http://")
+		warnings = append(warnings, "the password for etcd is sent in the clear to "+host+": give etcd a certificate and write https://")
 	}
 	https := slices.ContainsFunc(e.Endpoints, func(s string) bool { return strings.HasPrefix(s, "https:") })
 	if (e.CertFile != "" || e.CAFile != "") && !https {
 		warnings = append(warnings, "the TLS files have no effect: no endpoint of "+given.From("etcd-endpoints")+" is https, so etcd is reached in the clear")
 	}
 	return warnings, nil
-}
-
-// host returns an endpoint's host and port.
-func host(endpoint string) string {
-	u, err := url.Parse(endpoint)
-	if err != nil {
-		return ""
-	}
-	return u.Host
 }
 
 // inTheClear reports whether what is sent to an endpoint crosses the network

@@ -1,9 +1,11 @@
 package options
 
 import (
-	"flanneld/pkg/flagtable"
 	"math"
 	"slices"
+	"time"
+
+	"flanneld/pkg/flagtable"
 )
 
 // table returns every flag of the daemon, in the order in which help lists them.
@@ -43,7 +45,7 @@ func hostFlags(d *Daemon) []flagtable.Flag {
 				Help: "where to write the environment file for Docker"},
 			flagtable.Flag{Name: "state-dir", Set: flagtable.Path(&d.StateDir), Default: "/var/lib/flannel", Arg: "DIR",
 				Help: "directory for what must survive a restart; without the flag, the first directory in STATE_DIRECTORY, which systemd sets"},
-			flagtable.Flag{Name: "docker-bridge", Set: bridge(&d.DockerBridge), Default: "docker0", Arg: "NAME",
+			flagtable.Flag{Name: "docker-bridge", Set: flagtable.Parsed(&d.DockerBridge, "give the name of an interface, such as docker0", bridge), Default: "docker0", Arg: "NAME",
 				Help: "Docker's bridge; warn if it is outside this host's subnet or its containers have a larger MTU; empty: check none"})...)
 }
 
@@ -54,7 +56,7 @@ func trafficFlags(d *Daemon) []flagtable.Flag {
 			Help: "pick ports for --ip-masq as the kernel does by default, not fully at random"},
 		flagtable.Flag{Name: "iptables-forward-rules", Bool: true, Set: flagtable.Bool(&d.ForwardRules), Default: "true",
 			Help: "accept packets from and to the overlay in the FORWARD chain"},
-		flagtable.Flag{Name: "iptables-resync", Set: seconds(&d.FirewallResync), Default: "5", Arg: "SECONDS",
+		flagtable.Flag{Name: "iptables-resync", Set: whole(&d.FirewallResync, time.Second, math.MaxInt32, "give 1 or more seconds"), Default: "5", Arg: "SECONDS",
 			Help: "time between two checks of the firewall's rules, at least 1"},
 		flagtable.Flag{Name: "docker-firewall", Set: either(&d.DockerFirewall, "auto", "off"), Default: "auto", Arg: "auto|off",
 			Help: "let packets from the overlay reach containers past the rules of Docker 28 and later; off leaves Docker's rules as they are"}),
@@ -76,9 +78,10 @@ func lifeFlags(d *Daemon) []flagtable.Flag {
 		flagtable.Flag{Name: "fence", Bool: true, Set: flagtable.Bool(&d.Fence), Help: "forward nothing while another host may have this host's subnet"},
 		flagtable.Flag{Name: "take-over", Bool: true, Set: flagtable.Bool(&d.TakeOver),
 			Help: "take the lease with this host's PublicIP even if another node holds it, as older releases do; for a host that was reinstalled"},
-		flagtable.Flag{Name: "resync", Set: duration(&d.Resync), Default: "1m0s", Arg: "DURATION", Help: "time between two checks of kernel state, at least 1s"}),
+		flagtable.Flag{Name: "resync", Set: flagtable.Parsed(&d.Resync, "give a duration of at least one second, such as 60s or 5m", duration), Default: "1m0s", Arg: "DURATION",
+			Help: "time between two checks of kernel state, at least 1s"}),
 		in("Health and logs",
-			flagtable.Flag{Name: "healthz-ip", Set: listenHost(&d.HealthzIP), Default: "0.0.0.0", Arg: "IP", Help: "address of the health server"},
+			flagtable.Flag{Name: "healthz-ip", Set: flagtable.Text(&d.HealthzIP), Default: "0.0.0.0", Arg: "IP", Help: "address of the health server"},
 			flagtable.Flag{Name: "healthz-port", Set: flagtable.Int(&d.HealthzPort, 0, 65535, "give a port, 1 to 65535, or 0 for no health server"), Default: "0", Arg: "PORT",
 				Help: "port of the health server; 0 turns it off"},
 			flagtable.Flag{Name: "log-format", Set: flagtable.Choice(&d.LogFormat, "glog", "json"), Default: "glog", Arg: "FORMAT", Help: "glog or json"},

@@ -6,6 +6,7 @@ package options
 import (
 	"fmt"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -17,42 +18,42 @@ import (
 type Daemon struct {
 	Etcd Etcd
 
-	Iface         []string   // interface names or addresses, tried in order; nil: the default route's
-	IfaceRegex    []string   // tried after Iface; every element compiles
-	IfaceCanReach netip.Addr // tried last; zero: not asked for
-	PublicIP      netip.Addr // IPv4 address to publish; zero: the interface's
-	PublicIPv6    netip.Addr // IPv6 address to publish; zero: the interface's
+	Iface         []string   `log:"iface"`         // interface names or addresses, tried in order; nil: the default route's
+	IfaceRegex    []string   `log:"ifaceRegex"`    // tried after Iface; every element compiles
+	IfaceCanReach netip.Addr `log:"ifaceCanReach"` // tried last; zero: not asked for
+	PublicIP      netip.Addr `log:"publicIP"`      // IPv4 address to publish; zero: the interface's
+	PublicIPv6    netip.Addr `log:"publicIPv6"`    // IPv6 address to publish; zero: the interface's
 
-	IPMasq         bool          // hide containers behind this host's address outside the overlay
-	MasqPlainPorts bool          // ports of IPMasq are not picked fully at random
-	ForwardRules   bool          // accept the overlay's packets in the FORWARD chain
-	FirewallResync time.Duration // time between two checks of the firewall's rules; at least one second
-	DockerFirewall bool          // let the overlay's packets past Docker's own rules
+	IPMasq         bool          `log:"ipMasq"`                   // hide containers behind this host's address outside the overlay
+	MasqPlainPorts bool          `log:"ipMasqFullyRandomDisable"` // ports of IPMasq are not picked fully at random
+	ForwardRules   bool          `log:"iptablesForwardRules"`     // accept the overlay's packets in the FORWARD chain
+	FirewallResync time.Duration `log:"iptablesResync"`           // time between two checks of the firewall's rules; at least one second
+	DockerFirewall bool          `log:"dockerFirewall"`           // let the overlay's packets past Docker's own rules
 
-	BlackholeRoute bool // keep a blackhole route for the own subnet
+	BlackholeRoute bool `log:"blackholeRoute"` // keep a blackhole route for the own subnet
 
-	SubnetFile string // path of the environment file for Docker
-	StateDir   string // directory of what must survive a restart
+	SubnetFile string `log:"subnetFile"` // path of the environment file for Docker
+	StateDir   string `log:"stateDir"`   // directory of what must survive a restart
 
-	DockerBridge string // name of the bridge that is checked; empty: none
+	DockerBridge string `log:"dockerBridge"` // name of the bridge that is checked; empty: none
 
-	PeerFilter bool           // let in only what registered hosts send
-	PeerAllow  []netip.Prefix // addresses that peers may send from beside their PublicIP; masked
-	UDPOffload []string       // kernel offloads that the udp backend must not use
+	PeerFilter bool           `log:"peerFilter"` // let in only what registered hosts send
+	PeerAllow  []netip.Prefix `log:"peerAllow"`  // addresses that peers may send from beside their PublicIP; masked
+	UDPOffload []string       `log:"udpOffload"` // kernel offloads that the udp backend must not use
 
-	LeaseLost   string        // what to do when the lease is gone: LeaseLostReacquire or LeaseLostExit
-	Fence       bool          // forward nothing while another host may have the subnet
-	TakeOver    bool          // take the lease with our PublicIP over from another node
-	RenewMargin time.Duration // time before expiry at which a lease is renewed; 1 to 1439 minutes
-	Resync      time.Duration // time between two checks of kernel state; at least one second
+	LeaseLost   string        `log:"leaseLost"`              // what to do when the lease is gone: LeaseLostReacquire or LeaseLostExit
+	Fence       bool          `log:"fence"`                  // forward nothing while another host may have the subnet
+	TakeOver    bool          `log:"takeOver"`               // take the lease with our PublicIP over from another node
+	RenewMargin time.Duration `log:"subnetLeaseRenewMargin"` // time before expiry at which a lease is renewed; 1 to 1439 minutes
+	Resync      time.Duration `log:"resync"`                 // time between two checks of kernel state; at least one second
 
-	HealthzIP   string // address or host name; empty: all addresses; not checked if there is no port
-	HealthzPort int    // TCP port, 0 to 65535; 0: no health server
+	HealthzIP   string `log:"healthzIP"`   // address or host name; empty: all addresses; not checked if there is no port
+	HealthzPort int    `log:"healthzPort"` // TCP port, 0 to 65535; 0: no health server
 
 	Tuning Tuning
 
-	Verbosity int    // 0: normal; larger prints more
-	LogFormat string // "glog" or "json"
+	Verbosity int    `log:"verbosity"` // 0: normal; larger prints more
+	LogFormat string `log:"logFormat"` // "glog" or "json"
 
 	// One of these is done instead of all else, and the other fields are zero.
 	Version     bool // print the version
@@ -94,6 +95,7 @@ func Parse(args, environ []string) (Daemon, []string, error) {
 			d.StateDir = dir
 		}
 	}
+	d.HealthzIP = strings.TrimSpace(d.HealthzIP)
 	if d.HealthzPort != 0 && !isHost(d.HealthzIP) {
 		return Daemon{}, nil, flagtable.Invalid(d.HealthzIP, given.From("healthz-ip"), "give an IP address such as 0.0.0.0 or 127.0.0.1, or a host name")
 	}
@@ -109,55 +111,21 @@ func Usage(argv0 string) string {
 	return fmt.Sprintf("Usage: %s [OPTION]...\n", argv0) + flagtable.Help(table(new(Daemon)))
 }
 
-// String lists the options in the shape of the log line people grep for. The
-// password is left out, since older daemons printed it there.
+// String lists the options in the shape of the log line people grep for: the fields
+// with a name for it. The password has none, since older daemons printed it there.
 func (d Daemon) String() string {
-	addr := func(a netip.Addr) string {
-		if !a.IsValid() {
-			return ""
+	fields := []string{"etcdEndpoints:" + strings.Join(d.Etcd.Endpoints, ",")}
+	for _, part := range []reflect.Value{reflect.ValueOf(d.Etcd), reflect.ValueOf(d)} {
+		for i := range part.NumField() {
+			name := part.Type().Field(i).Tag.Get("log")
+			value := part.Field(i).Interface()
+			if value == (netip.Addr{}) {
+				value = ""
+			}
+			if name != "" {
+				fields = append(fields, fmt.Sprintf("%s:%v", name, value))
+			}
 		}
-		return a.String()
-	}
-	var fields []string
-	for _, f := range []struct {
-		name  string
-		value any
-	}{
-		{"etcdEndpoints", strings.Join(d.Etcd.Endpoints, ",")},
-		{"etcdPrefix", d.Etcd.Prefix},
-		{"etcdKeyfile", d.Etcd.KeyFile},
-		{"etcdCertfile", d.Etcd.CertFile},
-		{"etcdCAFile", d.Etcd.CAFile},
-		{"etcdUsername", d.Etcd.Username},
-		{"etcdPasswordFile", d.Etcd.PasswordFile},
-		{"iface", d.Iface},
-		{"ifaceRegex", d.IfaceRegex},
-		{"ifaceCanReach", addr(d.IfaceCanReach)},
-		{"publicIP", addr(d.PublicIP)},
-		{"publicIPv6", addr(d.PublicIPv6)},
-		{"ipMasq", d.IPMasq},
-		{"ipMasqFullyRandomDisable", d.MasqPlainPorts},
-		{"iptablesForwardRules", d.ForwardRules},
-		{"iptablesResync", d.FirewallResync},
-		{"dockerFirewall", d.DockerFirewall},
-		{"blackholeRoute", d.BlackholeRoute},
-		{"subnetFile", d.SubnetFile},
-		{"stateDir", d.StateDir},
-		{"dockerBridge", d.DockerBridge},
-		{"peerFilter", d.PeerFilter},
-		{"peerAllow", d.PeerAllow},
-		{"udpOffload", d.UDPOffload},
-		{"leaseLost", d.LeaseLost},
-		{"fence", d.Fence},
-		{"takeOver", d.TakeOver},
-		{"subnetLeaseRenewMargin", d.RenewMargin},
-		{"resync", d.Resync},
-		{"healthzIP", d.HealthzIP},
-		{"healthzPort", d.HealthzPort},
-		{"verbosity", d.Verbosity},
-		{"logFormat", d.LogFormat},
-	} {
-		fields = append(fields, fmt.Sprintf("%s:%v", f.name, f.value))
 	}
 	return "{" + strings.Join(fields, " ") + "}"
 }

@@ -1,8 +1,8 @@
 package options
 
 import (
+	"errors"
 	"fmt"
-	"math"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -15,19 +15,14 @@ import (
 // address takes an IP address, or nothing. bits is 32 or 128 to demand a family,
 // or 0 for either.
 func address(into *netip.Addr, bits int, hint string) flagtable.Setter {
-	return func(value, from string) error {
-		*into = netip.Addr{}
+	return flagtable.Parsed(into, hint, func(value string) (netip.Addr, bool) {
 		if value = strings.TrimSpace(value); value == "" {
-			return nil
+			return netip.Addr{}, true
 		}
 		a, err := netip.ParseAddr(value)
 		a = a.Unmap()
-		if err != nil || bits != 0 && a.BitLen() != bits || a.IsUnspecified() || a.IsMulticast() || a.Zone() != "" {
-			return flagtable.Invalid(value, from, hint)
-		}
-		*into = a
-		return nil
-	}
+		return a, err == nil && (bits == 0 || a.BitLen() == bits) && !a.IsUnspecified() && !a.IsMulticast() && a.Zone() == ""
+	})
 }
 
 func regexps(into *[]string) flagtable.Setter {
@@ -42,42 +37,32 @@ func regexps(into *[]string) flagtable.Setter {
 	}
 }
 
-// seconds takes a whole number of them.
-func seconds(into *time.Duration) flagtable.Setter {
+// whole takes a whole number of a unit, from 1 to most.
+func whole(into *time.Duration, unit time.Duration, most int, hint string) flagtable.Setter {
 	return func(value, from string) error {
 		var n int
-		err := flagtable.Int(&n, 1, math.MaxInt32, "give 1 or more seconds")(value, from)
-		*into = time.Duration(n) * time.Second
+		err := flagtable.Int(&n, 1, most, hint)(value, from)
+		*into = time.Duration(n) * unit
 		return err
 	}
 }
 
 func renewMargin(into *time.Duration) flagtable.Setter {
 	return func(value, from string) error {
-		var n int
-		if err := flagtable.Int(&n, math.MinInt, math.MaxInt, "")(value, from); err != nil {
-			return err
+		const hint = "give 1 to 1439 minutes"
+		err := whole(into, time.Minute, 1439, hint)(value, from)
+		if e, ok := errors.AsType[UsageError](err); ok && e.Hint == hint { // in the words of older releases
+			e.Msg = fmt.Sprintf("invalid subnet-lease-renew-margin option, out of acceptable range: %s=%s", from, value)
+			return e
 		}
-		if n < 1 || n > 1439 {
-			return UsageError{
-				Msg:  fmt.Sprintf("invalid subnet-lease-renew-margin option, out of acceptable range: %s=%d", from, n),
-				Hint: "give 1 to 1439 minutes",
-			}
-		}
-		*into = time.Duration(n) * time.Minute
-		return nil
+		return err
 	}
 }
 
-func duration(into *time.Duration) flagtable.Setter {
-	return func(value, from string) error {
-		d, err := time.ParseDuration(value)
-		if err != nil || d < time.Second {
-			return flagtable.Invalid(value, from, "give a duration of at least one second, such as 60s or 5m")
-		}
-		*into = d
-		return nil
-	}
+// duration takes at least a second.
+func duration(value string) (time.Duration, bool) {
+	d, err := time.ParseDuration(value)
+	return d, err == nil && d >= time.Second
 }
 
 // either takes one of two words, of which yes means true.
@@ -98,14 +83,8 @@ func peerFilter(into *bool) flagtable.Setter {
 }
 
 // bridge takes the name of an interface, or nothing.
-func bridge(into *string) flagtable.Setter {
-	return func(name, from string) error {
-		if len(name) > 15 || strings.ContainsAny(name, "/: \t") || name == "." || name == ".." {
-			return flagtable.Invalid(name, from, "give the name of an interface, such as docker0")
-		}
-		*into = name
-		return nil
-	}
+func bridge(name string) (string, bool) {
+	return name, len(name) <= 15 && !strings.ContainsAny(name, "/: \t") && name != "." && name != ".."
 }
 
 // words splits a list at its commas, and leaves out what is blank. A variable
@@ -149,14 +128,6 @@ func subset(into *[]string, known ...string) flagtable.Setter {
 				*into = append(*into, w)
 			}
 		}
-		return nil
-	}
-}
-
-// listenHost takes what isHost is to judge if there is a port.
-func listenHost(into *string) flagtable.Setter {
-	return func(value, _ string) error {
-		*into = strings.TrimSpace(value)
 		return nil
 	}
 }

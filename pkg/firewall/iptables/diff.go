@@ -105,7 +105,7 @@ func (d *differ) others(chain string, inserts []Insert) {
 		wanted := slices.ContainsFunc(inserts, func(in Insert) bool { return in.Rule == e.Rule })
 		// -D takes the first of several.
 		again := wanted && slices.ContainsFunc(all[i+1:], func(later Entry) bool { return later.Rule == e.Rule })
-		if !wanted && (group[i] || d.owner.rule(d.have, e.Rule, d.wanted)) || again {
+		if !wanted && (group[i] || d.owner.rule(d.have, e, d.wanted)) || again {
 			d.edit("-D %s %s", chain, e.arguments())
 			continue
 		}

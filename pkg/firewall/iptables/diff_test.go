@@ -208,7 +208,7 @@ func foreign(want Want, have Ruleset) map[string][]string {
 				mine := slices.ContainsFunc(want.Inserts, func(in Insert) bool {
 					return in.Table == table && in.Chain == name && in.Rule == e.Rule
 				})
-				if !mine && !group[i] && !owner.rule(chains, e.Rule, kept) {
+				if !mine && !group[i] && !owner.rule(chains, e, kept) {
 					all[table+" "+name] = append(all[table+" "+name], e.Text)
 				}
 			}

@@ -70,39 +70,27 @@ type Owner struct {
 
 // chain reports whether a chain of the table is the caller's.
 func (o Owner) chain(t Table, name string) bool {
-	if slices.Contains(o.Chains, name) {
-		return true
-	}
-	if !slices.Contains(o.Former, name) {
-		return false
-	}
-	named := false
-	for _, e := range t[name] {
-		about, ours := o.about(e.Rule)
-		if !ours {
-			return false
-		}
-		named = named || about
-	}
-	return named
+	return slices.Contains(o.Chains, name) || slices.Contains(o.Former, name) && o.about(t[name]...)
 }
 
-// about reports whether a rule names one of the networks, and whether it names no
-// other.
-func (o Owner) about(r firewall.Rule) (named, ours bool) {
-	if r.Other != "" || r.In != (firewall.Iface{}) || r.Out != (firewall.Iface{}) {
-		return false, false
-	}
-	for _, n := range []firewall.Net{r.Src, r.Dst} {
-		switch {
-		case !n.Prefix.IsValid() || n.Prefix.Addr().IsMulticast():
-		case slices.ContainsFunc(o.Networks, func(p netip.Prefix) bool { return within(p, n.Prefix) }):
-			named = true
-		default:
-			return false, false
+// about reports whether rules name some of the networks, and no other.
+func (o Owner) about(rules ...Entry) bool {
+	named := false
+	for _, e := range rules {
+		if r := e.Rule; r.Other != "" || r.In != (firewall.Iface{}) || r.Out != (firewall.Iface{}) {
+			return false
+		}
+		for _, n := range []firewall.Net{e.Rule.Src, e.Rule.Dst} {
+			switch {
+			case !n.Prefix.IsValid() || n.Prefix.Addr().IsMulticast():
+			case slices.ContainsFunc(o.Networks, func(p netip.Prefix) bool { return within(p, n.Prefix) }):
+				named = true
+			default:
+				return false
+			}
 		}
 	}
-	return named, true
+	return named
 }
 
 func within(outer, inner netip.Prefix) bool {
@@ -111,19 +99,16 @@ func within(outer, inner netip.Prefix) bool {
 
 // rule reports whether a rule in a chain of others is the caller's. Kept are the
 // chains that are wanted.
-func (o Owner) rule(t Table, r firewall.Rule, kept map[string][]firewall.Rule) bool {
-	shared := r.Comment != "" && slices.Contains(o.Shared, r.Comment)
-	switch {
-	case r.Comment != "" && slices.Contains(o.Comments, r.Comment):
+func (o Owner) rule(t Table, e Entry, kept map[string][]firewall.Rule) bool {
+	shared := e.Rule.Comment != "" && slices.Contains(o.Shared, e.Rule.Comment)
+	switch target := e.Rule.Target; {
+	case e.Rule.Comment != "" && slices.Contains(o.Comments, e.Rule.Comment):
 		return true
-	case r.Target != "" && o.chain(t, r.Target):
-		_, keep := kept[r.Target]
+	case target != "" && o.chain(t, target):
+		_, keep := kept[target]
 		return shared || !keep
-	case shared:
-		named, ours := o.about(r)
-		return named && ours
 	}
-	return false
+	return shared && o.about(e)
 }
 
 // inGroup returns the positions in a chain of the groups that are there whole.

@@ -46,9 +46,8 @@ type Tenant struct {
 	unverified bool
 
 	mu       sync.Mutex
-	claims   subnet.Lease // what the lease is to say, without its subnets and its node
 	avoid    []netip.Prefix
-	lease    subnet.Lease
+	lease    subnet.Lease // its claims: what it is to say
 	standing subnet.Standing
 }
 
@@ -72,9 +71,9 @@ func (t *Tenant) State() (subnet.Lease, subnet.Standing) {
 // called before Acquire, and when the host has moved, by one goroutine.
 func (t *Tenant) Publish(claims subnet.Lease, avoid []netip.Prefix) {
 	t.mu.Lock()
-	same := claims == t.claims
-	t.claims, t.avoid = claims, avoid
-	t.lease = saying(claims, t.lease)
+	lease := saying(claims, t.lease)
+	same := lease == t.lease
+	t.lease, t.avoid = lease, avoid
 	t.mu.Unlock()
 	if same {
 		return // no other host needs to hear of it
@@ -102,7 +101,7 @@ func saying(claims, l subnet.Lease) subnet.Lease {
 func (t *Tenant) Acquire(ctx context.Context, store subnet.Store) (subnet.Acquired, error) {
 	for {
 		t.mu.Lock()
-		t.Request.Lease, t.Request.Avoid = saying(t.claims, t.Request.Lease), t.avoid
+		t.Request.Lease, t.Request.Avoid = saying(t.lease, t.Request.Lease), t.avoid
 		t.mu.Unlock()
 		got, err := subnet.Acquire(ctx, store, t.Request, t.Log)
 		if !errors.Is(err, subnet.ErrDuplicate) {
@@ -162,7 +161,7 @@ func (t *Tenant) Run(ctx context.Context) error {
 func (t *Tenant) take(l subnet.Lease) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.lease = saying(t.claims, l)
+	t.lease = saying(t.lease, l)
 }
 
 // report is told how this host stands with its lease. A host that has lost one has

@@ -9,72 +9,70 @@ import (
 	"flanneld/pkg/datapath"
 )
 
-var errNoLink = fmt.Errorf("no such link: %w", unix.ENODEV)
-
-func (k *Kernel) do(op datapath.Op) error {
-	if k.Fail != nil {
-		if err := k.Fail(op); err != nil {
-			return err
-		}
-	}
-	return k.carryOut(op)
+// tables is what a kernel has of everything, and its rules for changing it.
+type tables struct {
+	datapath.State
+	made int // links so far, for their MACs
 }
 
-func (k *Kernel) carryOut(op datapath.Op) error {
+var errNoLink = fmt.Errorf("no such link: %w", unix.ENODEV)
+
+// do carries out an operation.
+func (t *tables) do(op datapath.Op) error {
 	if link, ok := op.Object.(datapath.Link); ok {
-		return k.doLink(op.Verb, link)
+		return t.doLink(op.Verb, link)
 	}
 	if op.Verb == datapath.Make {
 		return fmt.Errorf("make of a %T: %w", op.Object, unix.EINVAL)
 	}
 	if op.Verb == datapath.Delete {
-		k.delete(op.Object)
+		t.delete(op.Object)
 		return nil
 	}
 	switch o := op.Object.(type) {
 	case datapath.Addr:
-		return k.setAddr(o)
+		return t.setAddr(o)
 	case datapath.FDBEntry:
-		return k.setFDB(o)
+		return t.setFDB(o)
 	case datapath.Neigh:
-		return k.setNeigh(o)
+		return t.setNeigh(o)
 	case datapath.Route:
-		return k.setRoute(o)
+		return t.setRoute(o)
 	}
 	return fmt.Errorf("unknown object %T", op.Object)
 }
 
-func (k *Kernel) delete(o datapath.Object) {
+func (t *tables) delete(o datapath.Object) {
 	switch o := o.(type) {
 	case datapath.Addr:
-		k.state.Addrs = keep(k.state.Addrs, func(a datapath.Addr) bool { return a != o })
-		k.state.Routes = keep(k.state.Routes, func(r datapath.Route) bool { return r != connected(o) })
+		t.Addrs = keep(t.Addrs, func(a datapath.Addr) bool { return a != o })
+		t.Routes = keep(t.Routes, func(r datapath.Route) bool { return r != connected(o) })
 	case datapath.FDBEntry:
-		k.state.FDB = keep(k.state.FDB, func(e datapath.FDBEntry) bool { return e != o })
+		t.FDB = keep(t.FDB, func(e datapath.FDBEntry) bool { return e != o })
 	case datapath.Neigh: // the MAC does not matter to the kernel
-		k.state.Neighs = keep(k.state.Neighs, func(n datapath.Neigh) bool { return n.Link != o.Link || n.IP != o.IP })
+		t.Neighs = keep(t.Neighs, func(n datapath.Neigh) bool { return n.Link != o.Link || n.IP != o.IP })
 	case datapath.Route:
-		k.deleteRoute(o)
+		t.deleteRoute(o)
 	}
 }
 
-func (k *Kernel) setAddr(a datapath.Addr) error {
+func (t *tables) setAddr(a datapath.Addr) error {
 	switch {
-	case k.link(a.Link) == nil:
+	case find(t.Links, a.Link) == nil:
 		return errNoLink
 	case !a.Prefix.IsValid():
 		return unix.EINVAL
 	}
-	k.state.Addrs = put(k.state.Addrs, a, func(b datapath.Addr) bool { return b == a })
-	k.connect(a)
+	t.Addrs = put(t.Addrs, a, func(b datapath.Addr) bool { return b == a })
+	t.connect(a)
 	return nil
 }
 
 // connect makes the route that comes with an address while its link is up, behind
 // what has its place.
-func (k *Kernel) connect(a datapath.Addr) {
-	if r := connected(a); k.link(a.Link).Up && a.Prefix.Addr().Is4() && !a.Prefix.IsSingleIP() {
-		k.state.Routes = put(k.state.Routes, r, func(h datapath.Route) bool { return h == r })
+func (t *tables) connect(a datapath.Addr) {
+	if r := connected(a); find(t.Links, a.Link).Up && a.Prefix.Addr().Is4() && !a.Prefix.IsSingleIP() {
+		t.Routes = put(t.Routes, r, func(h datapath.Route) bool { return h == r })
 	}
 }
 
@@ -84,8 +82,8 @@ func connected(a datapath.Addr) datapath.Route {
 	return datapath.Route{Dst: a.Prefix.Masked(), Link: a.Link, Protocol: datapath.ProtocolKernel}
 }
 
-func (k *Kernel) setFDB(e datapath.FDBEntry) error {
-	l := k.link(e.Link)
+func (t *tables) setFDB(e datapath.FDBEntry) error {
+	l := find(t.Links, e.Link)
 	switch {
 	case l == nil:
 		return errNoLink
@@ -96,19 +94,64 @@ func (k *Kernel) setFDB(e datapath.FDBEntry) error {
 	case l.VXLAN.Local.IsValid() && e.Dst.Is4() != l.VXLAN.Local.Is4():
 		return unix.EAFNOSUPPORT
 	}
-	k.state.FDB = put(k.state.FDB, e, func(b datapath.FDBEntry) bool { return b.Link == e.Link && b.MAC == e.MAC })
+	t.FDB = put(t.FDB, e, func(b datapath.FDBEntry) bool { return b.Link == e.Link && b.MAC == e.MAC })
 	return nil
 }
 
-func (k *Kernel) setNeigh(n datapath.Neigh) error {
+func (t *tables) setNeigh(n datapath.Neigh) error {
 	switch {
-	case k.link(n.Link) == nil:
+	case find(t.Links, n.Link) == nil:
 		return errNoLink
 	case !n.IP.IsValid():
 		return unix.EINVAL
 	}
-	k.state.Neighs = put(k.state.Neighs, n, func(b datapath.Neigh) bool { return b.Link == n.Link && b.IP == n.IP })
+	t.Neighs = put(t.Neighs, n, func(b datapath.Neigh) bool { return b.Link == n.Link && b.IP == n.IP })
 	return nil
+}
+
+// defaultMetric is what IPv6 routes get that name none.
+const defaultMetric = 1024
+
+func (t *tables) setRoute(r datapath.Route) error {
+	if !r.Dst.IsValid() || r.Dst != r.Dst.Masked() || r.Type == datapath.OtherType {
+		return unix.EINVAL
+	}
+	if r.Metric == 0 && r.Dst.Addr().Is6() {
+		r.Metric = defaultMetric
+	}
+	r.Foreign = false
+	if r.Type == datapath.Unicast {
+		link, err := linkTo(&t.State, r)
+		if err != nil {
+			return err
+		}
+		r.Link = link
+	}
+	t.Routes = put(t.Routes, r, func(h datapath.Route) bool { return h.Dst == r.Dst && h.Metric == r.Metric })
+	return nil
+}
+
+// deleteRoute removes the route that matches all that r says; metric 0 says
+// nothing, and then it is the one of lowest metric.
+func (t *tables) deleteRoute(r datapath.Route) {
+	at := -1
+	for i, h := range t.Routes {
+		if matches(r, h) && (at < 0 || h.Metric < t.Routes[at].Metric) {
+			at = i
+		}
+	}
+	if at >= 0 {
+		t.Routes = slices.Delete(t.Routes, at, at+1)
+	}
+}
+
+func matches(r, h datapath.Route) bool {
+	return h.Dst == r.Dst &&
+		(r.Metric == 0 || h.Metric == r.Metric) &&
+		(r.Type == datapath.OtherType || h.Type == r.Type) &&
+		(!r.Gateway.IsValid() || h.Gateway == r.Gateway) &&
+		(r.Link == "" || h.Link == r.Link) &&
+		(r.Protocol == 0 || h.Protocol == r.Protocol)
 }
 
 // put replaces the object that same accepts, or adds o.

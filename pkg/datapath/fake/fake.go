@@ -7,6 +7,7 @@ package fake
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -21,9 +22,8 @@ type Kernel struct {
 	// operation's. It must not call the Kernel. Set it before the Kernel is used.
 	Fail func(datapath.Op) error
 
-	mu    sync.Mutex
-	made  int // links so far, for their MACs
-	state datapath.State
+	mu     sync.Mutex
+	tables tables
 }
 
 // New returns a kernel with one interface, eth0, that is up and has the
@@ -39,9 +39,9 @@ func New(underlay ...netip.Prefix) *Kernel {
 func (k *Kernel) AddLink(name string, addrs ...netip.Prefix) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.state.Links = append(k.state.Links, datapath.Link{Name: name, Kind: "veth", Up: true, MTU: 1500, MAC: k.newMAC()})
+	k.tables.Links = append(k.tables.Links, datapath.Link{Name: name, Kind: "veth", Up: true, MTU: 1500, MAC: k.tables.newMAC()})
 	for _, a := range addrs {
-		_ = k.setAddr(datapath.Addr{Link: name, Prefix: a}) // the link is there
+		_ = k.tables.setAddr(datapath.Addr{Link: name, Prefix: a}) // the link is there
 	}
 }
 
@@ -54,16 +54,16 @@ func (k *Kernel) Read(ctx context.Context, s datapath.Scope) (datapath.State, er
 	defer k.mu.Unlock()
 	var have datapath.State
 	owned := make(map[string]bool)
-	for _, l := range k.state.Links {
+	for _, l := range k.tables.Links {
 		if s.OwnsLink(l.Name, l.Alias) {
 			owned[l.Name] = true
 			have.Links = append(have.Links, l)
 		}
 	}
-	have.Addrs = keep(k.state.Addrs, func(a datapath.Addr) bool { return owned[a.Link] })
-	have.FDB = keep(k.state.FDB, func(e datapath.FDBEntry) bool { return owned[e.Link] })
-	have.Neighs = keep(k.state.Neighs, func(n datapath.Neigh) bool { return owned[n.Link] })
-	for _, r := range k.state.Routes {
+	have.Addrs = keep(k.tables.Addrs, func(a datapath.Addr) bool { return owned[a.Link] })
+	have.FDB = keep(k.tables.FDB, func(e datapath.FDBEntry) bool { return owned[e.Link] })
+	have.Neighs = keep(k.tables.Neighs, func(n datapath.Neigh) bool { return owned[n.Link] })
+	for _, r := range k.tables.Routes {
 		if r, ok := s.Route(r, owned[r.Link]); ok {
 			have.Routes = append(have.Routes, r)
 		}
@@ -80,29 +80,63 @@ func (k *Kernel) Do(ctx context.Context, ops []datapath.Op) error {
 		if err := ctx.Err(); err != nil {
 			return errors.Join(append(errs, err)...)
 		}
-		if err := k.do(op); err != nil {
+		var err error
+		if k.Fail != nil {
+			err = k.Fail(op)
+		}
+		if err == nil {
+			err = k.tables.do(op)
+		}
+		if err != nil {
 			errs = append(errs, &datapath.OpError{Op: op, Err: err})
 		}
 	}
 	return errors.Join(errs...)
 }
 
+// NextHops answers as the kernel's routing would that has the main table only:
+// the longest prefix wins, then the lowest metric. See the package kernel.
+func (k *Kernel) NextHops(ctx context.Context, scope datapath.Scope, dsts []netip.Addr) ([]datapath.NextHop, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	table := allRoutes(&k.tables.State)
+	hops := make([]datapath.NextHop, len(dsts))
+	for i, dst := range dsts {
+		hops[i] = nextHopTo(&k.tables.State, dst, table, scope)
+	}
+	return hops, nil
+}
+
+// LinkMTU returns the MTU of a link, whosever it is.
+func (k *Kernel) LinkMTU(_ context.Context, name string) (int, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	l := find(k.tables.Links, name)
+	if l == nil {
+		return 0, fmt.Errorf("get MTU of %s: %w", name, errNoLink)
+	}
+	return l.MTU, nil
+}
+
 // Hand carries out an operation as an administrator would, whatever Fail says.
 func (k *Kernel) Hand(op datapath.Op) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.carryOut(op)
+	return k.tables.do(op)
 }
 
 // SetUp sets a link up or down.
 func (k *Kernel) SetUp(link string, up bool) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	l := k.link(link)
+	l := find(k.tables.Links, link)
 	if l == nil {
 		return errNoLink
 	}
-	k.setUp(l, up)
+	k.tables.setUp(l, up)
 	return nil
 }
 
@@ -113,9 +147,9 @@ func (k *Kernel) String() string {
 	defer k.mu.Unlock()
 	var b strings.Builder
 	for _, lines := range [][]string{
-		commands(k.state.Links, datapath.Make), commands(k.state.Addrs, datapath.Set),
-		commands(k.state.FDB, datapath.Set), commands(k.state.Neighs, datapath.Set),
-		commands(k.state.Routes, datapath.Set),
+		commands(k.tables.Links, datapath.Make), commands(k.tables.Addrs, datapath.Set),
+		commands(k.tables.FDB, datapath.Set), commands(k.tables.Neighs, datapath.Set),
+		commands(k.tables.Routes, datapath.Set),
 	} {
 		slices.Sort(lines)
 		for _, line := range lines {

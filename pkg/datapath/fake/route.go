@@ -2,39 +2,16 @@ package fake
 
 import (
 	"net/netip"
-	"slices"
 
 	"golang.org/x/sys/unix"
 
 	"flanneld/pkg/datapath"
 )
 
-// defaultMetric is what IPv6 routes get that name none.
-const defaultMetric = 1024
-
-func (k *Kernel) setRoute(r datapath.Route) error {
-	if !r.Dst.IsValid() || r.Dst != r.Dst.Masked() || r.Type == datapath.OtherType {
-		return unix.EINVAL
-	}
-	if r.Metric == 0 && r.Dst.Addr().Is6() {
-		r.Metric = defaultMetric
-	}
-	r.Foreign = false
-	if r.Type == datapath.Unicast {
-		link, err := k.nextHop(r)
-		if err != nil {
-			return err
-		}
-		r.Link = link
-	}
-	k.state.Routes = put(k.state.Routes, r, func(h datapath.Route) bool { return h.Dst == r.Dst && h.Metric == r.Metric })
-	return nil
-}
-
-// nextHop returns the link that a route leads to.
-func (k *Kernel) nextHop(r datapath.Route) (link string, err error) {
+// linkTo returns the link that a route leads to.
+func linkTo(s *datapath.State, r datapath.Route) (link string, err error) {
 	if r.Link != "" {
-		l := k.link(r.Link)
+		l := find(s.Links, r.Link)
 		if l == nil {
 			return "", errNoLink
 		}
@@ -47,22 +24,22 @@ func (k *Kernel) nextHop(r datapath.Route) (link string, err error) {
 		return "", unix.ENODEV
 	case !r.Gateway.IsValid():
 		return r.Link, nil
-	case r.Gateway.Is4() != r.Dst.Addr().Is4(), k.local(r.Gateway):
+	case r.Gateway.Is4() != r.Dst.Addr().Is4(), local(s, r.Gateway):
 		return "", unix.EINVAL
 	case r.OnLink && r.Link == "":
 		return "", unix.EINVAL
 	case r.OnLink:
 		return r.Link, nil
 	}
-	if link = k.reach(r.Gateway, r.Link); link == "" {
+	if link = reach(s, r.Gateway, r.Link); link == "" {
 		return "", unix.EHOSTUNREACH
 	}
 	return link, nil
 }
 
 // local reports whether ip is this host's own.
-func (k *Kernel) local(ip netip.Addr) bool {
-	for _, a := range k.state.Addrs {
+func local(s *datapath.State, ip netip.Addr) bool {
+	for _, a := range s.Addrs {
 		if a.Prefix.Addr() == ip {
 			return true
 		}
@@ -72,17 +49,17 @@ func (k *Kernel) local(ip netip.Addr) bool {
 
 // reach returns the link, if need be the one named, on which ip is a neighbour
 // by an address or by a route without a gateway; empty if there is none.
-func (k *Kernel) reach(ip netip.Addr, on string) string {
+func reach(s *datapath.State, ip netip.Addr, on string) string {
 	usable := func(link string) bool {
-		l := k.link(link)
+		l := find(s.Links, link)
 		return l != nil && l.Up && (on == "" || on == link)
 	}
-	for _, a := range k.state.Addrs {
+	for _, a := range s.Addrs {
 		if a.Prefix.Contains(ip) && usable(a.Link) {
 			return a.Link
 		}
 	}
-	for _, r := range k.state.Routes {
+	for _, r := range s.Routes {
 		if r.Type == datapath.Unicast && !r.Gateway.IsValid() && r.Dst.Contains(ip) && usable(r.Link) {
 			return r.Link
 		}
@@ -90,25 +67,38 @@ func (k *Kernel) reach(ip netip.Addr, on string) string {
 	return ""
 }
 
-// deleteRoute removes the route that matches all that r says; metric 0 says
-// nothing, and then it is the one of lowest metric.
-func (k *Kernel) deleteRoute(r datapath.Route) {
-	at := -1
-	for i, h := range k.state.Routes {
-		if matches(r, h) && (at < 0 || h.Metric < k.state.Routes[at].Metric) {
-			at = i
+// allRoutes returns all routes. Those that come with an IPv6 address are kept nowhere
+// else, see connect.
+func allRoutes(s *datapath.State) []datapath.Route {
+	const connected = 256 // the metric of such a route
+	var table []datapath.Route
+	for _, a := range s.Addrs {
+		if a.Prefix.Addr().Is6() && find(s.Links, a.Link).Up && !a.Prefix.IsSingleIP() {
+			table = append(table, datapath.Route{Dst: a.Prefix.Masked(), Link: a.Link, Metric: connected})
 		}
 	}
-	if at >= 0 {
-		k.state.Routes = slices.Delete(k.state.Routes, at, at+1)
-	}
+	return append(table, s.Routes...)
 }
 
-func matches(r, h datapath.Route) bool {
-	return h.Dst == r.Dst &&
-		(r.Metric == 0 || h.Metric == r.Metric) &&
-		(r.Type == datapath.OtherType || h.Type == r.Type) &&
-		(!r.Gateway.IsValid() || h.Gateway == r.Gateway) &&
-		(r.Link == "" || h.Link == r.Link) &&
-		(r.Protocol == 0 || h.Protocol == r.Protocol)
+func nextHopTo(s *datapath.State, dst netip.Addr, table []datapath.Route, scope datapath.Scope) datapath.NextHop {
+	if local(s, dst) {
+		return datapath.NextHop{}
+	}
+	var best datapath.Route
+	for _, r := range table {
+		if !r.Dst.Contains(dst) {
+			continue
+		}
+		if !best.Dst.IsValid() || r.Dst.Bits() > best.Dst.Bits() ||
+			r.Dst.Bits() == best.Dst.Bits() && r.Metric < best.Metric {
+			best = r
+		}
+	}
+	if !best.Dst.IsValid() || best.Type != datapath.Unicast {
+		return datapath.NextHop{}
+	}
+	if l := find(s.Links, best.Link); scope.OwnsLink(l.Name, l.Alias) {
+		return datapath.NextHop{}
+	}
+	return datapath.NextHop{Link: best.Link, Gateway: best.Gateway}
 }

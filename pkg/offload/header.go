@@ -54,17 +54,12 @@ func DecodeHeader(b []byte) (Header, error) {
 		CsumStart:  binary.NativeEndian.Uint16(b[6:]),
 		CsumOffset: binary.NativeEndian.Uint16(b[8:]),
 	}
-	switch h.GSOType &^ gsoECN {
-	case GSONone:
-		if h.GSOType != GSONone {
-			return Header{}, ErrGSOType
-		}
-	case GSOTCP4, GSOUDP4, gsoTCPv6: // IPv6 is refused as such, by its packet
-		if h.GSOSize == 0 {
-			return Header{}, ErrGSOSize
-		}
-	default:
+	switch kind := h.GSOType &^ gsoECN; {
+	case h.GSOType == GSONone:
+	case kind != GSOTCP4 && kind != GSOUDP4 && kind != gsoTCPv6: // IPv6 is refused as such, by its packet
 		return Header{}, ErrGSOType
+	case h.GSOSize == 0:
+		return Header{}, ErrGSOSize
 	}
 	return h, nil
 }

@@ -53,7 +53,7 @@ func offload(fd int, want Offload) (Offload, error) {
 	}
 }
 
-// lesser returns the next rung of the ladder.
+// lesser returns what to try after o.
 func lesser(o Offload) Offload {
 	switch {
 	case o&USO != 0:

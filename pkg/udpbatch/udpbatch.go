@@ -108,22 +108,18 @@ func (c *Conn) listen(local netip.AddrPort, o Options) error {
 // success the descriptor is the Conn's; on an error it stays the caller's.
 func Adopt(fd int, o Options) (*Conn, error) {
 	c := &Conn{fd: fd}
-	for _, want := range []struct{ option, value int }{
-		{unix.SO_DOMAIN, unix.AF_INET}, {unix.SO_TYPE, unix.SOCK_DGRAM}, {unix.SO_PROTOCOL, unix.IPPROTO_UDP},
-	} {
-		have, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, want.option)
-		if err != nil {
-			return nil, fmt.Errorf("adopt udp socket: %w", err)
-		}
-		if have != want.value {
-			return nil, fmt.Errorf("adopt udp socket: file descriptor %d is a socket of another kind", fd)
-		}
+	protocol, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PROTOCOL)
+	if err == nil && protocol != unix.IPPROTO_UDP {
+		err = fmt.Errorf("file descriptor %d is a socket of another kind", fd)
 	}
-	if err := c.name(); err != nil {
+	if err == nil {
+		err = c.name()
+	}
+	if err == nil && !c.local.IsValid() {
+		err = errors.New("it is not bound to an IPv4 address")
+	}
+	if err != nil {
 		return nil, fmt.Errorf("adopt udp socket: %w", err)
-	}
-	if c.local.Port() == 0 {
-		return nil, errors.New("adopt udp socket: it is not bound")
 	}
 	unix.CloseOnExec(fd)
 	c.setup(o)
@@ -164,7 +160,7 @@ func (c *Conn) name() error {
 	if err != nil {
 		return err
 	}
-	if v4, ok := sa.(*unix.SockaddrInet4); ok {
+	if v4, ok := sa.(*unix.SockaddrInet4); ok && v4.Port != 0 {
 		c.local = netip.AddrPortFrom(netip.AddrFrom4(v4.Addr), uint16(v4.Port))
 	}
 	return nil

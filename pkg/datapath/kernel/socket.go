@@ -100,30 +100,25 @@ func messages(b []byte, f func(h header, payload []byte) error) error {
 	return nil
 }
 
-// errno reads an NLMSG_ERROR or NLMSG_DONE payload; nil for an acknowledgement.
-func errno(payload []byte) error {
+// refusal reads an NLMSG_ERROR or NLMSG_DONE payload; nil for an acknowledgement. It
+// has what the kernel adds in words (struct nlmsgerr and NLMSGERR_ATTR_MSG of
+// linux/netlink.h): many reasons share an errno. A kernel that adds them repeats no more
+// of the request than its header.
+func refusal(h header, payload []byte) error {
+	const words = 4 + unix.SizeofNlMsghdr
 	if len(payload) < 4 {
 		return nil
 	}
-	if n := int32(native.Uint32(payload)); n < 0 {
-		return unix.Errno(-n)
+	n := int32(native.Uint32(payload))
+	if n >= 0 {
+		return nil
 	}
-	return nil
-}
-
-// refusal reads an NLMSG_ERROR as errno does, with what the kernel adds in words
-// (struct nlmsgerr and NLMSGERR_ATTR_MSG of linux/netlink.h): many reasons share an
-// errno. A kernel that adds them repeats no more of the request than its header.
-func refusal(h header, payload []byte) error {
-	const at = 4 + unix.SizeofNlMsghdr
-	err := errno(payload)
-	if err == nil || h.flags&unix.NLM_F_ACK_TLVS == 0 || len(payload) < at {
-		return err
+	if h.typ == unix.NLMSG_ERROR && h.flags&unix.NLM_F_ACK_TLVS != 0 && len(payload) >= words {
+		if text := unix.ByteSliceToString(attrs(payload[words:])[unix.NLMSGERR_ATTR_MSG]); text != "" {
+			return fmt.Errorf("%w (%s)", unix.Errno(-n), text)
+		}
 	}
-	if text := unix.ByteSliceToString(attrs(payload[at:])[unix.NLMSGERR_ATTR_MSG]); text != "" {
-		return fmt.Errorf("%w (%s)", err, text)
-	}
-	return err
+	return unix.Errno(-n)
 }
 
 // dump sends one request and calls f with each answer. If the tables changed
@@ -141,7 +136,7 @@ func (s *socket) dump(request []byte, seq uint32, f func(payload []byte)) error 
 			interrupted = interrupted || h.flags&unix.NLM_F_DUMP_INTR != 0
 			if h.typ == unix.NLMSG_DONE || h.typ == unix.NLMSG_ERROR {
 				done = true
-				return errno(payload)
+				return refusal(h, payload)
 			}
 			f(payload)
 			return nil

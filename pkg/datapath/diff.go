@@ -19,10 +19,10 @@ import (
 func Diff(want, have State) []Op {
 	links, gone, doomed := diffLinks(want.Links, have.Links)
 	addrs, noAddrs := diff(want.Addrs, have.Addrs, gone, func(a Addr) Addr { return a })
-	fdb, noFDB := diff(want.FDB, have.FDB, gone, func(e FDBEntry) fdbKey { return fdbKey{e.Link, e.MAC} })
-	neighs, noNeighs := diff(want.Neighs, have.Neighs, gone, func(n Neigh) neighKey { return neighKey{n.Link, n.IP} })
+	fdb, noFDB := diff(want.FDB, have.FDB, gone, func(e FDBEntry) key[string, MAC] { return key[string, MAC]{e.Link, e.MAC} })
+	neighs, noNeighs := diff(want.Neighs, have.Neighs, gone, func(n Neigh) key[string, netip.Addr] { return key[string, netip.Addr]{n.Link, n.IP} })
 	free, _ := split(want.Routes, have.Routes)
-	routes, noRoutes := diff(free, have.Routes, gone, func(r Route) routeKey { return routeKey{r.Dst, r.Metric} })
+	routes, noRoutes := diff(free, have.Routes, gone, routeKey)
 	noRoutes = slices.DeleteFunc(noRoutes, func(op Op) bool { return op.Object.(Route).Foreign })
 	// The kernel takes no gateway that is this host's own address. It flushes a
 	// link's routes with its last address, so the wanted one comes before.
@@ -34,17 +34,17 @@ func Diff(want, have State) []Op {
 // split parts wanted routes into those that can be made and those that a connected one
 // displaces.
 func split(want, have []Route) (free, blocked []Route) {
-	connected := make(map[routeKey]bool) // an interface's worth or two
+	connected := make(map[key[netip.Prefix, uint32]]bool) // an interface's worth or two
 	for _, h := range have {
 		if h.Connected() {
-			connected[routeKey{h.Dst, h.Metric}] = true
+			connected[routeKey(h)] = true
 		}
 	}
 	if len(connected) == 0 {
 		return want, nil
 	}
 	for _, w := range want {
-		if connected[routeKey{w.Dst, w.Metric}] {
+		if connected[routeKey(w)] {
 			blocked = append(blocked, w)
 		} else {
 			free = append(free, w)
@@ -73,19 +73,14 @@ func gatewaysFirst(del []Op, routes []Route) (first, last []Op) {
 	return first, last
 }
 
-type fdbKey struct {
-	link string
-	mac  MAC
+// key is what no two objects of a table have in common.
+type key[A, B comparable] struct {
+	a A
+	b B
 }
 
-type neighKey struct {
-	link string
-	ip   netip.Addr
-}
-
-type routeKey struct {
-	dst    netip.Prefix
-	metric uint32
+func routeKey(r Route) key[netip.Prefix, uint32] {
+	return key[netip.Prefix, uint32]{r.Dst, r.Metric}
 }
 
 // diff compares one table. What hangs on a link that is gone needs no deletion. It

@@ -1,9 +1,6 @@
 package datapath
 
-import (
-	"fmt"
-	"strings"
-)
+import "fmt"
 
 // Op is one change of the kernel's state. As text it is the ip(8) or bridge(8)
 // command that would make it.
@@ -62,59 +59,31 @@ func (e *OpError) Error() string { return fmt.Sprintf("%s: %v", e.Op, e.Err) }
 func (e *OpError) Unwrap() error { return e.Err }
 
 func (l Link) command(v Verb) string {
-	set := fmt.Sprintf("ip link set %s alias %q mtu %d", l.Name, l.Alias, l.MTU)
-	if !l.MAC.IsZero() {
-		set += " address " + l.MAC.String()
-	}
-	set += map[bool]string{true: " up", false: " down"}[l.Up]
-	switch v {
-	case Delete:
+	set := fmt.Sprintf("ip link set %s alias %q mtu %d", l.Name, l.Alias, l.MTU) +
+		when(!l.MAC.IsZero(), " address", l.MAC) + when(l.Up, " up") + when(!l.Up, " down")
+	switch {
+	case v == Delete:
 		return "ip link del " + l.Name
-	case Make:
-		add := "ip link add " + l.Name + " type " + l.Kind + l.VXLAN.args()
-		if l.Kind == "tun" {
-			add = "ip tuntap add dev " + l.Name + " mode tun" + l.TUN.args()
-		}
-		return add + "; " + set
-	default:
-		return set
+	case v == Make && l.Kind == "tun":
+		return "ip tuntap add dev " + l.Name + " mode tun" +
+			when(l.TUN.VnetHdr, " vnet_hdr") + when(l.TUN.MultiQueue, " multi_queue") + "; " + set
+	case v == Make:
+		return "ip link add " + l.Name + " type " + l.Kind + l.VXLAN.args() + "; " + set
 	}
+	return set
 }
 
 func (v VXLAN) args() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, " id %d", v.VNI)
-	if v.Parent != "" {
-		b.WriteString(" dev " + v.Parent)
-	}
-	if v.Local.IsValid() {
-		b.WriteString(" local " + v.Local.String())
-	}
-	fmt.Fprintf(&b, " dstport %d", v.Port)
-	b.WriteString(map[bool]string{true: " learning", false: " nolearning"}[v.Learning])
-	if v.GBP {
-		b.WriteString(" gbp")
-	}
-	return b.String()
-}
-
-func (t TUN) args() string {
-	var args string
-	if t.VnetHdr {
-		args += " vnet_hdr"
-	}
-	if t.MultiQueue {
-		args += " multi_queue"
-	}
-	return args
+	return fmt.Sprint(" id ", v.VNI) + when(v.Parent != "", " dev", v.Parent) + when(v.Local.IsValid(), " local", v.Local) +
+		fmt.Sprint(" dstport ", v.Port) + when(v.Learning, " learning") + when(!v.Learning, " nolearning") + when(v.GBP, " gbp")
 }
 
 func (a Addr) command(v Verb) string {
-	return fmt.Sprintf("ip addr %s %s dev %s", verb(v, "replace"), a.Prefix, a.Link)
+	return fmt.Sprintf("ip addr %s %s dev %s", v, a.Prefix, a.Link)
 }
 
 func (e FDBEntry) command(v Verb) string {
-	return fmt.Sprintf("bridge fdb %s %s dev %s dst %s self permanent", verb(v, "replace"), e.MAC, e.Link, e.Dst)
+	return fmt.Sprintf("bridge fdb %s %s dev %s dst %s self permanent", v, e.MAC, e.Link, e.Dst)
 }
 
 func (n Neigh) command(v Verb) string {
@@ -125,31 +94,26 @@ func (n Neigh) command(v Verb) string {
 }
 
 func (r Route) command(v Verb) string {
-	var b strings.Builder
-	b.WriteString("ip route " + verb(v, "replace") + " ")
-	if r.Type == Blackhole {
-		b.WriteString("blackhole ")
-	}
-	b.WriteString(r.Dst.String())
-	if r.Gateway.IsValid() {
-		b.WriteString(" via " + r.Gateway.String())
-	}
-	if r.Link != "" {
-		b.WriteString(" dev " + r.Link)
-	}
-	fmt.Fprintf(&b, " proto %d", r.Protocol)
-	if r.Metric != 0 {
-		fmt.Fprintf(&b, " metric %d", r.Metric)
-	}
-	if r.OnLink {
-		b.WriteString(" onlink")
-	}
-	return b.String()
+	return fmt.Sprintf("ip route %s ", v) + when(r.Type == Blackhole, "blackhole ") + r.Dst.String() +
+		when(r.Gateway.IsValid(), " via", r.Gateway) + when(r.Link != "", " dev", r.Link) +
+		fmt.Sprint(" proto ", r.Protocol) + when(r.Metric != 0, " metric", r.Metric) + when(r.OnLink, " onlink")
 }
 
-func verb(v Verb, set string) string {
+// when returns a word and its values if they apply.
+func when(applies bool, word string, values ...any) string {
+	if !applies {
+		return ""
+	}
+	for _, v := range values {
+		word += fmt.Sprint(" ", v)
+	}
+	return word
+}
+
+// String returns the word of ip(8) for what is not a link.
+func (v Verb) String() string {
 	if v == Delete {
 		return "del"
 	}
-	return set
+	return "replace"
 }

@@ -108,23 +108,12 @@ func (b *batch) flush() {
 	}
 	defer func() { b.buf.b, b.ops, b.first = b.buf.b[:0], b.ops[:0], b.first+uint32(n) }()
 	b.buf.orFlags(unix.NLM_F_ACK)
-	if err := b.send(b.buf.b); err != nil {
-		b.errs = append(b.errs, fmt.Errorf("send %d netlink requests: %w", n, err))
-		return
-	}
-	for done := false; !done; {
-		err := b.receive(func(h header, payload []byte) error {
-			i := int(h.seq - b.first)
-			if h.typ == unix.NLMSG_ERROR && i >= 0 && i < n {
-				done = done || i == n-1
-				b.note(b.ops[i], refusal(h, payload))
-			}
-			return nil
-		})
-		if err != nil {
-			b.errs = append(b.errs, fmt.Errorf("receive netlink answers: %w", err))
-			return
-		}
+	err := b.exchange(b.buf.b, b.first, n, func(i int, h header, payload []byte) bool {
+		b.note(b.ops[i], refusal(h, payload))
+		return i == n-1
+	})
+	if err != nil {
+		b.errs = append(b.errs, err)
 	}
 }
 

@@ -54,25 +54,14 @@ func (s *socket) lookup(dsts []netip.Addr, links links, hops []datapath.NextHop)
 		m.attr(unix.RTA_DST, dst.AsSlice())
 		m.end()
 	}
-	if err := s.send(m.b); err != nil {
-		return err
-	}
-	for answers := 0; answers < len(dsts); {
-		err := s.receive(func(h header, payload []byte) error {
-			if int(h.seq) >= len(dsts) {
-				return nil
-			}
-			answers++
-			if h.typ == unix.RTM_NEWROUTE { // else the error that says why not
-				hops[h.seq] = parseNextHop(payload, links)
-			}
-			return nil
-		})
-		if err != nil {
-			return err
+	answers := 0
+	return s.exchange(m.b, 0, len(dsts), func(i int, h header, payload []byte) bool {
+		if h.typ == unix.RTM_NEWROUTE { // else the error that says why not
+			hops[i] = parseNextHop(payload, links)
 		}
-	}
-	return nil
+		answers++
+		return answers == len(dsts)
+	})
 }
 
 func parseNextHop(p []byte, links links) datapath.NextHop {

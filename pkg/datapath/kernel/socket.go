@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -55,18 +56,31 @@ func open(groups ...int) (*socket, error) {
 	return s, nil
 }
 
-// send sends requests, the answers to which are awaited for answerTimeout.
-func (s *socket) send(requests []byte) error {
+// exchange sends n requests, numbered from first, and calls f for each answer until it
+// returns true; i is 0 for the first request. The payload is valid only during the call.
+func (s *socket) exchange(requests []byte, first uint32, n int, f func(i int, h header, payload []byte) bool) error {
 	if err := s.SetReadDeadline(time.Now().Add(answerTimeout)); err != nil {
 		return err
 	}
-	_, err := s.Write(requests)
-	return err
+	if _, err := s.Write(requests); err != nil {
+		return fmt.Errorf("send %d netlink requests: %w", n, err)
+	}
+	for done := false; !done; {
+		err := s.receive(func(h header, payload []byte) {
+			if i := h.seq - first; i < uint32(n) {
+				done = f(int(i), h, payload) || done
+			}
+		})
+		if err != nil {
+			return fmt.Errorf("receive netlink answers: %w", err)
+		}
+	}
+	return nil
 }
 
 // receive calls f for each message of the next datagram. The payload is valid
 // only during the call.
-func (s *socket) receive(f func(h header, payload []byte) error) error {
+func (s *socket) receive(f func(h header, payload []byte)) error {
 	n, err := unix.Read(s.fd, s.buf) // an answer is there at once: the poller takes a tenth longer
 	if errors.Is(err, unix.EAGAIN) {
 		n, err = s.Read(s.buf)
@@ -82,19 +96,16 @@ type header struct {
 	seq        uint32
 }
 
-// messages calls f for each message of what was read at once. The payload is valid
-// only during the call. It ends with the first error, f's or its own about lengths
-// that do not add up.
-func messages(b []byte, f func(h header, payload []byte) error) error {
+// messages calls f for each message of what was read at once, and returns an error if
+// their lengths do not add up.
+func messages(b []byte, f func(h header, payload []byte)) error {
 	for len(b) >= unix.SizeofNlMsghdr {
 		h := header{native.Uint16(b[4:]), native.Uint16(b[6:]), native.Uint32(b[8:])}
 		size := int(native.Uint32(b))
 		if size < unix.SizeofNlMsghdr || size > len(b) {
 			return fmt.Errorf("netlink message of %d bytes in %d", size, len(b))
 		}
-		if err := f(h, b[unix.SizeofNlMsghdr:size]); err != nil {
-			return err
-		}
+		f(h, b[unix.SizeofNlMsghdr:size])
 		b = b[min((size+3)&^3, len(b)):]
 	}
 	return nil
@@ -124,29 +135,17 @@ func refusal(h header, payload []byte) error {
 // dump sends one request and calls f with each answer. If the tables changed
 // meanwhile the answers may be inconsistent and the error is ErrDumpInterrupted.
 func (s *socket) dump(request []byte, seq uint32, f func(payload []byte)) error {
-	if err := s.send(request); err != nil {
-		return err
-	}
-	var done, interrupted bool
-	for !done {
-		err := s.receive(func(h header, payload []byte) error {
-			if h.seq != seq {
-				return nil
-			}
-			interrupted = interrupted || h.flags&unix.NLM_F_DUMP_INTR != 0
-			if h.typ == unix.NLMSG_DONE || h.typ == unix.NLMSG_ERROR {
-				done = true
-				return refusal(h, payload)
-			}
-			f(payload)
-			return nil
-		})
-		if err != nil {
-			return err
+	var failed, interrupted error
+	err := s.exchange(request, seq, 1, func(_ int, h header, payload []byte) bool {
+		if h.flags&unix.NLM_F_DUMP_INTR != 0 {
+			interrupted = netlink.ErrDumpInterrupted
 		}
-	}
-	if interrupted {
-		return netlink.ErrDumpInterrupted
-	}
-	return nil
+		if h.typ == unix.NLMSG_DONE || h.typ == unix.NLMSG_ERROR {
+			failed = refusal(h, payload)
+			return true
+		}
+		f(payload)
+		return false
+	})
+	return cmp.Or(err, failed, interrupted)
 }

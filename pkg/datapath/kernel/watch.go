@@ -36,9 +36,8 @@ func (Kernel) Watch(ctx context.Context, scope datapath.Scope, underlay string, 
 			}
 		}
 		relevant = false
-		err := s.receive(func(h header, payload []byte) error {
+		err := s.receive(func(h header, payload []byte) {
 			relevant = f.match(h.typ, payload) || relevant
-			return nil
 		})
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded): // ctx is done

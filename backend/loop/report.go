@@ -26,13 +26,10 @@ func forwarded(planes []backend.Plane, skipped []backend.Skip) (p peers) {
 	for _, s := range skipped {
 		out[s.Subnet] = true
 	}
-	total := 0
-	for _, plane := range planes {
-		total += len(plane.Peers)
-	}
-	p.claims = make([]subnet.Claim, 0, total)
+	p.claims = []subnet.Claim{}
 	for _, plane := range planes {
 		n := len(p.claims)
+		p.claims = slices.Grow(p.claims, len(plane.Peers))
 		for _, peer := range plane.Peers {
 			if !out[peer.Subnet] {
 				p.claims = append(p.claims, peer)
@@ -51,11 +48,7 @@ type reporter struct {
 
 // skips logs peers that are left out now and were not before, or for another reason.
 func (r *reporter) skips(before, now []backend.Skip) {
-	known := make(map[netip.Prefix]string, len(before))
-	for _, s := range before {
-		known[s.Subnet] = s.Reason.Error()
-	}
-	fresh := slices.DeleteFunc(slices.Clone(now), func(s backend.Skip) bool { return known[s.Subnet] == s.Reason.Error() })
+	fresh := without(now, before, func(s backend.Skip) string { return s.Subnet.String() + s.Reason.Error() })
 	for i, s := range fresh {
 		if i == most {
 			r.log.Warn("Ignoring more peers", "count", len(fresh)-i)
@@ -91,13 +84,13 @@ func (r *reporter) forwarding(peers []subnet.Claim) {
 	}
 }
 
-// without returns the claims that have no equal among others, by what key returns.
-func without[K comparable](claims, others []subnet.Claim, key func(subnet.Claim) K) []subnet.Claim {
+// without returns what of all has no equal among others, by what key returns.
+func without[T any, K comparable](all, others []T, key func(T) K) []T {
 	have := make(map[K]bool, len(others))
-	for _, c := range others {
-		have[key(c)] = true
+	for _, o := range others {
+		have[key(o)] = true
 	}
-	return slices.DeleteFunc(slices.Clone(claims), func(c subnet.Claim) bool { return have[key(c)] })
+	return slices.DeleteFunc(slices.Clone(all), func(a T) bool { return have[key(a)] })
 }
 
 // faults are those that were logged, each once. The zero value is ready to use.

@@ -13,6 +13,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"sync"
 
 	"flanneld/backend"
 	"flanneld/pkg/datapath"
@@ -51,7 +52,7 @@ type Backend struct {
 	filter   backend.Filter
 	device   string // empty: not chosen yet
 	mtu      int
-	saidIPv6 bool
+	warnIPv6 sync.Once
 	log      *slog.Logger
 }
 
@@ -98,7 +99,12 @@ func (b *Backend) MTU() int { return b.mtu }
 // Plan implements backend.Backend.
 func (b *Backend) Plan(ctx context.Context, planes []backend.Plane) (backend.Plan, error) {
 	b.followMTU(ctx)
-	b.warnOfIPv6(planes)
+	if len(planes) > 1 {
+		b.warnIPv6.Do(func() {
+			b.log.Warn("The udp backend carries IPv4 only: IPv6 subnets are leased, but nothing is forwarded to them. " +
+				`Choose "vxlan" or "host-gw", or set EnableIPv6 to false`)
+		})
+	}
 	if err := b.choose(ctx); err != nil {
 		return backend.Plan{}, err
 	}
@@ -110,16 +116,6 @@ func (b *Backend) Plan(ctx context.Context, planes []backend.Plane) (backend.Pla
 // Forward implements backend.Forwarder.
 func (b *Backend) Forward(planes []backend.Plane) error {
 	return b.forward(b.device, stateOf(planes, b.opts.Port, b.mtu, b.filter))
-}
-
-// warnOfIPv6 says once what the wire has no room for.
-func (b *Backend) warnOfIPv6(planes []backend.Plane) {
-	if b.saidIPv6 || len(planes) < 2 {
-		return
-	}
-	b.saidIPv6 = true
-	b.log.Warn("The udp backend carries IPv4 only: IPv6 subnets are leased, but nothing is forwarded to them. " +
-		`Choose "vxlan" or "host-gw", or set EnableIPv6 to false`)
 }
 
 // followMTU takes the device's MTU from the underlay's. If that is away it stays as it

@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 
 	"flanneld/pkg/tun"
 	"flanneld/pkg/udpbatch"
@@ -50,8 +49,9 @@ type Engine struct {
 // New returns an engine that has no peers. It must be called in the network
 // namespace of the device and the sockets.
 func New(c Config) (*Engine, error) {
-	if len(c.Device.Queues()) != len(c.Sockets) {
-		return nil, fmt.Errorf("make udp engine: %d sockets for %d queues", len(c.Sockets), len(c.Device.Queues()))
+	queues := c.Device.Queues()
+	if len(queues) != len(c.Sockets) {
+		return nil, fmt.Errorf("make udp engine: %d sockets for %d queues", len(c.Sockets), len(queues))
 	}
 	answers, err := newAnswers(c.Log)
 	if err != nil {
@@ -59,15 +59,6 @@ func New(c Config) (*Engine, error) {
 	}
 	e := &Engine{device: c.Device, log: c.Log, answers: answers, reports: make(chan func(), 16)}
 	e.Set(State{})
-	if err := e.open(c); err != nil {
-		e.Close()
-		return nil, fmt.Errorf("make udp engine: %w", err)
-	}
-	return e, nil
-}
-
-// open makes the queues. After an error, Close frees what it made.
-func (e *Engine) open(c Config) (err error) {
 	var threads priority
 	if !c.NoPriority {
 		if threads, err = newPriority(); err != nil {
@@ -75,21 +66,18 @@ func (e *Engine) open(c Config) (err error) {
 				"err", err, "hint", "give CAP_SYS_NICE, or LimitNICE=-10 in the unit, or --udp-offload=priority")
 		}
 	}
-	queues := c.Device.Queues()
 	// A thread that keeps its processor while it waits needs another processor for
 	// everything else.
 	hold := runtime.GOMAXPROCS(0) > len(queues)
-	for i, q := range queues {
-		if err := c.Sockets[i].SetDiscovery(udpbatch.Do); err != nil {
-			return err
-		}
-		wake, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
+	for i, device := range queues {
+		q, err := newQueue(e, device, c.Sockets[i], hold, threads)
 		if err != nil {
-			return err
+			e.Close()
+			return nil, fmt.Errorf("make udp engine: %w", err)
 		}
-		e.queues = append(e.queues, newQueue(e, q, c.Sockets[i], wake, hold, threads))
+		e.queues = append(e.queues, q)
 	}
-	return nil
+	return e, nil
 }
 
 // Set makes the engine forward by the state from now on. It may be called at any

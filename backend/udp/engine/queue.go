@@ -36,8 +36,14 @@ type queue struct {
 	receiver receiver
 }
 
-// newQueue makes a queue, which owns the eventfd wake from then on.
-func newQueue(e *Engine, device *tun.Queue, conn *udpbatch.Conn, wake int, hold bool, p priority) *queue {
+func newQueue(e *Engine, device *tun.Queue, conn *udpbatch.Conn, hold bool, p priority) (*queue, error) {
+	if err := conn.SetDiscovery(udpbatch.Do); err != nil {
+		return nil, err
+	}
+	wake, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
+	if err != nil {
+		return nil, err
+	}
 	q := &queue{
 		engine:   e,
 		tun:      device,
@@ -52,7 +58,7 @@ func newQueue(e *Engine, device *tun.Queue, conn *udpbatch.Conn, wake int, hold 
 	q.sender = newSender(q, hugepage.Make(hugepage.Size))
 	q.receiver = newReceiver(q)
 	q.receiver.coalescer.Emit = q.receiver.write
-	return q
+	return q, nil
 }
 
 // run moves packets until it is told to stop, which is no error.

@@ -114,14 +114,13 @@ func (m *system) tun() datapath.TUN {
 
 // attach implements machine.
 func (m *system) attach(device string) (forwarder, error) {
-	d := m.adoptDevice(device)
+	m.tunOpts.Name = device
+	d := m.adoptDevice()
 	if d == nil {
 		// The kept queues belong to a device that is gone, or do not fit.
 		m.remove(keptDevice)
-		opts := m.tunOpts
-		opts.Name = device
 		var err error
-		if d, err = tun.Open(opts); err != nil {
+		if d, err = tun.Open(m.tunOpts); err != nil {
 			return nil, err
 		}
 		m.put(keptDevice, fds(d.Queues()))
@@ -140,23 +139,20 @@ func (m *system) attach(device string) (forwarder, error) {
 	return &attached{e, d}, nil
 }
 
-// adoptDevice takes the queues of an earlier run if they belong to the device and are
-// what would be opened now. Otherwise it closes them and returns nil.
-func (m *system) adoptDevice(device string) *tun.Device {
+// adoptDevice takes the queues of an earlier run if they are what would be opened now. Otherwise it closes them and returns nil.
+func (m *system) adoptDevice() *tun.Device {
 	kept := m.device
 	m.device = nil
 	if len(kept) == 0 {
 		return nil
 	}
-	opts := m.tunOpts
-	opts.Name = device
-	d, err := tun.Adopt(kept, opts)
-	if err == nil && len(kept) == m.queues && d.Features().Header != m.tunOpts.NoHeader && d.Features().MultiQueue == (m.queues > 1) {
-		m.log.Info("The device's queues of the last run are in use again", "device", device)
-		return d
+	d, err := tun.Adopt(kept, m.tunOpts)
+	if err == nil && (len(kept) != m.queues || d.Features().Header == m.tunOpts.NoHeader || d.Features().MultiQueue != (m.queues > 1)) {
+		err = fmt.Errorf("adopt device %s: it has %d queues or a header otherwise than wanted", m.tunOpts.Name, len(kept))
 	}
 	if err == nil {
-		err = fmt.Errorf("adopt device %s: it has %d queues or a header otherwise than wanted", device, len(kept))
+		m.log.Info("The device's queues of the last run are in use again", "device", m.tunOpts.Name)
+		return d
 	}
 	m.log.Info("Queues of the last run do not fit; opening others", "err", err)
 	for _, fd := range kept {

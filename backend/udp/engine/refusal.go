@@ -87,16 +87,11 @@ func (s *sender) refusedPacket(f *forwarding, to *peer, packet *outPacket, errno
 // sendFragmented sends a packet that may be fragmented and is larger than the path's
 // MTU. Its datagram is fragmented, so that the other host gets the packet whole.
 func (s *sender) sendFragmented(to *peer, packet *outPacket) {
-	err := s.q.conn.SetDiscovery(udpbatch.Dont)
-	if err == nil {
-		if s.sendSingle(to, packet) == 0 {
-			s.q.counters.add(Fragmented, 1)
-		} else {
-			s.drop(TooLarge, 1)
-		}
-		err = s.q.conn.SetDiscovery(udpbatch.Do)
+	_ = s.q.conn.SetDiscovery(udpbatch.Dont) // no socket refuses either
+	if s.sendSingle(to, packet) == 0 {
+		s.q.counters.add(Fragmented, 1)
+	} else {
+		s.drop(TooLarge, 1)
 	}
-	if err != nil {
-		s.drop(Other, 1)
-	}
+	_ = s.q.conn.SetDiscovery(udpbatch.Do)
 }

@@ -76,28 +76,19 @@ func (r Reader) Await(ctx context.Context, doc Document, err error, waits func(r
 		if line.Changed(fmt.Sprintf("%s [%d]", text, doc.Rev)) {
 			r.Log.Error(text)
 		}
-		if doc.Rev > 0 {
-			pause.Reset()
-			doc, err = r.next(ctx, doc.Rev)
+		if doc.Rev == 0 {
+			_ = pause.Wait(ctx)
+			doc, err = r.Source.Config(ctx)
 			continue
 		}
-		if pause.Wait(ctx) != nil {
-			return Config{}, Document{}, ctx.Err()
+		pause.Reset()
+		bound, cancel := context.WithTimeout(ctx, repeatAfter)
+		doc, err = r.Source.AwaitConfig(bound, doc.Rev)
+		if bound.Err() != nil { // time to log the reason again
+			doc, err = r.Source.Config(ctx)
 		}
-		doc, err = r.Source.Config(ctx)
+		cancel()
 	}
-}
-
-// next returns the document after its next change, or as it is when it is time to
-// log the reason again.
-func (r Reader) next(ctx context.Context, after Revision) (Document, error) {
-	bound, cancel := context.WithTimeout(ctx, repeatAfter)
-	defer cancel()
-	doc, err := r.Source.AwaitConfig(bound, after)
-	if bound.Err() != nil && ctx.Err() == nil {
-		return r.Source.Config(ctx)
-	}
-	return doc, err
 }
 
 // cannotFetch says why there is no configuration to run with, for the log in the

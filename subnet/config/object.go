@@ -25,18 +25,13 @@ type member struct {
 // encoding/json would silently take the last. What names the members in it.
 func members(doc []byte, start int, what string) ([]member, error) {
 	dec := json.NewDecoder(bytes.NewReader(doc[start:]))
-	if _, err := dec.Token(); err != nil {
-		return nil, syntaxError(doc, err)
-	}
+	_, _ = dec.Token() // the opening brace
 	next := func() int { return start + skipBlank(doc[start:], int(dec.InputOffset())) }
 	var all []member
 	seen := make(map[string]bool)
 	for dec.More() {
 		m := member{at: next()}
-		token, err := dec.Token()
-		if err != nil {
-			return nil, syntaxError(doc, err)
-		}
+		token, _ := dec.Token()
 		m.name, _ = token.(string)
 		m.valueAt = next()
 		if err := dec.Decode(&m.value); err != nil {

@@ -6,9 +6,9 @@ package node
 import (
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"net/netip"
@@ -21,15 +21,14 @@ import (
 
 // Identity is this host's id. It is not safe for concurrent use.
 type Identity struct {
-	dir     *statedir.Dir
-	machine Machine
-	log     *slog.Logger
-	id      string
+	file
+	dir *statedir.Dir
+	log *slog.Logger
 }
 
 // file is the content of the state directory's file.
 type file struct {
-	NodeID  string
+	NodeID  string // empty: the host has none yet
 	Machine Machine
 }
 
@@ -41,7 +40,7 @@ const (
 // Load reads the id that the host had before. A file that cannot be understood, or is
 // another machine's, counts for none.
 func Load(d *statedir.Dir, m Machine, log *slog.Logger) *Identity {
-	i := &Identity{dir: d, machine: m, log: log}
+	i := &Identity{file: file{Machine: m}, dir: d, log: log}
 	data, err := d.Load(fileName)
 	var f file
 	if err == nil {
@@ -55,7 +54,7 @@ func Load(d *statedir.Dir, m Machine, log *slog.Logger) *Identity {
 		log.Warn("The node id in the state directory is another machine's, from which this one was copied; making another",
 			"theirs", f.NodeID)
 	default:
-		i.id = f.NodeID
+		i.NodeID = f.NodeID
 		if f.Machine != m {
 			i.save()
 		}
@@ -64,32 +63,32 @@ func Load(d *statedir.Dir, m Machine, log *slog.Logger) *Identity {
 }
 
 // ID returns the id; empty if the host has none yet.
-func (i *Identity) ID() string { return i.id }
+func (i *Identity) ID() string { return i.NodeID }
 
 // Make gives the host an id if it has none: one that follows from the machine and the
 // address at which its peers first know it, so that a host which has lost its state
 // directory has its id again. The address tells containers of one machine apart, and
 // the clones of an image.
 func (i *Identity) Make(public netip.Addr) string {
-	if i.id == "" {
-		i.id = hash("node " + i.machine.ID + " " + i.machine.Board + " " + public.String())[:idLen]
+	if i.NodeID == "" {
+		i.NodeID = hash("node " + i.Machine.ID + " " + i.Machine.Board + " " + public.String())[:idLen]
 		i.save()
 	}
-	return i.id
+	return i.NodeID
 }
 
 // Renew gives the host a random id, since another one uses the present one, and returns
 // it.
 func (i *Identity) Renew(why error) string {
-	i.id = hash("node " + rand.Text())[:idLen]
+	i.NodeID = hash("node " + rand.Text())[:idLen]
 	i.save()
 	i.log.Error("This host has a copy of another's state directory; it goes on as a new node. Make each host its own: "+
-		"empty the state directory and /etc/machine-id before copying an image", "node", i.id, "err", why)
-	return i.id
+		"empty the state directory and /etc/machine-id before copying an image", "node", i.NodeID, "err", why)
+	return i.NodeID
 }
 
 func (i *Identity) save() {
-	data, err := json.Marshal(file{i.id, i.machine})
+	data, err := json.Marshal(i.file)
 	if err == nil {
 		err = i.dir.Save(fileName, append(data, '\n'))
 	}
@@ -136,6 +135,5 @@ func ThisMachine(machineID string) Machine {
 func differ(a, b string) bool { return a != "" && b != "" && a != b }
 
 func hash(text string) string {
-	sum := sha256.Sum256([]byte("flanneld\n" + text))
-	return hex.EncodeToString(sum[:])
+	return fmt.Sprintf("%x", sha256.Sum256([]byte("flanneld\n"+text)))
 }

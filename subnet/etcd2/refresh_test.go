@@ -97,7 +97,7 @@ func TestWhoMayNotKnowARefreshIsNeverSentOne(t *testing.T) {
 			t.Parallel()
 			e := &elder{version: tt.version}
 			times := hasty()
-			times.call = 4 * time.Second
+			times.call, times.header = 4*time.Second, 2*time.Second
 			s := newTestStore(t, Options{Endpoints: []string{e.serve(t, url)}, Prefix: fmt.Sprint("/net", i)}, times)
 			l, err := s.Create(t.Context(), lease(1), time.Minute)
 			if err != nil {

@@ -182,6 +182,7 @@ func TestCertificatesAreReadAgain(t *testing.T) {
 
 	// One that etcd refuses: what is open goes on.
 	ca.Issue(t, "client", time.Now().Add(-day), year)
+	time.Sleep(time.Second) // the watch waits for its next event
 	s.opts.Access.Refused() // as if five seconds had passed
 	_, _, err := s.Leases(t.Context())
 	wantFailure(t, "Leases", err, strings.TrimPrefix(etcd.URL, "https://"), "does not take this host's certificate")

@@ -103,15 +103,13 @@ func (d *Device) attach(path string, o Options) error {
 	return nil
 }
 
-// setup gives all queues the same header, and the device what goes with it.
+// setup gives the device what is the same for all queues.
 func (d *Device) setup(o Options) error {
 	var want Offload // without a header there is no way to tell the reader what is left to do
 	if d.features.Header {
 		want = all &^ o.Without
-		for _, q := range d.queues {
-			if err := unix.IoctlSetPointerInt(q.fd, unix.TUNSETVNETHDRSZ, HeaderLen); err != nil {
-				return fmt.Errorf("set length of header of %s: %w", d.name, err)
-			}
+		if err := unix.IoctlSetPointerInt(d.queues[0].fd, unix.TUNSETVNETHDRSZ, HeaderLen); err != nil {
+			return fmt.Errorf("set length of header of %s: %w", d.name, err)
 		}
 	}
 	var err error

@@ -2,12 +2,10 @@ package udpbatch
 
 import (
 	"encoding/binary"
-	"encoding/hex"
 	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 )
 
@@ -45,18 +43,14 @@ func inodes(table string, local netip.AddrPort) map[string]bool {
 // parseAddrPort parses "0100007F:205D": the address as the integer that its
 // bytes are in memory, the port as a number.
 func parseAddrPort(s string) (netip.AddrPort, bool) {
-	address, port, _ := strings.Cut(s, ":")
-	a, err := hex.DecodeString(address)
-	if err != nil || len(a) != 4 {
-		return netip.AddrPort{}, false
-	}
-	p, err := strconv.ParseUint(port, 16, 16)
-	if err != nil {
+	var address uint32
+	var port uint16
+	if _, err := fmt.Sscanf(s, "%08x:%04x", &address, &port); err != nil {
 		return netip.AddrPort{}, false
 	}
 	var b [4]byte
-	binary.NativeEndian.PutUint32(b[:], binary.BigEndian.Uint32(a))
-	return netip.AddrPortFrom(netip.AddrFrom4(b), uint16(p)), true
+	binary.NativeEndian.PutUint32(b[:], address)
+	return netip.AddrPortFrom(netip.AddrFrom4(b), port), true
 }
 
 // holder returns the first process found to have one of the sockets open, as

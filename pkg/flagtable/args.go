@@ -35,29 +35,6 @@ func (v *value) Set(text string) error {
 
 func (v *value) String() string { return v.text }
 
-// flagSet returns the rows as flags, which end at the first argument that is none.
-func (t Table) flagSet() *pflag.FlagSet {
-	fs := pflag.NewFlagSet("", pflag.ContinueOnError)
-	fs.SetInterspersed(false)
-	fs.SortFlags = false
-	fs.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
-		if name == "h" {
-			name = "help"
-		}
-		return pflag.NormalizedName(name)
-	})
-	for _, row := range t.Flags {
-		v := &value{Flag: row, from: "--" + row.Name, text: row.Default}
-		if row.Bool && row.Default == "" {
-			v.text = "false"
-		}
-		if f := fs.VarPF(v, row.Name, "", row.Help); row.Bool {
-			f.NoOptDefVal = "true"
-		}
-	}
-	return fs
-}
-
 // arguments returns the values of each flag in their order. Only those of flags
 // that ask for something else are set.
 func arguments(fs *pflag.FlagSet, args []string) (values map[string][]string, warnings []string, err error) {

@@ -5,7 +5,11 @@
 // flag.
 package flagtable
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/spf13/pflag"
+)
 
 // Flag is one row of the table.
 type Flag struct {
@@ -104,6 +108,29 @@ func (t Table) Parse(args []string, env Env) (Given, []string, error) {
 		}
 	}
 	return given, append(warnings, t.unknown(env, fs)...), nil
+}
+
+// flagSet returns the rows as flags, which end at the first argument that is none.
+func (t Table) flagSet() *pflag.FlagSet {
+	fs := pflag.NewFlagSet("", pflag.ContinueOnError)
+	fs.SetInterspersed(false)
+	fs.SortFlags = false
+	fs.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		if name == "h" {
+			name = "help"
+		}
+		return pflag.NormalizedName(name)
+	})
+	for _, row := range t.Flags {
+		v := &value{Flag: row, from: "--" + row.Name, text: row.Default}
+		if row.Bool && row.Default == "" {
+			v.text = "false"
+		}
+		if f := fs.VarPF(v, row.Name, "", row.Help); row.Bool {
+			f.NoOptDefVal = "true"
+		}
+	}
+	return fs
 }
 
 // Variable returns the variable that stands for a flag.

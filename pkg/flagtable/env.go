@@ -29,10 +29,10 @@ func ReadEnv(environ []string) Env {
 // unknown returns one warning for each variable with the prefix that no flag has,
 // sorted. They cannot be errors: the environment may be shared with another
 // release's program during an upgrade.
-func (t Table) unknown(env Env, fs *pflag.FlagSet) []string {
+func (e Env) unknown(t Table, fs *pflag.FlagSet) []string {
 	known := names(fs)
 	var warnings []string
-	for k := range env {
+	for k := range e {
 		name, ours := strings.CutPrefix(k, t.Prefix)
 		if !ours || slices.ContainsFunc(known, func(n string) bool { return t.Variable(n) == k }) {
 			continue

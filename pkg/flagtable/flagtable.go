@@ -107,7 +107,7 @@ func (t Table) Parse(args []string, env Env) (Given, []string, error) {
 			warnings = append(warnings, v.from+" "+row.Legacy)
 		}
 	}
-	return given, append(warnings, t.unknown(env, fs)...), nil
+	return given, append(warnings, env.unknown(t, fs)...), nil
 }
 
 // flagSet returns the rows as flags, which end at the first argument that is none.

@@ -1,6 +1,7 @@
 package netlab
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 )
@@ -19,54 +20,62 @@ type Container struct {
 // Addr returns the container's address and prefix length.
 func (c *Container) Addr() netip.Prefix { return c.addr }
 
-// Container adds a container behind the host. The bridge's address and prefix
-// length ("10.100.5.1/24") are those of the host's interface Bridge, which is
-// made for the host's first container; all its containers have to name the same
-// one. The container has the next free address after it, a default route
-// through it, and the given MTU in bytes, as has the bridge.
-func (h *Host) Container(name string, bridge netip.Prefix, mtu int) (*Container, error) {
+// containers is what is behind a host.
+type containers struct {
+	host   *Host
+	bridge netip.Prefix // the address of the interface Bridge; zero: there is none
+	named  map[string]*Container
+}
+
+func (cs *containers) add(name string, bridge netip.Prefix, mtu int) (*Container, error) {
+	h := cs.host
 	switch {
-	case h == h.lab.sw:
-		return nil, fmt.Errorf("add container %s: the switch has none", name)
-	case !validName.MatchString(name) || h.containers[name] != nil:
-		return nil, fmt.Errorf("add container %q to %s: name is not usable or taken", name, h.label)
-	case h.bridge.IsValid() && h.bridge != bridge:
-		return nil, fmt.Errorf("add container %s to %s: %s has address %s", name, h.label, Bridge, h.bridge)
+	case !validName.MatchString(name) || cs.named[name] != nil:
+		return nil, errors.New("name is not usable or taken")
+	case cs.bridge.IsValid() && cs.bridge != bridge:
+		return nil, fmt.Errorf("%s has address %s", Bridge, cs.bridge)
 	}
 	addr := bridge.Addr().Next()
-	for range h.containers {
+	for range cs.named {
 		addr = addr.Next()
 	}
 	if !bridge.Contains(addr) {
-		return nil, fmt.Errorf("add container %s to %s: no address left in %s", name, h.label, bridge)
+		return nil, fmt.Errorf("no address left in %s", bridge)
 	}
-	if !h.bridge.IsValid() {
+	if !cs.bridge.IsValid() {
 		if err := h.ipAll(
 			[]string{"link", "add", Bridge, "type", "bridge"},
 			[]string{"link", "set", Bridge, "mtu", fmt.Sprint(mtu), "up"},
 			[]string{"addr", "add", bridge.String(), "dev", Bridge},
 		); err != nil {
-			return nil, fmt.Errorf("add container %s to %s: %w", name, h.label, err)
+			return nil, err
 		}
-		h.bridge = bridge
+		cs.bridge = bridge
 	}
 	ns, err := h.lab.namespace(h.label + "-" + name)
 	if err != nil {
-		return nil, fmt.Errorf("add container %s to %s: %w", name, h.label, err)
+		return nil, err
 	}
-	c := &Container{Namespace: ns, host: h, nth: len(h.containers) + 1, addr: netip.PrefixFrom(addr, bridge.Bits())}
-	h.containers[name] = c
-	err = plug(h.Namespace, "ve-"+name, Bridge, ns, mtu)
-	if err == nil {
-		err = c.ipAll(
-			[]string{"addr", "add", c.addr.String(), "dev", Uplink},
-			[]string{"route", "add", "default", "via", bridge.Addr().String()},
-		)
+	c := &Container{Namespace: ns, host: h, nth: len(cs.named) + 1, addr: netip.PrefixFrom(addr, bridge.Bits())}
+	cs.named[name] = c
+	if err := plug(h.Namespace, "ve-"+name, Bridge, ns, mtu); err != nil {
+		return nil, err
 	}
-	if err != nil {
-		return nil, fmt.Errorf("add container %s to %s: %w", name, h.label, err)
+	return c, c.ipAll(
+		[]string{"addr", "add", c.addr.String(), "dev", Uplink},
+		[]string{"route", "add", "default", "via", bridge.Addr().String()},
+	)
+}
+
+// remove removes all containers. The interface Bridge is left to the host.
+func (cs *containers) remove() error {
+	var errs []error
+	for _, c := range cs.named {
+		errs = append(errs, cs.host.lab.remove(c.name))
 	}
-	return c, nil
+	clear(cs.named)
+	cs.bridge = netip.Prefix{}
+	return errors.Join(errs...)
 }
 
 // plug joins a namespace to a bridge by a veth pair: port at the bridge, Uplink

@@ -18,8 +18,7 @@ type Host struct {
 	label      string
 	addr       netip.Prefix
 	addr6      netip.Prefix // zero if there is none
-	bridge     netip.Prefix // zero if there is none
-	containers map[string]*Container
+	containers containers
 }
 
 // Host adds a host with the given IPv4 address and prefix length
@@ -50,12 +49,29 @@ func (l *Lab) Host(name, addr string) (*Host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("add host %s: %w", name, err)
 	}
-	h := &Host{Namespace: ns, lab: l, label: name, addr: a, containers: make(map[string]*Container)}
+	h := &Host{Namespace: ns, lab: l, label: name, addr: a}
+	h.containers = containers{host: h, named: make(map[string]*Container)}
 	l.hosts[name] = h
 	if err := h.join(bridge); err != nil {
 		return nil, fmt.Errorf("add host %s: %w", name, err)
 	}
 	return h, nil
+}
+
+// Container adds a container behind the host. The bridge's address and prefix
+// length ("10.100.5.1/24") are those of the host's interface Bridge, which is
+// made for the host's first container; all its containers have to name the same
+// one. The container has the next free address after it, a default route
+// through it, and the given MTU in bytes, as has the bridge.
+func (h *Host) Container(name string, bridge netip.Prefix, mtu int) (*Container, error) {
+	if h == h.lab.sw {
+		return nil, fmt.Errorf("add container %s: the switch has none", name)
+	}
+	c, err := h.containers.add(name, bridge, mtu)
+	if err != nil {
+		return nil, fmt.Errorf("add container %q to %s: %w", name, h.label, err)
+	}
+	return c, nil
 }
 
 // port is the name of the switch's end of the host's cable.
@@ -84,16 +100,12 @@ func (h *Host) Renew() error {
 	if err != nil {
 		return fmt.Errorf("renew %s: %w", h.label, err)
 	}
-	var errs []error
-	for name, c := range h.containers {
-		errs = append(errs, h.lab.remove(c.name))
-		delete(h.containers, name)
-	}
-	h.bridge = netip.Prefix{}
-	errs = append(errs,
+	errs := []error{
+		h.containers.remove(),
 		// The kernel deletes what was in a namespace some time after it.
 		h.lab.sw.ip("link", "delete", h.port()),
-		h.lab.remove(h.name))
+		h.lab.remove(h.name),
+	}
 	if _, err := h.lab.namespace(h.label); err != nil {
 		return fmt.Errorf("renew %s: %w", h.label, errors.Join(append(errs, err)...))
 	}
@@ -153,14 +165,10 @@ func (h *Host) Reboot(patterns ...string) error {
 	if h == h.lab.sw {
 		return errors.New("reboot the switch: it is no host")
 	}
-	var errs []error
-	for name, c := range h.containers {
-		errs = append(errs, h.lab.remove(c.name))
-		delete(h.containers, name)
-	}
-	if h.bridge.IsValid() {
+	bridged := h.containers.bridge.IsValid()
+	errs := []error{h.containers.remove()}
+	if bridged {
 		errs = append(errs, h.ip("link", "delete", Bridge))
-		h.bridge = netip.Prefix{}
 	}
 	links, err := h.links(patterns)
 	errs = append(errs, err)

@@ -10,9 +10,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
+	"os"
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"flanneld/pkg/datapath"
 )
@@ -53,4 +56,76 @@ func (Kernel) LinkMTU(_ context.Context, name string) (int, error) {
 		return 0, fmt.Errorf("get MTU of %s: %w", name, err)
 	}
 	return link.Attrs().MTU, nil
+}
+
+// lookupBatch is how many destinations are asked for in one call. Each answer
+// takes more than 4 KiB of the receive queue, which would overflow beyond some
+// 1,800; and more gains nothing.
+const lookupBatch = 256
+
+// NextHops asks the kernel's routing, all rules and tables included, where packets to
+// the destinations go, and answers in their order. The NextHop is zero for a
+// destination that cannot be reached, that is an address of this host, or that is
+// reached through a link of the scope or by an encapsulating route: a tunnel cannot
+// run over these.
+func (Kernel) NextHops(ctx context.Context, scope datapath.Scope, dsts []netip.Addr) ([]datapath.NextHop, error) {
+	links, err := readLinks(scope)
+	if err != nil {
+		return nil, err
+	}
+	s, err := open()
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	hops := make([]datapath.NextHop, len(dsts))
+	for first := 0; first < len(dsts); first += lookupBatch {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		last := min(first+lookupBatch, len(dsts))
+		if err := s.lookup(dsts[first:last], links, hops[first:last]); err != nil {
+			return nil, fmt.Errorf("look up %d routes: %w", len(dsts), err)
+		}
+	}
+	return hops, nil
+}
+
+// Watch puts a token into wake, which has capacity one, whenever something changes
+// that the scope covers or that concerns the named underlay interface, until ctx is
+// done. A token means "look again": one comes at the start, since earlier changes went
+// unseen, and one after a lost notification.
+func (Kernel) Watch(ctx context.Context, scope datapath.Scope, underlay string, wake chan<- struct{}) error {
+	s, err := open(unix.RTNLGRP_LINK, unix.RTNLGRP_NEIGH,
+		unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
+		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE)
+	if err != nil {
+		return fmt.Errorf("watch network changes: %w", err)
+	}
+	defer s.Close()
+	defer context.AfterFunc(ctx, func() { _ = s.SetReadDeadline(time.Unix(1, 0)) })()
+	f := filter{scope: scope, underlay: underlay, indexes: make(map[int]bool), carriers: make(map[int]bool)}
+	f.learn()
+	relevant := true
+	for ctx.Err() == nil {
+		if relevant {
+			select {
+			case wake <- struct{}{}:
+			default:
+			}
+		}
+		relevant = false
+		err := s.receive(func(h header, payload []byte) {
+			relevant = f.match(h.typ, payload) || relevant
+		})
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded): // ctx is done
+		case errors.Is(err, unix.ENOBUFS): // some were lost
+			relevant = true
+			f.learn()
+		case err != nil:
+			return fmt.Errorf("watch network changes: %w", err)
+		}
+	}
+	return nil
 }

@@ -1,55 +1,10 @@
 package kernel
 
 import (
-	"context"
-	"errors"
-	"fmt"
-	"os"
-	"time"
-
 	"golang.org/x/sys/unix"
 
 	"flanneld/pkg/datapath"
 )
-
-// Watch puts a token into wake, which has capacity one, whenever something changes
-// that the scope covers or that concerns the named underlay interface, until ctx is
-// done. A token means "look again": one comes at the start, since earlier changes went
-// unseen, and one after a lost notification.
-func (Kernel) Watch(ctx context.Context, scope datapath.Scope, underlay string, wake chan<- struct{}) error {
-	s, err := open(unix.RTNLGRP_LINK, unix.RTNLGRP_NEIGH,
-		unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
-		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE)
-	if err != nil {
-		return fmt.Errorf("watch network changes: %w", err)
-	}
-	defer s.Close()
-	defer context.AfterFunc(ctx, func() { _ = s.SetReadDeadline(time.Unix(1, 0)) })()
-	f := filter{scope: scope, underlay: underlay, indexes: make(map[int]bool), carriers: make(map[int]bool)}
-	f.learn()
-	relevant := true
-	for ctx.Err() == nil {
-		if relevant {
-			select {
-			case wake <- struct{}{}:
-			default:
-			}
-		}
-		relevant = false
-		err := s.receive(func(h header, payload []byte) {
-			relevant = f.match(h.typ, payload) || relevant
-		})
-		switch {
-		case errors.Is(err, os.ErrDeadlineExceeded): // ctx is done
-		case errors.Is(err, unix.ENOBUFS): // some were lost
-			relevant = true
-			f.learn()
-		case err != nil:
-			return fmt.Errorf("watch network changes: %w", err)
-		}
-	}
-	return nil
-}
 
 // filter tells notifications that concern us from the many of a busy Docker
 // host.

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -97,7 +98,7 @@ func (r Recipe) Build(ctx context.Context, cache string) (string, error) {
 	if err := os.RemoveAll(part); err != nil {
 		return "", fmt.Errorf("build root: %w", err)
 	}
-	if err := r.make(ctx, a, part, lock); err != nil {
+	if err := r.make(a, builder{ctx: ctx, root: part, lock: lock}); err != nil {
 		return "", fmt.Errorf("build root: %w", errors.Join(err, os.RemoveAll(part)))
 	}
 	return root, os.Rename(part, root)
@@ -114,63 +115,94 @@ func (r Recipe) key(a archive) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-func (r Recipe) make(ctx context.Context, a archive, root string, lock *os.File) error {
-	// In namespaces of its own: what debootstrap and apt mount or leave running
-	// goes with the command. It has the lock, so that nobody removes the root of a
-	// process that was killed before its command has ended, too.
-	command := func(program string, arg ...string) error {
-		cmd := exec.CommandContext(ctx, "unshare", append([]string{"--mount", "--pid", "--fork", "--kill-child", "--", program}, arg...)...)
-		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8")
-		cmd.ExtraFiles = []*os.File{lock}
-		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-		runtime.LockOSThread() // whose end it is that counts as the parent's
-		defer runtime.UnlockOSThread()
-		var out bytes.Buffer
-		cmd.Stdout, cmd.Stderr = &out, &out
-		if err := cmd.Run(); err != nil {
-			return fmt.Errorf("run %s: %w: %s", program, err, tail(out.Bytes(), 2000))
-		}
+// builder runs what makes a root.
+type builder struct {
+	ctx  context.Context
+	root string
+	lock *os.File // on the root
+}
+
+// run runs a program in namespaces of its own: what debootstrap and apt mount or leave
+// running goes with the command. It has the lock, so that nobody removes the root of a
+// process that was killed before its command has ended, too.
+func (b builder) run(program string, arg ...string) error {
+	cmd := exec.CommandContext(b.ctx, "unshare", append([]string{"--mount", "--pid", "--fork", "--kill-child", "--", program}, arg...)...)
+	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8")
+	cmd.ExtraFiles = []*os.File{b.lock}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	runtime.LockOSThread() // whose end it is that counts as the parent's
+	defer runtime.UnlockOSThread()
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("run %s: %w: %s", program, err, tail(out.Bytes(), 2000))
+	}
+	return nil
+}
+
+func (b builder) aptGet(arg ...string) error {
+	return b.run("chroot", append([]string{b.root, "apt-get"}, arg...)...)
+}
+
+func (b builder) systemctl(verb string, units ...string) error {
+	if len(units) == 0 {
 		return nil
 	}
+	return b.run("systemctl", append([]string{"--quiet", "--root=" + b.root, verb}, units...)...)
+}
+
+func (r Recipe) make(a archive, b builder) error {
 	include := base()
 	if r.Bare {
 		include = r.Packages
 	}
-	arg := []string{"--variant=minbase", "--include=" + strings.Join(include, ","), a.codename, root, a.mirror}
+	arg := []string{"--variant=minbase", "--include=" + strings.Join(include, ","), a.codename, b.root, a.mirror}
 	if r.Release != "" {
 		// A release that is younger than this machine's debootstrap has no script.
 		arg = append(arg, "/usr/share/debootstrap/scripts/sid")
 	}
-	if err := command("debootstrap", arg...); err != nil {
-		return errors.Join(err, a.reach(ctx))
+	if err := b.run("debootstrap", arg...); err != nil {
+		return errors.Join(err, a.reach(b.ctx))
 	}
 	if r.Bare {
-		return command("chroot", root, "apt-get", "clean")
+		return b.aptGet("clean")
 	}
-	if err := a.install(root); err != nil {
+	if err := r.install(a, b); err != nil {
+		return err
+	}
+	return r.setUnits(b)
+}
+
+// install installs the recipe's packages.
+func (r Recipe) install(a archive, b builder) error {
+	if err := a.install(b.root); err != nil {
 		return err
 	}
 	// No service is started in a root that nobody has booted.
-	if err := os.WriteFile(filepath.Join(root, "usr/sbin/policy-rc.d"), []byte("#!/bin/sh\nexit 101\n"), 0o755); err != nil {
+	policy := filepath.Join(b.root, "usr/sbin/policy-rc.d")
+	if err := os.WriteFile(policy, []byte("#!/bin/sh\nexit 101\n"), 0o755); err != nil {
 		return err
 	}
 	if len(r.Packages) > 0 {
-		if err := command("chroot", root, "apt-get", "update", "-q"); err != nil {
+		if err := b.aptGet("update", "-q"); err != nil {
 			return err
 		}
-		if err := command("chroot", append([]string{root, "apt-get", "install", "-q", "-y", "--no-install-recommends"}, r.Packages...)...); err != nil {
+		if err := b.aptGet(append([]string{"install", "-q", "-y", "--no-install-recommends"}, r.Packages...)...); err != nil {
 			return err
 		}
 	}
-	if err := command("chroot", root, "apt-get", "clean"); err != nil {
+	if err := b.aptGet("clean"); err != nil {
 		return err
 	}
+	return errors.Join(os.Remove(policy), os.RemoveAll(filepath.Join(b.root, "var/lib/apt/lists")))
+}
+
+// setUnits writes the recipe's units, and says which start at boot.
+func (r Recipe) setUnits(b builder) error {
 	units := map[string]string{"writable-cgroups.service": writable}
-	for name, text := range r.Units {
-		units[name] = text
-	}
+	maps.Copy(units, r.Units)
 	for name, text := range units {
-		path := filepath.Join(root, "etc/systemd/system", name)
+		path := filepath.Join(b.root, "etc/systemd/system", name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return err
 		}
@@ -178,22 +210,15 @@ func (r Recipe) make(ctx context.Context, a archive, root string, lock *os.File)
 			return err
 		}
 	}
-	enable := append([]string{"--quiet", "--root=" + root, "enable", "writable-cgroups.service"}, r.Enable...)
+	if err := b.systemctl("enable", append([]string{"writable-cgroups.service"}, r.Enable...)...); err != nil {
+		return err
+	}
+	if err := b.systemctl("disable", r.Disable...); err != nil {
+		return err
+	}
 	// Time synchronisation and timers have nothing to do in a container.
-	mask := []string{"--quiet", "--root=" + root, "mask", "apt-daily.timer", "apt-daily-upgrade.timer",
-		"e2scrub_all.timer", "fstrim.timer", "dpkg-db-backup.timer", "console-getty.service"}
-	if err := command("systemctl", enable...); err != nil {
-		return err
-	}
-	if len(r.Disable) > 0 {
-		if err := command("systemctl", append([]string{"--quiet", "--root=" + root, "disable"}, r.Disable...)...); err != nil {
-			return err
-		}
-	}
-	if err := command("systemctl", mask...); err != nil {
-		return err
-	}
-	return errors.Join(os.Remove(filepath.Join(root, "usr/sbin/policy-rc.d")), os.RemoveAll(filepath.Join(root, "var/lib/apt/lists")))
+	return b.systemctl("mask", "apt-daily.timer", "apt-daily-upgrade.timer", "e2scrub_all.timer", "fstrim.timer",
+		"dpkg-db-backup.timer", "console-getty.service")
 }
 
 func tail(b []byte, most int) []byte { return bytes.TrimSpace(b[max(0, len(b)-most):]) }

@@ -127,7 +127,7 @@ func (m *Machine) Boot(ctx context.Context) error {
 	if m.on != nil {
 		return fmt.Errorf("boot %s: it is on", m.Name())
 	}
-	r, err := m.start(ctx)
+	r, err := start(ctx, m)
 	if err != nil {
 		return fmt.Errorf("boot %s: %w (see %s)", m.Name(), err, m.Console())
 	}

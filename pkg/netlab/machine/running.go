@@ -30,7 +30,8 @@ mount -t overlay overlay -o "lowerdir=$2,upperdir=$3,workdir=$4" "$5"
 shift 5
 exec "$@"`
 
-func (m *Machine) start(ctx context.Context) (*running, error) {
+// start switches a machine on.
+func start(ctx context.Context, m *Machine) (*running, error) {
 	console, err := os.OpenFile(m.Console(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return nil, err

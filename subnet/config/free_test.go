@@ -59,13 +59,17 @@ func FuzzFreeAgreesWithTheModel(f *testing.F) {
 
 func TestFreeAgreesWithTheModel(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
+	rounds := 200
+	if testing.Short() {
+		rounds = 20
+	}
 	for _, r := range []Range{
 		rangeOf("10.1.0.0/16", 24, "10.1.1.0", "10.1.40.0"),
 		rangeOf("10.1.0.0/24", 30, "10.1.0.4", "10.1.0.252"),
 		rangeOf("255.255.0.0/16", 24, "255.255.250.0", "255.255.255.0"),
 		rangeOf("fd00::/56", 64, "fd00:0:0:1::", "fd00:0:0:30::"),
 	} {
-		for range 200 {
+		for range rounds {
 			var taken []netip.Prefix
 			for range rnd.IntN(60) {
 				b := r.Min.AsSlice()

@@ -160,11 +160,12 @@ func (s *fakeStore) AwaitConfig(ctx context.Context, r Revision) (config.Documen
 
 func (s *fakeStore) Leases(ctx context.Context) ([]Lease, Revision, error) {
 	memory, err := s.begin("list")
-	leases, rev, _ := memory.Leases(ctx)
-	time.Sleep(s.delay) // the answer grows old on its way
 	if err != nil {
+		time.Sleep(s.delay)
 		return nil, 0, err
 	}
+	leases, rev, _ := memory.Leases(ctx)
+	time.Sleep(s.delay) // the answer grows old on its way
 	return leases, rev, nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"flanneld/pkg/datapath"
+	"flanneld/pkg/netlab/labtest"
 )
 
 // unprivileged is a socket as in a user namespace, where SO_RCVBUFFORCE is not
@@ -36,6 +37,7 @@ func unprivileged(t *testing.T) *socket {
 }
 
 func TestManyFailuresWithoutPrivilege(t *testing.T) {
+	labtest.Native(t) // qemu refuses how the netlink package asks for a link
 	enter(t)
 	b := batch{socket: unprivileged(t), index: make(map[string]int)}
 	const n = 1000

@@ -1,17 +1,14 @@
 package underlay
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"flanneld/pkg/netlab/labtest"
@@ -63,26 +60,9 @@ func TestAddrsOfOrdersAndLeavesOut(t *testing.T) {
 	}
 }
 
-// ownNamespace moves the test to a network namespace of its own. Its thread is
-// never unlocked, so that it ends with the test's goroutine and no other code
-// runs in the namespace.
-func ownNamespace(t *testing.T) {
-	t.Helper()
-	runtime.LockOSThread()
-	ns, err := netns.New()
-	if errors.Is(err, unix.EPERM) {
-		runtime.UnlockOSThread()
-		t.Skip("a network namespace can be made by root only:", err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = ns.Close() })
-}
-
 func TestFindInNamespace(t *testing.T) {
 	labtest.Native(t)
-	ownNamespace(t)
+	labtest.OwnNamespace(t)
 	must := func(err error) {
 		t.Helper()
 		if err != nil {

@@ -20,7 +20,7 @@ import (
 // as one does whose load balancer is stopped, while nobody looks.
 func TestWatchLostGoesOnAfterMoreThanTheQueueHolds(t *testing.T) {
 	labtest.Native(t)
-	ownNamespace(t)
+	labtest.OwnNamespace(t)
 	here, err := netns.Get()
 	if err != nil {
 		t.Fatal(err)

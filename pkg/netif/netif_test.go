@@ -2,13 +2,10 @@ package netif
 
 import (
 	"errors"
-	"runtime"
 	"slices"
 	"testing"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
-	"golang.org/x/sys/unix"
 )
 
 func TestDumpIsRepeatedWhenInterrupted(t *testing.T) {
@@ -31,21 +28,4 @@ func TestDumpIsRepeatedWhenInterrupted(t *testing.T) {
 	if _, err := Dump(func() ([]int, error) { calls++; return nil, failed }); !errors.Is(err, failed) || calls != 1 {
 		t.Errorf("another error: %v after %d calls", err, calls)
 	}
-}
-
-// ownNamespace moves the test to a network namespace of its own. Its thread is
-// never unlocked, so that it ends with the test's goroutine and no other code
-// runs in the namespace.
-func ownNamespace(t *testing.T) {
-	t.Helper()
-	runtime.LockOSThread()
-	ns, err := netns.New()
-	if errors.Is(err, unix.EPERM) {
-		runtime.UnlockOSThread()
-		t.Skip("a network namespace can be made by root only:", err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = ns.Close() })
 }

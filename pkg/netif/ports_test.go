@@ -24,7 +24,7 @@ import (
 
 func TestLargePorts(t *testing.T) {
 	labtest.Native(t)
-	ownNamespace(t)
+	labtest.OwnNamespace(t)
 	if ports, err := LargePorts("br0", 1300); ports != nil || err != nil {
 		t.Errorf("ports of no bridge are %v, %v", ports, err)
 	}
@@ -94,7 +94,7 @@ func many(t testing.TB, n int) {
 // garbage collector.
 func TestALookIsSmall(t *testing.T) {
 	labtest.Native(t)
-	ownNamespace(t)
+	labtest.OwnNamespace(t)
 	look := func() {
 		if ports, err := LargePorts("br0", 1450); ports == nil || len(ports) > 0 || err != nil {
 			t.Fatalf("large ports are %v, %v", ports, err)

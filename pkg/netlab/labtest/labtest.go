@@ -2,10 +2,15 @@
 package labtest
 
 import (
+	"errors"
 	"os"
+	"runtime"
 	"testing"
 
 	"flanneld/pkg/netlab"
+
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
 // New returns a lab that is gone at the end of the test. The test is skipped if there
@@ -25,6 +30,23 @@ func New(t testing.TB) *netlab.Lab {
 		}
 	})
 	return lab
+}
+
+// OwnNamespace moves the test to a network namespace of its own. Its thread is never
+// unlocked, so that it ends with the test's goroutine and no other code runs in the
+// namespace.
+func OwnNamespace(t testing.TB) {
+	t.Helper()
+	runtime.LockOSThread()
+	ns, err := netns.New()
+	if errors.Is(err, unix.EPERM) {
+		runtime.UnlockOSThread()
+		t.Skip("a network namespace can be made by root only:", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ns.Close() })
 }
 
 // Emulated names the variable of the environment that says that tests run under qemu's

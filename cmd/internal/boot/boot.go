@@ -113,7 +113,7 @@ func (b *Boot) Lease(ctx context.Context, o *Origin, at Addrs, acquire func(cont
 	if o.Known == nil && b.Cache.exists() {
 		bound, cancel := context.WithDeadlineCause(ctx, b.Began.Add(leasesPatience), errNoAnswer(leasesPatience))
 		leases, rev, err := store.Leases(bound)
-		if bound.Err() != nil {
+		if err != nil && bound.Err() != nil {
 			err = context.Cause(bound)
 		}
 		cancel()

@@ -282,3 +282,19 @@ func TestHeardTellsOfTheFirstAnswer(t *testing.T) {
 		t.Errorf("it was told %d times", heard)
 	}
 }
+
+// An answer is an answer, if it comes in the moment in which the patience ends.
+func TestAListingThatIsThereIsUsed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, _ := cached(t, func(*cache.Known) {})
+		store := listStore{leases: func() []subnet.Lease {
+			time.Sleep(2 * leasesPatience)
+			return []subnet.Lease{{}}
+		}}
+		o := Origin{Document: config.Document{Raw: []byte(knownDoc), Rev: 9}}
+		got, err := bootOf(store, m).Lease(t.Context(), &o, Addrs{V4: netip.MustParseAddr("192.0.2.1")}, acquire)
+		if err != nil || len(got.Seen.Leases) != 1 || o.Known != nil {
+			t.Errorf("Lease = %+v, %v, and goes on with what was known: %t", got, err, o.Known != nil)
+		}
+	})
+}

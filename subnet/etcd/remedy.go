@@ -1,7 +1,6 @@
 package etcd
 
 import (
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"net"
@@ -37,11 +36,6 @@ func Remedy(err error) string {
 		return "if etcd is up: http:// to a TLS port, or https:// to a plain one?"
 	}
 	return ""
-}
-
-// ofTLS reports whether either side has refused the other's certificate.
-func ofTLS(err error) bool {
-	return errors.As(err, new(*tls.CertificateVerificationError)) || strings.Contains(err.Error(), "remote error: tls:")
 }
 
 func remedyTLS(err error) string {

@@ -90,7 +90,10 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if errors.Is(err, context.DeadlineExceeded) { // net's own timeouts say so, and no context has ended
 		err = errors.New(err.Error())
 	}
-	if ofTLS(err) {
+	if r.URL.Scheme == "https" {
+		// One side may have refused the other's certificate. The error does not always
+		// say so: the server closes the connection, and a write may fail before its
+		// alert is read.
 		t.access.Refused()
 	}
 	return nil, &EndpointError{Endpoint(r.URL), err}

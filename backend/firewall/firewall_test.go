@@ -69,7 +69,8 @@ func (l lab) admit(f *Firewall, in backend.Ingress, planes []backend.Plane) {
 }
 
 func (l lab) run(ctx context.Context, stdin, program string, arg ...string) (string, error) {
-	return iptables.Finish(ctx, stdin, func(ctx context.Context) *exec.Cmd { return l.host.Command(ctx, program, arg...) })
+	cmd := l.host.Command(ctx, program, arg...)
+	return iptables.Exec(ctx, stdin, cmd.Args[0], cmd.Args[1:]...)
 }
 
 func (l lab) nft(arg ...string) string {

@@ -62,31 +62,19 @@ func (n names) table(v6 bool) nft.ID {
 // ownTable reports whether a table is a daemon's.
 func ownTable(id nft.ID) bool { return anyTable.MatchString(id.String()) }
 
-// ownerIn returns the owner of all that a daemon has among the rules. What older
-// releases left there is not: a daemon has taken it over, or never ran.
-func ownerIn(have iptables.Ruleset) (o iptables.Owner) {
-	for _, table := range have {
-		for name, entries := range table {
-			if anyChain.MatchString(name) {
-				o.Chains = append(o.Chains, name)
-			}
-			for _, e := range entries {
-				if anyComment.MatchString(e.Rule.Comment) {
-					o.Comments = append(o.Comments, e.Rule.Comment)
-				}
-			}
-		}
-	}
-	return o
+// everything is the owner of all that daemons have. What older releases left is not
+// included: a daemon has taken it over, or never ran.
+func everything() iptables.Owner {
+	return iptables.Owner{Chain: anyChain.MatchString, Comment: anyComment.MatchString}
 }
 
 // owner says which rules are this daemon's, or were an older release's for the same
 // networks. All networks are of one family; own are this host's subnets, now and before.
 func (n names) owner(networks, own []netip.Prefix, forward bool) iptables.Owner {
 	return iptables.Owner{
-		Chains:   []string{n.postrouting(), n.forward()},
+		Chain:    func(name string) bool { return name == n.postrouting() || name == n.forward() },
 		Former:   []string{chain05, chainPostrouting, chainForward},
-		Comments: []string{n.docker()},
+		Comment:  func(c string) bool { return c == n.docker() },
 		Shared:   []string{commentMasq, commentForward},
 		Networks: networks,
 		Groups:   former(networks, own, forward),

@@ -97,7 +97,7 @@ func removeIptables(ctx context.Context, out io.Writer) (changes []string, err e
 					errs = append(errs, fmt.Errorf("%s: %w", tables, err))
 				}
 			}
-			edits, err := tables.Apply(ctx, iptables.Want{}, ownerIn(have))
+			edits, err := tables.Apply(ctx, iptables.Want{}, everything())
 			errs = append(errs, err)
 			for _, e := range edits {
 				changes = append(changes, fmt.Sprintf("%s %s", tables, e))

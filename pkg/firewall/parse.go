@@ -107,36 +107,28 @@ type word struct{ text, raw string }
 // a backslash takes the next byte as it is. Names of interfaces are printed without, and
 // may have such quotes themselves.
 func split(line string) []word {
+	const blanks = " \t"
 	var words []word
-	var text strings.Builder
-	start, quoted := -1, false
-	end := func(i int) {
-		if start >= 0 {
-			words = append(words, word{text.String(), line[start:i]})
+	for line = strings.TrimLeft(line, blanks); line != ""; line = strings.TrimLeft(line, blanks) {
+		var text strings.Builder
+		i := 0
+		if line[0] == '"' {
+			for i = 1; i < len(line) && line[i] != '"'; i++ {
+				if line[i] == '\\' && i+1 < len(line) {
+					i++
+				}
+				text.WriteByte(line[i])
+			}
+			i = min(i+1, len(line))
 		}
-		text.Reset()
-		start = -1
+		end := len(line)
+		if n := strings.IndexAny(line[i:], blanks); n >= 0 {
+			end = i + n
+		}
+		text.WriteString(line[i:end])
+		words = append(words, word{text.String(), line[:end]})
+		line = line[end:]
 	}
-	for i := 0; i < len(line); i++ {
-		c := line[i]
-		if (c == ' ' || c == '\t') && !quoted {
-			end(i)
-			continue
-		}
-		if start < 0 {
-			start = i
-		}
-		switch {
-		case c == '\\' && quoted && i+1 < len(line):
-			i++
-			text.WriteByte(line[i])
-		case c == '"' && (quoted || i == start):
-			quoted = !quoted
-		default:
-			text.WriteByte(c)
-		}
-	}
-	end(len(line))
 	return words
 }
 

@@ -10,8 +10,12 @@ import (
 	"time"
 )
 
-// lockTime is the longest wait for the lock that all users of the legacy flavour share.
-const lockTime = 5 * time.Second
+const (
+	// lockFile is what all users of the legacy flavour lock.
+	lockFile = "/run/xtables.lock"
+	// lockTime is the longest wait for it.
+	lockTime = 5 * time.Second
+)
 
 // Tables changes one family's rules in one flavour.
 type Tables struct {
@@ -57,17 +61,13 @@ func (t Tables) Apply(ctx context.Context, want Want, o Owner) ([]Edit, error) {
 	if len(edits) == 0 {
 		return nil, errors.Join(errs...)
 	}
-	args := []string{"--noflush"}
+	program, args := t.Flavour.program(t.family(), "-restore"), []string{"--noflush"}
+	wait := strconv.Itoa(int(lockTime.Seconds()))
 	if t.Flavour.Since162() {
-		args = append(args, "--wait="+strconv.Itoa(int(lockTime.Seconds())))
+		args = append(args, "--wait="+wait)
 	} else {
-		release, err := lock(ctx, lockFile, lockTime)
-		if err != nil {
-			return nil, err
-		}
-		defer release()
+		program, args = "flock", append([]string{"-w", wait, lockFile, program}, args...)
 	}
-	program := t.Flavour.program(t.family(), "-restore")
 	var done []Edit
 	for _, table := range edits {
 		_, err := t.Run(ctx, script(table), program, args...)

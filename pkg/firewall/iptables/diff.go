@@ -87,11 +87,10 @@ func (d *differ) diff(want Want) {
 			d.others(name, inserts[name])
 		}
 	}
-	for _, name := range stale {
-		d.edit("-F %s", name)
-	}
-	for _, name := range stale {
-		d.edit("-X %s", name)
+	for _, option := range []string{"-F", "-X"} {
+		for _, name := range stale {
+			d.edit("%s %s", option, name)
+		}
 	}
 }
 
@@ -99,13 +98,12 @@ func (d *differ) diff(want Want) {
 // caller's.
 func (d *differ) others(chain string, inserts []Insert) {
 	var left []Entry
-	group := d.owner.inGroup(d.name, chain, d.have[chain])
 	all := d.have[chain]
 	for i, e := range all {
 		wanted := slices.ContainsFunc(inserts, func(in Insert) bool { return in.Rule == e.Rule })
 		// -D takes the first of several.
 		again := wanted && slices.ContainsFunc(all[i+1:], func(later Entry) bool { return later.Rule == e.Rule })
-		if !wanted && (group[i] || d.owner.rule(d.have, e, d.wanted)) || again {
+		if !wanted && (d.owner.inGroup(d.name, chain, all, e.Rule) || d.owner.rule(d.have, e, d.wanted)) || again {
 			d.edit("-D %s %s", chain, e.arguments())
 			continue
 		}

@@ -19,7 +19,9 @@ var (
 	own     = netip.MustParsePrefix("10.5.1.0/24")
 	overlay = firewall.Overlay{Network: network, Own: own, Comment: "lab"}
 	owner   = Owner{
-		Chains: []string{"LAB-POST", "LAB-FWD"}, Former: []string{"OLD"}, Comments: []string{"lab direct"}, Shared: []string{"lab"},
+		Chain:   func(name string) bool { return name == "LAB-POST" || name == "LAB-FWD" },
+		Comment: func(c string) bool { return c == "lab direct" },
+		Former:  []string{"OLD"}, Shared: []string{"lab"},
 		Networks: []netip.Prefix{network},
 		Groups: []Chain{{"nat", "POSTROUTING", []firewall.Rule{
 			{Src: firewall.In(network), Dst: firewall.In(network), Target: "RETURN"},
@@ -203,12 +205,11 @@ func foreign(want Want, have Ruleset) map[string][]string {
 			if _, ours := kept[name]; ours || owner.chain(chains, name) {
 				continue
 			}
-			group := owner.inGroup(table, name, entries)
-			for i, e := range entries {
+			for _, e := range entries {
 				mine := slices.ContainsFunc(want.Inserts, func(in Insert) bool {
 					return in.Table == table && in.Chain == name && in.Rule == e.Rule
 				})
-				if !mine && !group[i] && !owner.rule(chains, e, kept) {
+				if !mine && !owner.inGroup(table, name, entries, e.Rule) && !owner.rule(chains, e, kept) {
 					all[table+" "+name] = append(all[table+" "+name], e.Text)
 				}
 			}

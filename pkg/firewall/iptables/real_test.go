@@ -38,7 +38,8 @@ func newHost(t *testing.T) *host {
 
 func (h *host) run(ctx context.Context, stdin, program string, arg ...string) (string, error) {
 	h.ran = append(h.ran, program+" "+strings.Join(arg, " "))
-	return Finish(ctx, stdin, func(ctx context.Context) *exec.Cmd { return h.ns.Command(ctx, program, arg...) })
+	cmd := h.ns.Command(ctx, program, arg...)
+	return Exec(ctx, stdin, cmd.Args[0], cmd.Args[1:]...)
 }
 
 // sh runs lines of a shell script.
@@ -340,42 +341,55 @@ func TestChooseWithoutIptables(t *testing.T) {
 	}
 }
 
-func TestLockIsWaitedForWithABound(t *testing.T) {
-	labtest.Native(t)
-	path := filepath.Join(t.TempDir(), "lock")
-	release, err := lock(t.Context(), path, time.Second)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := lock(t.Context(), path, 100*time.Millisecond); err == nil || !strings.Contains(err.Error(), path) {
-		t.Errorf("error is %v, want one that names the file", err)
-	}
-	time.AfterFunc(100*time.Millisecond, release)
-	release, err = lock(t.Context(), path, 10*time.Second)
-	if err != nil {
-		t.Fatal(err)
-	}
-	release()
-}
-
-// TestApplyWaitsForTheLock that another program has. All namespaces share it.
+// TestApplyWaitsForTheLock that another program has. All namespaces share it. Before
+// 1.6.2 iptables-restore itself did not.
 func TestApplyWaitsForTheLock(t *testing.T) {
 	labtest.Native(t)
+	for _, version := range []Version{{1, 8, 9}, {1, 4, 21}} {
+		h := newHost(t)
+		if version == (Version{1, 4, 21}) {
+			t.Setenv("XTABLES_LOCKFILE", filepath.Join(t.TempDir(), "unused"))
+		}
+		f, err := os.OpenFile(lockFile, os.O_CREATE|os.O_RDONLY, 0o600)
+		if err != nil {
+			t.Skip(err)
+		}
+		defer f.Close()
+		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+			t.Fatal(err)
+		}
+		const held = 500 * time.Millisecond
+		start := time.Now()
+		time.AfterFunc(held, func() { _ = f.Close() })
+		h.apply(Tables{Run: h.run, Flavour: Flavour{Infix: "-legacy", Version: version}}, wanted())
+		if took := time.Since(start); took < held {
+			t.Errorf("%v: it took %s, while the lock was held for %s", version, took, held)
+		}
+	}
+}
+
+// TestTheLockIsWaitedForWithABound by what takes it for an older iptables-restore.
+func TestTheLockIsWaitedForWithABound(t *testing.T) {
+	labtest.Native(t)
 	h := newHost(t)
-	f, err := os.OpenFile(lockFile, os.O_CREATE|os.O_RDONLY, 0o600)
+	path := filepath.Join(t.TempDir(), "lock")
+	f, err := os.Create(path)
 	if err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
 	defer f.Close()
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
 		t.Fatal(err)
 	}
-	const held = 500 * time.Millisecond
-	start := time.Now()
-	time.AfterFunc(held, func() { _ = f.Close() })
-	h.apply(Tables{Run: h.run, Flavour: Flavour{Infix: "-legacy", Version: Version{1, 8, 9}}}, wanted())
-	if took := time.Since(start); took < held {
-		t.Errorf("it took %s, while the lock was held for %s", took, held)
+	run := func(ctx context.Context, stdin, program string, arg ...string) (string, error) {
+		if program == "flock" {
+			arg = append([]string{"-w", "0.1", path}, arg[3:]...)
+		}
+		return h.run(ctx, stdin, program, arg...)
+	}
+	tables := Tables{Run: run, Flavour: Flavour{Infix: "-legacy", Version: Version{1, 4, 21}}}
+	if _, err := tables.Apply(t.Context(), wanted(), owner); err == nil || !strings.Contains(err.Error(), path) {
+		t.Errorf("error is %v, want one that names the file", err)
 	}
 }
 

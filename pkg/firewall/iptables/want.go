@@ -50,14 +50,14 @@ type Insert struct {
 
 // Owner says what the caller may remove.
 type Owner struct {
-	// Chains are the caller's by name, in any table, and so are rules that jump
-	// to them if they have one of the comments or the chain is to go.
-	Chains []string
+	// Chain reports whether a chain is the caller's by its name, in any table. So are
+	// rules that jump to it if they have one of the comments or the chain is to go.
+	Chain func(name string) bool
 	// Former are chains that are the caller's if they have rules, and these are
 	// about nothing but Networks.
 	Former []string
-	// Comments are the caller's alone: so is every rule that has one.
-	Comments []string
+	// Comment reports whether a comment is the caller's alone: so is every rule that has it.
+	Comment func(string) bool
 	// Shared are comments of rules that are the caller's if they are about
 	// nothing but Networks.
 	Shared []string
@@ -70,7 +70,7 @@ type Owner struct {
 
 // chain reports whether a chain of the table is the caller's.
 func (o Owner) chain(t Table, name string) bool {
-	return slices.Contains(o.Chains, name) || slices.Contains(o.Former, name) && o.about(t[name]...)
+	return o.Chain(name) || slices.Contains(o.Former, name) && o.about(t[name]...)
 }
 
 // about reports whether rules name some of the networks, and no other.
@@ -102,7 +102,7 @@ func within(outer, inner netip.Prefix) bool {
 func (o Owner) rule(t Table, e Entry, kept map[string][]firewall.Rule) bool {
 	shared := e.Rule.Comment != "" && slices.Contains(o.Shared, e.Rule.Comment)
 	switch target := e.Rule.Target; {
-	case e.Rule.Comment != "" && slices.Contains(o.Comments, e.Rule.Comment):
+	case e.Rule.Comment != "" && o.Comment(e.Rule.Comment):
 		return true
 	case target != "" && o.chain(t, target):
 		_, keep := kept[target]
@@ -111,22 +111,13 @@ func (o Owner) rule(t Table, e Entry, kept map[string][]firewall.Rule) bool {
 	return shared && o.about(e)
 }
 
-// inGroup returns the positions in a chain of the groups that are there whole.
-func (o Owner) inGroup(table, chain string, entries []Entry) map[int]bool {
-	all := make(map[int]bool)
-	for _, g := range o.Groups {
-		if g.Table != table || g.Name != chain {
-			continue
-		}
-		var at []int
-		for _, r := range g.Rules {
-			at = append(at, slices.IndexFunc(entries, func(e Entry) bool { return e.Rule == r }))
-		}
-		if !slices.Contains(at, -1) {
-			for _, i := range at {
-				all[i] = true
-			}
-		}
+// inGroup reports whether a rule, one of the entries of a chain, belongs to a group that
+// is there whole.
+func (o Owner) inGroup(table, chain string, entries []Entry, r firewall.Rule) bool {
+	absent := func(r firewall.Rule) bool {
+		return !slices.ContainsFunc(entries, func(e Entry) bool { return e.Rule == r })
 	}
-	return all
+	return slices.ContainsFunc(o.Groups, func(g Chain) bool {
+		return g.Table == table && g.Name == chain && slices.Contains(g.Rules, r) && !slices.ContainsFunc(g.Rules, absent)
+	})
 }

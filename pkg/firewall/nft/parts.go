@@ -99,21 +99,19 @@ func (s Set) elements() []string {
 
 // ranges returns the bounds of networks; those that join are one range.
 func ranges(networks []netip.Prefix) (all []string) {
-	type span struct{ first, last netip.Addr }
-	var spans []span
+	var before netip.Prefix
 	for _, p := range slices.SortedFunc(slices.Values(networks), netip.Prefix.Compare) {
-		s := span{p.Masked().Addr(), last(p)}
-		n := len(spans) - 1
-		switch {
-		case n < 0 || spans[n].last.Less(s.first.Prev()):
-			spans = append(spans, s)
-		case spans[n].last.Less(s.last):
-			spans[n].last = s.last
+		if before.Overlaps(p) { // and so has all of it
+			continue
 		}
-	}
-	for _, s := range spans {
-		all = append(all, element(s.first.AsSlice(), false))
-		if end := s.last.Next(); end.IsValid() { // there is none after the highest address
+		before = p
+		first := p.Masked().Addr().AsSlice()
+		if n := len(all) - 1; n >= 0 && all[n] == element(first, true) {
+			all = all[:n]
+		} else {
+			all = append(all, element(first, false))
+		}
+		if end := last(p).Next(); end.IsValid() { // there is none after the highest address
 			all = append(all, element(end.AsSlice(), true))
 		}
 	}

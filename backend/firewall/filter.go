@@ -1,6 +1,7 @@
 package firewall
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -51,7 +52,7 @@ func (f *filter) admit(overlays []overlay) error {
 	if err == nil {
 		_, err = f.apply()
 	}
-	if err != nil && f.kernel.Supported() != nil {
+	if errors.Is(err, nft.ErrUnsupported) {
 		return nil // a pass logs what is missed
 	}
 	return err

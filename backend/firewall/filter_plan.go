@@ -55,7 +55,7 @@ func filterTable(id nft.ID, p Policy, overlays []overlay, h host) nft.Table {
 			direct.Rules = append(direct.Rules, o.directRules(subnets.Name)...)
 		}
 		if h.marks {
-			for _, r := range firewall.Inbound(o.about("", ""), o.ways()) {
+			for _, r := range firewall.Inbound(o.own, o.ways()) {
 				r.Target = ""
 				mark.Rules = append(mark.Rules, nft.Rule{V6: v6, Rule: r, SetMark: marked()})
 			}

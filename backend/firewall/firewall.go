@@ -130,6 +130,9 @@ func (f *Firewall) Counters() []backend.Counter { return f.dropped.counters() }
 // Run makes passes until ctx is done: when there is another overlay, when somebody has
 // changed rules and the kernel reports it, and after the policy's Resync.
 func (f *Firewall) Run(ctx context.Context) error {
+	if f.policy.Masquerade && !f.disabled {
+		f.log.Info("Setting up masking rules")
+	}
 	var watch sync.WaitGroup
 	defer watch.Wait()
 	watch.Go(func() {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"math"
 	"net/netip"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 
 	"flanneld/backend"
 	"flanneld/pkg/firewall/iptables"
@@ -124,6 +126,34 @@ func TestErrorsOfTheFilterHaveARemedy(t *testing.T) {
 	f := newFirewall(Policy{}, "", nil, math.MaxInt32, discard) // no such descriptor
 	if _, err := f.filter.pass(false); err == nil || !strings.Contains(err.Error(), "--peer-filter=off") {
 		t.Errorf("error is %v, want one with the remedy", err)
+	}
+}
+
+// A host that is short of descriptors has nftables and iptables all the same: neither is
+// the other used in its place, nor everybody let in.
+func TestShortOfDescriptorsIsNotWithoutAFirewall(t *testing.T) {
+	for _, missing := range []string{"nftables", "iptables"} {
+		t.Run(missing, func(t *testing.T) {
+			var f *Firewall
+			short := &fs.PathError{Op: "fork/exec", Path: "/sbin/iptables", Err: unix.EMFILE}
+			if missing == "nftables" {
+				none := func(context.Context, string, string, ...string) (string, error) { return "", exec.ErrNotFound }
+				f = newFirewall(Policy{}, "", none, math.MaxInt32, discard) // no such descriptor
+				if err := f.Admit(t.Context(), planeOf("192.0.2.2"), []backend.Ingress{tunnelIngress}); err == nil {
+					t.Error("a filter that cannot be made is no error")
+				}
+			} else {
+				f = newLab(t).firewall(Policy{Masquerade: true})
+				f.rules.run = func(context.Context, string, string, ...string) (string, error) { return "", short }
+				f.filter.overlays = overlaysOf(tunnelIngress, planeOf("192.0.2.2"))
+			}
+			if r := f.pass(t.Context()); r.Err == nil || missing == "iptables" && !errors.Is(r.Err, unix.EMFILE) {
+				t.Errorf("a pass has error %v, want the reason", r.Err)
+			}
+			if tools := f.rules.tools; !tools.chosen.IsZero() {
+				t.Errorf("the tools are taken for %+v", tools)
+			}
+		})
 	}
 }
 

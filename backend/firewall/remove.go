@@ -63,7 +63,7 @@ func Remove(ctx context.Context, out io.Writer) (err error) {
 func removeOnce(ctx context.Context, out io.Writer) ([]string, error) {
 	changes, err := removeIptables(ctx, out)
 	var kernel nft.Kernel
-	if kernel.Supported() != nil {
+	if errors.Is(kernel.Supported(), nft.ErrUnsupported) {
 		return changes, err
 	}
 	tables, listErr := kernel.Tables()
@@ -79,8 +79,11 @@ func removeOnce(ctx context.Context, out io.Writer) ([]string, error) {
 
 func removeIptables(ctx context.Context, out io.Writer) (changes []string, err error) {
 	flavours, err := iptables.Choose(ctx, iptables.Exec)
+	if errors.Is(err, iptables.ErrNone) {
+		return nil, nil
+	}
 	if err != nil {
-		return nil, nil // there is none
+		return nil, err
 	}
 	var errs []error
 	for _, flavour := range flavours {

@@ -24,10 +24,9 @@ type rules struct {
 	kernel nft.Kernel
 	log    *slog.Logger
 
-	tools       tools
-	means       logonce.Line // what rules are made with
-	loggedMasq  bool         // that there is masquerading
-	loggedNoNFT bool         // what is missed without nftables
+	tools tools
+	means logonce.Line // what rules are made with
+	lacks logonce.Line // why there are no nftables
 }
 
 // tools is what this host has to filter packets with.
@@ -42,10 +41,6 @@ const rechoose = time.Minute
 
 // apply makes the rules of the families, and returns what it changed.
 func (r *rules) apply(ctx context.Context, families []family) (changes []string, err error) {
-	if r.policy.Masquerade && !r.loggedMasq {
-		r.loggedMasq = true
-		r.log.Info("Setting up masking rules")
-	}
 	if err := r.choose(ctx); err != nil {
 		return nil, err
 	}
@@ -115,38 +110,34 @@ func (r *rules) choose(ctx context.Context) error {
 		r.tools.iptables = r.tools.iptables[:min(1, len(r.tools.iptables))] // the other was looked at when it was found
 		return nil
 	}
-	now := tools{nftables: r.supported(), chosen: time.Now()}
-	var err error
-	now.iptables, err = iptables.Choose(ctx, r.run, dockerUser, "DOCKER")
-	none := err != nil
-	if !now.nftables && (none || r.policy.NFTables) {
+	flavours, none := iptables.Choose(ctx, r.run, dockerUser, "DOCKER")
+	if none != nil && !errors.Is(none, iptables.ErrNone) {
+		return none
+	}
+	lacks := r.kernel.Supported()
+	if lacks != nil && !errors.Is(lacks, nft.ErrUnsupported) {
+		return lacks
+	}
+	if lacks != nil && !r.policy.Filter.Off && r.lacks.ChangedError(lacks) {
+		r.log.Error("The tunnel accepts packets from any sender: "+
+			"the filter needs nftables (load the kernel's module nf_tables)", "err", lacks)
+	}
+	if lacks != nil && (none != nil || r.policy.NFTables) {
 		if r.policy.Masquerade {
-			return fmt.Errorf("masquerade: %w, and there is no iptables that could be used (install it, or leave out --ip-masq)", nft.ErrUnsupported)
+			return fmt.Errorf("masquerade: %w, and there is no iptables that could be used (install it, or leave out --ip-masq)", lacks)
 		}
 		if first {
-			r.log.Warn("There is neither iptables nor nftables: no rules for the firewall are made", "err", err)
+			r.log.Warn("There is neither iptables nor nftables: no rules for the firewall are made", "err", none)
 		}
 	}
-	r.tools = now
+	r.tools = tools{iptables: flavours, nftables: lacks == nil, chosen: time.Now()}
 	switch {
-	case r.policy.NFTables || none:
-		if now.nftables && r.means.Changed("nftables") {
-			r.log.Info("Rules are made with nftables", "EnableNFTables", r.policy.NFTables, "iptables", !none)
+	case r.policy.NFTables || none != nil:
+		if lacks == nil && r.means.Changed("nftables") {
+			r.log.Info("Rules are made with nftables", "EnableNFTables", r.policy.NFTables, "iptables", none == nil)
 		}
-	case r.means.Changed(now.iptables[0].String()):
-		r.log.Info("Rules are made with iptables", "flavour", now.iptables[0])
+	case r.means.Changed(flavours[0].String()):
+		r.log.Info("Rules are made with iptables", "flavour", flavours[0])
 	}
 	return nil
-}
-
-// supported reports whether the kernel has nftables, and logs once what is missed
-// without.
-func (r *rules) supported() bool {
-	err := r.kernel.Supported()
-	if err != nil && !r.policy.Filter.Off && !r.loggedNoNFT {
-		r.loggedNoNFT = true
-		r.log.Error("The tunnel accepts packets from any sender: "+
-			"the filter needs nftables (load the kernel's module nf_tables)", "err", err)
-	}
-	return err == nil
 }

@@ -45,11 +45,6 @@ func (f family) ways() []firewall.Rule {
 	return ways
 }
 
-// about returns what the family's own rules are about.
-func (f family) about(comment, options string) firewall.Overlay {
-	return firewall.Overlay{Network: f.network, Own: f.own, Comment: comment, Options: options}
-}
-
 // dockerUser is the chain that Docker makes for rules that come before its own.
 const dockerUser = "DOCKER-USER"
 
@@ -65,14 +60,14 @@ type switches struct {
 func (f family) iptablesRules(p Policy, n names, s switches) iptables.Want {
 	var w iptables.Want
 	add := func(table, chain, into, comment string, rules []firewall.Rule) {
-		w.Chains = append(w.Chains, iptables.Chain{Table: table, Name: chain, Rules: rules})
+		w.Chains = append(w.Chains, iptables.Chain{Table: table, Name: chain, Rules: firewall.Commented(comment, rules)})
 		w.Inserts = append(w.Inserts, iptables.Insert{Table: table, Chain: into, Rule: firewall.Rule{Comment: comment, Target: chain}})
 	}
 	if p.Masquerade && !s.nftables {
-		add("nat", n.postrouting(), "POSTROUTING", commentMasq, firewall.Postrouting(f.about(commentMasq, s.options)))
+		add("nat", n.postrouting(), "POSTROUTING", commentMasq, firewall.Postrouting(f.network, f.own, s.options))
 	}
 	if p.Forward && !s.nftables {
-		add("filter", n.forward(), "FORWARD", commentForward, firewall.Forward(f.about(commentForward, "")))
+		add("filter", n.forward(), "FORWARD", commentForward, firewall.Forward(f.network))
 	}
 	if !p.Docker {
 		return w
@@ -86,7 +81,7 @@ func (f family) iptablesRules(p Policy, n names, s switches) iptables.Want {
 	if s.marks && f.ingress.Direct {
 		ways = append(ways, firewall.Rule{In: firewall.Iface{Name: f.underlay}, Mark: marked()})
 	}
-	for _, r := range firewall.Inbound(f.about(n.docker(), ""), ways) {
+	for _, r := range firewall.Commented(n.docker(), firewall.Inbound(f.own, ways)) {
 		w.Inserts = append(w.Inserts,
 			iptables.Insert{Table: "raw", Chain: "PREROUTING", Rule: r, Ahead: true, With: with},
 			iptables.Insert{Table: "filter", Chain: dockerUser, Rule: r})
@@ -99,11 +94,11 @@ func (f family) iptablesRules(p Policy, n names, s switches) iptables.Want {
 func (f family) nftablesChains(p Policy, options string) (all []nft.Chain) {
 	if p.Forward {
 		all = append(all, nft.Chain{Name: "forward", Hook: nft.Forward, Priority: nft.Filter,
-			Rules: nft.Rules(firewall.Forward(f.about(commentForward, "")))})
+			Rules: nft.Rules(firewall.Commented(commentForward, firewall.Forward(f.network)))})
 	}
 	if p.Masquerade {
 		all = append(all, nft.Chain{Name: "postrtg", NAT: true, Hook: nft.Postrouting, Priority: nft.SrcNAT,
-			Rules: nft.Rules(firewall.Postrouting(f.about(commentMasq, options)))})
+			Rules: nft.Rules(firewall.Commented(commentMasq, firewall.Postrouting(f.network, f.own, options)))})
 	}
 	return all
 }

@@ -8,16 +8,10 @@ import (
 // masqueradeMark is how Kubernetes marks what it is going to masquerade itself.
 const masqueradeMark = 0x4000
 
-// Overlay says what the rules of this file are about.
-type Overlay struct {
-	Network netip.Prefix // the whole overlay
-	Own     netip.Prefix // the part of it that is behind this host
-	Comment string       // of the rules; empty: none
-	Options string       // of Masquerade: RandomFully or empty
-}
-
-// Postrouting returns what hides the addresses of the overlay from the rest of
-// the world, and those of the rest of the world from the overlay, in this order:
+// Postrouting returns what hides the addresses of the overlay's network, of which own is
+// the part behind this host, from the rest of the world, and those of the rest of the
+// world from the overlay. The options are Masquerade's: RandomFully or none. In this
+// order:
 //
 //   - what others have marked for their own translation is theirs;
 //   - between hosts of the overlay addresses stay, so that a container sees who
@@ -28,16 +22,15 @@ type Overlay struct {
 //     receivers look at the source;
 //   - what this host sends into the overlay gets the address it leaves with, or
 //     the answer would take another way.
-func Postrouting(o Overlay) []Rule {
-	rules := []Rule{
+func Postrouting(network, own netip.Prefix, options string) []Rule {
+	return []Rule{
 		{Mark: Mark{masqueradeMark, masqueradeMark}, Target: Return},
-		{Src: In(o.Own), Dst: In(o.Network), Target: Return},
-		{Src: In(o.Network), Dst: In(o.Own), Target: Return},
-		{Src: Outside(o.Network), Dst: In(o.Own), Target: Return},
-		{Src: In(o.Network), Dst: Outside(Multicast(o.Network)), Target: Masquerade, Options: o.Options},
-		{Src: Outside(o.Network), Dst: In(o.Network), Target: Masquerade, Options: o.Options},
+		{Src: In(own), Dst: In(network), Target: Return},
+		{Src: In(network), Dst: In(own), Target: Return},
+		{Src: Outside(network), Dst: In(own), Target: Return},
+		{Src: In(network), Dst: Outside(Multicast(network)), Target: Masquerade, Options: options},
+		{Src: Outside(network), Dst: In(network), Target: Masquerade, Options: options},
 	}
-	return commented(rules, o.Comment)
 }
 
 // Multicast returns all multicast addresses of a prefix's family.
@@ -48,26 +41,24 @@ func Multicast(p netip.Prefix) netip.Prefix {
 	return netip.PrefixFrom(netip.AddrFrom4([4]byte{224}), 4)
 }
 
-// Forward returns what lets packets from and to the overlay pass through this
+// Forward returns what lets packets from and to the overlay's network pass through this
 // host, whatever the policy is for others.
-func Forward(o Overlay) []Rule {
-	return commented([]Rule{
-		{Src: In(o.Network), Target: Accept},
-		{Dst: In(o.Network), Target: Accept},
-	}, o.Comment)
+func Forward(network netip.Prefix) []Rule {
+	return []Rule{{Src: In(network), Target: Accept}, {Dst: In(network), Target: Accept}}
 }
 
 // Inbound returns what accepts packets that match one of ways, which say how packets from
 // other hosts of the overlay come in, to this host's part of the overlay.
-func Inbound(o Overlay, ways []Rule) []Rule {
+func Inbound(own netip.Prefix, ways []Rule) []Rule {
 	rules := slices.Clone(ways)
 	for i := range rules {
-		rules[i].Dst, rules[i].Target = In(o.Own), Accept
+		rules[i].Dst, rules[i].Target = In(own), Accept
 	}
-	return commented(rules, o.Comment)
+	return rules
 }
 
-func commented(rules []Rule, comment string) []Rule {
+// Commented gives the rules a comment, and returns them.
+func Commented(comment string, rules []Rule) []Rule {
 	for i := range rules {
 		rules[i].Comment = comment
 	}

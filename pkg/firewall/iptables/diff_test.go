@@ -17,7 +17,6 @@ import (
 var (
 	network = netip.MustParsePrefix("10.5.0.0/16")
 	own     = netip.MustParsePrefix("10.5.1.0/24")
-	overlay = firewall.Overlay{Network: network, Own: own, Comment: "lab"}
 	owner   = Owner{
 		Chain:   func(name string) bool { return name == "LAB-POST" || name == "LAB-FWD" },
 		Comment: func(c string) bool { return c == "lab direct" },
@@ -33,11 +32,11 @@ var (
 func jump(chain string) firewall.Rule { return firewall.Rule{Comment: "lab", Target: chain} }
 
 func wanted() Want {
-	direct := firewall.Inbound(firewall.Overlay{Own: own, Comment: "lab direct"}, []firewall.Rule{{In: firewall.Iface{Name: "tun0"}}})[0]
+	direct := firewall.Commented("lab direct", firewall.Inbound(own, []firewall.Rule{{In: firewall.Iface{Name: "tun0"}}}))[0]
 	return Want{
 		Chains: []Chain{
-			{"nat", "LAB-POST", firewall.Postrouting(overlay)},
-			{"filter", "LAB-FWD", firewall.Forward(overlay)},
+			{"nat", "LAB-POST", firewall.Commented("lab", firewall.Postrouting(network, own, ""))},
+			{"filter", "LAB-FWD", firewall.Commented("lab", firewall.Forward(network))},
 		},
 		Inserts: []Insert{
 			{"nat", "POSTROUTING", jump("LAB-POST"), false, ""},
@@ -306,6 +305,7 @@ func TestVersion(t *testing.T) {
 		"iptables v1.8.4 (legacy)":      {Version: Version{1, 8, 4}},
 		"ip6tables v1.8 (legacy)":       {Version: Version{1, 8, 0}},
 		"iptables v1.8.11-rc1 (legacy)": {Version: Version{1, 8, 11}},
+		"iptables v1.8.9(nf_tables)":    {NFT: true, Version: Version{1, 8, 9}},
 	} {
 		if got, err := parseVersion(line); err != nil || got != want {
 			t.Errorf("parseVersion(%q) = %+v, %v, want %+v", line, got, err, want)
@@ -323,6 +323,7 @@ func prefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }
 func FuzzParseVersion(f *testing.F) {
 	f.Add("iptables v1.8.9 (nf_tables)\n")
 	f.Add("ip6tables v1.4.21")
+	f.Add("iptables v0.0(nf_tables)")
 	f.Add("iptables v99999999999999999999.8 (legacy)")
 	f.Fuzz(func(t *testing.T, line string) {
 		v, err := parseVersion(line)

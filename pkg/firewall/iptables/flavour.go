@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Runner runs a program to its end and returns its standard output. An error has
@@ -44,7 +46,7 @@ func (f Flavour) String() string {
 // ErrNone: there is no iptables on this host.
 var ErrNone = errors.New("there is no iptables")
 
-var versionLine = regexp.MustCompile(`^ip6?tables v(\d+)\.(\d+)(?:\.(\d+))?\S*(?: \((legacy|nf_tables)\))?\s*$`)
+var versionLine = regexp.MustCompile(`^ip6?tables v(\d+)\.(\d+)(?:\.(\d+))?[^\s(]*(?: ?\((legacy|nf_tables)\))?\s*$`)
 
 // parseVersion reads what `iptables --version` prints. Before 1.8 there was only
 // the legacy flavour, and it did not say so.
@@ -63,9 +65,12 @@ func parseVersion(line string) (Flavour, error) {
 // Choose returns the flavours on this host, first the one to use. It is the one that has
 // some of the chains, which another program has made. If neither or both have some, it
 // is the one that the program iptables stands for. The error is ErrNone if there is no
-// iptables.
+// iptables, and another one if this host is too short of something to find out.
 func Choose(ctx context.Context, run Runner, chains ...string) ([]Flavour, error) {
 	first, err := find(ctx, run, "")
+	if short(err) {
+		return nil, err
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w that works: %w", ErrNone, err)
 	}
@@ -81,6 +86,11 @@ func Choose(ctx context.Context, run Runner, chains ...string) ([]Flavour, error
 		return []Flavour{other, first}, nil
 	}
 	return []Flavour{first, other}, nil
+}
+
+// short reports whether a program could not run for a reason that passes.
+func short(err error) bool {
+	return slices.ContainsFunc([]error{unix.EMFILE, unix.ENFILE, unix.EAGAIN, unix.ENOMEM}, func(e error) bool { return errors.Is(err, e) })
 }
 
 // find asks the programs with the infix what they are.

@@ -121,9 +121,12 @@ func TestApplyIPv6(t *testing.T) {
 	labtest.Native(t)
 	each(t, func(h *host, tables Tables) {
 		tables.V6 = true
-		o := firewall.Overlay{Network: prefix("fd00:5::/48"), Own: prefix("fd00:5:0:1::/64"), Comment: "lab", Options: firewall.RandomFully}
+		network, own := prefix("fd00:5::/48"), prefix("fd00:5:0:1::/64")
 		want := Want{
-			Chains:  []Chain{{"nat", "LAB-POST", firewall.Postrouting(o)}, {"filter", "LAB-FWD", firewall.Forward(o)}},
+			Chains: []Chain{
+				{"nat", "LAB-POST", firewall.Commented("lab", firewall.Postrouting(network, own, firewall.RandomFully))},
+				{"filter", "LAB-FWD", firewall.Commented("lab", firewall.Forward(network))},
+			},
 			Inserts: []Insert{{"nat", "POSTROUTING", jump("LAB-POST"), false, ""}, {"filter", "FORWARD", jump("LAB-FWD"), false, ""}},
 		}
 		h.apply(tables, want)

@@ -59,6 +59,9 @@ func (k *Kernel) conn() *nftables.Conn {
 // generation returns the number of the last change of any rule in the namespace.
 func (k *Kernel) generation() (uint32, error) {
 	c, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{NetNS: k.NetNS})
+	if errors.Is(err, unix.EPROTONOSUPPORT) {
+		return 0, ErrUnsupported
+	}
 	if err != nil {
 		return 0, fmt.Errorf("open nftables: %w", err)
 	}
@@ -84,7 +87,8 @@ func (k *Kernel) generation() (uint32, error) {
 	return 0, errors.New("ask for the generation of nftables: no answer")
 }
 
-// Supported returns nil if the kernel has nftables, or ErrUnsupported.
+// Supported returns nil if the kernel has nftables, and ErrUnsupported if it has none.
+// Any other error says nothing about that.
 func (k *Kernel) Supported() error {
 	_, err := k.generation()
 	return err

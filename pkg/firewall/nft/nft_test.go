@@ -192,10 +192,10 @@ func TestSetsFollow(t *testing.T) {
 func TestOverlayInNftables(t *testing.T) {
 	labtest.Native(t)
 	k, nft := lab(t)
-	o := firewall.Overlay{Network: netip.MustParsePrefix("10.5.0.0/16"), Own: netip.MustParsePrefix("10.5.1.0/24"), Comment: "lab", Options: firewall.RandomFully}
+	network, own := netip.MustParsePrefix("10.5.0.0/16"), netip.MustParsePrefix("10.5.1.0/24")
 	table := Table{ID: ID{IPv4, "lab-ipv4"}, Chains: []Chain{
-		{Name: "postrtg", NAT: true, Hook: Postrouting, Priority: SrcNAT, Rules: Rules(firewall.Postrouting(o))},
-		{Name: "forward", Hook: Forward, Priority: Filter, Rules: Rules(firewall.Forward(o))},
+		{Name: "postrtg", NAT: true, Hook: Postrouting, Priority: SrcNAT, Rules: Rules(firewall.Commented("lab", firewall.Postrouting(network, own, firewall.RandomFully)))},
+		{Name: "forward", Hook: Forward, Priority: Filter, Rules: Rules(firewall.Commented("lab", firewall.Forward(network)))},
 	}}
 	apply(t, k, table)
 	k.forget()

@@ -1,12 +1,12 @@
 package udp
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
 	"runtime"
 	"slices"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -25,34 +25,31 @@ const (
 
 // system implements machine on this host.
 type system struct {
-	queues  int
-	equal   bool // the threads have no priority over applications
+	*engine.Engine
 	tunOpts tun.Options
 	udpOpts udpbatch.Options
-	sockets []*udpbatch.Conn
 	device  []int // queues of the device that an earlier run kept
 	kept    backend.Descriptors
+	granted udpbatch.Features // to each socket
 	log     *slog.Logger
+
+	mu      sync.Mutex
+	sockets []*udpbatch.Conn // one for each queue
 }
 
 // open opens a socket per queue, or takes those of an earlier run.
 func open(p backend.Params, o Options) (*system, error) {
 	without := func(what string) bool { return slices.Contains(p.Without, what) }
+	queues := engine.Queues(runtime.GOMAXPROCS(0))
+	if without("multiqueue") {
+		queues = 1
+	}
 	m := &system{
-		queues:  engine.Queues(runtime.GOMAXPROCS(0)),
-		equal:   without("priority"),
-		tunOpts: tun.Options{Persist: true, NoHeader: without("vnet")},
-		udpOpts: udpbatch.Options{NoSegment: without("gso"), NoGRO: without("gro")},
+		tunOpts: tun.Options{Queues: queues, Persist: true, NoHeader: without("vnet"), NoUSO: without("uso")},
+		udpOpts: udpbatch.Options{ReusePort: queues > 1, NoSegment: without("gso"), NoGRO: without("gro")},
 		kept:    p.Descriptors,
 		log:     p.Log,
 	}
-	if without("uso") {
-		m.tunOpts.Without = tun.USO
-	}
-	if without("multiqueue") {
-		m.queues = 1
-	}
-	m.tunOpts.Queues, m.udpOpts.ReusePort = m.queues, m.queues > 1
 	var sockets []int
 	if before, ok := p.Before.(*Backend); ok {
 		sockets = before.share()
@@ -60,18 +57,24 @@ func open(p backend.Params, o Options) (*system, error) {
 		m.device, sockets = m.kept.Take(keptDevice), m.kept.Take(keptSockets)
 	}
 	local := netip.AddrPortFrom(p.Underlay.V4, o.Port)
-	if m.adoptSockets(sockets, local) {
-		return m, nil
-	}
-	for range m.queues {
-		c, err := udpbatch.Listen(local, m.udpOpts)
-		if err != nil {
-			m.close()
-			return nil, err
+	if !m.adoptSockets(sockets, local) {
+		for range queues {
+			c, err := udpbatch.Listen(local, m.udpOpts)
+			if err != nil {
+				m.close()
+				return nil, err
+			}
+			m.sockets = append(m.sockets, c)
 		}
-		m.sockets = append(m.sockets, c)
+		m.put(keptSockets, fds(m.sockets))
 	}
-	m.put(keptSockets, fds(m.sockets))
+	m.granted = m.sockets[0].Features()
+	var err error
+	m.Engine, err = engine.New(engine.Config{Sockets: m.sockets, NoPriority: without("priority"), Log: m.log})
+	if err != nil {
+		m.close()
+		return nil, err
+	}
 	return m, nil
 }
 
@@ -95,8 +98,8 @@ func (m *system) adoptSockets(kept []int, local netip.AddrPort) bool {
 			wrong = fmt.Errorf("they are bound to %s, want %s", c.LocalAddr(), local)
 		}
 	}
-	if len(kept) != m.queues {
-		wrong = fmt.Errorf("there are %d, want %d", len(kept), m.queues)
+	if len(kept) != m.tunOpts.Queues {
+		wrong = fmt.Errorf("there are %d, want %d", len(kept), m.tunOpts.Queues)
 	}
 	if wrong == nil {
 		m.log.Info("Sockets of the last run are in use again", "address", local)
@@ -109,11 +112,14 @@ func (m *system) adoptSockets(kept []int, local netip.AddrPort) bool {
 }
 
 func (m *system) tun() datapath.TUN {
-	return datapath.TUN{VnetHdr: !m.tunOpts.NoHeader, MultiQueue: m.queues > 1}
+	return datapath.TUN{VnetHdr: !m.tunOpts.NoHeader, MultiQueue: m.tunOpts.Queues > 1}
 }
 
 // attach implements machine.
-func (m *system) attach(device string) (forwarder, error) {
+func (m *system) attach(device string) error {
+	if m.On(device) {
+		return nil
+	}
 	m.tunOpts.Name = device
 	d := m.adoptDevice()
 	if d == nil {
@@ -121,22 +127,22 @@ func (m *system) attach(device string) (forwarder, error) {
 		m.remove(keptDevice)
 		var err error
 		if d, err = tun.Open(m.tunOpts); err != nil {
-			return nil, err
+			return err
 		}
 		m.put(keptDevice, fds(d.Queues()))
 	}
-	e, err := engine.New(engine.Config{Device: d, Sockets: m.sockets, NoPriority: m.equal, Log: m.log})
-	if err != nil {
-		return nil, errors.Join(err, d.Close())
+	if err := m.Attach(d); err != nil {
+		_ = d.Close()
+		return err
 	}
 	m.log.Info("Forwarding between "+device+" and UDP", "queues", len(d.Queues()), "vnet_hdr", d.Features().Header,
-		"offloads", d.Features().Offloads, "gso", m.sockets[0].Features().Segment, "gro", m.sockets[0].Features().GRO,
-		"receive_buffer", m.sockets[0].Features().ReceiveBuffer)
-	if m.queues > 1 && !d.Features().Steered {
+		"offloads", d.Features().Offloads, "gso", m.granted.Segment, "gro", m.granted.GRO,
+		"receive_buffer", m.granted.ReceiveBuffer)
+	if m.tunOpts.Queues > 1 && !d.Features().Steered {
 		m.log.Info("The kernel does not let the queue of a flow be chosen: answers may change it, and then the order of some packets",
 			"hint", "Linux 4.16 and CAP_BPF can, or --udp-offload=multiqueue")
 	}
-	return &attached{e, d}, nil
+	return nil
 }
 
 // adoptDevice takes the queues of an earlier run if they are what would be opened now. Otherwise it closes them and returns nil.
@@ -147,17 +153,12 @@ func (m *system) adoptDevice() *tun.Device {
 		return nil
 	}
 	d, err := tun.Adopt(kept, m.tunOpts)
-	if err == nil && (len(kept) != m.queues || d.Features().Header == m.tunOpts.NoHeader || d.Features().MultiQueue != (m.queues > 1)) {
-		err = fmt.Errorf("adopt device %s: it has %d queues or a header otherwise than wanted", m.tunOpts.Name, len(kept))
-	}
 	if err == nil {
 		m.log.Info("The device's queues of the last run are in use again", "device", m.tunOpts.Name)
 		return d
 	}
 	m.log.Info("Queues of the last run do not fit; opening others", "err", err)
-	for _, fd := range kept {
-		_ = unix.Close(fd)
-	}
+	closeAll(kept)
 	return nil
 }
 
@@ -174,8 +175,10 @@ func (m *system) remove(name string) {
 	}
 }
 
-// share implements machine. The device is closed before another backend opens it.
+// share implements machine.
 func (m *system) share() (copies []int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	for _, fd := range fds(m.sockets) {
 		c, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 		if err == nil { // or there are too few, of which none is taken
@@ -187,18 +190,27 @@ func (m *system) share() (copies []int) {
 
 // close implements machine.
 func (m *system) close() {
-	m.closeSockets()
-	for _, fd := range m.device {
-		_ = unix.Close(fd)
+	if m.Engine != nil {
+		m.Engine.Close()
 	}
+	closeAll(m.device)
 	m.device = nil
+	m.closeSockets()
 }
 
 func (m *system) closeSockets() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	for _, c := range m.sockets {
 		_ = c.Close()
 	}
 	m.sockets = nil
+}
+
+func closeAll(fds []int) {
+	for _, fd := range fds {
+		_ = unix.Close(fd)
+	}
 }
 
 func fds[T interface{ FD() int }](all []T) (fds []int) {
@@ -206,27 +218,4 @@ func fds[T interface{ FD() int }](all []T) (fds []int) {
 		fds = append(fds, f.FD())
 	}
 	return fds
-}
-
-// attached implements forwarder.
-type attached struct {
-	*engine.Engine
-	device *tun.Device
-}
-
-// On implements forwarder. The kernel knows the device of a queue even when it was
-// deleted and another one has its name.
-func (a *attached) On(device string) bool {
-	ifr, err := unix.NewIfreq("")
-	if err != nil {
-		return false
-	}
-	err = unix.IoctlIfreq(a.device.Queues()[0].FD(), unix.TUNGETIFF, ifr)
-	return err == nil && ifr.Name() == device
-}
-
-// Close implements forwarder.
-func (a *attached) Close() {
-	a.Engine.Close()
-	_ = a.device.Close()
 }

@@ -153,15 +153,15 @@ func TestOnTheKernel(t *testing.T) {
 			if sockets != row.queues || len(kept[keptDevice]) != row.queues || len(kept[keptSockets]) != row.queues {
 				t.Errorf("%d sockets, kept: %v; want %d of each", sockets, kept, row.queues)
 			}
-			if !b.current.On("flannel0") || b.current.On("flannel1") {
+			if !b.machine.(*system).On("flannel0") || b.machine.(*system).On("flannel1") {
 				t.Error("it is not on its device")
 			}
 			run(t, "ip link del flannel0; ip tuntap add dev flannel0 mode tun")
-			if b.current.On("flannel0") {
+			if b.machine.(*system).On("flannel0") {
 				t.Error("it is on another device of that name")
 			}
 			setPeer(t, p, b)
-			if !b.current.On("flannel0") {
+			if !b.machine.(*system).On("flannel0") {
 				t.Error("it is not on the new device")
 			}
 			end()

@@ -16,6 +16,7 @@ import (
 	"sync"
 
 	"flanneld/backend"
+	"flanneld/backend/udp/engine"
 	"flanneld/pkg/datapath"
 	"flanneld/subnet"
 	"flanneld/subnet/config"
@@ -42,9 +43,27 @@ func ParseOptions(raw json.RawMessage) (o Options, unknown []string, err error) 
 	return o, unknown, err
 }
 
-// Backend implements backend.Forwarder. Run, Alive and Counters are the runner's.
+// machine is this host's sockets and what moves packets between them and a device.
+type machine interface {
+	// tun says what the device must be like.
+	tun() datapath.TUN
+	// attach makes it move packets of the device that has the name now.
+	attach(device string) error
+	// share returns copies of the sockets' descriptors for the backend that follows, which
+	// may need the same address and port while this one still has them.
+	share() []int
+	// close closes all that is open.
+	close()
+
+	Set(engine.State)
+	Run(context.Context) // once
+	Alive(context.Context) error
+	Counters() engine.Counters
+}
+
+// Backend implements backend.Forwarder. Alive is the machine's.
 type Backend struct {
-	runner
+	machine
 	opts     Options
 	underlay backend.Underlay
 	scope    datapath.Scope
@@ -66,7 +85,7 @@ func Configure(raw json.RawMessage) (backend.New, error) {
 	}, err
 }
 
-// New opens the sockets and returns the backend. Run closes them. If another process
+// New opens the sockets and returns the backend. Run closes all. If another process
 // has the port, the error names both.
 func New(p backend.Params, o Options) (*Backend, error) {
 	m, err := open(p, o)
@@ -82,8 +101,8 @@ func newBackend(p backend.Params, o Options, m machine) *Backend {
 	}
 	p.Log.Info(fmt.Sprintf("UDP config: Port=%d", o.Port))
 	return &Backend{
-		runner: runner{machine: m, attached: make(chan forwarder, 1), log: p.Log},
-		opts:   o, underlay: p.Underlay, scope: p.Scope, kernel: p.Kernel, filter: p.Filter, mtu: mtuOver(p.Underlay.MTU), log: p.Log,
+		machine: m, opts: o, underlay: p.Underlay, scope: p.Scope, kernel: p.Kernel, filter: p.Filter,
+		mtu: mtuOver(p.Underlay.MTU), log: p.Log,
 	}
 }
 
@@ -115,7 +134,26 @@ func (b *Backend) Plan(ctx context.Context, planes []backend.Plane) (backend.Pla
 
 // Forward implements backend.Forwarder.
 func (b *Backend) Forward(planes []backend.Plane) error {
-	return b.forward(b.device, stateOf(planes, b.opts.Port, b.mtu, b.filter))
+	// Before a device is attached: packets may be waiting, and have no peer yet.
+	b.Set(stateOf(planes, b.opts.Port, b.mtu, b.filter))
+	return b.attach(b.device)
+}
+
+// Run implements backend.Forwarder.
+func (b *Backend) Run(ctx context.Context) error {
+	defer b.close()
+	b.machine.Run(ctx)
+	return nil
+}
+
+// Counters implements backend.Forwarder.
+func (b *Backend) Counters() []backend.Counter {
+	all := b.machine.Counters()
+	list := make([]backend.Counter, len(all))
+	for i, n := range all {
+		list[i] = backend.Counter{Name: "udp_" + engine.Counter(i).String(), Value: n}
+	}
+	return list
 }
 
 // followMTU takes the device's MTU from the underlay's. If that is away it stays as it

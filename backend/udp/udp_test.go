@@ -6,12 +6,8 @@ import (
 	"flag"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -19,95 +15,46 @@ import (
 	"flanneld/backend/backendtest"
 	"flanneld/backend/udp/engine"
 	"flanneld/pkg/datapath"
-	"flanneld/pkg/netlab/labtest"
 	"flanneld/subnet"
 	"flanneld/subnet/config"
 )
 
 var update = flag.Bool("update", false, "rewrite testdata/*.golden")
 
-// fakeMachine has the devices of a host in memory. It knows a device that was
-// deleted and made again by how often that was done.
+// fakeMachine is on the device of a host in memory, until that is deleted.
 type fakeMachine struct {
-	host   *backendtest.Host
-	flags  datapath.TUN
-	mu     sync.Mutex
-	fail   error // of attach
-	fwds   []*fakeForwarder
-	closed bool
+	flags    datapath.TUN
+	host     *backendtest.Host
+	device   string // empty: none is attached
+	attached int    // how often one was
+	state    engine.State
+	known    engine.State // when the last device was attached
+	count    engine.Counters
+	closed   int
+	err      error // of attach and Alive
 }
 
 func (m *fakeMachine) tun() datapath.TUN { return m.flags }
 
-func (m *fakeMachine) attach(device string) (forwarder, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.fail != nil {
-		return nil, m.fail
-	}
-	m.host.Ran() // the device is as it is now
-	f := &fakeForwarder{host: m.host, device: device, end: make(chan error, 1), ran: make(chan struct{})}
-	m.fwds = append(m.fwds, f)
-	return f, nil
-}
-
-func (m *fakeMachine) share() []int { return nil }
-
-func (m *fakeMachine) close() { m.closed = true }
-
-func (m *fakeMachine) failWith(err error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.fail = err
-}
-
-func (m *fakeMachine) forwarders() []*fakeForwarder {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return slices.Clone(m.fwds)
-}
-
-type fakeForwarder struct {
-	host   *backendtest.Host
-	device string
-	off    bool // the device was deleted
-	state  engine.State
-	end    chan error
-	ran    chan struct{} // closed when Run is called
-	count  engine.Counters
-	closed int
-	stuck  bool // Run does not run
-}
-
-func (f *fakeForwarder) Set(s engine.State) { f.state = s }
-func (f *fakeForwarder) Alive(ctx context.Context) error {
-	if !f.stuck {
-		return nil
-	}
-	<-ctx.Done()
-	return ctx.Err()
-}
-func (f *fakeForwarder) Counters() engine.Counters { return f.count }
-func (f *fakeForwarder) Close()                    { f.closed++ }
-
-func (f *fakeForwarder) On(device string) bool {
-	for _, op := range f.host.Ran() {
-		if l, ok := op.Object.(datapath.Link); ok && op.Verb != datapath.Set && l.Name == f.device {
-			f.off = true
+func (m *fakeMachine) attach(device string) error {
+	for _, op := range m.host.Ran() {
+		if l, ok := op.Object.(datapath.Link); ok && op.Verb != datapath.Set && l.Name == m.device {
+			m.device = ""
 		}
 	}
-	return !f.off && device == f.device
+	if m.device != device && m.err == nil {
+		m.device, m.known = device, m.state
+		m.attached++
+	}
+	return m.err
 }
 
-func (f *fakeForwarder) Run(ctx context.Context) error {
-	close(f.ran)
-	select {
-	case <-ctx.Done():
-		return nil
-	case err := <-f.end:
-		return err
-	}
-}
+func (m *fakeMachine) share() []int                { return nil }
+func (m *fakeMachine) close()                      { m.closed++ }
+func (m *fakeMachine) Set(s engine.State)          { m.state = s }
+func (m *fakeMachine) Alive(context.Context) error { return m.err }
+func (m *fakeMachine) Counters() engine.Counters   { return m.count }
+func (m *fakeMachine) Run(ctx context.Context)     { <-ctx.Done() }
 
 // newSteady makes a backend whose engine takes whatever device there is: what the
 // suites look at is the kernel.
@@ -122,20 +69,7 @@ func newSteady(raw string, p backend.Params) (backend.Backend, error) {
 
 type steadyMachine struct{ *fakeMachine }
 
-func (steadyMachine) attach(string) (forwarder, error) { return steady{}, nil }
-
-type steady struct{}
-
-func (steady) On(string) bool              { return true }
-func (steady) Set(engine.State)            {}
-func (steady) Counters() engine.Counters   { return engine.Counters{} }
-func (steady) Alive(context.Context) error { return nil }
-func (steady) Close()                      {}
-
-func (steady) Run(ctx context.Context) error {
-	<-ctx.Done()
-	return nil
-}
+func (steadyMachine) attach(string) error { return nil }
 
 func TestBackend(t *testing.T) { backendtest.Run(t, newSteady, `{"Type":"udp"}`) }
 
@@ -299,8 +233,8 @@ func TestMTUFollowsTheUnderlay(t *testing.T) {
 		t.Fatal(err)
 	}
 	set(t, h, b, planes)
-	if got, engine := b.MTU(), m.fwds[0].state.MTU; got != 1372 || engine != 1372 || len(m.fwds) != 1 {
-		t.Errorf("MTU is %d, the engine's %d, want 1372; %d engines, want 1", got, engine, len(m.fwds))
+	if got, engine := b.MTU(), m.state.MTU; got != 1372 || engine != 1372 || m.attached != 1 {
+		t.Errorf("MTU is %d, the engine's %d, want 1372; attached %d times, want once", got, engine, m.attached)
 	}
 	if !strings.Contains(h.String(), "mtu 1372") || !strings.Contains(h.Log.String(), "interface=eth0 mtu=1400 overlay=1372 before=1472") {
 		t.Errorf("host:\n%slog:\n%s", h, &h.Log)
@@ -320,85 +254,32 @@ func TestMTUFitsADatagram(t *testing.T) {
 	}
 }
 
-// TestDeletedDeviceIsAttachedAgain runs the loop's part and Run's by turns.
 func TestDeletedDeviceIsAttachedAgain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b, h, m := onFake(t)
-		planes := backendtest.IPv4(backendtest.Peer(2))
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error, 1)
-		go func() { done <- b.Run(ctx) }()
-		set(t, h, b, planes)
-		<-m.fwds[0].ran
-		m.fwds[0].count[engine.Tx+engine.Packets] = 5
-		h.Remove(t, datapath.Link{Name: "flannel0"})
-		set(t, h, b, planes)
-		if len(m.fwds) != 2 || m.fwds[1].state.Peers == nil {
-			t.Fatalf("%d engines, want a second one that knows the peers", len(m.fwds))
-		}
-		if got := value(b, "udp_tx_packets"); got != 5 {
-			t.Errorf("before the first one has ended %d packets are counted, want 5", got)
-		}
-		m.fwds[0].end <- engine.ErrDeviceGone
-		<-m.fwds[1].ran
-		m.fwds[1].count[engine.Tx+engine.Packets] = 2
-		if got := value(b, "udp_tx_packets"); got != 7 || m.fwds[0].closed != 1 {
-			t.Errorf("%d packets are counted, want 7; closed %d times", got, m.fwds[0].closed)
-		}
-		cancel()
-		if err := <-done; err != nil || !m.closed || m.fwds[1].closed != 1 {
-			t.Errorf("Run: %v; sockets closed: %t, engine %d times", err, m.closed, m.fwds[1].closed)
-		}
-	})
-}
-
-func value(b *Backend, name string) uint64 {
-	for _, c := range b.Counters() {
-		if c.Name == name {
-			return c.Value
-		}
-	}
-	return 1 << 63
-}
-
-func TestAnEngineThatFailsIsStartedAgain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b, h, m := onFake(t)
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error, 1)
-		go func() { done <- b.Run(ctx) }()
-		set(t, h, b, backendtest.IPv4(backendtest.Peer(2)))
-		synctest.Wait()
-		m.failWith(errors.New("not yet"))
-		m.fwds[0].end <- errors.New("boom")
-		time.Sleep(time.Second)
-		if n := len(m.forwarders()); n != 1 {
-			t.Fatalf("%d engines", n)
-		}
-		m.failWith(nil)
-		time.Sleep(5 * time.Second)
-		cancel()
-		<-done
-		if f := m.forwarders(); len(f) != 2 || f[1].state.Peers == nil || !strings.Contains(h.Log.String(), "boom") {
-			t.Errorf("%d engines, want a second one that knows the peers; log:\n%s", len(f), &h.Log)
-		}
-	})
-}
-
-func TestAnEngineThatNeverRanIsClosed(t *testing.T) {
-	labtest.Native(t)
 	b, h, m := onFake(t)
-	planes := backendtest.IPv4()
-	set(t, h, b, planes)
+	planes := backendtest.IPv4(backendtest.Peer(2))
+	for range 2 { // twice is once
+		set(t, h, b, planes)
+	}
+	if m.attached != 1 || m.known.Peers == nil {
+		t.Errorf("attached %d times, want once; the peers that were known are %v", m.attached, m.known.Peers)
+	}
 	h.Remove(t, datapath.Link{Name: "flannel0"})
 	set(t, h, b, planes)
-	if len(m.fwds) != 2 || m.fwds[0].closed != 1 || m.fwds[1].closed != 0 {
-		t.Fatalf("%d engines, the first closed %d times", len(m.fwds), m.fwds[0].closed)
+	if m.attached != 2 || m.known.Peers == nil {
+		t.Errorf("attached %d times, want twice; the peers that were known are %v", m.attached, m.known.Peers)
 	}
+	m.err = errors.New("not now")
+	if err := h.Set(t.Context(), b, planes); !errors.Is(err, m.err) {
+		t.Errorf("Set: %v, want the error of the machine", err)
+	}
+}
+
+func TestRunClosesAll(t *testing.T) {
+	b, _, m := onFake(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := b.Run(ctx); err != nil || m.fwds[1].closed != 1 {
-		t.Errorf("Run: %v; the second closed %d times", err, m.fwds[1].closed)
+	if err := b.Run(ctx); err != nil || m.closed != 1 {
+		t.Errorf("Run: %v; closed %d times", err, m.closed)
 	}
 }
 
@@ -406,15 +287,19 @@ func TestNothingIsForwardedWithoutTheRoute(t *testing.T) {
 	b, h, m := onFake(t)
 	h.Hand(t, datapath.Route{Dst: netip.MustParsePrefix("10.5.0.0/16"), Link: "eth0", Protocol: datapath.ProtocolKernel})
 	err := h.Set(t.Context(), b, backendtest.IPv4(backendtest.Peer(2), backendtest.Peer(3)))
-	if !errors.Is(err, datapath.ErrConnected) || len(m.fwds) != 0 {
-		t.Errorf("Set: %v, with %d engines; want ErrConnected and none", err, len(m.fwds))
+	if !errors.Is(err, datapath.ErrConnected) || m.attached != 0 {
+		t.Errorf("Set: %v, attached %d times; want ErrConnected and never", err, m.attached)
 	}
 }
 
 func TestCountersKeepTheirNames(t *testing.T) {
-	b, _, _ := onFake(t)
+	b, _, m := onFake(t)
+	m.count[engine.Tx+engine.Packets] = 7
 	seen := make(map[string]bool)
 	for _, n := range b.Counters() {
+		if n.Value != m.count[len(seen)] {
+			t.Errorf("%s is %d, want %d", n.Name, n.Value, m.count[len(seen)])
+		}
 		if seen[n.Name] || !strings.HasPrefix(n.Name, "udp_") || strings.Contains(n.Name, " ") {
 			t.Errorf("counter %q", n.Name)
 		}
@@ -424,24 +309,6 @@ func TestCountersKeepTheirNames(t *testing.T) {
 		if !seen[name] {
 			t.Errorf("no counter %s", name)
 		}
-	}
-}
-
-func TestBackendIsAsAliveAsItsForwarder(t *testing.T) {
-	b := &Backend{}
-	bound, cancel := context.WithTimeout(t.Context(), time.Millisecond)
-	defer cancel()
-	if err := b.Alive(bound); err != nil {
-		t.Errorf("without a forwarder: %v", err)
-	}
-	f := &fakeForwarder{}
-	b.current = f
-	if err := b.Alive(bound); err != nil {
-		t.Errorf("with one that runs: %v", err)
-	}
-	f.stuck = true
-	if err := b.Alive(bound); err == nil {
-		t.Error("alive with a forwarder that is stuck")
 	}
 }
 

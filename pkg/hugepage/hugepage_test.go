@@ -2,17 +2,22 @@ package hugepage
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"strings"
 	"testing"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestMake(t *testing.T) {
 	for _, n := range []int{1, 100, Size - 1, Size, Size + 1, 3*Size + 17} {
-		b := Make(n)
+		b, free, err := Make(n)
+		if err != nil {
+			t.Fatal(err)
+		}
 		if len(b) != n || cap(b) != n {
 			t.Errorf("Make(%d) has %d bytes and room for %d", n, len(b), cap(b))
 		}
@@ -23,6 +28,11 @@ func TestMake(t *testing.T) {
 			if c != 0 {
 				t.Fatalf("Make(%d)[%d] = %d", n, i, c)
 			}
+		}
+		b[n-1] = 1
+		free()
+		if err := unix.Madvise(b, unix.MADV_NORMAL); !errors.Is(err, unix.ENOMEM) {
+			t.Errorf("Make(%d), freed: %v, want ENOMEM", n, err)
 		}
 	}
 }
@@ -37,7 +47,11 @@ func TestPagesAreHuge(t *testing.T) {
 		t.Skipf("pages have %d bytes", os.Getpagesize())
 	}
 	const pages = 4
-	b := Make(pages * Size)
+	b, free, err := Make(pages * Size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer free()
 	for i := 0; i < len(b); i += 4096 {
 		b[i] = 1
 	}
@@ -45,7 +59,6 @@ func TestPagesAreHuge(t *testing.T) {
 	if huge(t, uintptr(unsafe.Pointer(&b[0]))) == 0 {
 		t.Errorf("none of %d pages is huge", pages)
 	}
-	runtime.KeepAlive(b)
 }
 
 // huge returns how many KiB of the mapping at an address are in huge pages.

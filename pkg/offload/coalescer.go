@@ -27,9 +27,6 @@ type Coalescer struct {
 	// UDP says that the device takes GSOUDP4: Linux 6.2 with TUN_F_USO4. Without
 	// it only TCP is joined.
 	UDP bool
-	// MaxSegments is the most packets to join. Zero means 128 for TCP and 64 for UDP;
-	// 1 joins nothing.
-	MaxSegments int
 
 	run    run
 	pieces [maxRunTCP][]byte // of the run: the first packet, then payloads
@@ -39,6 +36,7 @@ type Coalescer struct {
 type run struct {
 	first      packet
 	count      int
+	limit      int  // of count
 	total      int  // length of the joined packet, in bytes
 	constantID bool // of two packets or more: all have the same ID
 	push       bool // the last one had PSH
@@ -50,7 +48,7 @@ type run struct {
 // and p if nothing can continue it.
 func (c *Coalescer) Add(p IPv4) {
 	next := inspect(p, c.UDP)
-	if c.run.count > 0 && c.run.joins(next, c.limit()) {
+	if c.run.count > 0 && c.run.joins(next) {
 		c.pieces[c.run.count] = p[next.headLen:]
 		c.run.add(next)
 	} else {
@@ -84,21 +82,13 @@ func (c *Coalescer) Flush() {
 // Waiting returns how many packets wait for a continuation.
 func (c *Coalescer) Waiting() int { return c.run.count }
 
-// limit is the most segments of the open run.
-func (c *Coalescer) limit() int {
-	most := maxRunTCP
-	if c.run.first.ip.Protocol() == protoUDP {
-		most = maxRunUDP
-	}
-	if c.MaxSegments > 0 {
-		most = min(most, c.MaxSegments)
-	}
-	return most
-}
-
 // start returns the run that p begins; it ends at once if nothing can follow.
 func start(p packet) run {
-	return run{first: p, count: 1, total: len(p.ip), ended: !p.joinable || p.push}
+	limit := maxRunTCP
+	if p.ip.Protocol() == protoUDP {
+		limit = maxRunUDP
+	}
+	return run{first: p, count: 1, limit: limit, total: len(p.ip), ended: !p.joinable || p.push}
 }
 
 // joins reports whether p continues the run: whether the joined packet, cut by
@@ -107,9 +97,9 @@ func start(p packet) run {
 // all have the same ID, which means nothing then (RFC 6864), and a cut counts up;
 // and a checksum that was written as the other zero of one's complement is made
 // again.
-func (r *run) joins(p packet, limit int) bool {
+func (r *run) joins(p packet) bool {
 	first := &r.first
-	if !p.joinable || r.ended || r.count >= limit ||
+	if !p.joinable || r.ended || r.count >= r.limit ||
 		p.payloadLen() > first.payloadLen() ||
 		r.total+p.payloadLen() > maxTotalLength {
 		return false

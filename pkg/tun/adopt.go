@@ -9,32 +9,23 @@ import (
 
 // Adopt makes a device of queues that an earlier process opened, one file
 // descriptor each. The device must be one that Open could have made by the
-// options, save that it has the number of queues given here, and that it may
-// have a header when none is asked for. That it was made with IFF_NO_PI is not
-// checked: TUNGETIFF reports that bit for "has no filter". On success the
-// descriptors are the device's; on an error they stay the caller's.
+// options. That it was made with IFF_NO_PI is not checked: TUNGETIFF reports
+// that bit for "has no filter". On success the descriptors are the device's; on
+// an error they stay the caller's.
 func Adopt(fds []int, o Options) (*Device, error) {
-	if len(fds) == 0 {
-		return nil, errors.New("adopt device: no file descriptors")
+	if len(fds) != max(o.Queues, 1) {
+		return nil, fmt.Errorf("adopt device: there are %d file descriptors, want %d", len(fds), max(o.Queues, 1))
 	}
-	d := &Device{}
-	for i, fd := range fds {
+	const kind = unix.IFF_TUN | unix.IFF_VNET_HDR | unix.IFF_MULTI_QUEUE
+	d := &Device{name: o.Name}
+	for _, fd := range fds {
 		name, flags, err := identify(fd)
 		if err != nil {
 			return nil, fmt.Errorf("adopt device: %w", err)
 		}
-		header := flags&unix.IFF_VNET_HDR != 0
-		switch {
-		case flags&unix.IFF_TUN == 0:
-			return nil, fmt.Errorf("adopt device %s: it is no TUN", name)
-		case i > 0 && (d.name != name || d.features.Header != header):
-			return nil, fmt.Errorf("adopt device %s: a queue is of %s", d.name, name)
-		case name != o.Name:
-			return nil, fmt.Errorf("adopt device %s: want %s", name, o.Name)
+		if name != o.Name || flags&kind != o.flags()&kind {
+			return nil, fmt.Errorf("adopt device %s: want %s, a TUN with other flags", name, o.Name)
 		}
-		d.name = name
-		d.features.Header = header
-		d.features.MultiQueue = flags&unix.IFF_MULTI_QUEUE != 0
 		d.queues = append(d.queues, &Queue{fd: fd})
 	}
 	for _, fd := range fds {

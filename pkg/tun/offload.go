@@ -21,7 +21,6 @@ const (
 
 	TSO = TSO4 | TSO6
 	USO = USO4 | USO6
-	all = Checksum | TSO | USO
 )
 
 // String returns the names, joined by plus signs; "none" if there are none.
@@ -41,25 +40,12 @@ func (o Offload) String() string {
 	return strings.Join(names, "+")
 }
 
-// offload sets the best of the offloads that the kernel knows, and returns
+// offload sets the offloads, without USO if the kernel does not know it, and returns
 // which. None is set as well: a persistent device keeps what it once had.
 func offload(fd int, want Offload) (Offload, error) {
-	for {
-		err := unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, int(want))
-		if want == 0 || !errors.Is(err, unix.EINVAL) {
-			return want, err
-		}
-		want = lesser(want)
+	err := unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, int(want))
+	if want&USO != 0 && errors.Is(err, unix.EINVAL) {
+		return offload(fd, want&^USO)
 	}
-}
-
-// lesser returns what to try after o.
-func lesser(o Offload) Offload {
-	switch {
-	case o&USO != 0:
-		return o &^ USO
-	case o&TSO != 0:
-		return o &^ TSO
-	}
-	return 0
+	return want, err
 }

@@ -32,16 +32,14 @@ type Options struct {
 	Persist bool
 	// NoHeader leaves the header out, and with it all offloads.
 	NoHeader bool
-	// Without are offloads not to ask for: Checksum only with all others, TSO only with
-	// USO.
-	Without Offload
+	// NoUSO does without USO.
+	NoUSO bool
 }
 
 // Features are what the kernel granted a device.
 type Features struct {
-	Header     bool // a struct virtio_net_hdr is before each packet
-	Offloads   Offload
-	MultiQueue bool
+	Header   bool // a struct virtio_net_hdr is before each packet
+	Offloads Offload
 	// Steered says that a flow is read from one queue only, as long as their
 	// number stays. Where it is not so, with Linux before 4.16 or without
 	// CAP_BPF, a flow moves to the queue through which it is answered.
@@ -82,20 +80,11 @@ func (d *Device) attach(path string, o Options) error {
 		return explain(fmt.Errorf("open %s: %w", path, err), path)
 	}
 	d.queues = append(d.queues, &Queue{fd: fd})
-	flags := uint16(unix.IFF_TUN | unix.IFF_NO_PI)
-	if !o.NoHeader {
-		flags |= unix.IFF_VNET_HDR
-		d.features.Header = true
-	}
-	if o.Queues > 1 {
-		flags |= unix.IFF_MULTI_QUEUE
-		d.features.MultiQueue = true
-	}
 	ifr, err := unix.NewIfreq(d.name)
 	if err != nil {
 		return fmt.Errorf("make device %q: name is too long", d.name)
 	}
-	ifr.SetUint16(flags)
+	ifr.SetUint16(o.flags())
 	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr); err != nil {
 		return explain(fmt.Errorf("make device %s: %w", d.name, err), d.name)
 	}
@@ -103,11 +92,27 @@ func (d *Device) attach(path string, o Options) error {
 	return nil
 }
 
+// flags returns those (IFF_*) of a device.
+func (o Options) flags() uint16 {
+	flags := uint16(unix.IFF_TUN | unix.IFF_NO_PI)
+	if !o.NoHeader {
+		flags |= unix.IFF_VNET_HDR
+	}
+	if o.Queues > 1 {
+		flags |= unix.IFF_MULTI_QUEUE
+	}
+	return flags
+}
+
 // setup gives the device what is the same for all queues.
 func (d *Device) setup(o Options) error {
 	var want Offload // without a header there is no way to tell the reader what is left to do
+	d.features.Header = !o.NoHeader
 	if d.features.Header {
-		want = all &^ o.Without
+		want = Checksum | TSO | USO
+		if o.NoUSO {
+			want = Checksum | TSO
+		}
 		if err := unix.IoctlSetPointerInt(d.queues[0].fd, unix.TUNSETVNETHDRSZ, HeaderLen); err != nil {
 			return fmt.Errorf("set length of header of %s: %w", d.name, err)
 		}
@@ -130,6 +135,13 @@ func (d *Device) setup(o Options) error {
 
 // Name returns the device's name when it was opened.
 func (d *Device) Name() string { return d.name }
+
+// Is reports whether the device has the name now, in this network namespace. It has none
+// when it was deleted, even if there is another one of that name.
+func (d *Device) Is(name string) bool {
+	now, _, err := identify(d.queues[0].fd)
+	return err == nil && now == name
+}
 
 // Features returns what the kernel granted.
 func (d *Device) Features() Features { return d.features }

@@ -80,10 +80,8 @@ func TestEachRungGivesWhatItSays(t *testing.T) {
 		options Options
 		want    Features
 	}{
-		"no USO":     {Options{Without: USO}, Features{Header: true, Offloads: Checksum | TSO4 | TSO6}},
-		"no TSO":     {Options{Without: USO | TSO}, Features{Header: true, Offloads: Checksum}},
-		"no offload": {Options{Without: all}, Features{Header: true}},
-		"no header":  {Options{NoHeader: true}, Features{}},
+		"no USO":    {Options{NoUSO: true}, Features{Header: true, Offloads: Checksum | TSO4 | TSO6}},
+		"no header": {Options{NoHeader: true}, Features{}},
 	} {
 		if got := mustOpen(t, row.options).Features(); got != row.want {
 			t.Errorf("%s: got %+v, want %+v", name, got, row.want)
@@ -91,18 +89,11 @@ func TestEachRungGivesWhatItSays(t *testing.T) {
 	}
 }
 
-func TestLadderEndsAtNone(t *testing.T) {
-	labtest.Native(t)
-	var got []string
-	for o := all; ; o = lesser(o) {
-		got = append(got, o.String())
-		if o == 0 {
-			break
+func TestOffloadsHaveNames(t *testing.T) {
+	for o, want := range map[Offload]string{Checksum | TSO | USO: "csum+tso4+tso6+uso4+uso6", Checksum | TSO: "csum+tso4+tso6", 0: "none"} {
+		if got := o.String(); got != want {
+			t.Errorf("%d is %s, want %s", o, got, want)
 		}
-	}
-	want := "csum+tso4+tso6+uso4+uso6, csum+tso4+tso6, csum, none"
-	if s := strings.Join(got, ", "); s != want {
-		t.Errorf("got %s, want %s", s, want)
 	}
 }
 
@@ -149,10 +140,9 @@ func read(t *testing.T, queues []*Queue, headerLen int) []byte {
 func TestPacketsGoBothWays(t *testing.T) {
 	labtest.Native(t)
 	for name, o := range map[string]Options{
-		"header":      {},
-		"no header":   {NoHeader: true},
-		"two queues":  {Queues: 2},
-		"no offloads": {Without: all},
+		"header":     {},
+		"no header":  {NoHeader: true},
+		"two queues": {Queues: 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			enter(t)
@@ -298,20 +288,23 @@ func TestAdoptRefuses(t *testing.T) {
 	defer unattached.Close()
 	deleted := raw(t, "gone0", unix.IFF_TUN|unix.IFF_NO_PI)
 	ip(t, "link delete gone0")
-	plain := raw(t, "net0", unix.IFF_TUN|unix.IFF_NO_PI)
+	plain := raw(t, "net0", unix.IFF_TUN|unix.IFF_NO_PI|unix.IFF_MULTI_QUEUE)
 	for name, row := range map[string]struct {
 		fds  []int
 		want string
 	}{
-		"nothing":        {nil, "no file descriptors"},
-		"a TAP":          {[]int{raw(t, "net1", unix.IFF_TAP|unix.IFF_NO_PI)}, "no TUN"},
+		"nothing":        {nil, "0 file descriptors"},
+		"too many":       {[]int{plain, plain, plain}, "3 file descriptors"},
+		"a TAP":          {[]int{raw(t, "net1", unix.IFF_TAP|unix.IFF_NO_PI)}, "want net0, a TUN"},
 		"another name":   {[]int{raw(t, "other0", unix.IFF_TUN|unix.IFF_NO_PI)}, "want net0"},
+		"a header":       {[]int{raw(t, "net2", unix.IFF_TUN|unix.IFF_NO_PI|unix.IFF_VNET_HDR)}, "want net0"},
 		"another file":   {[]int{int(null.Fd())}, "something else"},
 		"no device":      {[]int{int(unattached.Fd())}, "deleted"},
 		"deleted":        {[]int{deleted}, "deleted"},
-		"of two devices": {[]int{plain, raw(t, "net3", unix.IFF_TUN|unix.IFF_NO_PI)}, "a queue is of net3"},
+		"of two devices": {[]int{plain, raw(t, "net3", unix.IFF_TUN|unix.IFF_NO_PI|unix.IFF_MULTI_QUEUE)}, "adopt device net3: want net0"},
 	} {
-		if _, err := Adopt(row.fds, Options{Name: "net0"}); err == nil || !strings.Contains(err.Error(), row.want) {
+		queues := min(len(row.fds), 2)
+		if _, err := Adopt(row.fds, Options{Name: "net0", NoHeader: true, Queues: queues}); err == nil || !strings.Contains(err.Error(), row.want) {
 			t.Errorf("%s: got %v, want an error with %q", name, err, row.want)
 		}
 	}

@@ -5,8 +5,6 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
-
-	"flanneld/pkg/hugepage"
 )
 
 // ReceiveBatch is room for messages to receive, each a datagram or a GSO
@@ -35,15 +33,16 @@ type Received struct {
 	Truncated bool
 }
 
-// NewReceiveBatch returns room for n messages of size bytes each. A GSO batch takes
-// up to 64 KiB.
-func NewReceiveBatch(n, size int) *ReceiveBatch {
+// NewReceiveBatch returns room for n messages, each in an equal part of the buffer. A GSO
+// batch takes up to 64 KiB.
+func NewReceiveBatch(n int, buffer []byte) *ReceiveBatch {
+	size := len(buffer) / n
 	b := &ReceiveBatch{
 		headers:  make([]unix.Mmsghdr, n),
 		iovecs:   make([]unix.Iovec, n),
 		names:    make([]unix.RawSockaddrInet4, n),
 		controls: make([]receiveControl, n),
-		buffers:  hugepage.Make(n * size),
+		buffers:  buffer,
 		size:     size,
 		limit:    n,
 		n:        n, // so that the first reset is of all

@@ -86,7 +86,7 @@ func receive(t testing.TB, c *Conn, b *ReceiveBatch) {
 func datagrams(t testing.TB, c *Conn, n int) [][]byte {
 	t.Helper()
 	var all [][]byte
-	b := NewReceiveBatch(4, 64<<10)
+	b := NewReceiveBatch(4, make([]byte, 4*(64<<10)))
 	for len(all) < n {
 		receive(t, c, b)
 		for i := range b.Len() {
@@ -127,7 +127,7 @@ func TestDatagramsArriveAsSent(t *testing.T) {
 	if b.Left() != 0 {
 		t.Errorf("%d left", b.Left())
 	}
-	in := NewReceiveBatch(8, 64<<10)
+	in := NewReceiveBatch(8, make([]byte, 8*(64<<10)))
 	receive(t, to, in)
 	if in.Len() != 3 {
 		t.Fatalf("received %d messages, want 3", in.Len())
@@ -190,7 +190,7 @@ func TestABatchArrivesWhole(t *testing.T) {
 	p := payload(MaxSegments*segment - 1)
 	b.Add(to.LocalAddr(), pieces(p), segment)
 	mustSend(t, from, b)
-	in := NewReceiveBatch(1, 64<<10)
+	in := NewReceiveBatch(1, make([]byte, 64<<10))
 	receive(t, to, in)
 	if m := in.Message(0); m.Segment != segment || !bytes.Equal(m.Payload, p) {
 		t.Errorf("got %d bytes in segments of %d, want %d of %d", len(m.Payload), m.Segment, len(p), segment)
@@ -218,7 +218,7 @@ func TestTruncatedMessageIsMarked(t *testing.T) {
 	b := NewSendBatch(1)
 	b.Add(to.LocalAddr(), pieces(payload(101)), 0)
 	mustSend(t, from, b)
-	in := NewReceiveBatch(1, 100)
+	in := NewReceiveBatch(1, make([]byte, 100))
 	receive(t, to, in)
 	if m := in.Message(0); !m.Truncated || len(m.Payload) != 100 {
 		t.Errorf("truncated %v, %d bytes, want true and 100", m.Truncated, len(m.Payload))
@@ -487,7 +487,7 @@ func BenchmarkGSOBatch(b *testing.B) {
 	}
 	p := payload(MaxSegments * 1000)
 	v := pieces(p)
-	out, in := NewSendBatch(1), NewReceiveBatch(4, 64<<10)
+	out, in := NewSendBatch(1), NewReceiveBatch(4, make([]byte, 4*(64<<10)))
 	b.SetBytes(int64(len(p)))
 	b.ReportAllocs()
 	for b.Loop() {
@@ -500,7 +500,7 @@ func BenchmarkGSOBatch(b *testing.B) {
 
 func TestReceiveTakesNoMoreThanTheLimit(t *testing.T) {
 	a, b := mustListen(t, loopback, Options{}), mustListen(t, loopback, Options{NoGRO: true})
-	out, in := NewSendBatch(5), NewReceiveBatch(4, 100)
+	out, in := NewSendBatch(5), NewReceiveBatch(4, make([]byte, 4*100))
 	for range 5 {
 		out.Add(b.LocalAddr(), pieces([]byte("datagram")), 0)
 	}

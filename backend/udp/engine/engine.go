@@ -2,27 +2,21 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"runtime"
+	"sync"
 	"sync/atomic"
 
-	"golang.org/x/sync/errgroup"
-
+	"flanneld/pkg/hugepage"
 	"flanneld/pkg/tun"
 	"flanneld/pkg/udpbatch"
 )
 
-// ErrDeviceGone is returned by Run when the TUN device was deleted.
-var ErrDeviceGone = errors.New("device is gone")
-
-// Config is what an engine works with. The caller owns all of it, and closes it
-// after Run has returned.
+// Config is what an engine works with.
 type Config struct {
-	Device *tun.Device
-	// Sockets are one for each queue of the device. If there are several, they share
-	// their address.
+	// Sockets are one for each queue of a device. If there are several, they share
+	// their address. The caller closes them after Close.
 	Sockets []*udpbatch.Conn
 	// NoPriority: the threads get no priority over applications while they move
 	// streams.
@@ -37,28 +31,33 @@ func Queues(processors int) int { return min(max(processors/2, 1), 4) }
 
 // Engine moves packets while Run runs.
 type Engine struct {
-	device     *tun.Device
 	log        *slog.Logger
 	queues     []*queue
 	forwarding atomic.Pointer[forwarding]
 	answers    *answers
-	reports    chan func() // log a line each
-	stopping   atomic.Bool // Run is to end
+	free       func()         // of the queues' memory
+	reports    sync.WaitGroup // goroutines that log a line each
+	stopping   atomic.Bool    // Run is to end
+
+	mu       sync.Mutex
+	device   *tun.Device      // the last one that was attached; nil: none, or it was deleted
+	attached chan *tun.Device // has the device until Run takes it
 }
 
-// New returns an engine that has no peers. It must be called in the network
-// namespace of the device and the sockets.
+// New returns an engine that has no device and no peers. It must be called in the network
+// namespace of the sockets.
 func New(c Config) (*Engine, error) {
-	queues := c.Device.Queues()
-	if len(queues) != len(c.Sockets) {
-		return nil, fmt.Errorf("make udp engine: %d sockets for %d queues", len(c.Sockets), len(queues))
-	}
-	answers, err := newAnswers(c.Log)
+	e := &Engine{log: c.Log, attached: make(chan *tun.Device, 1)}
+	e.Set(State{})
+	memory, free, err := hugepage.Make(len(c.Sockets) * queueMemory)
 	if err != nil {
 		return nil, fmt.Errorf("make udp engine: %w", err)
 	}
-	e := &Engine{device: c.Device, log: c.Log, answers: answers, reports: make(chan func(), 16)}
-	e.Set(State{})
+	e.free = free
+	if e.answers, err = newAnswers(c.Log); err != nil {
+		free()
+		return nil, fmt.Errorf("make udp engine: %w", err)
+	}
 	var threads priority
 	if !c.NoPriority {
 		if threads, err = newPriority(); err != nil {
@@ -68,9 +67,9 @@ func New(c Config) (*Engine, error) {
 	}
 	// A thread that keeps its processor while it waits needs another processor for
 	// everything else.
-	hold := runtime.GOMAXPROCS(0) > len(queues)
-	for i, device := range queues {
-		q, err := newQueue(e, device, c.Sockets[i], hold, threads)
+	hold := runtime.GOMAXPROCS(0) > len(c.Sockets)
+	for i, conn := range c.Sockets {
+		q, err := newQueue(e, conn, memory[i*queueMemory:][:queueMemory], hold, threads)
 		if err != nil {
 			e.Close()
 			return nil, fmt.Errorf("make udp engine: %w", err)
@@ -84,6 +83,39 @@ func New(c Config) (*Engine, error) {
 // time, also twice with the same state.
 func (e *Engine) Set(s State) { e.forwarding.Store(compile(s, e.forwarding.Load())) }
 
+// Attach makes the engine move packets of a device in place of the one before. The
+// device is the engine's from now on, but for an error: it must have as many queues as
+// there are sockets.
+func (e *Engine) Attach(d *tun.Device) error {
+	if len(d.Queues()) != len(e.queues) {
+		return fmt.Errorf("attach %s: it has %d queues for %d sockets", d.Name(), len(d.Queues()), len(e.queues))
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.dropUnused()
+	e.device = d
+	e.attached <- d
+	e.wake()
+	return nil
+}
+
+// dropUnused closes the device that Run has not taken, if there is one.
+func (e *Engine) dropUnused() {
+	select {
+	case d := <-e.attached:
+		_ = d.Close()
+	default:
+	}
+}
+
+// On reports whether the engine has the device that has this name now. It has not if that
+// was deleted, and another one made.
+func (e *Engine) On(device string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.device != nil && e.device.Is(device)
+}
+
 // Counters returns what was counted, without holding up the packets.
 func (e *Engine) Counters() (sum Counters) {
 	for _, q := range e.queues {
@@ -94,45 +126,55 @@ func (e *Engine) Counters() (sum Counters) {
 	return sum
 }
 
-// Run moves packets until ctx is done, and then returns nil. No error of a packet
-// ends it. It returns ErrDeviceGone if the device was deleted, and an error if a
-// socket was closed. It is called once.
-func (e *Engine) Run(ctx context.Context) error {
-	group, ctx := errgroup.WithContext(ctx)
+// Run moves packets of the device that is attached until ctx is done. No error of a
+// packet ends it. It is called once.
+func (e *Engine) Run(ctx context.Context) {
 	defer context.AfterFunc(ctx, func() {
 		e.stopping.Store(true)
 		e.wake()
 	})()
-	for _, q := range e.queues {
-		group.Go(func() error {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case d := <-e.attached:
+			e.move(d)
+			e.mu.Lock()
+			if e.device == d {
+				e.device = nil
+			}
+			_ = d.Close()
+			e.mu.Unlock()
+		}
+	}
+}
+
+// move moves packets until the device is gone, another one is attached, or Run is to end.
+func (e *Engine) move(d *tun.Device) {
+	var threads sync.WaitGroup
+	defer threads.Wait()
+	for i, q := range e.queues {
+		q.attach(d.Queues()[i], d.Features())
+		threads.Go(func() {
 			// The queue's memory stays in one processor's cache, and a system call
 			// that blocks holds up no other goroutine.
 			runtime.LockOSThread()
 			defer runtime.UnlockOSThread()
-			return q.run()
+			q.run()
 		})
 	}
-	// The queues' threads never wait for the log.
-	group.Go(func() error {
-		for {
-			select {
-			case report := <-e.reports:
-				report()
-			case <-ctx.Done():
-				return nil
-			}
-		}
-	})
-	if err := group.Wait(); err != nil {
-		return fmt.Errorf("move packets of %s: %w", e.device.Name(), err)
-	}
-	return nil
 }
 
-// Close frees what New made. Run has returned, or was not called.
+// Close frees what New made, and the device. Run has returned, or was not called.
 func (e *Engine) Close() {
+	e.mu.Lock()
+	e.dropUnused()
+	e.device = nil
+	e.mu.Unlock()
+	e.reports.Wait()
 	for _, q := range e.queues {
 		_ = q.wake.Close()
 	}
 	e.answers.close()
+	e.free()
 }

@@ -2,12 +2,13 @@ package engine
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"regexp"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,9 +21,7 @@ import (
 func TestEveryRungCarriesEverything(t *testing.T) {
 	for name, r := range map[string]rung{
 		"all":           {},
-		"no USO":        {tun: tun.Options{Without: tun.USO}},
-		"no TSO":        {tun: tun.Options{Without: tun.USO | tun.TSO}},
-		"no offload":    {tun: tun.Options{Without: tun.USO | tun.TSO | tun.Checksum}},
+		"no USO":        {tun: tun.Options{NoUSO: true}},
 		"no header":     {tun: tun.Options{NoHeader: true}},
 		"no segment":    {udp: udpbatch.Options{NoSegment: true}},
 		"no GRO":        {udp: udpbatch.Options{NoGRO: true}},
@@ -339,28 +338,101 @@ func TestDeviceThatIsDownComesBack(t *testing.T) {
 	must(t, a.c.Run("ping", "-q", "-c1", "-W5", b.c.Addr().Addr().String()))
 }
 
-func TestRunReturnsWhenTheDeviceIsGone(t *testing.T) {
-	a, _ := newPair(t)
+func TestAnEngineTakesAnotherDevice(t *testing.T) {
 	for _, queues := range []int{1, 2} {
-		a.open(t, rung{tun: tun.Options{Queues: queues}})
-		inside(t, a.Namespace.Namespace(), func() (err error) {
-			a.Engine, err = New(Config{Device: a.device, Sockets: a.conns, Log: slog.New(slog.DiscardHandler)})
-			return err
-		})
-		done := make(chan error, 1)
-		go func() { done <- a.Run(context.Background()) }()
-		a.ip(t, "link delete flannel0")
-		select {
-		case err := <-done:
-			if !errors.Is(err, ErrDeviceGone) {
-				t.Errorf("%d queues: %v, want ErrDeviceGone", queues, err)
+		t.Run(fmt.Sprintf("%d queues", queues), func(t *testing.T) {
+			a, b := newPair(t)
+			r := rung{tun: tun.Options{Queues: queues}}
+			connect(t, a, b, r, rung{})
+			ping := func() { must(t, a.c.Run("ping", "-q", "-c1", "-W5", b.c.Addr().Addr().String())) }
+			ping()
+			if !a.On("flannel0") || a.On("flannel1") {
+				t.Error("it is not on its device")
 			}
-		case <-time.After(10 * time.Second):
-			t.Fatalf("%d queues: Run does not return", queues)
-		}
-		a.Engine.Close()
-		a.close()
+			a.ip(t, "link delete flannel0")
+			eventually(t, func() bool { return !a.On("flannel0") }, func() any { return "it is on a device that was deleted" })
+			must(t, a.Alive(t.Context()))
+			a.another(t)
+			ping()
+			// One that is still there is left, too.
+			a.ip(t, "link set flannel0 down")
+			a.ip(t, "link set flannel0 name old0")
+			a.another(t)
+			ping()
+			if n := a.Counters()[Tx+Packets]; !a.On("flannel0") || n < 3 {
+				t.Errorf("on the new device: %t; %d packets, want those of all devices", a.On("flannel0"), n)
+			}
+		})
 	}
+}
+
+// another makes another device in place of the engine's.
+func (s *side) another(t testing.TB) {
+	t.Helper()
+	r := s.rung
+	s.device.Close()
+	inside(t, s.Namespace.Namespace(), func() (err error) {
+		s.device, err = tun.Open(r.tun)
+		return err
+	})
+	s.attach(t)
+	s.configure(t)
+}
+
+func TestADeviceThatIsNeverUsedIsClosed(t *testing.T) {
+	a, _ := newPair(t)
+	a.open(t, rung{})
+	inside(t, a.Namespace.Namespace(), func() (err error) {
+		a.Engine, err = New(Config{Sockets: a.conns, Log: slog.New(slog.DiscardHandler)})
+		return err
+	})
+	exists := func() bool { return a.Host.Run("ip", "link", "show", "flannel0") == nil }
+	a.attach(t)
+	a.device.Close()
+	if !exists() || !a.On("flannel0") {
+		t.Error("the engine does not have the device")
+	}
+	a.Engine.Close()
+	if exists() || a.On("flannel0") {
+		t.Error("the device is there after Close")
+	}
+}
+
+// TestFailuresPauseAQueue puts a file in the place of a socket.
+func TestFailuresPauseAQueue(t *testing.T) {
+	a, b := newPair(t)
+	connect(t, a, b, rung{}, rung{})
+	a.stop()
+	inside(t, a.Namespace.Namespace(), func() (err error) {
+		var log recorder
+		a.Engine, err = New(Config{Sockets: a.conns, Log: slog.New(&log)})
+		must(t, err)
+		a.Set(a.state(b))
+		null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
+		must(t, err)
+		defer unix.Close(null)
+		fd := a.conns[0].FD()
+		socket, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+		must(t, err)
+		defer unix.Close(socket)
+		must(t, unix.Dup3(null, fd, unix.O_CLOEXEC))
+		a.attach(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		var done sync.WaitGroup
+		done.Go(func() { a.Run(ctx) })
+		defer func() {
+			cancel()
+			done.Wait()
+			a.Close()
+		}()
+		var lines []string
+		eventually(t, func() bool { lines = append(lines, log.take()...); return len(lines) > 0 }, func() any { return "nothing is logged" })
+		if n := a.Counters()[Rx+Other]; n > 2*maxFailures || !strings.Contains(lines[0], "pausing") {
+			t.Errorf("%d calls have failed; the log has %q", n, lines)
+		}
+		must(t, unix.Dup3(socket, fd, unix.O_CLOEXEC))
+		return a.c.Run("ping", "-q", "-c1", "-W10", b.c.Addr().Addr().String())
+	})
 }
 
 // TestNextEngineContinues is a restart that keeps device and socket.
@@ -430,11 +502,18 @@ func TestThreadsEnd(t *testing.T) {
 	eventually(t, func() bool { return runtime.NumGoroutine() <= before }, func() any { return runtime.NumGoroutine() })
 }
 
-func TestNewRefusesUnequalNumbers(t *testing.T) {
+func TestUnequalNumbersAreRefused(t *testing.T) {
 	a, _ := newPair(t)
 	a.open(t, rung{})
-	if _, err := New(Config{Device: a.device, Log: slog.Default()}); err == nil {
-		t.Error("an engine without a socket was made")
+	a.start(t, a.state())
+	var two *tun.Device
+	inside(t, a.Namespace.Namespace(), func() (err error) {
+		two, err = tun.Open(tun.Options{Name: "two%d", Queues: 2})
+		return err
+	})
+	defer two.Close()
+	if err := a.Attach(two); err == nil || !a.On("flannel0") {
+		t.Errorf("a device of two queues for one socket: %v", err)
 	}
 }
 

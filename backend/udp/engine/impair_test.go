@@ -77,7 +77,7 @@ func connectBy(t testing.TB, rates impairments, r rung) (a, b *side, end func() 
 }
 
 func (m *relay) run() {
-	in := udpbatch.NewReceiveBatch(64, 2048)
+	in := udpbatch.NewReceiveBatch(64, make([]byte, 64*2048))
 	fds := []unix.PollFd{{Fd: int32(m.conn.FD()), Events: unix.POLLIN}}
 	for !m.end.Load() {
 		if m.conn.Receive(in) != 0 {

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -31,6 +32,7 @@ type side struct {
 	c      *netlab.Container
 	subnet netip.Prefix
 	device *tun.Device
+	rung   rung
 	conns  []*udpbatch.Conn
 	*Engine
 	stop func()
@@ -115,6 +117,7 @@ func (s *side) open(t testing.TB, r rung) {
 	t.Helper()
 	r.tun.Name = "flannel%d"
 	r.udp.ReusePort = r.tun.Queues > 1
+	s.rung = r
 	inside(t, s.Namespace.Namespace(), func() (err error) {
 		if s.device, err = tun.Open(r.tun); err != nil {
 			return err
@@ -163,21 +166,37 @@ func (s *side) close() {
 func (s *side) start(t testing.TB, state State) {
 	t.Helper()
 	inside(t, s.Namespace.Namespace(), func() (err error) {
-		s.Engine, err = New(Config{Device: s.device, Sockets: s.conns, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+		s.Engine, err = New(Config{Sockets: s.conns, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
 		return err
 	})
 	s.Set(state)
+	s.attach(t)
+	var done sync.WaitGroup
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx) }()
+	done.Go(func() { s.Run(ctx) })
 	s.stop = func() {
 		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("%s: Run: %v", s.Name(), err)
-		}
+		done.Wait()
 		s.Engine.Close()
 		s.stop = nil
 	}
+}
+
+// attach gives the engine copies of the device's descriptors, so that the device
+// outlives it.
+func (s *side) attach(t testing.TB) {
+	t.Helper()
+	var fds []int
+	for _, q := range s.device.Queues() {
+		fd, err := unix.FcntlInt(uintptr(q.FD()), unix.F_DUPFD_CLOEXEC, 0)
+		must(t, err)
+		fds = append(fds, fd)
+	}
+	o := s.rung.tun
+	o.Name = s.device.Name()
+	d, err := tun.Adopt(fds, o)
+	must(t, err)
+	must(t, s.Attach(d))
 }
 
 // state is what the engine of s needs to reach the others.

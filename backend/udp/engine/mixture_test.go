@@ -158,7 +158,7 @@ func TestPacketsOfAllKindsArriveAsTheyAreAndInOrder(t *testing.T) {
 		"all":         {},
 		"two queues":  {tun: tun.Options{Queues: 2}},
 		"four queues": {tun: tun.Options{Queues: 4}},
-		"no USO":      {tun: tun.Options{Without: tun.USO}},
+		"no USO":      {tun: tun.Options{NoUSO: true}},
 		"no header":   {tun: tun.Options{NoHeader: true}},
 	} {
 		t.Run(name, func(t *testing.T) {

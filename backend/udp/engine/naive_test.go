@@ -51,7 +51,7 @@ func startNaive(t testing.TB, s, other *side) *naive {
 
 func (n *naive) run() {
 	b := make([]byte, mtu)
-	out, in := udpbatch.NewSendBatch(1), udpbatch.NewReceiveBatch(1, mtu)
+	out, in := udpbatch.NewSendBatch(1), udpbatch.NewReceiveBatch(1, make([]byte, mtu))
 	fds := []unix.PollFd{{Fd: int32(n.tun.FD()), Events: unix.POLLIN}, {Fd: int32(n.conn.FD()), Events: unix.POLLIN}}
 	for !n.stop.Load() {
 		for both := 0; both < 2; {

@@ -45,7 +45,7 @@ func stream(t testing.TB, from, to *netlab.Container, d time.Duration, size int,
 	return func() (received, overtaken int) {
 		var wg sync.WaitGroup
 		wg.Go(send)
-		batch, reply := udpbatch.NewReceiveBatch(64, 2048), udpbatch.NewSendBatch(1)
+		batch, reply := udpbatch.NewReceiveBatch(64, make([]byte, 64*2048)), udpbatch.NewSendBatch(1)
 		fds := []unix.PollFd{{Fd: int32(in.FD()), Events: unix.POLLIN}}
 		last := uint32(0)
 		for {

@@ -106,7 +106,7 @@ func process(text string) error {
 	if err != nil {
 		return err
 	}
-	defer device.Close()
+	defer device.Close() // or the engine does
 	conn, err := udpbatch.Listen(job.Local, without.udp)
 	if err != nil {
 		return err
@@ -125,14 +125,18 @@ func process(text string) error {
 		n.run()
 		return nil
 	}
-	e, err := New(Config{Device: device, Sockets: []*udpbatch.Conn{conn}, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))})
+	e, err := New(Config{Sockets: []*udpbatch.Conn{conn}, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))})
 	if err != nil {
 		return err
 	}
 	defer e.Close()
 	e.Set(job.State)
+	if err := e.Attach(device); err != nil {
+		return err
+	}
 	fmt.Println("open")
-	return e.Run(ctx)
+	e.Run(ctx)
+	return nil
 }
 
 // processorTime returns what the process of a side has used.

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"fmt"
 	"os"
 	"sync/atomic"
 	"time"
@@ -13,9 +12,14 @@ import (
 	"flanneld/pkg/udpbatch"
 )
 
-// maxFailures is the number of system calls in a row that may fail, each after a
-// wait that returned at once. More of them are no accident.
-const maxFailures = 1000
+const (
+	// maxFailures is the number of system calls in a row that may fail, each after a
+	// wait that returned at once. Then the queue pauses.
+	maxFailures = 1000
+
+	// queueMemory is the size in bytes of the memory of a queue: whole huge pages.
+	queueMemory = (arenaSize + headArena + 2*receiveMessages*batchSize + hugepage.Size - 1) &^ (hugepage.Size - 1)
+)
 
 // queue moves packets in both directions. All of it belongs to one thread, but for
 // the counters.
@@ -30,13 +34,13 @@ type queue struct {
 	waiter   *waiter
 	reports  limiter
 	priority priority
-	failures int   // calls in a row that failed for no good reason
-	err      error // that ends the queue
+	failures int  // calls in a row that failed for no good reason
+	gone     bool // the device was deleted
 	sender   sender
 	receiver receiver
 }
 
-func newQueue(e *Engine, device *tun.Queue, conn *udpbatch.Conn, hold bool, p priority) (*queue, error) {
+func newQueue(e *Engine, conn *udpbatch.Conn, memory []byte, hold bool, p priority) (*queue, error) {
 	if err := conn.SetDiscovery(udpbatch.Do); err != nil {
 		return nil, err
 	}
@@ -46,40 +50,46 @@ func newQueue(e *Engine, device *tun.Queue, conn *udpbatch.Conn, hold bool, p pr
 	}
 	q := &queue{
 		engine:   e,
-		tun:      device,
 		conn:     conn,
 		wake:     os.NewFile(uintptr(wake), "eventfd"),
-		header:   e.device.Features().Header,
-		waiter:   newWaiter(device.FD(), conn.FD(), wake, hold),
+		waiter:   newWaiter(conn.FD(), wake, hold),
 		reports:  limiter{perSecond: 1},
 		priority: p,
 	}
 	// Packets to send and their headers lie in one huge page.
-	q.sender = newSender(q, hugepage.Make(hugepage.Size))
-	q.receiver = newReceiver(q)
+	q.sender = newSender(q, memory)
+	q.receiver = newReceiver(q, memory[arenaSize+headArena:])
 	q.receiver.coalescer.Emit = q.receiver.write
 	return q, nil
 }
 
-// run moves packets until it is told to stop, which is no error.
-func (q *queue) run() error {
+// attach gives it a queue of a device. It does not run.
+func (q *queue) attach(device *tun.Queue, f tun.Features) {
+	q.tun, q.header, q.gone, q.failures = device, f.Header, false, 0
+	q.waiter.fds[waitDevice].Fd = int32(device.FD())
+	q.receiver.coalescer.UDP = f.Offloads&tun.USO4 != 0
+}
+
+// run moves packets until the device is gone or the engine has other work.
+func (q *queue) run() {
 	// The Go runtime uses the thread for other goroutines afterwards.
 	defer q.priority.raise(false)
-	for !q.engine.stopping.Load() {
+	for !q.gone && !q.engine.stopping.Load() && len(q.engine.attached) == 0 {
 		q.rounds.Add(1)
 		f := q.engine.forwarding.Load()
 		sent := q.sender.transmit(f)
 		received := q.receiver.receive(f)
-		if q.err != nil {
-			return q.err
-		}
 		if sent || received {
 			q.failures = 0
 			q.waiter.busy(q.counters[Tx+Bytes].Load() + q.counters[Rx+Bytes].Load())
 			continue
 		}
 		if q.failures > maxFailures {
-			return fmt.Errorf("%d system calls failed", q.failures)
+			q.engine.reports.Go(func() {
+				q.engine.log.Error("System calls that move packets fail; pausing for a second", "calls", maxFailures)
+			})
+			q.failures = 0
+			q.waiter.pause()
 		}
 		full := q.sender.out.left() > 0
 		if !full && q.waiter.spin() {
@@ -88,7 +98,6 @@ func (q *queue) run() error {
 		q.counters.add(Waits, 1)
 		q.waiter.wait(full)
 	}
-	return nil
 }
 
 // isGone reports whether an error number says that the device was deleted.
@@ -102,15 +111,12 @@ func (q *queue) report(p *peer, from uint32) {
 	if p.reported.Load() || !q.reports.allow(time.Now()) {
 		return
 	}
-	warn := func() {
+	p.reported.Store(true)
+	// The queues' threads never wait for the log.
+	q.engine.reports.Go(func() {
 		q.engine.log.Warn("refused packets that are said to be from a peer: the datagrams are not from its address",
 			"subnet", p.Subnet, "want", p.Endpoint.Addr(), "from", address(from),
 			"hint", "that host has several addresses or is behind NAT: set its --public-ip to the one that it sends from, "+
 				"or allow that one here")
-	}
-	select {
-	case q.engine.reports <- warn:
-		p.reported.Store(true)
-	default:
-	}
+	})
 }

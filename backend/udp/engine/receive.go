@@ -2,13 +2,11 @@ package engine
 
 import (
 	"encoding/binary"
-	"fmt"
 	"net/netip"
 
 	"golang.org/x/sys/unix"
 
 	"flanneld/pkg/offload"
-	"flanneld/pkg/tun"
 	"flanneld/pkg/udpbatch"
 )
 
@@ -52,23 +50,19 @@ type admission struct {
 	src, dst uint32
 }
 
-func newReceiver(q *queue) receiver {
-	size := datagramSize
+// newReceiver returns a receiver that keeps packets in the first
+// 2 * receiveMessages * batchSize bytes of the memory.
+func newReceiver(q *queue, memory []byte) receiver {
+	size := receiveMessages * datagramSize
 	if q.conn.Features().GRO {
-		size = batchSize
+		size = receiveMessages * batchSize
 	}
-	offloads := q.engine.device.Features().Offloads
-	r := receiver{
+	return receiver{
 		q:      q,
-		in:     udpbatch.NewReceiveBatch(receiveMessages, size),
-		last:   udpbatch.NewReceiveBatch(receiveMessages, size),
+		in:     udpbatch.NewReceiveBatch(receiveMessages, memory[:size]),
+		last:   udpbatch.NewReceiveBatch(receiveMessages, memory[size:][:size]),
 		pieces: make([]unix.Iovec, 0, 256),
 	}
-	r.coalescer.UDP = offloads&tun.USO4 != 0
-	if offloads&tun.TSO4 == 0 {
-		r.coalescer.MaxSegments = 1
-	}
-	return r
 }
 
 func (r *receiver) drop(reason Counter, packets int) { r.q.counters.add(Rx+reason, packets) }
@@ -104,14 +98,9 @@ func (r *receiver) receive(f *forwarding) bool {
 }
 
 func (r *receiver) failReceive(errno unix.Errno) {
-	switch errno {
-	case unix.EAGAIN:
-		r.coalescer.Flush()
-	case unix.EBADF, unix.ENOTSOCK:
-		r.q.err = fmt.Errorf("receive: %w", errno)
-	default:
+	r.coalescer.Flush()
+	if errno != unix.EAGAIN {
 		// An error that an earlier datagram met on its way; the kernel tells it once.
-		r.coalescer.Flush()
 		r.drop(reasonOf(errno), 1)
 		r.q.failures++
 	}
@@ -210,7 +199,7 @@ func (r *receiver) write(h offload.Header, pieces [][]byte) {
 func (r *receiver) failWrite(errno unix.Errno, packets int) {
 	reason := reasonOf(errno)
 	if isGone(errno) {
-		r.q.err = ErrDeviceGone
+		r.q.gone = true
 	}
 	if errno == unix.EIO || isGone(errno) {
 		reason = DeviceDown

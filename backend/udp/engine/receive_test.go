@@ -46,7 +46,7 @@ func TestRunsGoOnInTheNextBatch(t *testing.T) {
 	// All have arrived before the first batch is received.
 	b.start(t, b.state(a))
 
-	in := udpbatch.NewReceiveBatch(1, mtu)
+	in := udpbatch.NewReceiveBatch(1, make([]byte, mtu))
 	for n := range batches * receiveMessages {
 		eventually(t, func() bool { return into.Receive(in) == 0 }, func() any { return fmt.Sprintf("datagram %d is missing", n) })
 		payload := in.Message(0).Payload

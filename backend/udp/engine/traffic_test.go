@@ -118,7 +118,7 @@ func socket(t testing.TB, c *netlab.Container, o udpbatch.Options) *udpbatch.Con
 func transferUDP(t testing.TB, from, to *netlab.Container, batched int, sizes ...int) {
 	t.Helper()
 	out, in := socket(t, from, udpbatch.Options{}), socket(t, to, udpbatch.Options{NoGRO: true})
-	batch, received := udpbatch.NewSendBatch(1), udpbatch.NewReceiveBatch(64, 64<<10)
+	batch, received := udpbatch.NewSendBatch(1), udpbatch.NewReceiveBatch(64, make([]byte, 64*(64<<10)))
 	if !out.Features().Segment {
 		batched = 1
 	}

@@ -32,13 +32,13 @@ type sender struct {
 	single   *udpbatch.SendBatch // a datagram
 }
 
-// newSender returns a sender that keeps packets and headers in a page of
-// arenaSize + headArena bytes or more.
-func newSender(q *queue, page []byte) sender {
+// newSender returns a sender that keeps packets and headers in the first
+// arenaSize + headArena bytes of the memory.
+func newSender(q *queue, memory []byte) sender {
 	return sender{
 		q:      q,
-		arena:  page[:arenaSize:arenaSize],
-		out:    newSendQueue(q.conn.Features().Segment, page[arenaSize:][:headArena]),
+		arena:  memory[:arenaSize:arenaSize],
+		out:    newSendQueue(q.conn.Features().Segment, memory[arenaSize:][:headArena]),
 		single: udpbatch.NewSendBatch(1),
 	}
 }
@@ -80,7 +80,7 @@ func (s *sender) failRead(errno unix.Errno) {
 	switch {
 	case errno == unix.EAGAIN:
 	case isGone(errno):
-		s.q.err = ErrDeviceGone
+		s.q.gone = true
 	default:
 		s.q.failures++
 	}

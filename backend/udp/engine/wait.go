@@ -45,9 +45,9 @@ const (
 	waitWake
 )
 
-func newWaiter(device, socket, wake int, hold bool) *waiter {
-	// poll sets the events of the others.
-	return &waiter{hold: hold, fds: [3]unix.PollFd{{Fd: int32(device)}, {Fd: int32(socket)}, {Fd: int32(wake), Events: unix.POLLIN}}}
+func newWaiter(socket, wake int, hold bool) *waiter {
+	// poll sets the events of the others; the device comes later.
+	return &waiter{hold: hold, fds: [3]unix.PollFd{waitSocket: {Fd: int32(socket)}, waitWake: {Fd: int32(wake), Events: unix.POLLIN}}}
 }
 
 // busy says that something was done, and how many bytes were moved from the start.
@@ -93,6 +93,9 @@ func (w *waiter) wait(full bool) {
 	w.poll(device, socket, limit)
 	w.slept, w.pays = w.moved, w.lasted() < spinPays
 }
+
+// pause waits for a second, or until it is woken.
+func (w *waiter) pause() { _, _ = unix.Ppoll(w.fds[waitWake:], &unix.Timespec{Sec: 1}, nil) }
 
 // poll waits for events of the device and of the socket. It waits for as long as it
 // takes if limit is negative, and otherwise for at most limit, keeping the processor.

@@ -126,7 +126,7 @@ func (d *daemon) start(ctx context.Context, reload <-chan os.Signal) error {
 	defer cancel()
 	watch.Go(func() {
 		// Also while the daemon waits, for a configuration or for a lease.
-		if err := netif.WatchLost(ctx, d.store.Moved); err != nil {
+		if err := kernel.WatchLost(ctx, d.store.Moved); err != nil {
 			d.log.Debug("Connections from an address that the host loses are given up at their deadline only", "err", err)
 		}
 	})

@@ -8,6 +8,7 @@ package datapath
 import (
 	"context"
 	"net/netip"
+	"slices"
 )
 
 // State is a part of a host's network configuration. Every object is a
@@ -126,6 +127,32 @@ type Scope struct {
 	Protocol uint8
 }
 
+// OwnsLink reports whether the link and all that hangs on it are ours.
+func (s Scope) OwnsLink(name, alias string) bool {
+	return slices.Contains(s.Links, name) || s.Owner != "" && alias == s.Owner
+}
+
+// InNetworks reports whether a destination lies within one of the networks.
+func (s Scope) InNetworks(p netip.Prefix) bool {
+	for _, n := range s.Networks {
+		if n.Bits() <= p.Bits() && n.Contains(p.Addr()) {
+			return true
+		}
+	}
+	return false
+}
+
+// Route returns r as the scope sees it, and whether it covers r at all.
+// linkOwned says whether OwnsLink holds for r's link.
+func (s Scope) Route(r Route, linkOwned bool) (Route, bool) {
+	if linkOwned && r.Protocol == ProtocolKernel {
+		return r, false // comes and goes with the link's addresses
+	}
+	inside := s.InNetworks(r.Dst)
+	r.Foreign = !linkOwned && !(inside && r.Protocol == s.Protocol)
+	return r, linkOwned || inside
+}
+
 // Kernel reads and changes network configuration.
 type Kernel interface {
 	// Read returns what the scope covers, in no order.
@@ -135,4 +162,11 @@ type Kernel interface {
 	// others; the error joins one *OpError per failure. To delete what is gone
 	// already is no failure.
 	Do(ctx context.Context, ops []Op) error
+}
+
+// NextHop is where a host sends a packet first. The zero NextHop means that it
+// does not send it.
+type NextHop struct {
+	Link    string
+	Gateway netip.Addr // invalid: none, the destination is itself on the link
 }

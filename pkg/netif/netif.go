@@ -10,11 +10,13 @@ import (
 	"slices"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
 )
 
 // attempts is the largest number of times that an interrupted dump is tried. On a host
 // that starts many containers one or two repetitions are usual.
-const attempts = 10
+const attempts = 5
 
 // Dump reads a table and reads it again when it changed meanwhile: an
 // interrupted dump can lack entries.
@@ -81,4 +83,17 @@ func lookUp(name string) (netlink.Link, error) {
 		return nil, fmt.Errorf("look up interface %s: %w", name, err)
 	}
 	return link, nil
+}
+
+// CheckPrivilege returns an error that is unix.EPERM if the kernel would not let this
+// process change the network; its text names the program. The kernel is asked, since a
+// capability counts only in the user namespace that the network belongs to.
+func CheckPrivilege(program string) error {
+	// The change of no link: EINVAL for those who might make one.
+	request := nl.NewNetlinkRequest(unix.RTM_SETLINK, unix.NLM_F_ACK)
+	request.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
+	if _, err := request.Execute(unix.NETLINK_ROUTE, 0); errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("%w (run %s as root, or with the capability CAP_NET_ADMIN)", err, program)
+	}
+	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"flanneld/pkg/backoff"
+	"flanneld/pkg/datapath/kernel"
 	"flanneld/pkg/logonce"
 	"flanneld/pkg/netif"
 )
@@ -57,7 +58,7 @@ func Watch(ctx context.Context, d *Docker, bridge string, forward bool) error {
 // large packets. A bridge that does not exist, or has no address yet, is no problem. An
 // error says that the bridge cannot be read, as while Docker makes it.
 func CheckBridge(name string, told Handover) (Problem, error) {
-	large, err := netif.LargePorts(name, told.MTU)
+	large, err := kernel.LargePorts(name, told.MTU)
 	if large == nil || err != nil {
 		return Problem{}, err
 	}

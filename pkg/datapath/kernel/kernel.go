@@ -1,5 +1,3 @@
-//go:build linux
-
 // Package kernel carries datapath operations out over rtnetlink, in the network
 // namespace of the calling thread. Links go through the netlink library;
 // addresses, entries and routes, of which there are thousands, are sent many
@@ -11,13 +9,12 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
-	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"flanneld/pkg/datapath"
+	"flanneld/pkg/netif"
 )
 
 // Kernel implements datapath.Kernel. It is safe for concurrent use.
@@ -28,24 +25,15 @@ func (Kernel) Read(_ context.Context, scope datapath.Scope) (datapath.State, err
 	return undisturbed(func() (datapath.State, error) { return read(scope) })
 }
 
-// undisturbed takes a dump again a few times if a change interrupts it. On a host
-// whose tables change all the time the last one has to do: what changed meanwhile
-// comes with a notification of its own.
+// undisturbed takes a dump that a change interrupts again. On a host whose tables change
+// all the time the last one has to do: what changed meanwhile comes with a notification
+// of its own.
 func undisturbed[T any](dump func() (T, error)) (T, error) {
-	const (
-		tries = 5
-		pause = 2 * time.Millisecond
-	)
-	for try := 1; ; try++ {
-		got, err := dump()
-		if !errors.Is(err, netlink.ErrDumpInterrupted) {
-			return got, err
-		}
-		if try == tries {
-			return got, nil
-		}
-		<-time.After(pause)
+	got, err := netif.Dump(dump)
+	if errors.Is(err, netlink.ErrDumpInterrupted) {
+		err = nil
 	}
+	return got, err
 }
 
 // LinkMTU returns the MTU in bytes of any link. The error is ENODEV if no link has
@@ -103,29 +91,18 @@ func (Kernel) Watch(ctx context.Context, scope datapath.Scope, underlay string, 
 		return fmt.Errorf("watch network changes: %w", err)
 	}
 	defer s.Close()
-	defer context.AfterFunc(ctx, func() { _ = s.SetReadDeadline(time.Unix(1, 0)) })()
 	f := filter{scope: scope, underlay: underlay, indexes: make(map[int]bool), carriers: make(map[int]bool)}
-	f.learn()
-	relevant := true
-	for ctx.Err() == nil {
-		if relevant {
-			select {
-			case wake <- struct{}{}:
-			default:
-			}
-		}
-		relevant = false
-		err := s.receive(func(h header, payload []byte) {
-			relevant = f.match(h.typ, payload) || relevant
-		})
-		switch {
-		case errors.Is(err, os.ErrDeadlineExceeded): // ctx is done
-		case errors.Is(err, unix.ENOBUFS): // some were lost
-			relevant = true
-			f.learn()
-		case err != nil:
-			return fmt.Errorf("watch network changes: %w", err)
+	look := func() {
+		select {
+		case wake <- struct{}{}:
+		default:
 		}
 	}
-	return nil
+	unseen := func() { f.learn(); look() }
+	unseen()
+	return s.follow(ctx, func(h header, payload []byte) {
+		if f.match(h.typ, payload) {
+			look()
+		}
+	}, unseen)
 }

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -89,6 +90,22 @@ func (s *socket) receive(f func(h header, payload []byte)) error {
 		return err
 	}
 	return messages(s.buf[:n], f)
+}
+
+// follow calls f for each notification until ctx is done, and lost when some were lost.
+func (s *socket) follow(ctx context.Context, f func(h header, payload []byte), lost func()) error {
+	defer context.AfterFunc(ctx, func() { _ = s.SetReadDeadline(time.Unix(1, 0)) })()
+	for ctx.Err() == nil {
+		err := s.receive(f)
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded): // ctx is done
+		case errors.Is(err, unix.ENOBUFS):
+			lost()
+		case err != nil:
+			return fmt.Errorf("watch network changes: %w", err)
+		}
+	}
+	return nil
 }
 
 type header struct {

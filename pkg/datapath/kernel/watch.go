@@ -1,10 +1,29 @@
 package kernel
 
 import (
+	"context"
+	"fmt"
+
 	"golang.org/x/sys/unix"
 
 	"flanneld/pkg/datapath"
 )
+
+// WatchLost calls lost each time that this host has lost an address, until ctx is done;
+// then it returns nil. It also calls it when losses may have gone unseen, since there
+// were more changes than the kernel's queue holds. An error says that none can be seen.
+func WatchLost(ctx context.Context, lost func()) error {
+	s, err := open(unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR)
+	if err != nil {
+		return fmt.Errorf("watch addresses: %w", err)
+	}
+	defer s.Close()
+	return s.follow(ctx, func(h header, _ []byte) {
+		if h.typ == unix.RTM_DELADDR {
+			lost()
+		}
+	}, lost)
+}
 
 // filter tells notifications that concern us from the many of a busy Docker
 // host.

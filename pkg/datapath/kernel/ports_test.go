@@ -1,8 +1,7 @@
-package netif
+package kernel
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -19,6 +18,7 @@ import (
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
+	"flanneld/pkg/netif"
 	"flanneld/pkg/netlab/labtest"
 )
 
@@ -60,10 +60,10 @@ func TestLargePorts(t *testing.T) {
 	if err := netlink.AddrAdd(bridge, &netlink.Addr{IPNet: &net.IPNet{IP: net.IP{10, 5, 1, 1}, Mask: net.CIDRMask(32, 32)}}); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := Prefixes("br0"); err != nil || len(got) == 0 || got[0] != netip.MustParsePrefix("10.5.1.1/32") {
+	if got, err := netif.Prefixes("br0"); err != nil || len(got) == 0 || got[0] != netip.MustParsePrefix("10.5.1.1/32") {
 		t.Errorf("addresses are %v, %v", got, err)
 	}
-	if got, err := Prefixes("br1"); !errors.Is(err, ErrNoInterface) {
+	if got, err := netif.Prefixes("br1"); !errors.Is(err, netif.ErrNoInterface) {
 		t.Errorf("addresses of no interface are %v, %v", got, err)
 	}
 }
@@ -99,7 +99,7 @@ func TestALookIsSmall(t *testing.T) {
 		if ports, err := LargePorts("br0", 1450); ports == nil || len(ports) > 0 || err != nil {
 			t.Fatalf("large ports are %v, %v", ports, err)
 		}
-		if all, err := Prefixes("br0"); len(all) == 0 || err != nil {
+		if all, err := netif.Prefixes("br0"); len(all) == 0 || err != nil {
 			t.Fatalf("addresses are %v, %v", all, err)
 		}
 	}
@@ -131,8 +131,8 @@ func BenchmarkLook(b *testing.B) {
 	many(b, 1000)
 	for name, look := range map[string]func() error{
 		"ports":     func() error { _, err := LargePorts("br0", 1450); return err },
-		"addresses": func() error { _, err := Prefixes("br0"); return err },
-		"all links": func() error { _, err := Dump(netlink.LinkList); return err },
+		"addresses": func() error { _, err := netif.Prefixes("br0"); return err },
+		"all links": func() error { _, err := netif.Dump(netlink.LinkList); return err },
 		"net.Interface": func() error {
 			i, err := net.InterfaceByName("br0")
 			if err == nil {
@@ -178,10 +178,10 @@ func FuzzParsePort(f *testing.F) {
 	f.Add([]byte{})
 	f.Add([]byte("0000000000000000\n\x0000000000")) // the last attribute is not filled up
 	f.Fuzz(func(t *testing.T, m []byte) {
-		got := parsePort(m)
+		name, master, mtu := parsePort(m)
 		if len(m) < unix.SizeofIfInfomsg {
-			if got.name != nil || got.master != 0 || got.mtu != 0 {
-				t.Errorf("%x is read as %v", m, got)
+			if name != nil || master != 0 || mtu != 0 {
+				t.Errorf("%x is read as %q, %d, %d", m, name, master, mtu)
 			}
 			return
 		}
@@ -192,19 +192,20 @@ func FuzzParsePort(f *testing.F) {
 		if err != nil {
 			return
 		}
-		var want port
+		var wantName []byte
+		wantMaster, wantMTU := uint32(0), uint32(0)
 		for _, a := range attrs {
-			switch {
-			case a.Attr.Type == unix.IFLA_IFNAME:
-				want.name = bytes.TrimRight(a.Value, "\x00")
-			case a.Attr.Type == unix.IFLA_MASTER && len(a.Value) == 4:
-				want.master = binary.NativeEndian.Uint32(a.Value)
-			case a.Attr.Type == unix.IFLA_MTU && len(a.Value) == 4:
-				want.mtu = binary.NativeEndian.Uint32(a.Value)
+			switch a.Attr.Type &^ (unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER) {
+			case unix.IFLA_IFNAME:
+				wantName = a.Value
+			case unix.IFLA_MASTER:
+				wantMaster = toUint32(a.Value)
+			case unix.IFLA_MTU:
+				wantMTU = toUint32(a.Value)
 			}
 		}
-		if !bytes.Equal(got.name, want.name) || got.master != want.master || got.mtu != want.mtu {
-			t.Errorf("%x is read as %v, want %v", m, got, want)
+		if !bytes.Equal(name, wantName) || master != int(wantMaster) || mtu != int(wantMTU) {
+			t.Errorf("%x is read as %q, %d, %d, want %q, %d, %d", m, name, master, mtu, wantName, wantMaster, wantMTU)
 		}
 	})
 }

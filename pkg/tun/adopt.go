@@ -40,7 +40,8 @@ func Adopt(fds []int, o Options) (*Device, error) {
 	return d, nil
 }
 
-// identify returns the name and the flags (IFF_*) of a queue's device.
+// identify returns the name and the flags (IFF_*) of a queue's device, which must be in the
+// network namespace that the queue was opened in.
 func identify(fd int) (string, uint16, error) {
 	ifr, err := unix.NewIfreq("")
 	if err != nil {
@@ -54,5 +55,23 @@ func identify(fd int) (string, uint16, error) {
 	case err != nil:
 		return "", 0, err
 	}
+	opened, here := namespace(fd, unix.SIOCGSKNS)
+	now, there := namespace(fd, unix.TUNGETDEVNETNS)
+	// Older kernels cannot tell. A namespace that may not be asked for is another one.
+	if here == nil && (there == nil && now != opened || errors.Is(there, unix.EPERM)) {
+		return "", 0, errors.New("it was moved to another network namespace")
+	}
 	return ifr.Name(), ifr.Uint16(), nil
+}
+
+// namespace returns the number of the network namespace that a request tells of a queue.
+func namespace(fd int, request uint) (uint64, error) {
+	ns, err := unix.IoctlRetInt(fd, request)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(ns)
+	var stat unix.Stat_t
+	err = unix.Fstat(ns, &stat)
+	return stat.Ino, err
 }

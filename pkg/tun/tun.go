@@ -136,8 +136,9 @@ func (d *Device) setup(o Options) error {
 // Name returns the device's name when it was opened.
 func (d *Device) Name() string { return d.name }
 
-// Is reports whether the device has the name now, in this network namespace. It has none
-// when it was deleted, even if there is another one of that name.
+// Is reports whether the device has the name now, in the network namespace that it was
+// opened in. It has none when it was deleted or moved, even if there is another one of that
+// name.
 func (d *Device) Is(name string) bool {
 	now, _, err := identify(d.queues[0].fd)
 	return err == nil && now == name

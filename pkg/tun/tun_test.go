@@ -2,6 +2,7 @@ package tun
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -311,6 +312,48 @@ func TestAdoptRefuses(t *testing.T) {
 	if _, err := unix.FcntlInt(uintptr(plain), unix.F_GETFD, 0); err != nil {
 		t.Errorf("a descriptor that was refused: %v, want it open", err)
 	}
+}
+
+func TestADeviceIsWhatItWas(t *testing.T) {
+	labtest.Native(t)
+	enter(t)
+	d := mustOpen(t, Options{Name: "net0"})
+	is := func(name string, want bool) {
+		t.Helper()
+		if got := d.Is(name); got != want {
+			t.Errorf("it is %s: %t, want %t", name, got, want)
+		}
+	}
+	is("net0", true)
+	is("net1", false)
+	ip(t, "link set net0 name net1")
+	is("net1", true)
+	here, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(here)
+	home := fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), here)
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		t.Fatal(err)
+	}
+	there, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(there)
+	is("net1", true) // wherever the caller is
+	if err := unix.Setns(here, unix.CLONE_NEWNET); err != nil {
+		t.Fatal(err)
+	}
+	ip(t, fmt.Sprintf("link set net1 netns /proc/%d/fd/%d", os.Getpid(), there))
+	is("net1", false)
+	if _, err := Adopt([]int{d.Queues()[0].FD()}, Options{Name: "net1"}); err == nil || !strings.Contains(err.Error(), "another network namespace") {
+		t.Errorf("Adopt: %v", err)
+	}
+	_ = unix.Setns(there, unix.CLONE_NEWNET)
+	ip(t, "link set net1 netns "+home)
+	is("net1", true)
 }
 
 func TestErrorsSayWhatToDo(t *testing.T) {

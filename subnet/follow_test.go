@@ -278,7 +278,11 @@ func TestFollowLogsAFlappingStoreAtABoundedRate(t *testing.T) {
 
 // Whatever happens, the View ends up as the store is.
 func TestFollowConverges(t *testing.T) {
-	for seed := range uint64(20) {
+	seeds := uint64(20)
+	if testing.Short() {
+		seeds = 4
+	}
+	for seed := range seeds {
 		synctest.Test(t, func(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(seed, 0))
 			store := newFakeStore()

@@ -14,7 +14,7 @@ func TestFollowListsInARush(t *testing.T) {
 		v, l := following(t, store)
 		lists := store.count("list")
 		for i := range 1000 {
-			store.force(lease(fmt.Sprintf("10.1.%d.0/24", i%250), fmt.Sprintf("192.0.2.%d", i%250)), DefaultTTL)
+			store.memory.Force(lease(fmt.Sprintf("10.1.%d.0/24", i%250), fmt.Sprintf("192.0.2.%d", i%250)), DefaultTTL)
 			time.Sleep(5 * time.Millisecond)
 		}
 		time.Sleep(3 * time.Second)

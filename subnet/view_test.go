@@ -266,7 +266,7 @@ func TestViewRemembersWhatHasBecomeFree(t *testing.T) {
 	if got := fmt.Sprint(v.Freed()); got != "[10.1.1.0/24]" {
 		t.Errorf("freed, after one was leased again: %s", got)
 	}
-	for i := range 3000 {
+	for i := range mostFreed + 10 {
 		l := lease(fmt.Sprintf("10.%d.%d.0/24", 2+i/200, i%200), "192.0.2.9")
 		v.Apply(Event{Lease: l})
 		v.Apply(Event{Lease: Lease{V4: Claim{Subnet: l.V4.Subnet}}, Deleted: true})

@@ -6,9 +6,7 @@
 package cache
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"math"
 	"time"
 
@@ -70,9 +68,6 @@ func Load(d Dir, h Host, now Moment) (Known, error) {
 	}
 	return k, k.check(h, now)
 }
-
-// Missing reports whether there was no cache at all.
-func Missing(err error) bool { return errors.Is(err, fs.ErrNotExist) }
 
 // check says why a host may not use what is known.
 func (k Known) check(h Host, now Moment) error {

@@ -2,6 +2,7 @@ package cache_test
 
 import (
 	"errors"
+	"io/fs"
 	"strings"
 	"sync"
 	"testing"
@@ -12,7 +13,7 @@ import (
 )
 
 func TestLoadOfNothing(t *testing.T) {
-	if _, err := cache.Load(statedir.Memory(), cache.Host{}, saved); !cache.Missing(err) {
+	if _, err := cache.Load(statedir.Memory(), cache.Host{}, saved); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("error is %v", err)
 	}
 }
@@ -62,7 +63,7 @@ func TestLoadJudges(t *testing.T) {
 				same(t, row.known, got)
 				return
 			}
-			if row.want == "" || err == nil || !strings.Contains(err.Error(), row.want) || cache.Missing(err) {
+			if row.want == "" || err == nil || !strings.Contains(err.Error(), row.want) || errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("error is %v; want %q", err, row.want)
 			}
 		})

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"strings"
 	"testing"
@@ -170,7 +171,7 @@ func TestRunForgetsALeaseThatIsLost(t *testing.T) {
 		k.set(func() { k.lost = true })
 		k.own <- struct{}{}
 		k.after(0, 1)
-		if _, err := k.dir.Load(cache.File); !cache.Missing(err) {
+		if _, err := k.dir.Load(cache.File); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("the file is still there: %v", err)
 		}
 		k.set(func() { k.lost, k.known.Own = false, lease(9) })
@@ -205,7 +206,7 @@ func TestRunRemovesAFileThatItCannotReplace(t *testing.T) {
 		k.set(func() { k.known.Own = lease(9) })
 		k.own <- struct{}{}
 		k.after(0, 1)
-		if _, err := k.dir.Load(cache.File); !cache.Missing(err) {
+		if _, err := k.dir.Load(cache.File); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("the file is still there: %v", err)
 		}
 		k.set(func() { k.dir.save = nil })

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -42,7 +43,7 @@ func bootID() string {
 func (c *Cache) recall(etcd error, running []byte, read func(config.Document) (config.Config, error)) (*cache.Known, config.Config) {
 	now := c.now()
 	known, err := cache.Load(c.Dir, c.Host, now)
-	if c.refused || cache.Missing(err) {
+	if c.refused || errors.Is(err, fs.ErrNotExist) {
 		return nil, config.Config{}
 	}
 	var cfg config.Config
@@ -67,7 +68,7 @@ func (c *Cache) recall(etcd error, running []byte, read func(config.Document) (c
 // exists reports whether there is a cache at all, usable or not.
 func (c *Cache) exists() bool {
 	_, err := c.Dir.Load(cache.File)
-	return !c.refused && !cache.Missing(err)
+	return !c.refused && !errors.Is(err, fs.ErrNotExist)
 }
 
 func (c *Cache) refuse(reason error, more ...any) {

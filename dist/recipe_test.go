@@ -56,8 +56,10 @@ func TestRecipe(t *testing.T) {
 		s := f.ping(docker1, docker3)
 		docker3.sh("systemctl restart flanneld")
 		docker1.sh("systemctl restart flanneld")
+		before := docker1.sh("systemctl show -p MainPID --value flanneld")
 		docker1.sh("systemctl kill -s KILL flanneld")
-		if err := docker1.until(20*time.Second, "systemctl is-active flanneld", "^active$"); err != nil {
+		// Until systemd has seen that it is dead, the unit is active.
+		if err := docker1.until(20*time.Second, "systemctl is-active flanneld && systemctl show -p MainPID --value flanneld | grep -vx "+before, "^active\n"); err != nil {
 			t.Fatal(err)
 		}
 		s.lossless()

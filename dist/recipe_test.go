@@ -106,7 +106,11 @@ func TestRecipe(t *testing.T) {
 	})
 
 	f.step("a reload", func() {
-		docker2.sh("rm /run/flannel/subnet.env && systemctl reload flanneld && test -s /run/flannel/subnet.env && systemctl is-active flanneld")
+		docker2.sh("rm /run/flannel/subnet.env && systemctl reload flanneld")
+		// systemctl may return when the signal is sent, and before the daemon says that it reloads.
+		if err := docker2.until(10*time.Second, "test -s /run/flannel/subnet.env && systemctl is-active flanneld", "^active$"); err != nil {
+			t.Fatal(err)
+		}
 		docker2.sh("rm -r /run/flannel && systemctl restart flanneld && test -s /run/flannel/subnet.env")
 	})
 

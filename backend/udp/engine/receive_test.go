@@ -4,7 +4,10 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"flanneld/pkg/tun"
 	"flanneld/pkg/udpbatch"
@@ -24,6 +27,17 @@ func TestRunsGoOnInTheNextBatch(t *testing.T) {
 	from, to := a.c.Addr().Addr().As4(), b.c.Addr().Addr().As4()
 	into := socket(t, b.c, udpbatch.Options{NoGRO: true})
 	out := udpbatch.NewSendBatch(receiveMessages)
+	// Each processor has a queue of its own for what has been sent by a veth: what two of
+	// them send arrives in any order.
+	runtime.LockOSThread() // for good: the thread ends with the test
+	var all, one unix.CPUSet
+	must(t, unix.SchedGetaffinity(0, &all))
+	for cpu := 0; one.Count() == 0; cpu++ {
+		if all.IsSet(cpu) {
+			one.Set(cpu)
+		}
+	}
+	must(t, unix.SchedSetaffinity(0, &one))
 	for i := range batches {
 		out.Reset()
 		for j := range receiveMessages {

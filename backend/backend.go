@@ -73,6 +73,9 @@ type Plane struct {
 	// Fenced is set while this host may not own Subnet any more: there are no
 	// peers, and packets to Network are dropped.
 	Fenced bool
+	// Partial is set while there may be peers that are not among Peers: what is there
+	// of others stays.
+	Partial bool
 }
 
 // Underlay is the network that tunnels run over, as this host is joined to it.

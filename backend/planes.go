@@ -17,7 +17,7 @@ type Members struct {
 	Leases []subnet.Lease // all, sorted; the own one may be among them
 	Local  []netip.Prefix // subnets that this host itself is in, which can be no peer's
 
-	Blackhole, Fenced bool // of all planes
+	Blackhole, Fenced, Partial bool // of all planes
 }
 
 // Fault is what is wrong with a lease of another host. Most such leases are no peers.
@@ -41,7 +41,7 @@ func Planes(m Members) (planes []Plane, faults []Fault) {
 	}
 	for _, f := range s.families {
 		planes = append(planes, Plane{Network: f.network, Subnet: f.own.Subnet, Peers: s.latest(f),
-			Blackhole: m.Blackhole, Fenced: m.Fenced})
+			Blackhole: m.Blackhole, Fenced: m.Fenced, Partial: m.Partial})
 	}
 	return planes, s.faults
 }

@@ -88,6 +88,14 @@ func (v *View) Leases() []Lease {
 	return all
 }
 
+// Listed reports whether the leases are those of the store, and not only what was known
+// of them before.
+func (v *View) Listed() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.rev > 0
+}
+
 // at returns a lease that the store has, and the revision up to which the View
 // speaks: it tells a key that is gone from one that has not arrived yet.
 func (v *View) at(k Key) (Lease, Revision, bool) {
@@ -124,8 +132,8 @@ func (v *View) Reset(s Snapshot) {
 	// A store may be wiped, or be from a backup that does not know who came later.
 	forgotten := v.own != ownLease{} && (was && !is || s.Rev < v.rev)
 	v.lost.listed(before, leases, v.own.key, forgotten)
+	changed := v.rev == 0 || len(before) != len(leases)+len(v.lost.lost)
 	v.leases, v.rev = leases, s.Rev
-	changed := len(before) != len(leases)+len(v.lost.lost)
 	for k, l := range before {
 		if _, there := leases[k]; !there {
 			v.free(k)

@@ -34,6 +34,7 @@ func filterTable(id nft.ID, p Policy, overlays []overlay, h host) nft.Table {
 		tunnel, byHosts := o.ingress.Port != 0 && !p.Filter.Off, o.ingress.Direct && p.Docker
 		if tunnel || byHosts {
 			hosts := o.set("hosts")
+			hosts.Keeps = o.partial
 			for _, c := range o.peers {
 				hosts.Elements = append(hosts.Elements, netip.PrefixFrom(c.PublicIP, c.PublicIP.BitLen()))
 			}
@@ -122,7 +123,7 @@ func (o overlay) tunnelRules(local []netip.Prefix) (rules []nft.Rule) {
 // subnets returns the sources that peers hold.
 func (o overlay) subnets() nft.Set {
 	s := o.set("subnets")
-	s.Ranges = true
+	s.Ranges, s.Keeps = true, o.partial
 	for _, c := range o.peers {
 		s.Elements = append(s.Elements, c.Subnet)
 		if o.network.Contains(c.PublicIP) {

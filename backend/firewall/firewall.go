@@ -109,7 +109,7 @@ func (f *Firewall) Admit(_ context.Context, planes []backend.Plane, in []backend
 	f.begin.Do(f.dropped.look)
 	overlays := make([]overlay, len(planes))
 	for i, p := range planes {
-		overlays[i] = overlay{family{p.Network, p.Subnet, in[i], f.underlay}, p.Peers}
+		overlays[i] = overlay{family{p.Network, p.Subnet, in[i], f.underlay}, p.Peers, p.Partial}
 	}
 	if !slices.Equal(f.filter.families(), families(overlays)) {
 		f.wake.Wake()

@@ -185,7 +185,7 @@ func TestOnlyWhatOthersChangedIsARepair(t *testing.T) {
 
 func overlaysOf(in backend.Ingress, planes []backend.Plane) (all []overlay) {
 	for _, p := range planes {
-		all = append(all, overlay{family{p.Network, p.Subnet, in, "eth0"}, p.Peers})
+		all = append(all, overlay{family{p.Network, p.Subnet, in, "eth0"}, p.Peers, p.Partial})
 	}
 	return all
 }

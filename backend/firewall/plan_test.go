@@ -61,7 +61,7 @@ func TestFilterTable(t *testing.T) {
 		}},
 	} {
 		overlays := []overlay{
-			{family{network: v4, ingress: row.ingress, underlay: "eth0"}, plane.Peers}, {family{network: v6, ingress: row.ingress, underlay: "eth0"}, plane6.Peers},
+			{family{network: v4, ingress: row.ingress, underlay: "eth0"}, plane.Peers, false}, {family{network: v6, ingress: row.ingress, underlay: "eth0"}, plane6.Peers, false},
 		}
 		p := Policy{Filter: backend.Filter{Off: row.off}}
 		table := filterTable(nft.ID{Family: nft.Inet, Name: "x"}, p, overlays, host{marks: row.mark})

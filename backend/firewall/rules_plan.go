@@ -22,7 +22,8 @@ func (f family) v6() bool { return f.network.Addr().Is6() }
 // overlay is a family with its peers.
 type overlay struct {
 	family
-	peers []subnet.Claim
+	peers   []subnet.Claim
+	partial bool // there may be more peers
 }
 
 // families returns those of the overlays; nil if there are none.

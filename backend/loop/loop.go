@@ -183,6 +183,7 @@ func (r *runner) apply(ctx context.Context, planes []backend.Plane) (changes int
 	}
 	r.report.skips(r.skipped, plan.Skipped)
 	r.skipped = plan.Skipped
+	r.reconciler.Keep = slices.ContainsFunc(planes, func(p backend.Plane) bool { return p.Partial })
 	admitted := r.loop.Firewall.Admit(ctx, planes, plan.Ingress)
 	changes, first, err = plan.Apply(ctx, r.reconciler)
 	if err == nil && r.forwarder != nil {
@@ -210,5 +211,5 @@ func (r *runner) done() error {
 }
 
 func same(a, b backend.Plane) bool {
-	return a.Network == b.Network && a.Subnet == b.Subnet && a.Blackhole == b.Blackhole && a.Fenced == b.Fenced && slices.Equal(a.Peers, b.Peers)
+	return a.Network == b.Network && a.Subnet == b.Subnet && a.Blackhole == b.Blackhole && a.Fenced == b.Fenced && a.Partial == b.Partial && slices.Equal(a.Peers, b.Peers)
 }

@@ -17,6 +17,9 @@ type Reconciler struct {
 	Kernel Kernel
 	Scope  Scope
 	Log    *slog.Logger
+	// Keep is set while it is not known whether all is wanted that is: what packets are
+	// sent by stays, though nobody wants it.
+	Keep bool
 
 	First Op // the first operation of the last Apply that took any
 }
@@ -31,7 +34,7 @@ func (r *Reconciler) Apply(ctx context.Context, want State) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	ops := Diff(want, have)
+	ops := r.diff(want, have)
 	if len(ops) > 0 {
 		r.First = ops[0]
 	}
@@ -50,7 +53,7 @@ func (r *Reconciler) Apply(ctx context.Context, want State) (int, error) {
 		if have, err = r.read(ctx); err != nil {
 			return done, err
 		}
-		ops = withoutLinks(Diff(want, have), have, failed)
+		ops = withoutLinks(r.diff(want, have), have, failed)
 	}
 	done += len(ops)
 	more, err := r.do(ctx, ops)
@@ -66,6 +69,22 @@ func (r *Reconciler) Apply(ctx context.Context, want State) (int, error) {
 		return done, nil
 	}
 	return done, &ApplyError{Total: done + len(blocked), Failed: failed}
+}
+
+func (r *Reconciler) diff(want, have State) []Op {
+	ops := Diff(want, have)
+	if !r.Keep {
+		return ops
+	}
+	return slices.DeleteFunc(ops, func(op Op) bool {
+		switch o := op.Object.(type) {
+		case Route:
+			return op.Verb == Delete && o.Type == Unicast
+		case Neigh, FDBEntry:
+			return op.Verb == Delete
+		}
+		return false
+	})
 }
 
 func (r *Reconciler) read(ctx context.Context) (State, error) {

@@ -51,6 +51,26 @@ func TestApplyRestoresARemadeLinkBesideADeletedOne(t *testing.T) {
 	}
 }
 
+// What is there of others stays, but for a route that drops packets.
+func TestApplyKeepsWhatMayBeWanted(t *testing.T) {
+	labtest.Native(t)
+	r := onFake()
+	all, one := tunnel(), with(func(s *datapath.State) { s.Routes, s.Neighs, s.FDB = nil, nil, nil })
+	drop := datapath.Route{Dst: prefix("10.5.0.0/16"), Type: datapath.Blackhole, Metric: 65535, Protocol: 77}
+	apply(t, r, with(func(s *datapath.State) { s.Routes = append(s.Routes, drop) }))
+	r.Keep = true
+	if n := apply(t, r, one); n != 1 {
+		t.Errorf("%d operations, want one: the deletion of %v", n, drop)
+	}
+	r.Keep = false
+	if n := apply(t, r, all); n != 0 {
+		t.Errorf("%d operations to have all, want none", n)
+	}
+	if n := apply(t, r, one); n != 3 {
+		t.Errorf("%d operations, want the deletions of a route, a neighbour and an entry", n)
+	}
+}
+
 func TestApplyErrorNamesTheFirstFailures(t *testing.T) {
 	labtest.Native(t)
 	r := onFake()

@@ -23,18 +23,21 @@ type Keeper struct {
 	says       uint64     // the file's fingerprint; zero: not known
 	seed       maphash.Seed
 	wrote      time.Time     // the last time
-	took       time.Duration // to write it
+	spent      time.Duration // on writing by then, less a share of the time since
 	complained bool
 }
 
 const (
-	collect = time.Second     // from a change of the others to the write
-	pause   = 5 * time.Second // between writes for the others' sake
+	// collect is the time from a change of the others to the write. What is kept is not
+	// older than a second, as long as the disk is quick and changes are rare.
+	collect = 500 * time.Millisecond
 	// share is the part of the time that writing takes for the others' sake, in a busy
 	// cluster: a hundredth.
 	share = 100
-	// mostPause is the longest pause that follows from that. Without it, what is kept
-	// would be old for hours after one write that took long, since the disk was busy.
+	// credit is how long the writes may take before they have to wait for that.
+	credit = time.Second
+	// mostPause is the longest pause that follows. Without it, what is kept would be old
+	// for hours after one write that took long, since the disk was busy.
 	mostPause = time.Minute
 	// saveRetry is the pause after a write that failed: a disk is full for a while.
 	saveRetry = time.Minute
@@ -55,7 +58,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 			due = nil
 		case <-k.Others:
 			if due == nil {
-				due = time.After(max(collect, max(pause, min(share*k.took, mostPause))-time.Since(k.wrote)))
+				due = time.After(max(collect, k.pause()-time.Since(k.wrote)))
 			}
 			continue
 		case <-due:
@@ -66,6 +69,9 @@ func (k *Keeper) Run(ctx context.Context) error {
 		}
 	}
 }
+
+// pause returns how long after the last write there is none for the others' sake.
+func (k *Keeper) pause() time.Duration { return min(share*max(0, k.spent-credit), mostPause) }
 
 // write makes the file say what is known, and reports whether it does.
 func (k *Keeper) write() bool {
@@ -82,8 +88,9 @@ func (k *Keeper) write() bool {
 	if err == nil {
 		err = k.Dir.Save(File, data)
 	}
+	k.spent = max(0, k.spent-start.Sub(k.wrote)/share)
 	k.wrote = time.Now()
-	k.took = k.wrote.Sub(start)
+	k.spent = min(k.spent+k.wrote.Sub(start), credit+mostPause/share)
 	if err == nil {
 		if k.complained {
 			k.Log.Info("What is known of the cluster is kept again")

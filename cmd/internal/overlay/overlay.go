@@ -56,7 +56,7 @@ func (h *Host) Planes() ([]backend.Plane, []backend.Fault) {
 		})
 	}
 	return backend.Planes(backend.Members{V4: h.Config.V4.Network, V6: h.Config.V6.Network, Own: own, Leases: leases,
-		Local: h.Local, Blackhole: h.Blackhole, Fenced: h.Fence && !s.State.Safe()})
+		Local: h.Local, Blackhole: h.Blackhole, Fenced: h.Fence && !s.State.Safe(), Partial: !h.View.Listed()})
 }
 
 // Passed follows each pass.

@@ -30,6 +30,7 @@ func (k *Kernel) Apply(t Table) (changes []string, err error) {
 			return nil, nil
 		}
 		have, readErr := k.read(c, t.ID, want == nil)
+		all := want.with(have, t.Sets)
 		after, err := k.generation()
 		switch {
 		case err != nil:
@@ -38,14 +39,14 @@ func (k *Kernel) Apply(t Table) (changes []string, err error) {
 			continue
 		case readErr != nil:
 			return nil, fmt.Errorf("read table %s: %w", t.Name, readErr)
-		case have.equal(want):
+		case have.equal(all):
 			if k.same == nil {
 				k.same = make(map[ID]stamp)
 			}
-			k.same[t.ID] = stamp{after, want}
+			k.same[t.ID] = stamp{after, all}
 			return nil, nil
 		}
-		changes = change(c, t, want, have)
+		changes = change(c, t, all, have)
 		if err := c.Flush(); err != nil {
 			return nil, fmt.Errorf("change table %s: %w", t.Name, err)
 		}

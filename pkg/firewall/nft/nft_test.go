@@ -189,6 +189,34 @@ func TestSetsFollow(t *testing.T) {
 	}
 }
 
+// A set that keeps what is there has both, until it keeps nothing.
+func TestASetKeepsWhatIsThere(t *testing.T) {
+	labtest.Native(t)
+	k, nft := lab(t)
+	apply(t, k, labTable)
+	next := labTable
+	next.Sets = slices.Clone(labTable.Sets)
+	next.Sets[0].Keeps, next.Sets[0].Elements = true, prefixes("192.0.2.7/32", "192.0.2.9/32")
+	next.Sets[2].Keeps, next.Sets[2].Elements = true, prefixes("10.5.4.0/23", "10.5.12.0/24")
+	for range 2 {
+		apply(t, k, next)
+		out := strings.Join(strings.Fields(nft("list", "table", "inet", "lab")), " ")
+		for _, want := range []string{"{ 192.0.2.1, 192.0.2.7, 192.0.2.9 }", "{ 10.5.3.0-10.5.5.255, 10.5.9.0/24,"} {
+			if !strings.Contains(out, want) {
+				t.Errorf("the table lacks %q:\n%s", want, out)
+			}
+		}
+	}
+	if changes := apply(t, k, next); len(changes) > 0 {
+		t.Errorf("the third time there was to change %q", changes)
+	}
+	next.Sets[0].Keeps, next.Sets[2].Keeps = false, false
+	apply(t, k, next)
+	if out := nft("list", "table", "inet", "lab"); !strings.Contains(out, "{ 192.0.2.7, 192.0.2.9 }") || strings.Contains(out, "10.5.9.0") {
+		t.Errorf("the table keeps more:\n%s", out)
+	}
+}
+
 func TestOverlayInNftables(t *testing.T) {
 	labtest.Native(t)
 	k, nft := lab(t)

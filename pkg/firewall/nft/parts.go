@@ -97,6 +97,41 @@ func (s Set) elements() []string {
 	return slices.Compact(all)
 }
 
+// with returns the parts with the elements that sets keep.
+func (p parts) with(have parts, sets []Set) parts {
+	all := maps.Clone(p)
+	for _, s := range sets {
+		if k := setKey(s.set(nil)); s.Keeps {
+			both := slices.Concat(p[k], have[k])
+			slices.Sort(both)
+			if s.Ranges {
+				both = join(both)
+			}
+			all[k] = slices.Compact(both)
+		}
+	}
+	return all
+}
+
+// join returns the bounds of ranges that may overlap. A range begins before another one
+// ends at the same address.
+func join(bounds []string) (all []string) {
+	depth := 0 // the number of ranges that have begun and not ended
+	for _, b := range bounds {
+		_, end := parseElement(b)
+		if end {
+			depth--
+		}
+		if depth == 0 {
+			all = append(all, b)
+		}
+		if !end {
+			depth++
+		}
+	}
+	return all
+}
+
 // ranges returns the bounds of networks; those that join are one range.
 func ranges(networks []netip.Prefix) (all []string) {
 	var before netip.Prefix

@@ -114,6 +114,7 @@ type Set struct {
 	V6       bool
 	Ranges   bool           // Elements are networks; false: single addresses
 	Elements []netip.Prefix // in any order; networks may overlap
+	Keeps    bool           // elements that are there beside them stay
 	// Remembers is how many addresses rules may put in, each for Seconds. Zero:
 	// it has Elements, and rules only look.
 	Remembers uint32

@@ -16,7 +16,7 @@ ARCHES   ?= amd64 arm64 arm riscv64 ppc64le s390x
 
 # What the tests and the demo run beside flanneld itself.
 PACKAGES := etcd-server etcd-client iproute2 iputils-ping iperf3 ethtool dash procps curl busybox-static \
-            iptables nftables docker.io debootstrap systemd systemd-container dbus gcc libc6-dev
+            iptables nftables docker.io mmdebstrap systemd systemd-container dbus gcc libc6-dev
 # What some of them skip themselves without, and say so.
 OPTIONAL := qemu-user rpm
 SOURCES  := backend cmd dist pkg subnet

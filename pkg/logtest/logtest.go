@@ -1,4 +1,4 @@
-// Package logtest keeps what is logged while a test runs. It does not know who logs.
+// Package logtest keeps the log of a test in memory.
 package logtest
 
 import (
@@ -31,7 +31,7 @@ func (b *Buffer) String() string {
 // level Info on.
 func (b *Buffer) Logger() *slog.Logger { return slog.New(slog.NewTextHandler(b, nil)) }
 
-// Lines returns how many lines have a text.
+// Lines returns how many lines contain a text.
 func (b *Buffer) Lines(with string) int {
 	n := 0
 	for line := range strings.Lines(b.String()) {

@@ -8,9 +8,8 @@ import (
 	"github.com/vishvananda/netns"
 )
 
-// Enter calls f in the namespace, on a thread that does nothing else meanwhile. A
-// socket that f opens stays in the namespace and can be used from anywhere
-// afterwards.
+// Enter calls f in the namespace, on a thread of its own. A socket that f opens
+// stays in the namespace and can be used from anywhere afterwards.
 func (n Namespace) Enter(f func() error) error {
 	ns, err := netns.GetFromName(n.name)
 	if err != nil {
@@ -32,8 +31,9 @@ func (n Namespace) Enter(f func() error) error {
 	return nil
 }
 
-// enter reports whether the thread is back where it was. It goes back itself,
-// since a process's first thread cannot end and would stay in the namespace.
+// enter calls f in the namespace and reports whether the thread is back in its own.
+// It goes back because a process's first thread cannot end: it would stay in the
+// namespace.
 func enter(ns netns.NsHandle, f func() error) (back bool, err error) {
 	home, err := netns.Get()
 	if err != nil {

@@ -17,7 +17,7 @@ func TestEnterOpensSocketsInTheNamespaceAndLeavesIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	ns := lab.Switch().Namespace
-	for range 50 { // on every thread that there is, the first one among them
+	for range 50 { // so that each thread is used, also the process's first
 		var l net.Listener
 		if err := ns.Enter(func() (err error) {
 			l, err = net.Listen("tcp", "127.0.0.1:7")

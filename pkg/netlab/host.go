@@ -61,8 +61,8 @@ func (l *Lab) Host(name, addr string) (*Host, error) {
 // Container adds a container behind the host. The bridge's address and prefix
 // length ("10.100.5.1/24") are those of the host's interface Bridge, which is
 // made for the host's first container; all its containers have to name the same
-// one. The container has the next free address after it, a default route
-// through it, and the given MTU in bytes, as has the bridge.
+// one. The container has the next free address after it and a default route
+// through it. The container and the bridge have the given MTU, in bytes.
 func (h *Host) Container(name string, bridge netip.Prefix, mtu int) (*Container, error) {
 	if h == h.lab.sw {
 		return nil, fmt.Errorf("add container %s: the switch has none", name)
@@ -89,8 +89,8 @@ func (h *Host) join(bridge string) error {
 }
 
 // Renew gives the host another namespace, of the same name, with an uplink and
-// nothing else: all that the kernel knew of it is gone, firewall rules and
-// settings included, as after a reboot of the machine. It has no containers then.
+// nothing else: the host has lost its devices, routes, firewall rules and settings, as
+// after a reboot of the machine, and its containers.
 // The caller ends the host's processes first.
 func (h *Host) Renew() error {
 	if h == h.lab.sw {
@@ -102,7 +102,7 @@ func (h *Host) Renew() error {
 	}
 	errs := []error{
 		h.containers.remove(),
-		// The kernel deletes what was in a namespace some time after it.
+		// The kernel deletes a namespace's devices some time after the namespace.
 		h.lab.sw.ip("link", "delete", h.port()),
 		h.lab.remove(h.name),
 	}
@@ -120,8 +120,8 @@ func (h *Host) Renew() error {
 }
 
 // Move puts the host's uplink into another underlay subnet, with a new address
-// and a default route there. Its other devices and their routes stay, but for
-// what went by way of the old address.
+// and a default route there. Its other devices and their routes stay, except
+// routes through the old address.
 func (h *Host) Move(addr string) error {
 	a, err := netip.ParsePrefix(addr)
 	if err != nil {
@@ -157,10 +157,9 @@ func (h *Host) Gateway() netip.Addr { return h.addr.Masked().Addr().Next() }
 
 // Reboot leaves the host as a restart of the machine would: its containers are
 // gone, and so are all devices whose names match one of the patterns (as in
-// [path.Match]), and every route, neighbour that was not there when it
-// was added. Files stay, being the caller's. The caller ends the host's
-// processes first; Reboot returns an error, having done the rest, if there are
-// any in a container.
+// [path.Match]), and all routes and neighbours but those that a new host has.
+// Files stay: they are the caller's. The caller ends the host's processes first:
+// if one is left in a container, Reboot does the rest and returns an error.
 func (h *Host) Reboot(patterns ...string) error {
 	if h == h.lab.sw {
 		return errors.New("reboot the switch: it is no host")
@@ -176,8 +175,8 @@ func (h *Host) Reboot(patterns ...string) error {
 		errs = append(errs, h.ip("link", "delete", name))
 	}
 	errs = append(errs, h.ipAll(
-		// Taking a link down drops what hangs on it except its addresses;
-		// the rest of the table hangs on no link.
+		// A link that goes down loses its routes but keeps its IPv4 addresses;
+		// flushing removes the routes without a link.
 		[]string{"link", "set", Uplink, "down"},
 		[]string{"route", "flush", "table", "main"},
 		[]string{"-6", "route", "flush", "table", "main"},

@@ -41,8 +41,8 @@ func (h *Host) checkIPv6(a netip.Prefix) error {
 	return nil
 }
 
-// addIPv6 is also what makes the address again after a reboot: the kernel drops
-// IPv6 addresses with the link.
+// addIPv6 sets the address. A reboot calls it again, since the kernel drops IPv6
+// addresses when the link goes down.
 func (h *Host) addIPv6(a netip.Prefix) error {
 	bridge, err := h.lab.bridge(h.addr.Masked())
 	if err != nil {

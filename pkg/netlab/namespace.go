@@ -50,8 +50,8 @@ func (n Namespace) ipAll(commands ...[]string) error {
 	return nil
 }
 
-// deleteNamespace deletes the name, and says so if processes still hold what it
-// stood for.
+// deleteNamespace deletes the namespace's name. It returns an error if processes
+// still run in the namespace.
 func deleteNamespace(name string) error {
 	pids, err := output("ip", "netns", "pids", name)
 	if err != nil {

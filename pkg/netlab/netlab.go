@@ -80,9 +80,9 @@ func New() (*Lab, error) {
 func (l *Lab) Switch() *Host { return l.sw }
 
 // Close deletes every namespace of the lab, and with them all devices. The
-// caller ends its processes first: for each that is left, Close still deletes
-// the namespace's name but returns an error, as the kernel keeps the rest of it
-// until that process ends. Close may be called again.
+// caller ends its processes first: if one is left, Close deletes the namespace's
+// name and returns an error, since the kernel keeps the rest of the namespace
+// until the process ends. Close may be called again.
 func (l *Lab) Close() error {
 	var errs []error
 	for _, name := range slices.Backward(l.spaces) {
@@ -101,10 +101,10 @@ func (l *Lab) namespace(suffix string) (Namespace, error) {
 	l.spaces = append(l.spaces, ns.name)
 	return ns, errors.Join(
 		ns.ip("link", "set", "lo", "up"),
-		// Docker sets this on every host; the switch routes; a container
-		// has one interface, so that it makes no difference there.
-		// Nor are there duplicate IPv6 addresses: to look for them keeps a new
-		// interface from resolving neighbours for its first second or two.
+		// Docker sets forwarding on every host, and the switch routes. A container
+		// has one interface, where it makes no difference.
+		// There are no duplicate IPv6 addresses here, and looking for them keeps a
+		// new interface from resolving neighbours for a second or two.
 		ns.Run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1",
 			"net.ipv6.conf.all.accept_dad=0", "net.ipv6.conf.default.accept_dad=0"),
 	)

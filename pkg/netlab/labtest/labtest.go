@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// New returns a lab that is gone at the end of the test. The test is skipped if there
-// can be none here, and fails if something of it is left.
+// New returns a lab that is closed at the end of the test. It skips the test if this
+// process cannot build a lab, and the test fails if the lab cannot be removed.
 func New(t testing.TB) *netlab.Lab {
 	t.Helper()
 	if err := netlab.Supported(); err != nil {
@@ -41,7 +41,7 @@ func OwnNamespace(t testing.TB) {
 	ns, err := netns.New()
 	if errors.Is(err, unix.EPERM) {
 		runtime.UnlockOSThread()
-		t.Skip("a network namespace can be made by root only:", err)
+		t.Skip("only root can make a network namespace:", err)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -49,15 +49,15 @@ func OwnNamespace(t testing.TB) {
 	t.Cleanup(func() { _ = ns.Close() })
 }
 
-// Emulated names the variable of the environment that says that tests run under qemu's
-// emulation of programs.
+// Emulated is the environment variable that is set where qemu emulates the tests'
+// processor.
 const Emulated = "FLANNELD_TEST_EMULATED"
 
-// Native skips a test under emulation: it needs interfaces of the kernel that qemu does
-// not emulate, or it computes for minutes there.
+// Native skips a test under emulation: the test needs kernel interfaces that qemu does
+// not emulate, or takes minutes there.
 func Native(t testing.TB) {
 	t.Helper()
 	if os.Getenv(Emulated) != "" {
-		t.Skip("is not for emulation, which " + Emulated + " says this is")
+		t.Skip("this test does not run under emulation, and " + Emulated + " is set")
 	}
 }

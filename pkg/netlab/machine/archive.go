@@ -3,14 +3,12 @@ package machine
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 )
 
@@ -20,7 +18,7 @@ type archive struct {
 	mirror   string // URI of the release itself, without its updates
 }
 
-// findArchive asks apt, whose sources have more than one format.
+// findArchive asks apt, since its sources have more than one format.
 func findArchive(ctx context.Context) (archive, error) {
 	release, err := os.Open("/etc/os-release")
 	if err != nil {
@@ -57,7 +55,8 @@ func readRelease(r io.Reader) (id, codename string) {
 	return id, codename
 }
 
-// pickArchive picks the first of apt's index targets that is the release itself.
+// pickArchive picks the first of apt's index targets that is the release, without
+// its updates.
 func pickArchive(targets, codename string) (archive, bool) {
 	for line := range strings.Lines(targets) {
 		if f := strings.Fields(line); len(f) == 3 && f[0] == codename && f[1] == "main" {
@@ -86,21 +85,4 @@ func (a archive) reach(ctx context.Context) error {
 		return fmt.Errorf("%w: %s: %s", ErrUnreachable, index, response.Status)
 	}
 	return nil
-}
-
-// install gives a root this machine's way to the archive.
-func (archive) install(root string) error {
-	var errs []error
-	for _, path := range []string{"/etc/apt/sources.list", "/etc/apt/sources.list.d", "/etc/apt/apt.conf.d",
-		"/etc/apt/auth.conf.d", "/etc/apt/trusted.gpg.d", "/etc/apt/keyrings", "/etc/resolv.conf", "/etc/hosts"} {
-		if _, err := os.Stat(path); err != nil {
-			continue
-		}
-		to := filepath.Join(root, path)
-		errs = append(errs, os.RemoveAll(to))
-		if out, err := exec.Command("cp", "-rLT", path, to).CombinedOutput(); err != nil {
-			errs = append(errs, fmt.Errorf("copy %s: %w: %s", path, err, out))
-		}
-	}
-	return errors.Join(errs...)
 }

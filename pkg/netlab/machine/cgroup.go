@@ -12,9 +12,9 @@ import (
 	"time"
 )
 
-// cgroups are the control groups of one machine, one in each hierarchy: what its
-// systemd and its Docker take for the whole tree (cgroup_namespaces(7)). Without
-// them all machines would share those of this process.
+// cgroups are the control groups of one machine, one in each hierarchy. Its systemd
+// and its Docker take them for the root of the hierarchy (cgroup_namespaces(7)).
+// Without them all machines would share the groups of this process.
 type cgroups []string
 
 // makeCgroups makes control groups of that name below this process's own.
@@ -38,10 +38,10 @@ func makeCgroups(name string) (cgroups, error) {
 			return nil, errors.Join(fmt.Errorf("make control group: %w", err), made.remove())
 		}
 		made = append(made, dir)
-		// One without processors and memory nodes takes no process (version 1).
+		// In version 1, a group without processors and memory nodes takes no process.
 		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
 			if all, err := os.ReadFile(filepath.Join(parent, file)); err == nil {
-				_ = os.WriteFile(filepath.Join(dir, file), all, 0o644) // seen when a process is to enter
+				_ = os.WriteFile(filepath.Join(dir, file), all, 0o644) // if it fails, no process can enter
 			}
 		}
 	}
@@ -89,11 +89,11 @@ func ownCgroups(mountinfo, own string) []string {
 	return dirs
 }
 
-// cgroupTime bounds the wait for the kernel to be done with processes that have
-// ended.
+// cgroupTime is how long the kernel may take to remove ended processes from their
+// groups.
 const cgroupTime = 5 * time.Second
 
-// remove removes the groups and all below them. No process is left in them.
+// remove removes the groups and all groups below them, once no process is in them.
 func (g cgroups) remove() error {
 	var errs []error
 	for _, dir := range g {
@@ -110,7 +110,7 @@ func (g cgroups) remove() error {
 	return errors.Join(errs...)
 }
 
-// removeTree removes a directory of directories: the files in it are the kernel's.
+// removeTree removes a group and those below it. The kernel removes the files.
 func removeTree(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -15,14 +15,14 @@ import (
 // runs as root in the machine's root directory, with nothing of this process's
 // environment. It is killed when ctx is done, or the machine is.
 func (m *Machine) Command(ctx context.Context, program string, arg ...string) *exec.Cmd {
-	init := 0 // of a machine that is off: nsenter says that there is no such process
+	init := 0 // if the machine is off: nsenter says that there is no such process
 	if m.on != nil {
 		init = m.on.init
 	}
 	cmd := exec.CommandContext(ctx, "nsenter", append([]string{"--target", strconv.Itoa(init),
 		"--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd", "--", program}, arg...)...)
 	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8", "TERM=dumb"}
-	// nsenter waits for the program, so that both get what ends one of them.
+	// nsenter waits for the program, so that a signal has to end both.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = 5 * time.Second
@@ -37,7 +37,7 @@ func (m *Machine) Run(ctx context.Context, program string, arg ...string) error 
 }
 
 // Output runs a program in the machine and returns its standard output. The error
-// has what the program printed on standard error, or else what it printed at all.
+// has what the program printed on standard error, or else on standard output.
 func (m *Machine) Output(ctx context.Context, program string, arg ...string) (string, error) {
 	var stdout, stderr bytes.Buffer
 	cmd := m.Command(ctx, program, arg...)

@@ -1,7 +1,7 @@
 package machine
 
-// DockerHost is the recipe of a host with Docker, etcd and NetworkManager, which do
-// not start at boot unless they are enabled.
+// DockerHost is the recipe of a host with Docker, etcd and NetworkManager. They start
+// at boot only if a test enables them.
 func DockerHost() Recipe {
 	return Recipe{
 		Packages: []string{"docker.io", "busybox-static", "etcd-server", "etcd-client", "network-manager"},
@@ -10,7 +10,7 @@ func DockerHost() Recipe {
 	}
 }
 
-// FirewalldHost is that of a host which also has firewalld.
+// FirewalldHost is the recipe of a DockerHost that also has firewalld.
 func FirewalldHost() Recipe {
 	r := DockerHost()
 	r.Packages = append(r.Packages, "firewalld")
@@ -18,14 +18,14 @@ func FirewalldHost() Recipe {
 	return r
 }
 
-// Docker28 is the recipe of a root with a Docker of release 28 or later, which no
-// release of Debian has yet, to run as a Service.
+// Docker28 is the recipe of a bare root with Docker 28 or later, which only Debian's
+// next release has.
 func Docker28() Recipe {
 	return Recipe{Release: "forky", Bare: true, Packages: []string{"docker.io", "iptables"}}
 }
 
-// Docker29 is that of a root for a Docker of release 29 or later, which no release of
-// Debian has: it is the caller's own, and makes its rules with the program nft.
+// Docker29 is the recipe of a bare root for Docker 29 or later, which no release of
+// Debian has: the caller brings its dockerd, which makes its rules with nft.
 func Docker29() Recipe {
 	r := Docker28()
 	r.Packages = append(r.Packages, "nftables")

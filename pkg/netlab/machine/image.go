@@ -13,36 +13,36 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 )
 
-// Recipe says what a root has beside the smallest Debian with systemd.
+// Recipe says what a root has in addition to the smallest Debian with systemd.
 type Recipe struct {
 	Packages []string          // Debian's names
 	Units    map[string]string // files below /etc/systemd/system
 	Enable   []string          // units to enable
 	Disable  []string          // units not to start at boot
 
-	// Release is the codename of Debian's; empty: that of this machine.
+	// Release is the codename of a release of Debian; empty: this machine's.
 	Release string `json:",omitempty"`
-	// Bare: there is no systemd. Programs run in it as a Service, and nothing else
-	// of the recipe counts than Packages and Release.
+	// Bare leaves systemd out: programs run in the root as a Service. Only Packages
+	// and Release count then.
 	Bare bool `json:",omitempty"`
 }
 
-// ErrUnreachable: the archive has not what the root is to be made of, or does not
-// answer.
+// ErrUnreachable: the archive does not answer, or does not have the release.
 var ErrUnreachable = errors.New("the archive cannot be reached")
 
-// base is what every root has.
+// base returns the packages of every root that is not bare.
 func base() []string {
 	return []string{"systemd", "systemd-sysv", "dbus", "udev", "kmod", "iproute2", "iptables", "iputils-ping",
 		"procps", "ethtool", "curl", "ca-certificates"}
 }
 
 // writable makes the control groups writable: systemd-nspawn mounts those of
-// version 1 read-only, and Docker makes some.
+// version 1 read-only, and Docker creates groups.
 const writable = `[Unit]
 Description=Make control groups writable
 DefaultDependencies=no
@@ -66,10 +66,10 @@ func CacheDir() string {
 	return filepath.Join(dir, "netlab")
 }
 
-// Build returns the directory of the recipe's root, to be only read. It is made
-// when it is asked for first, which takes a minute or two and needs Debian's
-// archive, as the machine's own apt knows it; after that it is found below the
-// cache directory by what it is made of. Roots of other recipes are left there.
+// Build returns the directory of the recipe's root, which the caller only reads. The
+// first call makes it, which takes a minute and needs Debian's archive, as this
+// machine's apt knows it. Later calls find it in the cache directory, by a hash of the
+// recipe. Roots of other recipes stay there.
 func (r Recipe) Build(ctx context.Context, cache string) (string, error) {
 	a, err := findArchive(ctx)
 	if err != nil {
@@ -82,7 +82,7 @@ func (r Recipe) Build(ctx context.Context, cache string) (string, error) {
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return "", fmt.Errorf("build root: %w", err)
 	}
-	// Several processes may want it at once.
+	// Several processes may build the same root.
 	lock, err := os.OpenFile(root+".lock", os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return "", fmt.Errorf("build root: %w", err)
@@ -94,7 +94,7 @@ func (r Recipe) Build(ctx context.Context, cache string) (string, error) {
 	if _, err := os.Stat(root); err == nil {
 		return root, nil
 	}
-	part := root + ".part" // of a build that was interrupted, or nothing
+	part := root + ".part" // an interrupted build leaves it
 	if err := os.RemoveAll(part); err != nil {
 		return "", fmt.Errorf("build root: %w", err)
 	}
@@ -104,10 +104,9 @@ func (r Recipe) Build(ctx context.Context, cache string) (string, error) {
 	return root, os.Rename(part, root)
 }
 
-// key is a name for all that the root is made of, but for what Debian changes
-// within a release.
+// key is a hash of the recipe. Debian's updates within a release do not change it.
 func (r Recipe) key(a archive) string {
-	text, err := json.Marshal([]any{"1", r, base(), writable, a.codename})
+	text, err := json.Marshal([]any{"2", r, base(), writable, a.codename})
 	if err != nil {
 		panic(err) // strings only
 	}
@@ -122,15 +121,15 @@ type builder struct {
 	lock *os.File // on the root
 }
 
-// run runs a program in namespaces of its own: what debootstrap and apt mount or leave
-// running goes with the command. It has the lock, so that nobody removes the root of a
-// process that was killed before its command has ended, too.
+// run runs a program in namespaces of its own, so that its mounts and processes end
+// with it. The program inherits the lock: if this process is killed, nobody removes the
+// root before the program has ended, too.
 func (b builder) run(program string, arg ...string) error {
 	cmd := exec.CommandContext(b.ctx, "unshare", append([]string{"--mount", "--pid", "--fork", "--kill-child", "--", program}, arg...)...)
 	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8")
 	cmd.ExtraFiles = []*os.File{b.lock}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	runtime.LockOSThread() // whose end it is that counts as the parent's
+	runtime.LockOSThread() // the signal is sent when the thread ends that started the program
 	defer runtime.UnlockOSThread()
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
@@ -138,10 +137,6 @@ func (b builder) run(program string, arg ...string) error {
 		return fmt.Errorf("run %s: %w: %s", program, err, tail(out.Bytes(), 2000))
 	}
 	return nil
-}
-
-func (b builder) aptGet(arg ...string) error {
-	return b.run("chroot", append([]string{b.root, "apt-get"}, arg...)...)
 }
 
 func (b builder) systemctl(verb string, units ...string) error {
@@ -152,49 +147,19 @@ func (b builder) systemctl(verb string, units ...string) error {
 }
 
 func (r Recipe) make(a archive, b builder) error {
-	include := base()
-	if r.Bare {
-		include = r.Packages
+	packages := slices.Concat([]string{"usr-is-merged"}, r.Packages) // or apt would choose usrmerge
+	if !r.Bare {
+		packages = append(packages, base()...)
 	}
-	arg := []string{"--variant=minbase", "--include=" + strings.Join(include, ","), a.codename, b.root, a.mirror}
-	if r.Release != "" {
-		// A release that is younger than this machine's debootstrap has no script.
-		arg = append(arg, "/usr/share/debootstrap/scripts/sid")
-	}
-	if err := b.run("debootstrap", arg...); err != nil {
+	// A frozen mirror has an index that has expired.
+	if err := b.run("mmdebstrap", "--mode=root", "--variant=minbase", "--format=directory", "--aptopt=Acquire::Check-Valid-Until \"false\"",
+		"--hook-dir=/usr/share/mmdebstrap/hooks/maybe-merged-usr", "--include="+strings.Join(packages, ","), a.codename, b.root, a.mirror); err != nil {
 		return errors.Join(err, a.reach(b.ctx))
 	}
 	if r.Bare {
-		return b.aptGet("clean")
-	}
-	if err := r.install(a, b); err != nil {
-		return err
+		return nil
 	}
 	return r.setUnits(b)
-}
-
-// install installs the recipe's packages.
-func (r Recipe) install(a archive, b builder) error {
-	if err := a.install(b.root); err != nil {
-		return err
-	}
-	// No service is started in a root that nobody has booted.
-	policy := filepath.Join(b.root, "usr/sbin/policy-rc.d")
-	if err := os.WriteFile(policy, []byte("#!/bin/sh\nexit 101\n"), 0o755); err != nil {
-		return err
-	}
-	if len(r.Packages) > 0 {
-		if err := b.aptGet("update", "-q"); err != nil {
-			return err
-		}
-		if err := b.aptGet(append([]string{"install", "-q", "-y", "--no-install-recommends"}, r.Packages...)...); err != nil {
-			return err
-		}
-	}
-	if err := b.aptGet("clean"); err != nil {
-		return err
-	}
-	return errors.Join(os.Remove(policy), os.RemoveAll(filepath.Join(b.root, "var/lib/apt/lists")))
 }
 
 // setUnits writes the recipe's units, and says which start at boot.
@@ -216,7 +181,7 @@ func (r Recipe) setUnits(b builder) error {
 	if err := b.systemctl("disable", r.Disable...); err != nil {
 		return err
 	}
-	// Time synchronisation and timers have nothing to do in a container.
+	// Timers have nothing to do in a container.
 	return b.systemctl("mask", "apt-daily.timer", "apt-daily-upgrade.timer", "e2scrub_all.timer", "fstrim.timer",
 		"dpkg-db-backup.timer", "console-getty.service")
 }

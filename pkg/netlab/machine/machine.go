@@ -4,9 +4,9 @@
 //
 // A machine is a container of systemd-nspawn on an overlay over a root that all
 // machines share (see Recipe), in the network namespace of a netlab.Host. The
-// package decides how it is booted, switched off and looked into; it does not know
-// what runs there. What it mounts, it mounts in a namespace that ends with the
-// machine, and the machine ends with the process that booted it.
+// package decides how a machine is booted, switched off and inspected; it does not know
+// what runs there. Its mounts are in a namespace that ends with the machine, and the
+// machine ends with the process that booted it.
 package machine
 
 import (
@@ -39,7 +39,7 @@ func Supported() error {
 		return err
 	}
 	for program, from := range map[string]string{
-		"systemd-nspawn": "systemd-container", "debootstrap": "debootstrap", "nsenter": "util-linux", "unshare": "util-linux",
+		"systemd-nspawn": "systemd-container", "mmdebstrap": "mmdebstrap", "nsenter": "util-linux", "unshare": "util-linux",
 	} {
 		if _, err := exec.LookPath(program); err != nil {
 			return fmt.Errorf("%s is not installed (Debian: %s)", program, from)
@@ -68,9 +68,9 @@ type Machine struct {
 	on   *running // nil: it is off
 }
 
-// New makes a machine that is off. Its disk is the root with all that changes
-// later kept in dir, which the caller removes when the machine is closed, and which
-// must not lie on an overlay file system itself.
+// New makes a machine that is off. Its disk is the root; changes to it are kept in dir.
+// The caller removes dir when the machine is off for good. It must not lie on an overlay
+// file system.
 func New(host *netlab.Host, root, dir string) (*Machine, error) {
 	m := &Machine{Host: host, dir: dir, root: root}
 	for _, d := range []string{"work", "root", "docker", "disk/etc/systemd/system"} {
@@ -81,7 +81,7 @@ func New(host *netlab.Host, root, dir string) (*Machine, error) {
 	for name, content := range map[string]string{
 		"hostname":   host.Name() + "\n",
 		"hosts":      "127.0.0.1 localhost " + host.Name() + "\n",
-		"machine-id": "", // each makes its own
+		"machine-id": "", // systemd makes a new one
 	} {
 		if err := os.WriteFile(filepath.Join(dir, "disk/etc", name), []byte(content), 0o644); err != nil {
 			return nil, fmt.Errorf("make machine %s: %w", host.Name(), err)
@@ -95,8 +95,8 @@ func New(host *netlab.Host, root, dir string) (*Machine, error) {
 	return m, nil
 }
 
-// needless are units that find nothing to do in a container, or nobody to do it
-// for. Without them a boot takes half the time of a processor.
+// needless returns units that have nothing to do in a container. Without them a boot
+// takes half the processor time.
 func needless() []string {
 	return []string{
 		"modprobe@.service", "systemd-udev-trigger.service", // this machine has done it
@@ -109,8 +109,8 @@ func needless() []string {
 // Name returns the host's.
 func (m *Machine) Name() string { return m.Host.Name() }
 
-// Disk returns where a file of the machine is found from here. While it is off,
-// only files can be read that were changed or written since it is there.
+// Disk returns the path of a machine's file on this machine. While the machine is off,
+// only files that differ from the root can be read.
 func (m *Machine) Disk(path string) string {
 	if m.on != nil {
 		return filepath.Join("/proc", strconv.Itoa(m.on.init), "root", path)
@@ -118,7 +118,7 @@ func (m *Machine) Disk(path string) string {
 	return filepath.Join(m.dir, "disk", path)
 }
 
-// Console returns the path of what the machine has printed on its console.
+// Console returns the path of the log of the machine's console.
 func (m *Machine) Console() string { return filepath.Join(m.dir, "console") }
 
 // Boot switches the machine on and returns when its first process takes orders.
@@ -135,10 +135,10 @@ func (m *Machine) Boot(ctx context.Context) error {
 	return nil
 }
 
-// Settle waits until no job of the machine's systemd is left, and returns how it
-// then is: "running" if all is well, "degraded" if a unit failed.
+// Settle waits until the machine's systemd has no job left, and returns its state:
+// "running", or "degraded" if a unit failed.
 func (m *Machine) Settle(ctx context.Context) (string, error) {
-	// The status is 1 for all but "running", and the output counts.
+	// The exit status is 1 for every state but "running"; the output counts.
 	state, err := m.Output(ctx, "systemctl", "is-system-running", "--wait")
 	if state = strings.TrimSpace(state); state != "" {
 		return state, nil
@@ -153,7 +153,7 @@ func (m *Machine) PowerOff(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, stopTime)
 	defer cancel()
-	// The connection ends with the machine, at no certain moment.
+	// The command may fail: the machine can end before it.
 	_ = m.Run(ctx, "systemctl", "--no-block", "poweroff")
 	select {
 	case <-m.on.done:
@@ -166,7 +166,7 @@ func (m *Machine) PowerOff(ctx context.Context) error {
 }
 
 // Kill ends every process of the machine at once, as a loss of power does.
-// An error says what is left of it. A machine that is off stays so.
+// The error says what is left of it. A machine that is off stays off.
 func (m *Machine) Kill() error {
 	if m.on == nil {
 		return nil
@@ -176,8 +176,8 @@ func (m *Machine) Kill() error {
 	return on.kill()
 }
 
-// Renew makes the network of a machine that is off as it was before the first
-// boot: the kernel's state does not survive a reboot.
+// Renew makes the network of a machine that is off anew, as before the first boot: the
+// kernel's state does not survive a reboot.
 func (m *Machine) Renew() error {
 	if m.on != nil {
 		return fmt.Errorf("renew network of %s: it is on", m.Name())

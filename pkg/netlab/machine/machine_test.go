@@ -9,8 +9,8 @@ import (
 	"flanneld/pkg/netlab/labtest"
 )
 
-// root is what the tests boot: with Docker, as the tests of the project's units
-// do, so that both use one root.
+// root is the root that the tests boot. It has Docker, as in the tests of the project's
+// units, so that both use one root.
 func root(t *testing.T) string {
 	t.Helper()
 	if err := Supported(); err != nil {

@@ -16,14 +16,14 @@ import (
 
 // running is a machine that is on.
 type running struct {
-	process *os.Process // of systemd-nspawn, or what a service runs by
+	process *os.Process // systemd-nspawn, or the unshare that runs a service
 	init    int         // the machine's first process, as numbered here
 	groups  cgroups
-	done    chan struct{} // closed when nothing of it is left
+	done    chan struct{} // closed when the process has ended
 }
 
-// mountAndRun enters control groups and mounts the disk, in a namespace of its own,
-// and becomes the program.
+// mountAndRun enters control groups, mounts the disk in a namespace of its own, and
+// becomes the program.
 const mountAndRun = `
 for group in $1; do echo $$ >"$group/cgroup.procs"; done
 mount -t overlay overlay -o "lowerdir=$2,upperdir=$3,workdir=$4" "$5"
@@ -37,7 +37,7 @@ func start(ctx context.Context, m *Machine) (*running, error) {
 		return nil, err
 	}
 	defer console.Close()
-	// The namespace's name is nobody else's.
+	// The namespace's name is unique on this machine.
 	groups, err := makeCgroups(m.Host.Namespace.Namespace())
 	if err != nil {
 		return nil, err
@@ -48,7 +48,7 @@ func start(ctx context.Context, m *Machine) (*running, error) {
 		"systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--directory="+in("root"), "--machine="+m.Name(),
 		"--network-namespace-path=/run/netns/"+m.Host.Namespace.Namespace(),
 		"--capability=all", "--system-call-filter=add_key keyctl bpf", "--bind=/dev/net/tun",
-		// Docker's own overlays cannot lie on one.
+		// Docker's overlay file systems cannot lie on another.
 		"--bind="+in("docker")+":/var/lib/docker",
 		"--link-journal=no", "--resolv-conf=off", "--timezone=off", "--console=pipe", "--boot")
 	cmd.Stdout, cmd.Stderr = console, console
@@ -70,7 +70,7 @@ func start(ctx context.Context, m *Machine) (*running, error) {
 	return r, nil
 }
 
-// run starts the command, which is killed when this process ends, however it does.
+// run starts the command. It is killed when this process ends, whatever the reason.
 func (r *running) run(cmd *exec.Cmd) error {
 	// A group of its own: an interrupt from the terminal is not for the machine.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
@@ -84,7 +84,7 @@ func (r *running) run(cmd *exec.Cmd) error {
 		r.process = cmd.Process
 		started <- err
 		if err == nil {
-			_ = cmd.Wait() // how it ends is the caller's wish, or seen on the console
+			_ = cmd.Wait() // the caller ended it, or the console says why it ended
 		}
 	}()
 	return <-started
@@ -116,8 +116,8 @@ func (r *running) await(ctx context.Context) error {
 	}
 }
 
-// child returns the process that systemd-nspawn runs as the machine's first, once
-// it is in its namespaces; zero if there is none yet.
+// child returns the machine's first process, once it is in its namespaces; zero if
+// there is none yet.
 func (r *running) child() int {
 	pid := r.process.Pid
 	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
@@ -144,7 +144,7 @@ func (r *running) child() int {
 	return 0
 }
 
-// kill ends the machine's first process, with which the kernel ends all others.
+// kill ends the machine's first process. The kernel then ends all others.
 func (r *running) kill() error {
 	if r.init != 0 {
 		_ = syscall.Kill(r.init, syscall.SIGKILL) // it fails if it has ended
@@ -154,7 +154,7 @@ func (r *running) kill() error {
 	return r.ended()
 }
 
-// ended waits for the machine to have ended, and removes what is left of it.
+// ended waits until the machine has ended, and removes its control groups.
 func (r *running) ended() error {
 	<-r.done
 	return r.groups.remove()

@@ -15,20 +15,20 @@ import (
 	"flanneld/pkg/netlab"
 )
 
-// Service is one program of a root that runs on a host with nothing of a machine
-// around it: nobody boots. It has the host's network, and process numbers, control
-// groups and file systems of its own, so that all that it starts ends with it.
+// Service is one program of a root that runs on a host without booting a machine. It
+// has the host's network, and process numbers, control groups and file systems of its
+// own, so that all that it starts ends with it.
 type Service struct {
 	run *running
 	log string
 }
 
-// Shared is where the directory is found in the root that a service shares with
-// its caller. All else is read-only there, or in memory.
+// Shared is the path, in the root, of the directory that a service shares with its
+// caller. The rest of the root is read-only or in memory.
 const Shared = "/mnt/shared"
 
-// enterAndRun makes the root usable and runs the program. It is not the first process
-// itself, since that has to wait for every other's end.
+// enterAndRun makes the root usable and runs the program as its child: a first process
+// has to wait for orphans, and the program does not.
 const enterAndRun = `
 root=$1 dir=$2; shift 2
 mount --bind "$root" "$root"
@@ -64,9 +64,9 @@ wait $program || status=$?
 if kill -0 $program 2>/dev/null; then wait $program || status=$?; fi
 exit ${status-0}`
 
-// Start runs the program of a root on the host. The directory is the caller's: the
-// program finds it as Shared, and its output is there in a file named after it; the
-// program itself may be in it, too. It is killed when this process ends.
+// Start runs a program of a root on the host. The program finds the caller's directory
+// as Shared, may itself be in it, and its output goes there, into a file named after it.
+// It is killed when this process ends.
 func Start(host *netlab.Host, root, dir, program string, arg ...string) (*Service, error) {
 	s := &Service{log: filepath.Join(dir, filepath.Base(program)+".log")}
 	output, err := os.OpenFile(s.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
@@ -78,7 +78,7 @@ func Start(host *netlab.Host, root, dir, program string, arg ...string) (*Servic
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", program, err)
 	}
-	// Before ip(8) mounts another /sys.
+	// It enters the groups before ip(8) mounts another /sys.
 	const enter = `for group in $1; do echo $$ >"$group/cgroup.procs"; done; shift; exec "$@"`
 	inside := host.Command(context.Background(), "unshare", append([]string{"--mount", "--pid", "--cgroup", "--fork", "--kill-child", "--",
 		"sh", "-euc", enterAndRun, "sh", root, dir, program}, arg...)...)
@@ -95,7 +95,7 @@ func Start(host *netlab.Host, root, dir, program string, arg ...string) (*Servic
 		case <-time.After(poll):
 		}
 		if s.ended() || time.Now().After(end) {
-			return nil, fmt.Errorf("start %s: it is not there: %w", program, errors.Join(s.Kill(), errors.New(string(s.tail()))))
+			return nil, fmt.Errorf("start %s: it is not running: %w", program, errors.Join(s.Kill(), errors.New(string(s.tail()))))
 		}
 	}
 	return s, nil
@@ -121,8 +121,8 @@ func (s *Service) Log() string {
 	return string(bytes.TrimSpace(text))
 }
 
-// Stop ends the program as a service manager does, and returns when nothing of it is
-// left.
+// Stop ends the program as a service manager does, and returns when all of its
+// processes have ended.
 func (s *Service) Stop(ctx context.Context) error {
 	_ = syscall.Kill(s.run.init, syscall.SIGTERM) // it fails if it has ended
 	select {
@@ -133,7 +133,7 @@ func (s *Service) Stop(ctx context.Context) error {
 	}
 }
 
-// Kill ends all of it at once. A service that has ended stays so.
+// Kill ends all of its processes at once. It does nothing to a service that has ended.
 func (s *Service) Kill() error {
 	if s.ended() {
 		return s.run.ended()
@@ -147,9 +147,9 @@ func CanStart() error {
 	if err := netlab.Supported(); err != nil {
 		return err
 	}
-	for _, program := range []string{"debootstrap", "unshare", "chroot"} {
+	for _, program := range []string{"mmdebstrap", "unshare", "chroot"} {
 		if _, err := exec.LookPath(program); err != nil {
-			return fmt.Errorf("%s is not installed (Debian: debootstrap util-linux)", program)
+			return fmt.Errorf("%s is not installed (Debian: mmdebstrap util-linux)", program)
 		}
 	}
 	return nil

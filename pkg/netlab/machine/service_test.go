@@ -73,10 +73,10 @@ func TestReach(t *testing.T) {
 		t.Error(err)
 	}
 	if err := (archive{codename: "absent", mirror: there.mirror}).reach(t.Context()); !errors.Is(err, ErrUnreachable) {
-		t.Errorf("of a release that is not there: %v", err)
+		t.Errorf("a release that the archive does not have: %v", err)
 	}
 	server.Close()
 	if err := there.reach(t.Context()); !errors.Is(err, ErrUnreachable) {
-		t.Errorf("of an archive that does not answer: %v", err)
+		t.Errorf("an archive that does not answer: %v", err)
 	}
 }

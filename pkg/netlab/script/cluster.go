@@ -14,22 +14,22 @@ import (
 	"flanneld/pkg/netlab/labtest"
 )
 
-// Program is the daemon that scripts are about.
+// Program is the daemon that scripts test.
 type Program struct {
 	Name string   // in messages, such as "flanneld"
-	Path string   // is run
-	Env  []string // of the daemon, beside the test's own
+	Path string   // of its file
+	Env  []string // the daemon's, in addition to the test's own
 
 	// Flags come before those of a script.
 	Flags func(n *Node) []string
-	// Variables are what a script finds as ${h1_NAME} once the host h1 is up, given its
-	// subnet file; nil: nothing but what is in the file.
+	// Variables returns what a script finds as ${h1_NAME} once the host h1 is up, given
+	// its subnet file; nil: there are none.
 	Variables func(subnetFile string) map[string]string
-	Devices   string // that go when the host is rebooted, such as "flannel*"
+	Devices   string // pattern of those that a reboot removes, such as "flannel*"
 	Stopped   int    // exit status after SIGTERM
 
 	Etcd     string                    // path or name of the etcd
-	EtcdArgs func(dir string) []string // of a single one with its data in dir
+	EtcdArgs func(dir string) []string // for a single member with its data in dir
 }
 
 // Cluster is a real etcd and real hosts, each a network namespace.
@@ -63,9 +63,8 @@ func newLab(t testing.TB, program Program) *Cluster {
 	return &Cluster{t: t, Lab: labtest.New(t), program: program, data: filepath.Join(t.TempDir(), "etcd")}
 }
 
-// startEtcd starts etcd, with the data of the one before if there are any, and
-// waits until it answers. It stands alone, so that it need not wait for a
-// member before it elects itself.
+// startEtcd starts etcd on the data of the last one, if there are any, and waits
+// until it answers. It is the only member, so that it elects itself at once.
 func (c *Cluster) startEtcd() error {
 	c.server = c.Start(c.Lab.Switch().Namespace, nil, c.program.Etcd, c.program.EtcdArgs(c.data)...)
 	return Eventually(10*time.Second, func() error {
@@ -89,8 +88,8 @@ func (c *Cluster) Start(ns netlab.Namespace, env []string, program string, arg .
 	return c.startWith(ns, env, nil, program, arg...)
 }
 
-// startWith is start for a program that gets files, from number 3 on. They are
-// closed here.
+// startWith is Start for a program that inherits files, from descriptor 3 on. It closes
+// them here.
 func (c *Cluster) startWith(ns netlab.Namespace, env []string, files []*os.File, program string, arg ...string) *Process {
 	c.t.Helper()
 	p := &Process{Cmd: ns.Command(context.Background(), program, arg...), done: make(chan struct{})}
@@ -114,7 +113,7 @@ func (c *Cluster) startWith(ns netlab.Namespace, env []string, files []*os.File,
 	return p
 }
 
-// Kill ends it at once, and waits until it has.
+// Kill ends it at once, and waits for its end.
 func (p *Process) Kill() {
 	_ = p.Process.Kill()
 	<-p.done
@@ -129,7 +128,7 @@ func (p *Process) exited(within time.Duration) (int, error) {
 	return p.ProcessState.ExitCode(), nil
 }
 
-// Eventually tries until f returns nil, for so long on a stopwatch.
+// Eventually repeats f until it returns nil, or until the stopwatch has reached the limit.
 func Eventually(within time.Duration, f func() error) error {
 	watch := startStopwatch()
 	for {
@@ -139,7 +138,7 @@ func Eventually(within time.Duration, f func() error) error {
 		case err == nil && !late:
 			return nil
 		case err == nil:
-			return fmt.Errorf("later than after %s", within)
+			return fmt.Errorf("it took longer than %s", within)
 		case late:
 			return fmt.Errorf("not within %s: %w", within, err)
 		}

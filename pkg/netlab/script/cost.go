@@ -37,8 +37,8 @@ func idleCommand(s *Script, args []string) (string, error) {
 	return fmt.Sprintf("%.2f\n", percent), nil
 }
 
-// processorTime is what a process, and those that it started and that have ended, have
-// used until when; zero if there is none.
+// processorTime returns the processor time that a process and its ended children have
+// used, and when that was read; zero if there is no such process.
 func processorTime(pid int) (time.Duration, time.Time) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {

@@ -81,7 +81,7 @@ func logCommand(s *Script, args []string) (string, error) {
 	return n.Daemon.Log.String(), nil
 }
 
-// notifiedCommand prints what that daemon told systemd.
+// notifiedCommand prints what the daemon that was started last has told systemd.
 func notifiedCommand(s *Script, args []string) (string, error) {
 	n, err := s.Running(args[0])
 	if err != nil {
@@ -102,7 +102,7 @@ func signalCommand(s *Script, args []string) (string, error) {
 	return "", n.Daemon.Process.Signal(number)
 }
 
-// exitsCommand waits for the daemon to end by itself with a status, or by a signal: -1.
+// exitsCommand waits for the daemon to end by itself with a status; -1 is a signal.
 func exitsCommand(s *Script, args []string) (string, error) {
 	n, err := s.Running(args[0])
 	if err != nil {

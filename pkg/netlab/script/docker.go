@@ -25,8 +25,8 @@ func dockerCommands() map[string]Command {
 // dockerTime bounds Docker's start and its end, for which it gives containers 10 s.
 const dockerTime = time.Minute
 
-// dockerdVariable has the path of a dockerd of release 29 or later that needs no
-// libraries of this machine's.
+// dockerdVariable is the environment variable with the path of a static dockerd of
+// release 29 or later.
 const dockerdVariable = "FLANNELD_TEST_DOCKERD"
 
 // giveDockerdCommand makes the script use the dockerd that the variable names, and skips the
@@ -37,13 +37,13 @@ func giveDockerdCommand(s *Script, args []string) (string, error) {
 	}
 	s.givenDockerd = os.Getenv(dockerdVariable)
 	if s.givenDockerd == "" {
-		s.t.Skip(dockerdVariable + " has not the path of a dockerd 29 (CONTRIBUTING.md says how to build one)")
+		s.t.Skip(dockerdVariable + " does not name a dockerd 29 (CONTRIBUTING.md says how to build one)")
 	}
 	return s.Output(exec.CommandContext(s.ctx, s.givenDockerd, "--version"))
 }
 
-// dockerdRoot returns the root for dockerd, and its path there. The directory is the one
-// that it is going to share.
+// dockerdRoot returns the root for dockerd, and dockerd's path in it. It puts a given
+// dockerd into the directory that the two will share.
 func dockerdRoot(s *Script, shared string) (root, program string, err error) {
 	if s.givenDockerd == "" {
 		root, err = debian.Docker28().Build(s.ctx, debian.CacheDir())
@@ -56,9 +56,9 @@ func dockerdRoot(s *Script, shared string) (root, program string, err error) {
 	return root, filepath.Join(debian.Shared, "dockerd"), err
 }
 
-// dockerdCommand starts a Docker of release 28 or later on a host, with the images and
-// containers that it had there before, and makes an image "box", which is busybox.
-// The script is skipped if Debian's archive cannot be reached to get it.
+// dockerdCommand starts Docker 28 or later on a host, with the images and containers
+// of the last one there, and makes an image "box", which is busybox. It skips the script
+// if Debian's archive cannot be reached.
 func dockerdCommand(s *Script, args []string) (string, error) {
 	n, err := s.Find(args[0])
 	if err != nil {
@@ -106,7 +106,7 @@ func dockerdCommand(s *Script, args []string) (string, error) {
 	return boxImage(s, n)
 }
 
-// boxImage makes the image, unless it is there.
+// boxImage makes the image "box", unless Docker has it.
 func boxImage(s *Script, n *Node) (string, error) {
 	if _, err := dockerCommand(s, []string{n.Name(), "image", "inspect", "box"}); err == nil {
 		return "", nil

@@ -22,9 +22,10 @@ func etcdCommands() map[string]Command {
 	}
 }
 
-// etcdCommand starts etcd, with the data of the one before; kills it as a power
-// failure does; kills it and removes its data; keeps a copy of them, or kills it and
-// puts that in their place; or makes it hang, or stop all the time, for a while.
+// etcdCommand starts etcd on the data of the last one. kill ends it as a power failure
+// does, and wipe then removes its data. save keeps a copy of the data, and restore kills
+// etcd and puts the copy back. hang stops it and slow stops it most of the time, until
+// resume.
 func etcdCommand(s *Script, args []string) (string, error) {
 	what := strings.Join(args, " ")
 	switch what {
@@ -63,7 +64,7 @@ func etcdCommand(s *Script, args []string) (string, error) {
 }
 
 // stutter lets a process run for a tenth of each second, until ctx is done. The tenth is
-// onCommand a stopwatch: there could else be no processor for it while it may run.
+// measured by a stopwatch, since a busy machine might not run the process at all in it.
 func stutter(ctx context.Context, p *os.Process) {
 	defer func() { _ = p.Signal(unix.SIGCONT) }()
 	for {
@@ -88,7 +89,7 @@ func etcdctlCommand(s *Script, args []string) (string, error) {
 	return s.Output(s.Lab.Switch().Command(s.ctx, "etcdctl", args...))
 }
 
-// quietCommand fails if anybody writes to etcd within the time.
+// quietCommand fails if etcd is written to within the time.
 func quietCommand(s *Script, args []string) (string, error) {
 	before, err := index(s)
 	if err != nil {
@@ -118,8 +119,8 @@ func index(s *Script) (string, error) {
 	return "", err
 }
 
-// churnCommand makes etcd forget what it remembers of changes: it remembers a thousand.
-// They are of one key that is no lease.
+// churnCommand writes one key, which is no lease, many times: etcd keeps only the last
+// thousand changes, so that it forgets those before.
 func churnCommand(s *Script, args []string) (string, error) {
 	n, err := strconv.Atoi(args[0])
 	if err != nil {

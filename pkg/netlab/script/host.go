@@ -30,8 +30,7 @@ func hostCommands() map[string]Command {
 	}
 }
 
-// hostCommand adds a host. Its files are in $WORK/<name>, where the script may have put
-// some.
+// hostCommand adds a host. Its files are in $WORK/<name>; the script may have some there.
 func hostCommand(s *Script, args []string) (string, error) {
 	name := args[0]
 	n := s.Node(name, args[1])
@@ -47,8 +46,8 @@ func hostCommand(s *Script, args []string) (string, error) {
 	return "", os.MkdirAll(n.Dir, 0o755)
 }
 
-// diskCommand gives daemons that are started from now on a small disk of their own for the
-// state directory, which ends with them.
+// diskCommand gives each daemon that is started from now on a small disk for its state
+// directory. The disk ends with the daemon.
 func diskCommand(s *Script, args []string) (string, error) {
 	n, err := s.Find(args[0])
 	if err == nil {
@@ -57,7 +56,7 @@ func diskCommand(s *Script, args []string) (string, error) {
 	return "", err
 }
 
-// filler is a file on the daemon's own disk.
+// filler returns the path of a file on the disk of diskCommand.
 func filler(s *Script, name string) (string, error) {
 	n, err := s.Running(name)
 	if err != nil {
@@ -66,7 +65,7 @@ func filler(s *Script, name string) (string, error) {
 	return fmt.Sprintf("/proc/%d/root%s/state/filler", n.Daemon.Process.Pid, n.Dir), nil
 }
 
-// fillCommand leaves no room on that disk.
+// fillCommand fills that disk.
 func fillCommand(s *Script, args []string) (string, error) {
 	path, err := filler(s, args[0])
 	if err != nil {
@@ -78,7 +77,7 @@ func fillCommand(s *Script, args []string) (string, error) {
 	return "", nil
 }
 
-// emptyCommand makes room again.
+// emptyCommand makes room on it again.
 func emptyCommand(s *Script, args []string) (string, error) {
 	path, err := filler(s, args[0])
 	if err != nil {
@@ -87,9 +86,9 @@ func emptyCommand(s *Script, args []string) (string, error) {
 	return "", os.Remove(path)
 }
 
-// subnetCommand prints the host's subnet file and sets the host's variables to what it
-// says: _BRIDGE and _BRIDGE6, its addresses on Docker's bridge, with their lengths; _MTU;
-// and those that the program knows of.
+// subnetCommand prints the host's subnet file and sets the host's variables from it:
+// _BRIDGE and _BRIDGE6, the addresses and prefix lengths of Docker's bridge, _MTU, and
+// those of Program.Variables.
 func subnetCommand(s *Script, args []string) (string, error) {
 	n, err := s.Find(args[0])
 	if err != nil {
@@ -159,8 +158,8 @@ func onCommand(s *Script, args []string) (string, error) {
 	return s.Output(ns.Command(s.ctx, args[1], args[2:]...))
 }
 
-// keepCommand makes the host's systemd keep so many files over restarts of the daemon, as
-// FileDescriptorStoreMax= does.
+// keepCommand makes the host's systemd keep a number of files over restarts of the
+// daemon, as FileDescriptorStoreMax= does.
 func keepCommand(s *Script, args []string) (string, error) {
 	n, err := s.Find(args[0])
 	if err == nil {
@@ -169,7 +168,7 @@ func keepCommand(s *Script, args []string) (string, error) {
 	return "", err
 }
 
-// keptCommand prints the names of what it keeps.
+// keptCommand prints the names of the files that it keeps.
 func keptCommand(s *Script, args []string) (string, error) {
 	n, err := s.Find(args[0])
 	if err != nil {
@@ -178,9 +177,8 @@ func keptCommand(s *Script, args []string) (string, error) {
 	return strings.Join(n.manager.Names(), "\n") + "\n", nil
 }
 
-// rebootCommand kills the daemon and the container and takes away the devices, and the
-// next daemon finds another boot id. Files stay; a script removes those that are in
-// /run.
+// rebootCommand kills the daemon, removes the container and the devices, and gives the
+// next daemon another boot id. Files stay; a script removes those in /run.
 func rebootCommand(s *Script, args []string) (string, error) {
 	n, err := s.Find(args[0])
 	if err != nil {
@@ -193,6 +191,6 @@ func rebootCommand(s *Script, args []string) (string, error) {
 	}
 	n.web, n.server = nil, nil
 	n.boots++
-	// The kernel lets go of a process's namespace a moment after its end.
+	// The kernel releases a process's namespace a moment after the process's end.
 	return "", Eventually(10*time.Second, func() error { return n.Reboot(s.program.Devices) })
 }

@@ -13,10 +13,11 @@ import (
 	"flanneld/pkg/netlab"
 )
 
-// Loader writes into the etcd of a namespace, over one connection that it keeps.
+// Loader writes into the etcd of a namespace, over one connection.
 type Loader struct{ http.Client }
 
-// NewLoader returns one for the etcd of a namespace. Its user closes idle connections.
+// NewLoader returns a Loader for the etcd of a namespace. The caller closes its idle
+// connections.
 func NewLoader(ns netlab.Namespace) *Loader {
 	dial := func(ctx context.Context, network, addr string) (conn net.Conn, err error) {
 		err = ns.Enter(func() error {
@@ -29,7 +30,7 @@ func NewLoader(ns netlab.Namespace) *Loader {
 	return &Loader{http.Client{Transport: &http.Transport{DialContext: dial}, Timeout: 10 * time.Second}}
 }
 
-// Write sets a key, such as "a/b", by a form of the v2 API.
+// Write sets a key, such as "a/b", with the form's parameters of the v2 API.
 func (l *Loader) Write(key string, form url.Values) error {
 	req, err := http.NewRequest("PUT", "http://127.0.0.1:2379/v2/keys/"+key, strings.NewReader(form.Encode()))
 	if err != nil {

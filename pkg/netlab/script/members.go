@@ -16,15 +16,15 @@ func memberCommands() map[string]Command {
 	}
 }
 
-// member is an etcd on a host, one of a cluster of such.
+// member is an etcd on a host, one of a cluster.
 type member struct {
 	*Process
 	node *Node
 	args []string
 }
 
-// membersCommand makes one etcd of a member on each host, and sets MEMBERS to their
-// endpoints.
+// membersCommand starts one etcd cluster with a member on each host, and sets MEMBERS
+// to their endpoints.
 func membersCommand(s *Script, args []string) (string, error) {
 	var all, endpoints []string
 	for _, name := range args {

@@ -29,11 +29,11 @@ type Node struct {
 	c         *Cluster
 	Dir       string       // subnet.env, and the daemon's state
 	Daemon    *Process     // the last that was started; nil: none was
-	said      *Notices     // by the daemon, to systemd
-	manager   fake.Manager // what systemd keeps for the daemon; nothing, unless told to
-	Environ   []string     // of the daemon
+	said      *Notices     // what the daemon told systemd
+	manager   fake.Manager // keeps files for the daemon, as systemd does; none, unless told to
+	Environ   []string     // of the daemon, in addition to Program.Env
 	boots     int          // how often the host was rebooted
-	disk      string       // the size of the daemon's own, as tmpfs(5) reads it; empty: it has none
+	disk      string       // size of the state directory's own disk, as in tmpfs(5); empty: it has none
 	web       *netlab.Container
 	server    *Process // in the container
 	dockerd   *debian.Service
@@ -71,7 +71,7 @@ func (n *Node) Launch(flags ...string) {
 		if err := os.WriteFile(id, fmt.Appendf(nil, "00000000-0000-4000-8000-%012d\n", n.boots), 0o444); err != nil {
 			n.c.t.Fatal(err)
 		}
-		// In the mount namespace of its own that the command gets.
+		// The command has a mount namespace of its own.
 		before = "mount --bind '" + id + "' /proc/sys/kernel/random/boot_id && "
 	}
 	if n.disk != "" {
@@ -87,8 +87,8 @@ func (n *Node) Launch(flags ...string) {
 	n.Daemon = n.c.startWith(n.Namespace, append(environ, handed...), files, program, args...)
 }
 
-// Ready waits until the daemon tells systemd that it is ready. By then there must
-// have been a subnet file.
+// Ready waits until the daemon tells systemd that it is ready. It returns an error if
+// there was no subnet file then.
 func (n *Node) Ready(within time.Duration) error {
 	watch := startStopwatch()
 	look := time.NewTicker(50 * time.Millisecond)
@@ -110,7 +110,7 @@ func (n *Node) Ready(within time.Duration) error {
 	}
 }
 
-// Env returns a variable of the subnet file, empty if it has none.
+// Env returns a variable of the subnet file, empty if the file does not have it.
 func (n *Node) Env(name string) string {
 	vars, err := envfile.Read(n.SubnetFile())
 	if err != nil {
@@ -189,7 +189,7 @@ func Listen(path, subnetFile string, manager *fake.Manager) (*Notices, error) {
 				s.took.CompareAndSwap(nil, &took)
 				select {
 				case s.ready <- unix.Access(subnetFile, unix.R_OK) == nil:
-				default: // said twice
+				default: // it has said so before
 				}
 			}
 			_, _ = s.Log.Write([]byte(message + "\n"))

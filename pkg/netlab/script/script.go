@@ -1,7 +1,7 @@
 // Package script runs whole-daemon scripts: what an operator would type, on hosts that are
 // network namespaces, against a real etcd. It knows hosts, containers, traffic, etcd, Docker
-// and systemd's notices. It does not know the daemon: the caller gives its program, and
-// commands that are about it alone. CONTRIBUTING.md says how a script is written.
+// and systemd's notices. It does not know the daemon: the caller gives the program, and
+// commands for it alone. CONTRIBUTING.md says how to write a script.
 package script
 
 import (
@@ -23,20 +23,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Params say which scripts are run, and on what.
+// Params says which scripts to run, and with which daemon.
 type Params struct {
 	Dir      string   // with scripts: *.txtar
-	Files    []string // paths of scripts, instead
+	Files    []string // paths of scripts, instead of Dir
 	Program  Program
-	Commands map[string]Command // beside those of this package
+	Commands map[string]Command // in addition to those of this package
 	Env      map[string]string  // variables that scripts find
 }
 
-// Run runs scripts as tests of t, in parallel, as many at a time as there are cores: most of
-// a script is waiting, so that each still has what it needs to be in time.
+// Run runs scripts as tests of t in parallel, as many at a time as there are cores. A
+// script waits most of its time, so that they hardly slow each other down.
 func Run(t *testing.T, params Params) {
-	// An interrupt must not leave namespaces behind, nor must a test that takes
-	// too long: both make every command fail, and so the script ends.
+	// An interrupt, or a test that takes too long, must not leave namespaces behind:
+	// both make every command fail, which ends the script.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
 	t.Cleanup(stop)
 	if end, ok := t.Deadline(); ok {
@@ -77,14 +77,14 @@ type Script struct {
 	pinging                stopwatch // since the last of them was started
 	repeats                bool      // the line that runs is one of several tries
 	streams                []*Process
-	brisk                  func() // ends that etcd is slow; nil: it was not
-	givenDockerd           string // path of a dockerd that is not the root's own; empty: it is
+	brisk                  func() // makes a slow etcd normal again; nil: it was never slow
+	givenDockerd           string // path of a dockerd to use instead of the root's; empty: none
 }
 
 type scriptKey struct{}
 
-// scriptTB makes what tests do for clean-up happen before the script's directory
-// is removed, and failures name the script's line.
+// scriptTB runs clean-up functions before the script's directory is removed, and makes
+// failures name the script's line.
 type scriptTB struct {
 	testing.TB
 	env    *testscript.Env
@@ -102,17 +102,16 @@ func (t scriptTB) Fatalf(format string, args ...any) {
 	t.script.Fatalf(format, args...)
 }
 
-// Command is what a line of a script does. The output is what `stdout` and the
-// like look at.
+// Command is a command of scripts. The script's `stdout` looks at the output.
 type Command struct {
-	Usage string // with <arguments> that must be there
+	Usage string // each <argument> in it is required
 	Run   func(s *Script, args []string) (output string, err error)
 }
 
-// errScript is a mistake in the script: neither `!` nor `within` makes it good.
+// errScript is a mistake in the script: it fails under `!` and `within`, too.
 type errScript struct{ error }
 
-// Mistake is an error of the script itself: neither `!` nor `within` makes it good.
+// Mistake returns an error of the script itself, which fails under `!` and `within`, too.
 func Mistake(format string, args ...any) error { return errScript{fmt.Errorf(format, args...)} }
 
 func (c Command) runLine(ts *testscript.TestScript, neg bool, args []string) {
@@ -152,7 +151,7 @@ func allCommands() map[string]Command {
 }
 
 // withinCommand repeats a command until it succeeds (with `!` before it: fails) and its
-// Output matches (with `!~`: does not match), and fails if that takes longer.
+// output matches (with `!~`: does not match). It fails if that takes longer than the time.
 func withinCommand(s *Script, args []string) (string, error) {
 	limit, err := time.ParseDuration(args[0])
 	if err != nil {
@@ -200,7 +199,7 @@ func (s *Script) Find(name string) (*Node, error) {
 	return nil, Mistake("there is no host %q", name)
 }
 
-// Running is Find for what needs a daemon.
+// Running is Find for commands that need a daemon.
 func (s *Script) Running(name string) (*Node, error) {
 	n, err := s.Find(name)
 	if err == nil && n.Daemon == nil {
@@ -220,8 +219,7 @@ func (s *Script) Output(cmd *exec.Cmd) (string, error) {
 	return string(out), err
 }
 
-// splitMatch cuts "~ regexp" off a command and returns what checks an output for
-// it.
+// splitMatch cuts "~ regexp" off a command and returns the check of the output.
 func splitMatch(args []string) ([]string, func(string) error, error) {
 	i := slices.IndexFunc(args, func(a string) bool { return a == "~" || a == "!~" })
 	if i < 0 {

@@ -9,36 +9,36 @@ import (
 	"time"
 )
 
-// stopwatch measures time without that in which this machine kept programs waiting: a
-// limit of two seconds says something of the daemon only if the daemon was let run.
+// stopwatch measures time, but not the time in which programs had to wait for this
+// machine: a limit of two seconds is a test of the daemon only if the daemon could run.
 //
-// The kernel counts for how long at least one program has waited for a processor or for
-// a disk (PSI, Documentation/accounting/psi.rst). Where it does not, all time counts. So
-// onCommand a machine with room limits are as they are written, and on one where other tests
-// are busy, or whose host is, they grow: tenfold at most, and by excusable at most.
+// The kernel counts how long at least one program has waited for a processor or a disk
+// (PSI, Documentation/accounting/psi.rst). Without PSI, all time counts. On an idle
+// machine, limits are what the scripts say. On a busy one they grow: tenfold at most,
+// and by excusable at most.
 type stopwatch struct {
 	began   time.Time
-	stalled time.Duration // by then
+	stalled time.Duration // pressure() at that moment
 }
 
-// excusable is less than the minute after which the kernel's state is looked at unasked:
-// what is to be mended at once must not be found mended by that.
+// excusable is the longest time that is excused. It is less than the minute between two
+// periodic passes of the daemon: a pass must not repair in time what an event had to.
 const excusable = 20 * time.Second
 
 func startStopwatch() stopwatch { return stopwatch{time.Now(), pressure()} }
 
-// elapsed is the time since the start, without what is excused.
+// elapsed returns the time since the start, without the excused time.
 func (w stopwatch) elapsed() time.Duration {
 	wall := time.Since(w.began)
 	return wall - excused(wall, pressure()-w.stalled)
 }
 
-// excused is how much of a time does not count in which programs have waited so long.
+// excused returns how much of a time does not count if programs waited that long in it.
 func excused(wall, stalled time.Duration) time.Duration {
-	return max(min(stalled, wall*9/10, excusable), 0) // the kernel may not tell at one time
+	return max(min(stalled, wall*9/10, excusable), 0) // both sums grow while they are read
 }
 
-// pressure is for how long programs have had to wait since the machine was started.
+// pressure returns how long programs have had to wait since the machine was started.
 func pressure() time.Duration {
 	var sum time.Duration
 	for _, of := range []string{"cpu", "io"} {
@@ -52,7 +52,7 @@ func pressure() time.Duration {
 	return sum
 }
 
-var errNoPressure = errors.New("no line of the kernel's about pressure")
+var errNoPressure = errors.New("not a line of the kernel's pressure")
 
 // parsePressure reads "some avg10=0.00 avg60=0.00 avg300=0.00 total=123", in
 // microseconds, from the first line.
@@ -66,7 +66,7 @@ func parsePressure(text []byte) (time.Duration, error) {
 	return time.Duration(n) * time.Microsecond, err
 }
 
-// await receives from a channel, or gives up after so long on a stopwatch.
+// await receives from a channel, or gives up when the stopwatch has reached the limit.
 func await[T any](within time.Duration, from <-chan T) (value T, ok bool) {
 	watch := startStopwatch()
 	look := time.NewTicker(50 * time.Millisecond)

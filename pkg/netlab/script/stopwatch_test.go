@@ -14,7 +14,7 @@ func TestExcused(t *testing.T) {
 		{time.Second, -time.Hour, 0},
 	} {
 		if got := excused(row.wall, row.stalled); got != row.want {
-			t.Errorf("of %s with %s of pressure %s are excused, want %s", row.wall, row.stalled, got, row.want)
+			t.Errorf("excused(%s, %s) = %s, want %s", row.wall, row.stalled, got, row.want)
 		}
 	}
 }

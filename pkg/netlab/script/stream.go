@@ -10,11 +10,12 @@ import (
 	"time"
 )
 
-// streamPort is where a container echoes what another sends; each stream has its own.
+// streamPort is the port of the first stream, at which a container echoes; the next
+// streams have the next ports.
 const streamPort = 7000
 
-// streamCommand opens a TCP connection from one container to another, over which lines with
-// numbers go both ways, some fifty in a second, until the script ends.
+// streamCommand opens a TCP connection from one container to another. Until the script
+// ends, it sends numbered lines, fifty in a second, and gets them back.
 func streamCommand(s *Script, args []string) (string, error) {
 	pairs, err := pairs(s, args)
 	if err != nil {
@@ -40,11 +41,12 @@ func streamCommand(s *Script, args []string) (string, error) {
 	return flowsCommand(s, nil)
 }
 
-// streamVariable has the address and port of a stream, for the process that sends it.
+// streamVariable is the environment variable that tells a stream's sending process the
+// address and port.
 const streamVariable = "NETLAB_SCRIPT_STREAMS_TO"
 
-// Helper does what a script asks of another process of the same program, and reports
-// whether this is such a one. TestMain calls it first, and exits with the status.
+// Helper is the work of a process that a script starts from the test's own program. It
+// reports whether this process is one. TestMain calls it first, and exits with the status.
 func Helper() (status int, is bool) {
 	if to := os.Getenv(streamVariable); to != "" {
 		return streamTo(to), true
@@ -52,8 +54,8 @@ func Helper() (status int, is bool) {
 	return 0, false
 }
 
-// streamTo is a process of its own: it sends fifty lines with numbers in a second, and
-// prints what comes back, for as long as the connection lasts.
+// streamTo sends fifty numbered lines in a second and prints what comes back, for as
+// long as the connection lasts. It runs in a process of its own.
 func streamTo(address string) (status int) {
 	c, err := net.DialTimeout("tcp", address, 5*time.Second)
 	if err != nil {
@@ -73,8 +75,8 @@ func streamTo(address string) (status int) {
 	return 1
 }
 
-// flowsCommand fails if, on any stream, less than twenty more lines come back within five
-// seconds, or if one is missing.
+// flowsCommand fails if a stream brings back less than twenty more lines within five
+// seconds, or if a line is missing.
 func flowsCommand(s *Script, _ []string) (string, error) {
 	if len(s.streams) == 0 {
 		return "", Mistake("there is no stream")
@@ -90,9 +92,9 @@ func flowsCommand(s *Script, _ []string) (string, error) {
 			default:
 			}
 			lines = strings.Split(p.Log.String(), "\n")
-			lines = lines[:len(lines)-1] // what came after the last line's end
+			lines = lines[:len(lines)-1] // the last one may not be complete
 			if n := len(lines) - before; n < 20 {
-				return fmt.Errorf("%d lines came by stream %d", n, i)
+				return fmt.Errorf("stream %d brought %d lines back", i, n)
 			}
 			return nil
 		})

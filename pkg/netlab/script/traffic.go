@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// fileSize is of what containers serve, in bytes: a hundred and more full
-// packets.
+// fileSize is the size of the file that containers serve, in bytes: more than a
+// hundred full packets.
 const fileSize = 200_000
 
 func trafficCommands() map[string]Command {
@@ -30,8 +30,8 @@ func trafficCommands() map[string]Command {
 }
 
 // reachCommand pings from container to container, over each family that both have, with
-// the largest packet, which is not to be fragmented. An answer may take longer if the
-// packet is the only one.
+// the largest packet that need not be fragmented. It waits longer for an answer if it is
+// not repeated.
 func reachCommand(s *Script, args []string) (string, error) {
 	patience := 3.0 // seconds
 	if s.repeats {
@@ -42,8 +42,8 @@ func reachCommand(s *Script, args []string) (string, error) {
 	})
 }
 
-// fetchCommand gets a file over TCP in full packets, after a ping of one byte more than
-// fits was refused.
+// fetchCommand gets a file over TCP in full packets. Before that it checks that a ping
+// that is one byte too large is refused.
 func fetchCommand(s *Script, args []string) (string, error) {
 	return between(s, args, func(to netip.Addr, size int) string {
 		return fmt.Sprintf(`ping -c1 -W0.05 -Mdo -s%d %s 2>&1 | grep 'message too long' &&
@@ -52,8 +52,8 @@ test "$(curl -sS -m15 -o/dev/null -w'%%{size_download}' http://%s/file)" = %d`, 
 }
 
 // between runs a shell command in each source's container for each target's
-// address. The size is that of the largest ping, in bytes without headers. It is one
-// shell for a source, since to enter a namespace takes longer than a ping.
+// address. The size is that of the largest ping, in bytes without headers. Each source
+// has one shell, since entering a namespace takes longer than a ping.
 func between(s *Script, args []string, command func(to netip.Addr, size int) string) (string, error) {
 	pairs, err := pairs(s, args)
 	if err != nil {
@@ -92,7 +92,8 @@ func between(s *Script, args []string, command func(to netip.Addr, size int) str
 	return "", errors.Join(failed...)
 }
 
-// pairs are those that the words mean: all containers, or one and another.
+// pairs returns the pairs that the arguments name: all containers with each other, or
+// one and another.
 func pairs(s *Script, args []string) (pairs [][2]*Node, err error) {
 	names := args
 	if args[0] == "all" {
@@ -151,8 +152,8 @@ var (
 // pingPeriod is from one packet to the next.
 const pingPeriod = 10 * time.Millisecond
 
-// lostCommand ends the pings and prints how many packets were lost. With a time it fails if
-// they were more than are sent in so long, on a stopwatch.
+// lostCommand ends the pings and prints how many packets were lost. With a time, it fails
+// if more were lost than are sent in that time, by the stopwatch.
 func lostCommand(s *Script, args []string) (string, error) {
 	if len(s.pings) == 0 {
 		return "", Mistake("there was no ping")
@@ -173,7 +174,7 @@ func lostCommand(s *Script, args []string) (string, error) {
 		}
 		sent, _ := strconv.Atoi(m[1])
 		received, _ := strconv.Atoi(m[2])
-		// The last one's answer may still be on its way.
+		// The answer to the last packet may still be on its way.
 		if lost += max(min(sent-received, waitedFor)-1, 0); sent < 50 || strings.Contains(p.Log.String(), "duplicates") {
 			return "", Mistake("ping says %q", p.Log.String())
 		}
@@ -186,15 +187,15 @@ func lostCommand(s *Script, args []string) (string, error) {
 		}
 		wall := time.Duration(lost) * pingPeriod
 		if away := wall - excused(wall, pressure()-s.pinging.stalled); away > most {
-			return "", Mistake("%d packets were lost, those of %s, more than %s", lost, away, most)
+			return "", Mistake("%d packets were lost, which is %s, more than %s", lost, away, most)
 		}
 	}
 	return fmt.Sprintln(lost), nil
 }
 
-// unanswered is how many packets of a ping that runs have no answer, once it has sent
-// fifty: the least that it is within two seconds, as answers are late on a busy machine.
-// What is lost stays so.
+// unanswered returns how many packets of a running ping have no answer, once it has sent
+// fifty. It is the least number within two seconds, since answers are late on a busy
+// machine, and a lost packet stays lost.
 func unanswered(p *Process) (least int, err error) {
 	least = math.MaxInt
 	watch := startStopwatch()

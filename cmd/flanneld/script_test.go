@@ -34,6 +34,7 @@ func runScripts(t *testing.T, p script.Params) {
 		"ttl":       {Usage: "ttl <host> <time>", Run: ttl},
 		"machine":   {Usage: "machine <host> <id>", Run: machine},
 		"load":      {Usage: "load <backend> <count>", Run: load},
+		"narrow":    {Usage: "narrow <host> <MTU>", Run: narrow},
 		"fragments": {Usage: "fragments <from> <to> <bytes of the first>", Run: fragments},
 	}
 	script.Run(t, p)
@@ -108,6 +109,16 @@ func load(s *script.Script, args []string) (string, error) {
 		}
 	}
 	return "", nil
+}
+
+// narrow gives the router before a host an MTU, and keeps its ICMP errors from all hosts.
+func narrow(s *script.Script, args []string) (string, error) {
+	n, err := s.Find(args[0])
+	if err != nil {
+		return "", err
+	}
+	return s.Lab.Switch().Output("sh", "-ec", `ip link set $(ip -o route get `+n.Addr().Addr().String()+` | sed 's/.* dev //;s/ .*//') mtu `+args[1]+`
+		iptables -w -A OUTPUT -p icmp --icmp-type fragmentation-needed -j DROP`)
 }
 
 // configure writes the document of a benchmark's cluster.

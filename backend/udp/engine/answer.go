@@ -59,16 +59,20 @@ func (q *queue) answer(f *forwarding, e icmpError, mtu int, p offload.IPv4) {
 	a := q.engine.answers
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	b := appendICMP(a.buf, e, mtu, f.addr, p)
+	b := appendError(a.buf, e, mtu, f.addr, p)
 	if len(b) == 0 {
 		return
 	}
-	to := unix.SockaddrInet4{Addr: p.Src().As4()}
-	if !a.limit.allow(time.Now()) || unix.Sendto(a.raw, b, 0, &to) != nil {
+	if !a.limit.allow(time.Now()) || a.send(b, p.Src()) != nil {
 		q.counters.add(ICMPSuppressed, 1)
 		return
 	}
 	q.counters.add(ICMP, 1)
+}
+
+// send sends a packet.
+func (a *answers) send(p []byte, to netip.Addr) error {
+	return unix.Sendto(a.raw, p, 0, &unix.SockaddrInet4{Addr: to.As4()})
 }
 
 // pathMTU returns the MTU in bytes of the path to an endpoint, zero if the

@@ -49,7 +49,7 @@ const (
 	ICMP           = general + iota // ICMP errors that were sent about dropped packets
 	ICMPSuppressed                  // ICMP errors above the limit, which were not sent
 	Piecewise                       // GSO batches that were refused and sent one by one
-	Fragmented                      // datagrams larger than the path's MTU that were sent in fragments
+	Fragmented                      // packets larger than the path's MTU that may be fragmented, and were sent so
 	Waits                           // waits, since there was nothing to do
 
 	numCounters

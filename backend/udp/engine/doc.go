@@ -22,7 +22,8 @@
 //  5. sender.flush hands all messages to the socket in one system call (sendmmsg),
 //     and sender.complete counts them and deals with refusals.
 //  6. A batch that the kernel refuses goes out packet by packet; a packet that is
-//     larger than the path's MTU is answered by an ICMP error (refusal.go).
+//     larger than the path's MTU is answered by an ICMP error (refusal.go). Where no
+//     router tells that MTU, prober finds it out.
 //
 // The path of a packet from a peer:
 //

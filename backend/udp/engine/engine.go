@@ -35,6 +35,7 @@ type Engine struct {
 	queues     []*queue
 	forwarding atomic.Pointer[forwarding]
 	answers    *answers
+	prober     *prober
 	free       func()         // of the queues' memory
 	reports    sync.WaitGroup // goroutines that log a line each
 	stopping   atomic.Bool    // Run is to end
@@ -58,6 +59,7 @@ func New(c Config) (*Engine, error) {
 		free()
 		return nil, fmt.Errorf("make udp engine: %w", err)
 	}
+	e.prober = newProber(c.Sockets[0].LocalAddr(), e.answers, c.Log)
 	var threads priority
 	if !c.NoPriority {
 		if threads, err = newPriority(); err != nil {
@@ -171,6 +173,7 @@ func (e *Engine) Close() {
 	e.dropUnused()
 	e.device = nil
 	e.mu.Unlock()
+	e.prober.close()
 	e.reports.Wait()
 	for _, q := range e.queues {
 		_ = q.wake.Close()

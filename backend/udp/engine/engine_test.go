@@ -137,6 +137,9 @@ func TestPathMTUBelowTheOverlays(t *testing.T) {
 	if err == nil || !strings.Contains(out, "mtu = 1172") {
 		t.Errorf("%v, want that the MTU is 1172:\n%s", err, out)
 	}
+	for _, p := range a.forwarding.Load().peers {
+		eventually(t, func() bool { return p.limit.Load() == 1172 }, func() any { return p.limit.Load() })
+	}
 	a.c.Run("ip", "route", "flush", "cache")
 	if err := a.c.Run("ping", "-q", "-c1", "-W5", "-Mdont", "-s1300", address); err != nil {
 		t.Errorf("a packet that may be fragmented: %v", err)

@@ -27,27 +27,32 @@ const (
 	icmpMaxLen      = 20 + 8 + 60 + offenderPayload
 )
 
-// appendICMP appends the error that src sends about a packet: an IPv4 packet of at most
+// appendError appends the error that src sends about a packet: an IPv4 packet of at most
 // icmpMaxLen bytes. Only fragmentationNeeded uses mtu. It appends nothing if no error may
 // be sent about the packet.
-func appendICMP(b []byte, e icmpError, mtu int, src netip.Addr, offender offload.IPv4) []byte {
+func appendError(b []byte, e icmpError, mtu int, src netip.Addr, offender offload.IPv4) []byte {
 	if !mayAnswer(e, offender) {
 		return b
 	}
 	quoted := offender[:min(len(offender), offender.HeaderLen()+offenderPayload)]
-	start, total := len(b), 20+8+len(quoted)
+	return appendICMP(b, icmpTTL, src, offender.Src(), uint16(e), uint32(mtu), quoted)
+}
+
+// appendICMP appends an ICMP message, an IPv4 packet: of a type and, in the low byte, a
+// code, and with what follows the checksum.
+func appendICMP(b []byte, ttl uint8, src, dst netip.Addr, kind uint16, rest uint32, data []byte) []byte {
+	start, from, to := len(b), src.As4(), dst.As4()
 	b = append(b, make([]byte, 28)...)
-	b = append(b, quoted...)
+	b = append(b, data...)
 	p := b[start:]
 	p[0] = 0x45
-	binary.BigEndian.PutUint16(p[2:], uint16(total))
-	p[8], p[9] = icmpTTL, protocolICMP
-	from := src.As4()
+	binary.BigEndian.PutUint16(p[2:], uint16(len(p)))
+	p[8], p[9] = ttl, protocolICMP
 	copy(p[12:], from[:])
-	copy(p[16:], offender[12:16])
+	copy(p[16:], to[:])
 	binary.BigEndian.PutUint16(p[10:], checksum.Sum(0).Add(p[:20]).Checksum())
-	binary.BigEndian.PutUint16(p[20:], uint16(e))
-	binary.BigEndian.PutUint16(p[26:], uint16(mtu))
+	binary.BigEndian.PutUint16(p[20:], kind)
+	binary.BigEndian.PutUint32(p[24:], rest)
 	binary.BigEndian.PutUint16(p[22:], checksum.Sum(0).Add(p[20:]).Checksum())
 	return b
 }

@@ -30,7 +30,7 @@ var ours = netip.MustParseAddr("10.1.0.0")
 
 func TestICMPErrorHasTheOffendersHeaderAndEightBytes(t *testing.T) {
 	offender := packet(17, 20, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
-	got := appendICMP(nil, fragmentationNeeded, 1234, ours, offender)
+	got := appendError(nil, fragmentationNeeded, 1234, ours, offender)
 	want, err := hex.DecodeString("45000038" + "00000000" + "0801" + "0000" + "0a010000" + "0a010002" +
 		"0304" + "0000" + "0000" + "04d2")
 	must(t, err)
@@ -41,11 +41,11 @@ func TestICMPErrorHasTheOffendersHeaderAndEightBytes(t *testing.T) {
 		t.Errorf("got  % x\nwant % x", got, want)
 	}
 	short := packet(17, 20, 0, 1, 2)
-	if got := appendICMP(nil, timeExceeded, 0, ours, short); len(got) != 28+22 {
+	if got := appendError(nil, timeExceeded, 0, ours, short); len(got) != 28+22 {
 		t.Errorf("of a short packet: %d bytes, want all of it after 28", len(got))
 	}
 	long := packet(6, 60, 0, make([]byte, 100)...)
-	if got := appendICMP(nil, timeExceeded, 0, ours, long); len(got) != icmpMaxLen {
+	if got := appendError(nil, timeExceeded, 0, ours, long); len(got) != icmpMaxLen {
 		t.Errorf("of the longest header: %d bytes, want %d", len(got), icmpMaxLen)
 	}
 }
@@ -78,7 +78,7 @@ func TestICMPErrorsAreSuppressed(t *testing.T) {
 		"to multicast":          {multicast, false, false},
 	} {
 		for e, want := range map[icmpError]bool{netUnreachable: row.unreachable, timeExceeded: row.others, fragmentationNeeded: row.others} {
-			if got := len(appendICMP(nil, e, 0, ours, row.p)) > 0; got != want {
+			if got := len(appendError(nil, e, 0, ours, row.p)) > 0; got != want {
 				t.Errorf("%s, error %v: sent %v, want %v", name, e, got, want)
 			}
 		}
@@ -94,7 +94,7 @@ func FuzzICMP(f *testing.F) {
 			return
 		}
 		for _, e := range []icmpError{netUnreachable, fragmentationNeeded, timeExceeded} {
-			got := appendICMP(nil, e, 1500, ours, p)
+			got := appendError(nil, e, 1500, ours, p)
 			if len(got) == 0 {
 				continue
 			}

@@ -72,7 +72,13 @@ func newLab(t testing.TB) *netlab.Lab {
 
 func newSide(t testing.TB, l *netlab.Lab, name string, n int) *side {
 	t.Helper()
-	h, err := l.Host(name, fmt.Sprintf("192.168.1.%d/24", 10+n))
+	return newSideIn(t, l, name, n, 1)
+}
+
+// newSideIn adds one to an underlay subnet.
+func newSideIn(t testing.TB, l *netlab.Lab, name string, n, subnet int) *side {
+	t.Helper()
+	h, err := l.Host(name, fmt.Sprintf("192.168.%d.%d/24", subnet, 10+n))
 	if err != nil {
 		t.Fatal(err)
 	}

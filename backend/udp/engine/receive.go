@@ -155,6 +155,9 @@ func (r *receiver) accept(f *forwarding, from uint32, datagram []byte) bool {
 		}
 		r.admitted = a
 	}
+	if p.Protocol() == protocolICMP && r.q.engine.prober.answered(f, p) {
+		return true
+	}
 	if !p.DecrementTTL() {
 		r.drop(TTLExceeded, 1)
 		r.q.answer(f, timeExceeded, 0, p)

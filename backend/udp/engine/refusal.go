@@ -73,7 +73,11 @@ func (s *sender) refusedPacket(f *forwarding, to *peer, packet *outPacket, errno
 	case errno != unix.EMSGSIZE:
 		s.drop(reasonOf(errno), 1)
 	case !inner.DontFragment():
-		s.sendFragmented(to, packet)
+		s.setFragments(true)
+		if s.sendSingle(to, packet) != 0 {
+			s.drop(TooLarge, 1)
+		}
+		s.setFragments(false)
 	default:
 		s.drop(TooLarge, 1)
 		mtu := min(f.mtu, packet.length-1)
@@ -84,14 +88,13 @@ func (s *sender) refusedPacket(f *forwarding, to *peer, packet *outPacket, errno
 	}
 }
 
-// sendFragmented sends a packet that may be fragmented and is larger than the path's
-// MTU. Its datagram is fragmented, so that the other host gets the packet whole.
-func (s *sender) sendFragmented(to *peer, packet *outPacket) {
-	_ = s.q.conn.SetDiscovery(udpbatch.Dont) // no socket refuses either
-	if s.sendSingle(to, packet) == 0 {
-		s.q.counters.add(Fragmented, 1)
-	} else {
-		s.drop(TooLarge, 1)
+// setFragments lets datagrams be fragmented, or not, so that the other host gets packets
+// whole that are larger than the path's MTU.
+func (s *sender) setFragments(may bool) {
+	s.fragments = may
+	how := udpbatch.Do
+	if may {
+		how = udpbatch.Dont
 	}
-	_ = s.q.conn.SetDiscovery(udpbatch.Do)
+	_ = s.q.conn.SetDiscovery(how) // no socket refuses either
 }

@@ -16,6 +16,11 @@ type peer struct {
 	// nanoseconds since 1970; zero if none was refused.
 	piecewise atomic.Int64
 	reported  atomic.Bool // that its packets came from another address
+
+	// The path, see prober; lengths of packets in bytes.
+	probed   atomic.Int32 // what it was asked about last; zero: nothing, or long ago
+	answered atomic.Int32 // the longest that was answered since
+	limit    atomic.Int32 // the longest that it carries; zero: what the device carries
 }
 
 // table finds the peer whose subnet is the longest that contains an address. It has a

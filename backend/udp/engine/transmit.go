@@ -30,6 +30,8 @@ type sender struct {
 	splitter offload.Splitter
 	out      sendQueue
 	single   *udpbatch.SendBatch // a datagram
+
+	fragments bool // datagrams may be fragmented, of the socket as it is
 }
 
 // newSender returns a sender that keeps packets and headers in the first
@@ -118,6 +120,7 @@ func (s *sender) forward(f *forwarding, b []byte) {
 		s.drop(Malformed, 1)
 		return
 	}
+	limit := s.limit(f, to, p)
 	batch := s.out.gso && mayBatch(to)
 	headLen := s.splitter.HeadLen()
 	for s.splitter.Left() > 0 {
@@ -128,16 +131,43 @@ func (s *sender) forward(f *forwarding, b []byte) {
 			}
 		}
 		segment := s.splitter.Next(s.out.heads[s.out.used:])
-		if segment.Len() > f.mtu {
+		if segment.Len() > limit {
 			// The first one is as long as all but the last.
 			s.drop(TooLarge, 1+s.splitter.Left())
 			if p.DontFragment() {
-				s.q.answer(f, fragmentationNeeded, f.mtu, p)
+				s.q.answer(f, fragmentationNeeded, limit, p)
 			}
 			return
 		}
 		s.out.add(to, segment, headLen, batch)
 	}
+}
+
+// limit returns the length of the longest packet that may go to a peer, in bytes, and
+// makes the socket's datagrams such that may be fragmented, or not, as the packet may be.
+func (s *sender) limit(f *forwarding, to *peer, p offload.IPv4) int {
+	if len(p) <= surelyFits {
+		return f.mtu
+	}
+	if int(to.probed.Load()) < f.mtu {
+		s.q.engine.prober.want(f, to)
+	}
+	if s.fragments == p.DontFragment() {
+		s.flush(f)
+		if s.out.left() > 0 {
+			s.dropRest(f)
+		}
+		s.setFragments(!s.fragments)
+	}
+	path := int(to.limit.Load())
+	if path == 0 || path >= f.mtu {
+		return f.mtu
+	}
+	if s.fragments {
+		s.q.counters.add(Fragmented, s.splitter.Left())
+		return f.mtu
+	}
+	return path
 }
 
 // reasonOfPacket returns the reason for an error of offload.ParseIPv4.

@@ -74,7 +74,7 @@ func newStore(o options.Etcd, log *slog.Logger) (*etcd2.Store, error) {
 
 func credentials(o options.Etcd) etcd.Credentials {
 	return etcd.Credentials{TLS: tlsfile.Files{Cert: o.CertFile, Key: o.KeyFile, CA: o.CAFile},
-		Username: o.Username, Password: string(o.Password), File: o.PasswordFile, Credential: o.Credential}
+		Username: o.Username, Password: string(o.Password), File: o.PasswordFile, Credential: o.Credential, Proxy: o.Proxy}
 }
 
 // documentReader reads the configuration in etcd as this daemon understands it.

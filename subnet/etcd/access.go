@@ -9,27 +9,29 @@ import (
 	"flanneld/pkg/tlsfile"
 )
 
-// Credentials say where etcd's certificates and password lie.
+// Credentials say where etcd's certificates and password lie, and how to reach it.
 type Credentials struct {
 	TLS        tlsfile.Files // all empty: the system's authorities, and no certificate
 	Username   string        // empty: no password is sent
 	Password   string        // used unless a file has it
 	File       string        // of the password; empty: none
 	Credential string        // where systemd puts the password, if it has one; used without File
+	Proxy      string        // URL of the proxy to reach etcd by; empty: none
 }
 
-// Access is what etcd is shown of this host. The zero value shows nothing. What the
+// Access is what etcd is shown of this host, and by which way. The zero value shows nothing. What the
 // functions return may change: they are called for each connection or request.
 type Access struct {
 	Username string             // for basic auth; empty: none
 	Password func() string      // not nil with a username
 	TLS      func() *tls.Config // the same pointer while nothing has changed; nil: the system's authorities, and no certificate
 	Refused  func()             // reads the credentials again, after one side has refused the other; may be nil
+	Proxy    string             // URL of the proxy to reach etcd by; empty: none
 }
 
 // Open reads the files. The log is told when they change.
 func (c Credentials) Open(log *slog.Logger) (Access, error) {
-	a := Access{Username: c.Username}
+	a := Access{Username: c.Username, Proxy: c.Proxy}
 	var looks []func()
 	if c.TLS != (tlsfile.Files{}) {
 		source, err := tlsfile.Open(c.TLS, log)

@@ -51,7 +51,7 @@ type finding struct {
 func (p *Probe) Connection(ctx context.Context, err error) string {
 	e, ok := errors.AsType[*EndpointError](err)
 	switch {
-	case !ok:
+	case !ok, p.transport.access.Proxy != "": // the proxy may have closed it
 		return ""
 	case strings.HasPrefix(e.Endpoint, "https:") && broken(e):
 		return p.ask(ctx, e, p.secure)

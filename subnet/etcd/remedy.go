@@ -19,6 +19,19 @@ func Remedy(err error) string {
 	if hint := remedyTLS(err); hint != "" {
 		return hint
 	}
+	e, ok := errors.AsType[*proxyError](err)
+	if ok && e.used {
+		return "check that the proxy of --etcd-proxy runs and lets this host reach etcd; without the flag etcd is reached directly"
+	}
+	hint := remedyDirect(err)
+	if ok && hint != "" {
+		hint += "; the proxy " + e.proxy + " of the environment is not used for etcd without --etcd-proxy"
+	}
+	return hint
+}
+
+// remedyDirect is Remedy for a connection without a proxy.
+func remedyDirect(err error) string {
 	text := err.Error()
 	has := func(s string) bool { return strings.Contains(text, s) }
 	switch {

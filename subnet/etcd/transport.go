@@ -69,7 +69,7 @@ func (t *Transport) carry() *http.Transport {
 	}
 	t.config = now
 	t.carrier = &http.Transport{
-		Proxy: http.ProxyFromEnvironment, DialContext: t.dialer.dial,
+		Proxy: t.access.proxy, DialContext: t.dialer.dial,
 		TLSClientConfig: now.Clone(), TLSHandshakeTimeout: t.dialer.timeout,
 		ResponseHeaderTimeout: t.header, ForceAttemptHTTP2: true,
 		IdleConnTimeout: 90 * time.Second,
@@ -96,7 +96,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		// alert is read.
 		t.access.Refused()
 	}
-	return nil, &EndpointError{Endpoint(r.URL), err}
+	return nil, &EndpointError{Endpoint(r.URL), t.NameProxy(r, err)}
 }
 
 // Endpoint returns a URL's scheme and host, by which an endpoint is known.

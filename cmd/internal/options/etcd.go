@@ -26,6 +26,7 @@ type Etcd struct {
 	// Credential is the file where systemd puts a password. It is used if it exists
 	// and there are a user, no Password and no PasswordFile.
 	Credential string
+	Proxy      string `log:"etcdProxy"` // URL of the proxy to reach etcd by; empty: none
 }
 
 // DefaultPrefix is the prefix of the network that has no other.
@@ -50,7 +51,9 @@ func (e *Etcd) flags() []flagtable.Flag {
 		flagtable.Flag{Name: "etcd-password", Set: flagtable.Text((*string)(&e.Password)), Dashes: true, Arg: "PASSWORD",
 			Help: "password for etcd; every user of this host can read arguments, so prefer the environment or a file"},
 		flagtable.Flag{Name: "etcd-password-file", Set: flagtable.Text(&e.PasswordFile), Arg: "FILE",
-			Help: "file with the password for etcd, read again when it changes; without it, systemd's credential etcd-password"})
+			Help: "file with the password for etcd, read again when it changes; without it, systemd's credential etcd-password"},
+		flagtable.Flag{Name: "etcd-proxy", Set: proxy(&e.Proxy), Arg: "URL",
+			Help: "HTTP proxy to reach etcd by; without it etcd is reached directly, whatever HTTP_PROXY and HTTPS_PROXY say"})
 }
 
 // check looks at what several flags say together, and picks the place of the
@@ -116,30 +119,42 @@ func prefix(into *string) flagtable.Setter {
 
 func endpoints(into *[]string) flagtable.Setter {
 	return func(value, from string) error {
-		*into = nil
-		for e := range strings.SplitSeq(value, ",") {
-			e = strings.TrimSpace(e)
-			if err := checkEndpoint(e, from); err != nil {
+		*into = words(value) // a template may end the list with a comma
+		if len(*into) == 0 {
+			return UsageError{Msg: from + " names no endpoint", Hint: "give URLs such as http://127.0.0.1:2379, separated by commas"}
+		}
+		for _, e := range *into {
+			if strings.Contains(e, "@") {
+				return UsageError{Msg: from + " has credentials in an endpoint", Hint: "use --etcd-username and --etcd-password"}
+			}
+			if err := checkURL("endpoint", e, from); err != nil {
 				return err
 			}
-			*into = append(*into, e)
 		}
 		return nil
 	}
 }
 
-// checkEndpoint never repeats credentials that somebody put into a URL.
-func checkEndpoint(e, from string) error {
+// proxy takes the URL of a proxy, or nothing.
+func proxy(into *string) flagtable.Setter {
+	return func(value, from string) error {
+		if *into = strings.TrimSpace(value); *into == "" {
+			return nil
+		}
+		if strings.Contains(value, "@") {
+			return UsageError{Msg: from + " has credentials", Hint: "let the proxy know this host by its address"}
+		}
+		return checkURL("proxy", *into, from)
+	}
+}
+
+// checkURL is only for a URL without credentials, which an error would repeat.
+func checkURL(what, e, from string) error {
 	const example = "http://127.0.0.1:2379"
 	bad := func(hint string) error {
-		return UsageError{Msg: fmt.Sprintf("invalid endpoint %q in %s", e, from), Hint: hint}
+		return UsageError{Msg: fmt.Sprintf("invalid %s %q in %s", what, e, from), Hint: hint}
 	}
-	switch {
-	case e == "":
-		return UsageError{Msg: from + " has an empty endpoint", Hint: "give URLs such as " + example + ", separated by commas"}
-	case strings.Contains(e, "@"):
-		return UsageError{Msg: from + " has credentials in an endpoint", Hint: "use --etcd-username and --etcd-password"}
-	case !strings.Contains(e, "://"):
+	if !strings.Contains(e, "://") {
 		return bad("put the scheme first: http://" + e)
 	}
 	u, err := url.Parse(e)

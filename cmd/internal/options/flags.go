@@ -11,7 +11,13 @@ import (
 // table returns every flag of the daemon, in the order in which help lists them.
 // docs/flags.md follows it.
 func table(d *Daemon) flagtable.Table {
-	return flagtable.Table{Prefix: "FLANNELD_", Flags: append(live(d), legacy()...)}
+	flags := live(d)
+	for i := range flags {
+		if flags[i].Name != "etcd-password" { // which may have quotes
+			flags[i].Set = unquoted(flags[i].Set)
+		}
+	}
+	return flagtable.Table{Prefix: "FLANNELD_", Flags: append(flags, legacy()...)}
 }
 
 // live returns the flags that set d.

@@ -44,11 +44,12 @@ func TestLiveFlags(t *testing.T) {
 		value string
 		set   func(*Daemon)
 	}{
-		"etcd-endpoints":               {" https://a:2379 , http://[::1]:4001/", func(o *Daemon) { o.Etcd.Endpoints = []string{"https://a:2379", "http://[::1]:4001/"} }},
+		"etcd-endpoints":               {" https://a:2379 ,, http://[::1]:4001/,", func(o *Daemon) { o.Etcd.Endpoints = []string{"https://a:2379", "http://[::1]:4001/"} }},
 		"etcd-prefix":                  {"x//y/", func(o *Daemon) { o.Etcd.Prefix = "/x/y" }},
 		"etcd-cafile":                  {"/ca", func(o *Daemon) { o.Etcd.CAFile = "/ca" }},
 		"etcd-username":                {"u", func(o *Daemon) { o.Etcd.Username = "u" }},
 		"etcd-password":                {"p", func(o *Daemon) { o.Etcd.Password = "p" }},
+		"etcd-proxy":                   {" http://192.0.2.9:3128", func(o *Daemon) { o.Etcd.Proxy = "http://192.0.2.9:3128" }},
 		"etcd-password-file":           {"/p", func(o *Daemon) { o.Etcd.PasswordFile = "/p" }},
 		"iface":                        {"eth0,x", func(o *Daemon) { o.Iface = []string{"eth0,x"} }},
 		"iface-regex":                  {"e{1,2}", func(o *Daemon) { o.IfaceRegex = []string{"e{1,2}"} }},
@@ -189,14 +190,21 @@ func TestRepeatedFlags(t *testing.T) {
 
 func TestOptionErrors(t *testing.T) {
 	for _, tt := range []struct{ arg, msg, hint string }{
-		{"--etcd-endpoints=", "--etcd-endpoints has an empty endpoint", "give URLs"},
-		{"--etcd-endpoints=http://a,", "--etcd-endpoints has an empty endpoint", "give URLs"},
+		{"--etcd-endpoints=", "--etcd-endpoints names no endpoint", "give URLs"},
+		{"--etcd-endpoints=, ,", "--etcd-endpoints names no endpoint", "give URLs"},
 		{"--etcd-endpoints=127.0.0.1:2379", `invalid endpoint "127.0.0.1:2379"`, "put the scheme first: http://127.0.0.1:2379"},
 		{"--etcd-endpoints=ftp://a", `invalid endpoint "ftp://a"`, "http or https"},
 		{"--etcd-endpoints=http://", `invalid endpoint "http://"`, "give a URL"},
 		{"--etcd-endpoints=http://:2379", `invalid endpoint`, "give a URL"},
 		{"--etcd-endpoints=http://a:70000", `invalid endpoint`, "1 to 65535"},
 		{"--etcd-endpoints=http://u:hunter2@a", "--etcd-endpoints has credentials in an endpoint", "--etcd-password"},
+		{`--etcd-endpoints="http://u:hunter2@a"`, "--etcd-endpoints has quotes around its value", "leave the quotes out"},
+		{`--etcd-prefix="/net"`, "--etcd-prefix has quotes around its value", "leave the quotes out"},
+		{`--etcd-prefix= '/net`, "--etcd-prefix has quotes around its value", "leave the quotes out"},
+		{`--subnet-file=/run/subnet.env"`, "--subnet-file has quotes around its value", "leave the quotes out"},
+		{"--etcd-proxy=10.0.0.1:3128", `invalid proxy "10.0.0.1:3128" in --etcd-proxy`, "put the scheme first"},
+		{"--etcd-proxy=socks5://a", `invalid proxy "socks5://a"`, "http or https"},
+		{"--etcd-proxy=http://u:hunter2@a", "--etcd-proxy has credentials", "by its address"},
 		{"--etcd-prefix=/", "--etcd-prefix names no key", "/coreos.com/network"},
 		{"--etcd-certfile=/c", "--etcd-certfile is given without --etcd-keyfile", "needs both"},
 		{"--etcd-keyfile=/k", "--etcd-keyfile is given without --etcd-certfile", "needs both"},

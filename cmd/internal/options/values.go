@@ -12,6 +12,18 @@ import (
 	"flanneld/pkg/flagtable"
 )
 
+// unquoted refuses quotes at the ends of a value. A shell and systemd remove them;
+// docker's --env-file and some init scripts do not, and they would become part of a key
+// or of a path.
+func unquoted(set flagtable.Setter) flagtable.Setter {
+	return func(value, from string) error {
+		if value = strings.TrimSpace(value); strings.Trim(value, `"'`) != value {
+			return UsageError{Msg: from + " has quotes around its value", Hint: "leave the quotes out: here they are part of the value"}
+		}
+		return set(value, from)
+	}
+}
+
 // address takes an IP address, or nothing. bits is 32 or 128 to demand a family,
 // or 0 for either.
 func address(into *netip.Addr, bits int, hint string) flagtable.Setter {

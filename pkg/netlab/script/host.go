@@ -18,6 +18,7 @@ import (
 func hostCommands() map[string]Command {
 	return map[string]Command{
 		"host":      {"host <name> <address/length> [IPv6-address/length]", hostCommand},
+		"environ":   {"environ <host> <name=value>", environCommand},
 		"disk":      {"disk <host> <size>", diskCommand},
 		"fill":      {"fill <host>", fillCommand},
 		"empty":     {"empty <host>", emptyCommand},
@@ -44,6 +45,15 @@ func hostCommand(s *Script, args []string) (string, error) {
 		}
 	}
 	return "", os.MkdirAll(n.Dir, 0o755)
+}
+
+// environCommand gives daemons that are started from now on a variable.
+func environCommand(s *Script, args []string) (string, error) {
+	n, err := s.Find(args[0])
+	if err == nil {
+		n.Environ = append(n.Environ, args[1])
+	}
+	return "", err
 }
 
 // diskCommand gives each daemon that is started from now on a small disk for its state

@@ -35,10 +35,9 @@ type Ingress struct {
 	Device string // the overlay's own interface; empty: there is none
 	Direct bool   // packets may come in by the underlay's interface without a tunnel
 
-	// Port is the UDP port of the kernel's tunnel, and VNI its number there. A
-	// backend that checks itself who sends has neither.
-	Port uint16
-	VNI  uint32
+	Port   uint16 // UDP, of the tunnel; zero: there is none
+	Kernel bool   // the tunnel is the kernel's, which does not check who sends
+	VNI    uint32 // of a tunnel of the kernel
 }
 
 // Apply makes the kernel as the plan says. The scope of r is the daemon's, which the

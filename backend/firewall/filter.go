@@ -29,8 +29,10 @@ type filter struct {
 
 // host is what the table depends on beside the overlays.
 type host struct {
-	local []netip.Prefix // the underlay's own subnets
-	marks bool           // Docker's nftables need marks
+	local  []netip.Prefix // the underlay's own subnets
+	beside []string       // other interfaces in one of them
+	inside []netip.Prefix // the subnets of all other interfaces
+	marks  bool           // Docker's nftables need marks
 }
 
 func (f *filter) families() []family {
@@ -78,7 +80,7 @@ func (f *filter) pass(rivals bool) (changes []string, err error) {
 
 // look finds out how the host is.
 func (f *filter) look() error {
-	now := host{local: f.host.local}
+	now := f.host
 	if f.policy.Docker {
 		tables, err := f.kernel.Tables()
 		if err != nil {
@@ -91,13 +93,43 @@ func (f *filter) look() error {
 			"or it drops what comes to containers from the overlay", dockerMark))
 	}
 	if len(f.overlays) > 0 {
-		// An interface that is gone keeps its subnets: nothing comes from there.
-		if local, err := netif.Subnets(f.overlays[0].underlay); err == nil {
-			now.local = local
+		if addrs, err := netif.Addrs(); err == nil {
+			now.interfaces(f.overlays[0].underlay, addrs)
 		}
 	}
 	f.host = now
 	return nil
+}
+
+// interfaces sorts addresses of interfaces. An underlay's that is gone keeps its subnets:
+// nothing comes from there.
+func (h *host) interfaces(underlay string, addrs []netif.Addr) {
+	var local []netip.Prefix
+	for _, a := range addrs {
+		if a.Interface == underlay {
+			local = append(local, a.Masked())
+		}
+	}
+	if len(local) > 0 {
+		h.local = sorted(local)
+	}
+	h.beside, h.inside = nil, nil
+	for _, a := range addrs {
+		switch {
+		case a.Interface == underlay:
+		case slices.Contains(h.local, a.Masked()):
+			h.beside = append(h.beside, a.Interface)
+		default:
+			h.inside = append(h.inside, a.Masked())
+		}
+	}
+	slices.Sort(h.beside)
+	h.beside, h.inside = slices.Compact(h.beside), sorted(h.inside)
+}
+
+func sorted(p []netip.Prefix) []netip.Prefix {
+	slices.SortFunc(p, netip.Prefix.Compare)
+	return slices.Compact(p)
 }
 
 func (f *filter) apply() (changes []string, err error) {

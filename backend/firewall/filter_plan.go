@@ -20,14 +20,17 @@ func marked() firewall.Mark { return firewall.Mark{Value: dockerMark, Mask: dock
 const (
 	counterRefused = "refused" // datagrams to the tunnel's port
 	counterSpoofed = "spoofed" // packets with a source in the overlay
-	setSpoofed     = "spoofed" // sources that no host has; of a family
+	setRefused     = "refused" // sources that no lease publishes; of a family
+	setSpoofed     = "spoofed" // sources that no host has
+	setAstray      = "astray"  // sources whose packets came by another interface than leads there
 )
 
 // filterTable returns the table for the overlays; an empty one if there is to be none.
 func filterTable(id nft.ID, p Policy, overlays []overlay, h host) nft.Table {
 	t := nft.Table{ID: id, Counters: []string{counterRefused, counterSpoofed}}
 	input := nft.Chain{Name: "input", Hook: nft.Input, Priority: nft.Raw}
-	direct := nft.Chain{Name: "prerouting", Hook: nft.Prerouting, Priority: nft.Raw}
+	forward := nft.Chain{Name: "forward", Hook: nft.Forward, Priority: nft.Raw}
+	sources := nft.Chain{Name: "prerouting", Hook: nft.Prerouting, Priority: nft.Raw}
 	mark := nft.Chain{Name: "mark", Hook: nft.Prerouting, Priority: nft.Raw - 10}
 	for _, o := range overlays {
 		v6 := o.v6()
@@ -47,13 +50,13 @@ func filterTable(id nft.ID, p Policy, overlays []overlay, h host) nft.Table {
 		if tunnel {
 			allowed := o.set("allowed")
 			allowed.Ranges, allowed.Elements = true, ofFamily(v6, p.Filter.Allow...)
-			t.Sets = append(t.Sets, allowed, o.remembering("refused"))
-			input.Rules = append(input.Rules, o.tunnelRules(ofFamily(v6, h.local...))...)
+			t.Sets = append(t.Sets, allowed, o.remembering(setRefused))
+			in, through := o.tunnelRules(h)
+			input.Rules, forward.Rules = append(input.Rules, in...), append(forward.Rules, through...)
 		}
-		if o.ingress.Direct && !p.Filter.Off {
-			subnets := o.subnets()
-			t.Sets = append(t.Sets, subnets, o.remembering(setSpoofed))
-			direct.Rules = append(direct.Rules, o.directRules(subnets.Name)...)
+		if ways := o.ways(); len(ways) > 0 && !p.Filter.Off {
+			t.Sets = append(t.Sets, o.subnets(), o.remembering(setSpoofed), o.remembering(setAstray))
+			sources.Rules = append(sources.Rules, o.sourceRules(h)...)
 		}
 		if h.marks {
 			for _, r := range firewall.Inbound(o.own, o.ways()) {
@@ -62,7 +65,7 @@ func filterTable(id nft.ID, p Policy, overlays []overlay, h host) nft.Table {
 			}
 		}
 	}
-	for _, c := range []nft.Chain{input, direct, mark} {
+	for _, c := range []nft.Chain{input, forward, sources, mark} {
 		if len(c.Rules) > 0 {
 			t.Chains = append(t.Chains, c)
 		}
@@ -91,33 +94,65 @@ func (o overlay) remembering(name string) nft.Set {
 	return s
 }
 
-// tunnelRules returns what lets datagrams to the tunnel in only if a lease publishes
-// their source, or it is allowed. They are for the input, where datagrams are for this
-// host and, with IPv4, whole. Tunnels on the port with another VNI are not looked at.
-func (o overlay) tunnelRules(local []netip.Prefix) (rules []nft.Rule) {
-	v6 := o.v6()
-	kinds := []nft.Rule{{V6: v6, Port: o.ingress.Port, VXLAN: true, VNI: o.ingress.VNI}}
-	if v6 {
-		// A first fragment may end before the VNI, and fragments of IPv6 are not put
-		// together yet.
-		kinds = append(kinds, nft.Rule{V6: v6, Port: o.ingress.Port, Split: true})
-	}
-	for _, base := range kinds {
-		for _, set := range []string{"hosts", "allowed"} {
-			r := base
-			r.SrcIn, r.Target = o.name(set), firewall.Return
-			rules = append(rules, r)
-		}
-		for _, p := range local {
-			r := base
-			r.Src, r.Remember = firewall.In(p), o.name("refused")
-			rules = append(rules, r)
-		}
-		r := base
-		r.Absent, r.Count, r.Target = o.name("hosts"), counterRefused, firewall.Drop
+// leading returns the rule for packets that came by an interface which leads to their
+// source. The kernel is not asked about the underlay's, nor about other cards in its
+// subnets, since each answers ARP for the addresses of all.
+func (o overlay) leading(r nft.Rule, h host) (rules []nft.Rule) {
+	for _, name := range append([]string{o.underlay}, h.beside...) {
+		r.In = firewall.Iface{Name: name}
 		rules = append(rules, r)
 	}
-	return rules
+	r.In, r.Leads = firewall.Iface{}, true
+	return append(rules, r)
+}
+
+// dropping returns what drops packets, and remembers their sources in a set. A set that
+// is full ends a rule, so another one drops.
+func (o overlay) dropping(r nft.Rule, set, counter string) []nft.Rule {
+	drop := r
+	r.Remember = o.name(set)
+	drop.Count, drop.Target = counter, firewall.Drop
+	return []nft.Rule{r, drop}
+}
+
+// tunnelRules returns what lets datagrams to the tunnel's port in, and through to the
+// ports of peers, only if a lease publishes their source, or it is allowed, and the
+// interface leads there: containers have their host's address for others, and may forge
+// any. A backend that checks itself who sends is asked about all other sources. Tunnels of
+// the kernel on the port with another VNI are not looked at. Datagrams that come in are
+// whole, with IPv4, and so are those that are masqueraded.
+func (o overlay) tunnelRules(h host) (in, through []nft.Rule) {
+	kinds := []nft.Rule{{V6: o.v6(), Port: o.ingress.Port, VXLAN: o.ingress.Kernel, VNI: o.ingress.VNI}}
+	if o.v6() && o.ingress.Kernel {
+		// A first fragment may end before the VNI, and fragments of IPv6 are not put
+		// together yet.
+		kinds = append(kinds, nft.Rule{V6: true, Port: o.ingress.Port, Split: true})
+	}
+	for _, base := range kinds {
+		out := base
+		out.DstIn = o.name("hosts")
+		var astray []nft.Rule
+		for _, set := range []string{"hosts", "allowed"} {
+			known, away := base, out
+			known.SrcIn, away.SrcIn = o.name(set), o.name(set)
+			astray = append(astray, o.dropping(known, setAstray, counterRefused)...)
+			known.Target, away.Target = firewall.Return, firewall.Return
+			in, through = append(in, o.leading(known, h)...), append(through, o.leading(away, h)...)
+		}
+		in = append(in, astray...)
+		through = append(through, o.dropping(out, setRefused, counterRefused)...)
+		if !o.ingress.Kernel {
+			continue
+		}
+		for _, p := range ofFamily(o.v6(), h.local...) {
+			r := base
+			r.Src, r.Remember = firewall.In(p), o.name(setRefused)
+			in = append(in, r)
+		}
+		base.Count, base.Target = counterRefused, firewall.Drop
+		in = append(in, base)
+	}
+	return in, through
 }
 
 // subnets returns the sources that peers hold.
@@ -126,7 +161,7 @@ func (o overlay) subnets() nft.Set {
 	s.Ranges, s.Keeps = true, o.partial
 	for _, c := range o.peers {
 		s.Elements = append(s.Elements, c.Subnet)
-		if o.network.Contains(c.PublicIP) {
+		if o.ingress.Direct && o.network.Contains(c.PublicIP) {
 			// Packets of the host itself have it.
 			s.Elements = append(s.Elements, netip.PrefixFrom(c.PublicIP, c.PublicIP.BitLen()))
 		}
@@ -134,28 +169,43 @@ func (o overlay) subnets() nft.Set {
 	return s
 }
 
-// directRules returns what drops packets that come by the underlay's interface with a
-// source in the Network that no peer holds. Dropped are packets to containers, here or
-// by this host's tunnels elsewhere, and packets that claim to be from a container of
-// this host. What goes to the host itself is let in, since the Network may reach around
-// addresses that are not the overlay's: the hosts' own, etcd's, and the administrator's.
-func (o overlay) directRules(subnets string) []nft.Rule {
-	base := nft.Rule{V6: o.v6(), Rule: firewall.Rule{In: firewall.Iface{Name: o.underlay}, Src: firewall.In(o.network)}}
-	held := base
-	held.SrcIn, held.Target = subnets, firewall.Return // one look-up for what is in order
-	rules := []nft.Rule{held}
-
-	base.Absent = subnets
+// sourceRules returns what drops packets with a source in the Network that come neither by
+// the overlay's device, nor by an interface of this host that leads to the source, nor,
+// without a tunnel, from a peer by the underlay's interface. Dropped are packets to
+// containers, here or by this host's tunnels elsewhere, and packets that claim to be from
+// a container of this host. What goes to the host itself is let in, since the Network may
+// reach around addresses that are not the overlay's: the hosts' own, etcd's, and the
+// administrator's.
+func (o overlay) sourceRules(h host) (rules []nft.Rule) {
+	base := nft.Rule{V6: o.v6(), Rule: firewall.Rule{Src: firewall.In(o.network)}}
+	good := base
+	good.Target = firewall.Return
+	if o.ingress.Device != "" {
+		r := good
+		r.In = firewall.Iface{Name: o.ingress.Device}
+		rules = append(rules, r)
+	}
+	if o.ingress.Direct {
+		r := good
+		r.SrcIn = o.name("subnets")
+		rules = append(rules, o.leading(r, h)...)
+	}
+	for _, p := range append([]netip.Prefix{o.own}, ofFamily(o.v6(), h.inside...)...) {
+		if p == o.own || o.network.Overlaps(p) && !o.own.Overlaps(p) {
+			r := good
+			r.Src, r.Leads = firewall.In(p), true
+			rules = append(rules, r)
+		}
+	}
+	base.In = firewall.Iface{Name: "lo", Not: true}
 	here, elsewhere, own := base, base, base
 	here.Dst = firewall.In(o.own)
-	elsewhere.DstIn = subnets
+	elsewhere.DstIn = o.name("subnets")
 	own.Src = firewall.In(o.own)
 	for _, r := range []nft.Rule{here, elsewhere, own} {
-		// A set that is full ends the rule, so another one drops.
-		drop := r
-		r.Remember = o.name(setSpoofed)
-		drop.Count, drop.Target = counterSpoofed, firewall.Drop
-		rules = append(rules, r, drop)
+		astray := r
+		astray.SrcIn = o.name("subnets")
+		rules = append(rules, append(o.dropping(astray, setAstray, counterSpoofed), o.dropping(r, setSpoofed, counterSpoofed)...)...)
 	}
 	return rules
 }

@@ -84,7 +84,7 @@ func (l lab) nft(arg ...string) string {
 	return out
 }
 
-var tunnelIngress = backend.Ingress{Device: "flannel.1", Port: 8472, VNI: 1}
+var tunnelIngress = backend.Ingress{Device: "flannel.1", Port: 8472, Kernel: true, VNI: 1}
 
 // planeOf returns a plane with peers at the addresses.
 func planeOf(publicIPs ...string) []backend.Plane {
@@ -198,7 +198,11 @@ func TestFiltersOfAnotherPrefixDoNotStay(t *testing.T) {
 			other := tunnelIngress
 			other.VNI++
 			for prefix, ingress := range map[string]backend.Ingress{"/before": ingress, "/beside": other, "": ingress} {
-				l.admit(l.firewall(Policy{Prefix: prefix}), ingress, planeOf("192.0.2.2"))
+				planes := planeOf("192.0.2.2")
+				if prefix == "/beside" {
+					planes[0].Network, planes[0].Subnet = netip.MustParsePrefix("10.2.0.0/16"), netip.MustParsePrefix("10.2.1.0/24")
+				}
+				l.admit(l.firewall(Policy{Prefix: prefix}), ingress, planes)
 			}
 			f := l.firewall(Policy{})
 			l.admit(f, ingress, planeOf("192.0.2.2", "192.0.2.3"))

@@ -1,7 +1,9 @@
 package firewall
 
 import (
+	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -10,6 +12,7 @@ import (
 
 	"flanneld/backend"
 	"flanneld/pkg/firewall/nft"
+	"flanneld/pkg/netif"
 	"flanneld/subnet"
 )
 
@@ -44,20 +47,27 @@ func TestFilterTable(t *testing.T) {
 	v4, v6 := netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("fd00:1::/48")
 	plane := backend.Plane{Network: v4, Peers: []subnet.Claim{{Subnet: netip.MustParsePrefix("10.1.2.0/24"), PublicIP: netip.MustParseAddr("192.0.2.2")}}}
 	plane6 := backend.Plane{Network: v6, Peers: []subnet.Claim{{Subnet: netip.MustParsePrefix("fd00:1:0:2::/64"), PublicIP: netip.MustParseAddr("2001:db8::2")}}}
-	tunnel := backend.Ingress{Device: "flannel.1", Port: 8472, VNI: 1}
+	tunnel := backend.Ingress{Device: "flannel.1", Port: 8472, Kernel: true, VNI: 1}
+	udp := backend.Ingress{Device: "flannel0", Port: 8285}
+	in := []string{"input", "forward", "prerouting"}
+	tunnelSets := []string{
+		"hosts4", "allowed4", "refused4", "subnets4", "spoofed4", "astray4", "hosts6", "allowed6", "refused6", "subnets6", "spoofed6", "astray6",
+	}
 	for _, row := range []struct {
 		name         string
 		ingress      backend.Ingress
 		off, mark    bool
 		chains, sets []string
 	}{
-		{"udp", backend.Ingress{Device: "flannel0"}, false, false, nil, nil},
-		{"udp, with Docker's nftables", backend.Ingress{Device: "flannel0"}, false, true, []string{"mark"}, nil},
-		{"vxlan", tunnel, false, false, []string{"input"}, []string{"hosts4", "allowed4", "refused4", "hosts6", "allowed6", "refused6"}},
+		{"alloc", backend.Ingress{}, false, true, nil, nil},
+		{"udp", udp, false, false, in, tunnelSets},
+		{"udp, off, with Docker's nftables", udp, true, true, []string{"mark"}, nil},
+		{"vxlan", tunnel, false, false, in, tunnelSets},
+		{"vxlan, with Docker's nftables", tunnel, false, true, append(slices.Clone(in), "mark"), tunnelSets},
 		{"vxlan, off", tunnel, true, false, nil, nil},
 		{"vxlan, off, with Docker's nftables", tunnel, true, true, []string{"mark"}, nil},
 		{"host-gw", backend.Ingress{Direct: true}, false, false, []string{"prerouting"}, []string{
-			"subnets4", "spoofed4", "subnets6", "spoofed6",
+			"subnets4", "spoofed4", "astray4", "subnets6", "spoofed6", "astray6",
 		}},
 	} {
 		overlays := []overlay{
@@ -77,6 +87,27 @@ func TestFilterTable(t *testing.T) {
 		}
 		if d := cmp.Diff([][]string{row.chains, row.sets}, [][]string{chains, sets}); d != "" {
 			t.Errorf("%s: chains and sets (-want +got):\n%s", row.name, d)
+		}
+	}
+}
+
+func TestInterfacesOfAHost(t *testing.T) {
+	addr := func(name, prefix string) netif.Addr {
+		return netif.Addr{Interface: name, Prefix: netip.MustParsePrefix(prefix)}
+	}
+	addrs := []netif.Addr{
+		addr("eth0", "192.0.2.11/24"), addr("eth0", "2001:db8::11/64"),
+		addr("eth1", "192.0.2.12/24"), addr("eth1", "2001:db8::12/64"), // another card in the same subnets
+		addr("docker0", "192.0.2.129/25"), addr("br-1", "10.1.9.1/24"), addr("br-1", "10.1.9.2/24"),
+	}
+	var h host
+	for _, all := range [][]netif.Addr{addrs, addrs[2:]} { // eth0 is gone
+		h.interfaces("eth0", all)
+		if d := cmp.Diff([]string{"[192.0.2.0/24 2001:db8::/64]", "[eth1]"}, []string{fmt.Sprint(h.local), fmt.Sprint(h.beside)}); d != "" {
+			t.Errorf("the underlay's subnets, and who else is in them (-want +got):\n%s", d)
+		}
+		if got := fmt.Sprint(h.inside); got != "[10.1.9.0/24 192.0.2.128/25]" {
+			t.Errorf("subnets of others are %s", got)
 		}
 	}
 }

@@ -38,16 +38,20 @@ func (r *refusals) tell(t nft.Table, overlays []overlay) {
 		}
 		addrs, _ := r.kernel.Remembered(t.ID, s.Name) // the next pass may see them
 		for _, a := range addrs {
-			if registered(overlays, a) || !r.mayName(a) {
-				continue
-			}
-			if strings.HasPrefix(s.Name, setSpoofed) {
-				r.log.Warn("Packets were dropped that came from the underlay with a source in the overlay that no other host has. "+
+			astray := strings.HasPrefix(s.Name, setAstray)
+			switch {
+			case !astray && registered(overlays, a) || !r.mayName(a):
+			case astray:
+				r.log.Warn("Packets were dropped that came by an interface that does not lead to their source, another host or "+
+					"what is in its subnet. They are forged, or a route to the source by that interface is missing here. "+
 					"--peer-filter=off lets them in", "source", a)
-				continue
+			case strings.HasPrefix(s.Name, setSpoofed):
+				r.log.Warn("Packets were dropped that came from outside with a source in the overlay that no other host has. "+
+					"--peer-filter=off lets them in", "source", a)
+			default:
+				r.log.Warn("Packets to the tunnel's port were dropped, since no lease publishes their source. If it is a host of this "+
+					"network that is behind NAT or has several addresses, start flanneld here with --peer-allow="+a.String(), "source", a)
 			}
-			r.log.Warn("Packets to the tunnel's port were dropped, since no lease publishes their source. If it is a host of this "+
-				"network that is behind NAT or has several addresses, start flanneld here with --peer-allow="+a.String(), "source", a)
 		}
 	}
 }

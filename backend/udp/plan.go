@@ -46,7 +46,7 @@ func chooseDevice(links []datapath.Link, owner string) (string, error) {
 
 // plan returns the wanted state: the device, which has the subnet's first
 // address, and one route to the whole network.
-func plan(device datapath.Link, protocol uint8, planes []backend.Plane) backend.Plan {
+func plan(device datapath.Link, port uint16, protocol uint8, planes []backend.Plane) backend.Plan {
 	ipv4, first := planes[0].Network, planes[0].Subnet.Addr() // the wire has no room for IPv6
 	s := datapath.State{
 		Links:  []datapath.Link{device},
@@ -54,7 +54,7 @@ func plan(device datapath.Link, protocol uint8, planes []backend.Plane) backend.
 		Routes: append(backend.Blackholes(planes, protocol), datapath.Route{Dst: ipv4, Link: device.Name, Protocol: protocol}),
 	}
 	ingress := make([]backend.Ingress, len(planes))
-	ingress[0].Device = device.Name
+	ingress[0].Device, ingress[0].Port = device.Name, port
 	return backend.Plan{State: s, Ingress: ingress}
 }
 

@@ -129,7 +129,7 @@ func (b *Backend) Plan(ctx context.Context, planes []backend.Plane) (backend.Pla
 	}
 	return plan(datapath.Link{
 		Name: b.device, Kind: "tun", Alias: b.scope.Owner, Up: true, MTU: b.mtu, TUN: b.machine.tun(),
-	}, b.scope.Protocol, planes), nil
+	}, b.opts.Port, b.scope.Protocol, planes), nil
 }
 
 // Forward implements backend.Forwarder.

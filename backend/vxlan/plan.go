@@ -29,7 +29,7 @@ func (b *Backend) plan(planes []backend.Plane, direct map[netip.Addr]string) bac
 		s.Links = append(s.Links, dev)
 		// A host that has DirectRouting sends packets without a tunnel, and it is
 		// likely that all hosts have it.
-		p.Ingress = append(p.Ingress, backend.Ingress{Device: dev.Name, Direct: b.opts.DirectRouting, Port: b.opts.Port, VNI: b.opts.VNI})
+		p.Ingress = append(p.Ingress, backend.Ingress{Device: dev.Name, Direct: b.opts.DirectRouting, Port: b.opts.Port, Kernel: true, VNI: b.opts.VNI})
 		gateway := plane.Subnet.Addr()
 		s.Addrs = append(s.Addrs, datapath.Addr{Link: dev.Name, Prefix: netip.PrefixFrom(gateway, gateway.BitLen())})
 		n := len(plane.Peers)

@@ -258,9 +258,9 @@ func (d *daemon) run(ctx context.Context, rev subnet.Revision, reload <-chan os.
 	d.loop.Alive = passes.Ask
 	alive := []func(context.Context) error{passes.Alive, h.Tenant.Alive, d.loop.CheckForwarder}
 	counters := func() []backend.Counter {
-		c, ok := d.loop.Counters()
-		if !ok && cfg.Type != alloc.Type { // the kernel moves the packets
-			return d.firewall.Counters()
+		c, _ := d.loop.Counters()
+		if cfg.Type != alloc.Type {
+			c = append(c, d.firewall.Counters()...)
 		}
 		return c
 	}

@@ -47,12 +47,49 @@ func Prefixes(name string) ([]netip.Prefix, error) {
 	}
 	var all []netip.Prefix
 	for _, a := range addrs {
-		ip, ok := netip.AddrFromSlice(a.IP)
-		if bits, _ := a.Mask.Size(); ok {
-			all = append(all, netip.PrefixFrom(ip.Unmap(), bits))
+		if p, ok := prefixOf(a); ok {
+			all = append(all, p)
 		}
 	}
 	return all, nil
+}
+
+// Addr is an address of an interface, with the length of its subnet.
+type Addr struct {
+	Interface string
+	netip.Prefix
+}
+
+// Addrs returns the addresses of all interfaces, of both families, without the link-local
+// ones of IPv6, which every interface has.
+func Addrs() ([]Addr, error) {
+	list, err := Dump(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
+	if err != nil {
+		return nil, fmt.Errorf("list addresses: %w", err)
+	}
+	var all []Addr
+	names := make(map[int]string) // most of many links have no address, so that they are not listed
+	for _, a := range list {
+		p, ok := prefixOf(a)
+		if !ok || p.Addr().Is6() && p.Addr().IsLinkLocalUnicast() {
+			continue
+		}
+		if _, known := names[a.LinkIndex]; !known {
+			link, err := netlink.LinkByIndex(a.LinkIndex)
+			if err != nil {
+				continue // it is gone meanwhile
+			}
+			names[a.LinkIndex] = link.Attrs().Name
+		}
+		all = append(all, Addr{names[a.LinkIndex], p})
+	}
+	return all, nil
+}
+
+func prefixOf(a netlink.Addr) (p netip.Prefix, ok bool) {
+	ip, ok := netip.AddrFromSlice(a.IP)
+	bits, _ := a.Mask.Size()
+	return netip.PrefixFrom(ip.Unmap(), bits), ok
 }
 
 // Subnets returns the subnets that an interface has addresses in, sorted, without

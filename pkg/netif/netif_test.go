@@ -2,11 +2,36 @@ package netif
 
 import (
 	"errors"
+	"net/netip"
 	"slices"
 	"testing"
 
 	"github.com/vishvananda/netlink"
 )
+
+func TestAddrsAreThoseOfEachInterface(t *testing.T) {
+	all, err := Addrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	of := make(map[string][]netip.Prefix)
+	for _, a := range all {
+		of[a.Interface] = append(of[a.Interface], a.Prefix)
+	}
+	if len(of["lo"]) == 0 {
+		t.Skip("the loopback interface has no address here")
+	}
+	for name, got := range of {
+		want, err := Prefixes(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want = slices.DeleteFunc(want, func(p netip.Prefix) bool { return p.Addr().Is6() && p.Addr().IsLinkLocalUnicast() })
+		if !slices.Equal(got, want) {
+			t.Errorf("addresses of %s are %v, want %v", name, got, want)
+		}
+	}
+}
 
 func TestDumpIsRepeatedWhenInterrupted(t *testing.T) {
 	for _, tt := range []struct {

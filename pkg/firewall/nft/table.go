@@ -102,6 +102,7 @@ type Rule struct {
 	SrcIn  string // the source is in the set
 	DstIn  string // the destination is in the set
 	Absent string // the source is not in the set
+	Leads  bool   // the kernel would send to the source by the interface that the packet came by
 
 	Count    string        // counter that counts the packet
 	Remember string        // set that the source is put into

@@ -40,11 +40,12 @@ type Ingress struct {
 	VNI    uint32 // of a tunnel of the kernel
 }
 
-// Apply makes the kernel as the plan says. The scope of r is the daemon's, which the
-// plan's links are added to. It returns how many changes that took and the first of
-// them, also with an error.
-func (p Plan) Apply(ctx context.Context, r datapath.Reconciler) (changes int, first datapath.Op, err error) {
-	r.Scope.Links = slices.Clone(r.Scope.Links)
+// Apply makes the kernel as the plan says. The scope is the daemon's, which the plan's
+// links are added to. It returns how many changes that took and the first of them, also
+// with an error.
+func (p Plan) Apply(ctx context.Context, scope datapath.Scope, r *datapath.Reconciler) (changes int, first datapath.Op, err error) {
+	r.Scope = scope
+	r.Scope.Links = slices.Clone(scope.Links)
 	for _, l := range p.State.Links {
 		r.Scope.Links = append(r.Scope.Links, l.Name)
 	}

@@ -4,20 +4,30 @@ import (
 	"cmp"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 
 	"flanneld/subnet"
+	"flanneld/subnet/config"
 )
 
 // Members are this host and the others of the overlay.
 type Members struct {
-	V4, V6 netip.Prefix   // the networks; V6 is zero in an IPv4-only overlay
+	V4, V6 config.Range   // what leases are taken from; V6 is zero in an IPv4-only overlay
 	Own    subnet.Lease   // this host's
 	Leases []subnet.Lease // all, sorted; the own one may be among them
-	Local  []netip.Prefix // subnets that this host itself is in, which can be no peer's
+	Local  []netip.Prefix // subnets of the external interface, which can be no peer's
+	Needed []Needed       // what else can be no peer's
+	Before []Plane        // what was returned last; nil: nothing
 
 	Blackhole, Fenced, Partial bool // of all planes
+}
+
+// Needed is a subnet that this host reaches, or an address, without the overlay.
+type Needed struct {
+	Prefix netip.Prefix
+	What   string // it is, as in "etcd's address"
 }
 
 // Fault is what is wrong with a lease of another host. Most such leases are no peers.
@@ -31,16 +41,18 @@ type Fault struct {
 // the faults of the others. Of two leases that exclude each other the one that was
 // written later is a peer: whichever host that was, it was there then.
 func Planes(m Members) (planes []Plane, faults []Fault) {
-	s := sorter{Members: m, families: []family{{network: m.V4, own: m.Own.V4}}}
-	if m.V6.IsValid() {
-		s.families = append(s.families, family{network: m.V6, own: m.Own.V6})
+	s := sorter{Members: m, families: []family{{pool: m.V4, own: m.Own.V4}}}
+	if m.V6.Enabled() {
+		s.families = append(s.families, family{pool: m.V6, own: m.Own.V6})
 	}
 	if !m.Fenced {
 		s.sort()
-		s.withoutLoops()
+		for i := range s.families {
+			s.withoutLoops(&s.families[i])
+		}
 	}
 	for _, f := range s.families {
-		planes = append(planes, Plane{Network: f.network, Subnet: f.own.Subnet, Peers: s.latest(f),
+		planes = append(planes, Plane{Network: f.pool.Network, Subnet: f.own.Subnet, Peers: s.latest(f),
 			Blackhole: m.Blackhole, Fenced: m.Fenced, Partial: m.Partial})
 	}
 	return planes, s.faults
@@ -55,9 +67,9 @@ type sorter struct {
 
 // family is one address family of Members.
 type family struct {
-	network netip.Prefix
-	own     subnet.Claim
-	peers   []peer
+	pool  config.Range
+	own   subnet.Claim
+	peers []peer
 }
 
 // peer is a lease, and what it claims in a family.
@@ -119,12 +131,19 @@ func orUDP(typ string) string { return cmp.Or(typ, "udp (or alloc)") }
 // write to the store could otherwise turn this host's own traffic away.
 func (s *sorter) place(f *family, p peer) {
 	wrong := ""
-	switch {
-	case p.Subnet.Bits() < f.network.Bits() || !f.network.Contains(p.Subnet.Addr()):
-		wrong = "it is not within the Network " + f.network.String()
+	network := f.pool.Network
+	switch needed := slices.IndexFunc(s.Needed, func(n Needed) bool { return n.Prefix.Overlaps(p.Subnet) }); {
+	case p.Subnet.Bits() < network.Bits() || !network.Contains(p.Subnet.Addr()):
+		wrong = "it is not within the Network " + network.String()
 	case slices.ContainsFunc(s.Local, p.Subnet.Overlaps):
 		wrong = "its subnet overlaps one that this host itself is in"
-	case !p.PublicIP.IsGlobalUnicast() && !p.PublicIP.IsLinkLocalUnicast():
+	case needed >= 0:
+		wrong = fmt.Sprintf("its subnet covers what this host reaches without the overlay, %s (%s); let SubnetMin and SubnetMax leave that out",
+			s.Needed[needed].What, s.Needed[needed].Prefix)
+	case !f.pool.Contains(p.Subnet):
+		wrong = fmt.Sprintf("the configuration leases nothing but a /%d from %s to %s; restart that host's daemon, or delete the lease",
+			f.pool.SubnetLen, f.pool.Min, f.pool.Max)
+	case !isHost(p.PublicIP) || slices.ContainsFunc(s.Local, func(l netip.Prefix) bool { return isEdge(l, p.PublicIP) }):
 		wrong = "its PublicIP is no host's address"
 	default:
 		f.peers = append(f.peers, p)
@@ -133,29 +152,87 @@ func (s *sorter) place(f *family, p peer) {
 	s.fault("Ignoring a lease: "+wrong, "subnet", p.Subnet, "PublicIP", p.PublicIP)
 }
 
-// withoutLoops removes peers whose PublicIP the overlay itself leads to. Leased
-// subnets are looked up by their length: there are hardly ever more than two.
-func (s *sorter) withoutLoops() {
-	leased, lengths := make(map[netip.Prefix]bool), make(map[int]bool)
-	for _, f := range s.families {
-		leased[f.own.Subnet], lengths[f.own.Subnet.Bits()] = true, true
-		for _, p := range f.peers {
-			leased[p.Subnet], lengths[p.Subnet.Bits()] = true, true
+// isHost reports whether an address can be a host's. Class E (RFC 1112) has never been
+// given out, and the kernel sends nothing to 0.0.0.0/8 (RFC 1122).
+func isHost(a netip.Addr) bool {
+	if a.Is4() && (a.As4()[0] >= 240 || a.As4()[0] == 0) {
+		return false
+	}
+	return a.IsGlobalUnicast() || a.Is6() && a.IsLinkLocalUnicast()
+}
+
+// isEdge reports whether an address is the first of a subnet, which is the subnet's own,
+// or the last, to which the kernel broadcasts. Of a subnet of two there is neither
+// (RFC 3021), and in IPv6 there is no broadcast.
+func isEdge(p netip.Prefix, a netip.Addr) bool {
+	if !a.Is4() || p.Bits() >= 31 || !p.Contains(a) {
+		return false
+	}
+	return a == p.Masked().Addr() || !p.Contains(a.Next())
+}
+
+// loop is a lease whose PublicIP lies in the subnet of another, or in its own: what is
+// sent there would come out of the overlay and go in again.
+type loop struct{ inner, outer *subnet.Lease }
+
+// loops returns those of a family's peers, whose subnets all have one length. The own
+// lease is a subnet only.
+func (s *sorter) loops(f *family) (all []loop) {
+	leased := make(map[netip.Prefix]*subnet.Lease, len(f.peers))
+	for _, p := range f.peers {
+		leased[p.Subnet] = p.lease
+	}
+	for _, p := range f.peers {
+		within, _ := p.PublicIP.Prefix(f.pool.SubnetLen)
+		outer := leased[within]
+		if f.own.Subnet.Contains(p.PublicIP) {
+			outer = &s.Own
+		}
+		if outer != nil {
+			all = append(all, loop{p.lease, outer})
 		}
 	}
-	for i := range s.families {
-		f := &s.families[i]
-		f.peers = slices.DeleteFunc(f.peers, func(p peer) bool {
-			for bits := range lengths {
-				if within, err := p.PublicIP.Prefix(bits); err == nil && leased[within] {
-					s.fault("Ignoring a lease: its PublicIP is an address in the overlay, and what is sent there would come round again. "+
-						"Give that host another one, with --iface or --public-ip", "subnet", p.lease.Key(), "PublicIP", p.PublicIP, "within", within)
-					return true
-				}
-			}
-			return false
-		})
+	return all
+}
+
+// withoutLoops removes one peer of each loop: what was none before rather than what was
+// one, so that a newcomer takes nobody's place, then what has more loops, then what was
+// written later.
+func (s *sorter) withoutLoops(f *family) {
+	loops := s.loops(f)
+	if len(loops) == 0 {
+		return
 	}
+	of := make(map[*subnet.Lease][]loop)
+	for _, l := range loops {
+		of[l.inner], of[l.outer] = append(of[l.inner], l), append(of[l.outer], l)
+	}
+	delete(of, &s.Own)
+	before := make(map[subnet.Claim]int)
+	for _, plane := range s.Before {
+		for _, c := range plane.Peers {
+			before[c] = 1
+		}
+	}
+	worst := slices.SortedFunc(maps.Keys(of), func(a, b *subnet.Lease) int {
+		return cmp.Or(before[a.V4]-before[b.V4], len(of[b])-len(of[a]), cmp.Compare(b.Rev, a.Rev), b.Compare(*a))
+	})
+	out := make(map[*subnet.Lease]bool)
+	for _, l := range worst {
+		i := slices.IndexFunc(of[l], func(c loop) bool { return !out[c.inner] && !out[c.outer] })
+		if i < 0 {
+			continue
+		}
+		out[l] = true
+		if c := of[l][i]; c.inner == l {
+			s.fault("Ignoring a lease: its PublicIP is an address in the overlay, and what is sent there would come round again. "+
+				"Give that host another one, with --iface or --public-ip", "subnet", l.Key(), "PublicIP", l.V4.PublicIP, "within", c.outer.Key())
+		} else {
+			s.fault("Ignoring a lease: its subnet covers another host's PublicIP; let SubnetMin and SubnetMax leave out the hosts",
+				"subnet", l.Key(), "PublicIP", l.V4.PublicIP, "other", c.inner.V4.PublicIP)
+		}
+	}
+	f.peers = slices.DeleteFunc(f.peers, func(p peer) bool { return out[p.lease] })
 }
 
 // latest returns the claims of a family's peers but those that the kernel has no room

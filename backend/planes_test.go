@@ -10,6 +10,7 @@ import (
 
 	"flanneld/backend"
 	"flanneld/subnet"
+	"flanneld/subnet/config"
 )
 
 func TestPlanesLeaveOutWhatALaterLeaseExcludes(t *testing.T) {
@@ -32,15 +33,12 @@ func TestPlanesLeaveOutWhatALaterLeaseExcludes(t *testing.T) {
 		leases []subnet.Lease
 		v4, v6 []string
 	}{
-		{"of two subnets with one address, the newer",
-			[]subnet.Lease{lease("10.5.2.0/24", "192.0.2.2", "two", 5), lease("10.5.2.0/25", "192.0.2.3", "three", 4), other},
+		{"no subnet of another length",
+			[]subnet.Lease{lease("10.5.2.0/24", "192.0.2.2", "two", 4), lease("10.5.2.0/25", "192.0.2.3", "three", 5), lease("10.5.4.0/23", "192.0.2.4", "four", 5), other},
 			[]string{"10.5.2.0/24", "10.5.9.0/24"}, nil},
-		{"the longer one if that is newer",
-			[]subnet.Lease{lease("10.5.2.0/24", "192.0.2.2", "two", 4), lease("10.5.2.0/25", "192.0.2.3", "three", 5), other},
-			[]string{"10.5.2.0/25", "10.5.9.0/24"}, nil},
-		{"one of two of the same age",
-			[]subnet.Lease{lease("10.5.2.0/24", "192.0.2.2", "two", 4), lease("10.5.2.0/25", "192.0.2.3", "three", 4)},
-			[]string{"10.5.2.0/24"}, nil},
+		{"none outside SubnetMin and SubnetMax",
+			[]subnet.Lease{lease("10.5.0.0/24", "192.0.2.2", "two", 4), lease("10.5.255.0/24", "192.0.2.3", "three", 5), other},
+			[]string{"10.5.9.0/24"}, nil},
 		{"a host that has become dual-stack",
 			[]subnet.Lease{lease("10.5.2.0/24", "192.0.2.2", "two", 4), dual(lease("10.5.2.0/24", "192.0.2.2", "two", 5), "fd00:5:0:2::/64", "2001:db8::2")},
 			[]string{"10.5.2.0/24"}, []string{"fd00:5:0:2::/64"}},
@@ -66,14 +64,30 @@ func TestPlanesLeaveOutWhatALaterLeaseExcludes(t *testing.T) {
 		{"a PublicIP in another's subnet, and in ours",
 			[]subnet.Lease{lease("10.5.2.0/24", "10.5.9.7", "two", 4), lease("10.5.3.0/24", "10.5.1.7", "three", 4), other},
 			[]string{"10.5.9.0/24"}, nil},
+		{"a newcomer whose subnet covers others' PublicIPs",
+			[]subnet.Lease{lease("10.5.2.0/24", "10.5.77.2", "two", 3), lease("10.5.3.0/24", "10.5.77.3", "three", 4), lease("10.5.77.0/24", "192.0.2.7", "seven", 5), other},
+			[]string{"10.5.2.0/24", "10.5.3.0/24", "10.5.9.0/24"}, nil},
+		{"one that has been there longer, and covers several",
+			[]subnet.Lease{lease("10.5.2.0/24", "10.5.77.2", "two", 5), lease("10.5.3.0/24", "10.5.77.3", "three", 4), lease("10.5.77.0/24", "192.0.2.7", "seven", 3), other},
+			[]string{"10.5.2.0/24", "10.5.3.0/24", "10.5.9.0/24"}, nil},
+		{"an address that is no host's",
+			[]subnet.Lease{lease("10.5.2.0/24", "255.255.255.255", "two", 5), lease("10.5.3.0/24", "198.51.100.255", "three", 4), lease("10.5.4.0/24", "198.51.100.0", "four", 3),
+				lease("10.5.5.0/24", "169.254.1.1", "five", 3), lease("10.5.6.0/24", "240.0.0.1", "six", 3), lease("10.5.7.0/24", "0.1.2.3", "seven", 3),
+				lease("10.5.8.0/24", "224.0.0.1", "eight", 3), other},
+			[]string{"10.5.9.0/24"}, nil},
+		{"what covers an address that this host reaches otherwise",
+			[]subnet.Lease{lease("10.5.66.0/24", "192.0.2.2", "two", 4), other},
+			[]string{"10.5.9.0/24"}, nil},
 		{"an IPv6 one, and a PublicIP in the Network where nobody has a subnet",
 			[]subnet.Lease{dual(lease("10.5.2.0/24", "10.5.77.7", "two", 4), "fd00:5:0:2::/64", "fd00:5:0:2::7")},
 			[]string{"10.5.2.0/24"}, nil},
 		{"what cannot be forwarded to outdoes nothing",
-			[]subnet.Lease{lease("10.5.2.0/24", "192.0.2.2", "two", 4), lease("10.5.2.0/25", "127.0.0.1", "two", 5), lease("10.5.1.128/25", "192.0.2.7", "two", 6)},
+			[]subnet.Lease{lease("10.5.2.0/24", "192.0.2.2", "two", 4), lease("10.5.3.0/24", "127.0.0.1", "two", 5), lease("10.5.1.128/25", "192.0.2.7", "two", 6)},
 			[]string{"10.5.2.0/24"}, nil},
 	} {
-		m := backend.Members{V4: netip.MustParsePrefix("10.5.0.0/16"), V6: netip.MustParsePrefix("fd00:5::/48"), Own: own, Leases: append(slices.Clone(test.leases), own)}
+		m := backend.Members{V4: pool(t, "10.5.0.0/16", 24, "10.5.1.0", "10.5.250.0"), V6: pool(t, "fd00:5::/48", 64, "fd00:5:0:1::", "fd00:5:0:ffff::"),
+			Own: own, Leases: append(slices.Clone(test.leases), own), Local: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")},
+			Needed: []backend.Needed{{Prefix: netip.MustParsePrefix("10.5.66.6/32"), What: "etcd's address"}}}
 		if m.Own.Type = test.leases[0].Type; m.Own.Type == "host-gw" {
 			m.Own.V4.Data = "" // it publishes none
 		}
@@ -90,6 +104,31 @@ func TestPlanesLeaveOutWhatALaterLeaseExcludes(t *testing.T) {
 	}
 }
 
+func pool(t testing.TB, network string, length int, first, last string) config.Range {
+	t.Helper()
+	return config.Range{Network: netip.MustParsePrefix(network), SubnetLen: length, Min: netip.MustParseAddr(first), Max: netip.MustParseAddr(last)}
+}
+
+// TestPlanesTakeNothingFromPeers has a lease of a peer that is renewed, beside one that
+// came later and was not written since.
+func TestPlanesTakeNothingFromPeers(t *testing.T) {
+	lease := func(key, public string, rev subnet.Revision) subnet.Lease {
+		return subnet.Lease{Type: "vxlan", Rev: rev, V4: subnet.Claim{Subnet: netip.MustParsePrefix(key), PublicIP: netip.MustParseAddr(public)}}
+	}
+	peer := lease("10.5.2.0/24", "10.5.77.2", 1)
+	m := backend.Members{V4: pool(t, "10.5.0.0/16", 24, "10.5.1.0", "10.5.250.0"), Own: lease("10.5.1.0/24", "192.0.2.1", 1), Leases: []subnet.Lease{peer}}
+	m.Before, _ = backend.Planes(m)
+	for _, rev := range []subnet.Revision{2, 9} {
+		peer.Rev = rev
+		m.Leases = []subnet.Lease{peer, lease("10.5.77.0/24", "192.0.2.7", 3)}
+		planes, faults := backend.Planes(m)
+		if len(planes[0].Peers) != 1 || planes[0].Peers[0] != peer.V4 || len(faults) != 1 {
+			t.Errorf("revision %d: peers are %v, faults %v", rev, planes[0].Peers, faults)
+		}
+		m.Before = planes
+	}
+}
+
 func TestFaultsSayWhatIsWrong(t *testing.T) {
 	lease := func(key, public string) subnet.Lease {
 		return subnet.Lease{Type: "vxlan", V4: subnet.Claim{Subnet: netip.MustParsePrefix(key), PublicIP: netip.MustParseAddr(public)}}
@@ -97,9 +136,10 @@ func TestFaultsSayWhatIsWrong(t *testing.T) {
 	own := lease("10.5.1.0/24", "192.0.2.1")
 	other := lease("10.5.2.0/24", "192.0.2.2")
 	other.Type = ""
-	m := backend.Members{V4: netip.MustParsePrefix("10.5.0.0/16"), Own: own, Local: []netip.Prefix{netip.MustParsePrefix("10.5.7.0/25")}, Leases: []subnet.Lease{
+	m := backend.Members{V4: pool(t, "10.5.0.0/16", 24, "10.5.1.0", "10.5.20.0"), Own: own, Needed: []backend.Needed{{netip.MustParsePrefix("10.5.11.11/32"), "etcd's address"}}, Local: []netip.Prefix{netip.MustParsePrefix("10.5.7.0/25")}, Leases: []subnet.Lease{
 		own, other, lease("10.5.3.0/24", "192.0.2.1"), lease("10.5.1.128/25", "192.0.2.3"), lease("10.6.0.0/24", "192.0.2.4"),
 		lease("10.5.7.0/24", "192.0.2.5"), lease("10.5.8.0/24", "127.0.0.1"), lease("10.5.9.0/24", "192.0.2.9"), lease("10.5.10.0/24", "192.0.2.9"),
+		lease("10.5.11.0/24", "192.0.2.11"), lease("10.5.12.0/25", "192.0.2.12"), lease("10.5.13.0/24", "10.5.10.9"),
 	}}
 	planes, faults := backend.Planes(m)
 	if len(planes) != 1 || len(planes[0].Peers) != 2 {
@@ -117,6 +157,9 @@ func TestFaultsSayWhatIsWrong(t *testing.T) {
 		"10.5.7.0/24 ERROR Ignoring a lease: its subnet overlaps one that this host itself is in",
 		"10.5.8.0/24 ERROR Ignoring a lease: its PublicIP is no host's address",
 		"10.5.10.0/24 ERROR Two leases have one PublicIP: two hosts publish it, or one is a left-over",
+		"10.5.11.0/24 ERROR Ignoring a lease: its subnet covers what this host reaches without the overlay, etcd's address (10.5.11.11/32); let SubnetMin and SubnetMax leave that out",
+		"10.5.12.0/25 ERROR Ignoring a lease: the configuration leases nothing but a /24 from 10.5.1.0 to 10.5.20.0; restart that host's daemon, or delete the lease",
+		"10.5.13.0/24 ERROR Ignoring a lease: its PublicIP is an address in the overlay, and what is sent there would come round again. Give that host another one, with --iface or --public-ip",
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("faults (-want +got):\n%s", d)

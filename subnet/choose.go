@@ -2,6 +2,7 @@ package subnet
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -83,7 +84,31 @@ func (r Request) random(leases []Lease) (k Key, err error) {
 	if k.V4, err = config.FreeLast(r.Config.V4, taken4, freed4, nil); err == nil && r.Config.V6.Enabled() {
 		k.V6, err = config.FreeLast(r.Config.V6, taken6, freed6, nil)
 	}
+	if errors.Is(err, config.ErrFull) {
+		err = r.blame(leases, err)
+	}
 	return k, err
+}
+
+// blame adds to config.ErrFull the largest lease, if that takes the place of several.
+func (r Request) blame(leases []Lease, full error) error {
+	var largest Lease
+	size := func(p netip.Prefix, of config.Range) int {
+		if !p.IsValid() || !overlap(p, of.Network) {
+			return 0
+		}
+		return max(of.SubnetLen-p.Bits(), 0)
+	}
+	most := 0
+	for _, l := range leases {
+		if n := max(size(l.V4.Subnet, r.Config.V4), size(l.V6.Subnet, r.Config.V6)); n > most {
+			largest, most = l, n
+		}
+	}
+	if most == 0 {
+		return full
+	}
+	return fmt.Errorf("%w; the lease %s of %s has the place of many: delete it, unless somebody means it", full, largest.Key(), largest.holder())
 }
 
 // own returns the host's own leases, and one of another node with its PublicIP; zero if

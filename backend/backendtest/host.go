@@ -36,7 +36,7 @@ func Set(ctx context.Context, b backend.Backend, p backend.Params, k datapath.Ke
 	if err != nil {
 		return err
 	}
-	if _, _, err = plan.Apply(ctx, datapath.Reconciler{Kernel: k, Scope: p.Scope, Log: p.Log}); err != nil {
+	if _, _, err = plan.Apply(ctx, p.Scope, &datapath.Reconciler{Kernel: k, Log: p.Log}); err != nil {
 		return err
 	}
 	if f, ok := b.(backend.Forwarder); ok {

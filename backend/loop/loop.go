@@ -96,7 +96,7 @@ func (l *Loop) Run(ctx context.Context, be backend.Backend, u backend.Underlay) 
 func (l *Loop) run(ctx context.Context, be backend.Backend, u backend.Underlay) error {
 	g, ctx := errgroup.WithContext(ctx)
 	r := runner{loop: l, backend: be, underlay: u, report: reporter{log: l.Log},
-		reconciler: datapath.Reconciler{Kernel: l.Kernel, Scope: l.Scope, Log: l.Log}}
+		reconciler: datapath.Reconciler{Kernel: l.Kernel, Log: l.Log}}
 	if f, ok := be.(backend.Forwarder); ok {
 		r.forwarder = f
 		l.running.Store(&f)
@@ -185,7 +185,7 @@ func (r *runner) apply(ctx context.Context, planes []backend.Plane) (changes int
 	r.skipped = plan.Skipped
 	r.reconciler.Keep = slices.ContainsFunc(planes, func(p backend.Plane) bool { return p.Partial })
 	admitted := r.loop.Firewall.Admit(ctx, planes, plan.Ingress)
-	changes, first, err = plan.Apply(ctx, r.reconciler)
+	changes, first, err = plan.Apply(ctx, r.loop.Scope, &r.reconciler)
 	if err == nil && r.forwarder != nil {
 		err = r.forwarder.Forward(planes)
 	}

@@ -226,6 +226,7 @@ func (d *daemon) openDatapath(ctx context.Context, descriptors *systemd.FDStore)
 	}
 	h := &overlay.Host{Config: cfg, Blackhole: o.BlackholeRoute, Fence: o.Fence, View: subnet.NewView(), Board: d.board,
 		Firewall: d.firewall, Store: d.store, Local: local, Wake: wake.New(), Standing: wake.New(), Began: make(chan struct{}), Log: d.log}
+	h.Needed = func() ([]backend.Needed, error) { return underlay.Needed(cfg.Networks(), d.store.Tried()) }
 	h.Docker = &host.Docker{Board: d.board, Ready: d.notify.Ready, Log: d.log,
 		SubnetFile: o.SubnetFile, Network: cfg.V4.Network, NetworkV6: cfg.V6.Network, IPMasq: o.IPMasq}
 	d.host, d.loop = h, &loop.Loop{Planes: h.Planes, Wake: h.Wake, Kernel: kern, Scope: scope, Firewall: d.firewall, Resync: o.Resync,

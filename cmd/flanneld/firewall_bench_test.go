@@ -33,7 +33,7 @@ import (
 func BenchmarkPeerFilter(b *testing.B) {
 	const peers = 5000
 	c := script.NewCluster(b, underTest(b, etcdproc.Chosen()))
-	configure(b, c, `{"Network":"10.0.0.0/8","SubnetMin":"10.200.0.0","SubnetLen":24,"Backend":{"Type":"vxlan"}}`)
+	configure(b, c, `{"Network":"10.0.0.0/8","SubnetMin":"10.100.0.0","SubnetLen":24,"Backend":{"Type":"vxlan"}}`)
 	store := script.NewLoader(c.Lab.Switch().Namespace)
 	for i := range peers {
 		if err := putLease(store, peerLease(i, "vxlan")); err != nil {

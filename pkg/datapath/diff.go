@@ -3,6 +3,7 @@ package datapath
 import (
 	"net/netip"
 	"slices"
+	"sync"
 )
 
 // Diff returns the operations that turn have into want: links, addresses, FDB,
@@ -12,8 +13,6 @@ import (
 // without a gap. What hangs on a link that is deleted or re-made
 // goes with it and needs no operation.
 //
-// A wanted route in the place of a connected one (see [Route.Connected]) is left out.
-//
 // Want holds at most one object per key: link name; link and prefix; link and
 // MAC; link and IP; destination and metric.
 func Diff(want, have State) []Op {
@@ -21,8 +20,7 @@ func Diff(want, have State) []Op {
 	addrs, noAddrs := diff(want.Addrs, have.Addrs, gone, func(a Addr) Addr { return a })
 	fdb, noFDB := diff(want.FDB, have.FDB, gone, func(e FDBEntry) key[string, MAC] { return key[string, MAC]{e.Link, e.MAC} })
 	neighs, noNeighs := diff(want.Neighs, have.Neighs, gone, func(n Neigh) key[string, netip.Addr] { return key[string, netip.Addr]{n.Link, n.IP} })
-	free, _ := split(want.Routes, have.Routes)
-	routes, noRoutes := diff(free, have.Routes, gone, routeKey)
+	routes, noRoutes := diff(want.Routes, have.Routes, gone, routeKey)
 	noRoutes = slices.DeleteFunc(noRoutes, func(op Op) bool { return op.Object.(Route).Foreign })
 	// The kernel takes no gateway that is this host's own address. It flushes a
 	// link's routes with its last address, so the wanted one comes before.
@@ -31,26 +29,47 @@ func Diff(want, have State) []Op {
 	return slices.Concat(links, addrs, noGateways, fdb, neighs, routes, noRoutes, noNeighs, noFDB, noAddrs, doomed)
 }
 
-// split parts wanted routes into those that can be made and those that a connected one
-// displaces.
-func split(want, have []Route) (free, blocked []Route) {
-	connected := make(map[key[netip.Prefix, uint32]]bool) // an interface's worth or two
+// split parts wanted routes into those that can be made and those whose place is
+// somebody else's: a route that came with an interface's address has it, or, of a route
+// by a gateway, any other at whatever metric, unless ours was there already. What leads
+// where ours would is no hindrance: an older release leaves such routes. Placed are the
+// routes that were made for the last state that was wanted.
+func split(want, have, placed []Route) (free []Route, blocked []error) {
+	foreign := make(map[netip.Prefix][]Route) // hardly any
 	for _, h := range have {
-		if h.Connected() {
-			connected[routeKey(h)] = true
+		if h.Foreign {
+			foreign[h.Dst] = append(foreign[h.Dst], h)
 		}
 	}
-	if len(connected) == 0 {
-		return want, nil
+	ours := sync.OnceValue(func() map[key[netip.Prefix, uint32]]bool {
+		ours := make(map[key[netip.Prefix, uint32]]bool)
+		for _, r := range slices.Concat(have, placed) {
+			if !r.Foreign {
+				ours[routeKey(r)] = true
+			}
+		}
+		return ours
+	})
+	kept := func(w Route) error {
+		for _, h := range foreign[w.Dst] {
+			switch {
+			case h.Connected() && h.Metric == w.Metric:
+				return ErrConnected
+			case w.Gateway.IsValid() && (h.Type != Unicast || h.Gateway != w.Gateway || h.Link != w.Link) && !ours()[routeKey(w)]:
+				return ErrForeign
+			}
+		}
+		return nil
 	}
 	for _, w := range want {
-		if connected[routeKey(w)] {
-			blocked = append(blocked, w)
-		} else {
-			free = append(free, w)
+		if err := kept(w); err != nil {
+			blocked = append(blocked, &OpError{Op{Set, w}, err})
 		}
 	}
-	return free, blocked
+	if blocked == nil {
+		return want, nil
+	}
+	return slices.DeleteFunc(slices.Clone(want), func(w Route) bool { return kept(w) != nil }), blocked
 }
 
 // gatewaysFirst splits deletions of addresses into those of wanted gateways and

@@ -22,6 +22,8 @@ type Reconciler struct {
 	Keep bool
 
 	First Op // the first operation of the last Apply that took any
+
+	placed []Route // of the last Apply
 }
 
 // Apply makes the scope what want says and returns how many operations that
@@ -34,6 +36,9 @@ func (r *Reconciler) Apply(ctx context.Context, want State) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	all := want.Routes
+	var blocked []error
+	want.Routes, blocked = split(all, have.Routes, r.placed)
 	ops := r.diff(want, have)
 	if len(ops) > 0 {
 		r.First = ops[0]
@@ -53,18 +58,16 @@ func (r *Reconciler) Apply(ctx context.Context, want State) (int, error) {
 		if have, err = r.read(ctx); err != nil {
 			return done, err
 		}
+		want.Routes, blocked = split(all, have.Routes, r.placed)
 		ops = withoutLinks(r.diff(want, have), have, failed)
 	}
+	r.placed = want.Routes
 	done += len(ops)
 	more, err := r.do(ctx, ops)
 	if err != nil {
 		return done, err
 	}
-	failed = append(failed, more...)
-	_, blocked := split(want.Routes, have.Routes)
-	for _, b := range blocked {
-		failed = append(failed, &OpError{Op{Set, b}, ErrConnected})
-	}
+	failed = slices.Concat(failed, more, blocked)
 	if failed == nil {
 		return done, nil
 	}
@@ -98,6 +101,9 @@ func (r *Reconciler) read(ctx context.Context) (State, error) {
 // ErrConnected: the route would take the place of one to a subnet that an
 // interface of this host has an address in.
 var ErrConnected = errors.New("an interface of this host has an address in that subnet")
+
+// ErrForeign: the route would take the place of one that somebody else made.
+var ErrForeign = errors.New("another route to that subnet is there, which is not of this daemon; delete it if it is to lead into the overlay (ip route del)")
 
 // do carries operations out and returns those that failed; or an error, if that
 // is not known of each.
@@ -200,7 +206,7 @@ func OnlyRoutes(err error, wanted int) bool {
 		if _, ok := op.Op.Object.(Route); !ok {
 			return false
 		}
-		if !errors.Is(failed, ErrConnected) && !errors.Is(failed, syscall.ENETUNREACH) && !errors.Is(failed, syscall.EHOSTUNREACH) {
+		if !errors.Is(failed, ErrConnected) && !errors.Is(failed, ErrForeign) && !errors.Is(failed, syscall.ENETUNREACH) && !errors.Is(failed, syscall.EHOSTUNREACH) {
 			tried++
 		}
 	}

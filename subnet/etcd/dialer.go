@@ -3,8 +3,10 @@ package etcd
 import (
 	"context"
 	"net"
+	"net/netip"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -14,17 +16,43 @@ type Dialer struct {
 	timeout time.Duration
 	raw     func(ctx context.Context, network, address string) (net.Conn, error)
 	open    sync.Map // of *connection
+
+	mu    sync.Mutex
+	tried []netip.Addr // the last ones first
 }
+
+// mostTried bounds the addresses that are remembered: a name may move for ever.
+const mostTried = 16
 
 // NewDialer returns a Dialer that gives up after the timeout. It opens connections by
 // dial; nil: by the network's, which looks a name up for each, so that one that moves
 // is followed.
 func NewDialer(timeout time.Duration, dial func(ctx context.Context, network, address string) (net.Conn, error)) *Dialer {
+	d := &Dialer{timeout: timeout, raw: dial}
 	if dial == nil {
 		keep := net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3}
-		dial = (&net.Dialer{KeepAliveConfig: keep}).DialContext
+		d.raw = (&net.Dialer{KeepAliveConfig: keep, ControlContext: d.note}).DialContext
 	}
-	return &Dialer{timeout: timeout, raw: dial}
+	return d
+}
+
+// note remembers an address that a connection is about to be made to.
+func (d *Dialer) note(_ context.Context, _, address string, _ syscall.RawConn) error {
+	if to, err := netip.ParseAddrPort(address); err == nil {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		at := to.Addr().Unmap().WithZone("")
+		rest := slices.DeleteFunc(d.tried, func(a netip.Addr) bool { return a == at })
+		d.tried = append([]netip.Addr{at}, rest[:min(len(rest), mostTried-1)]...)
+	}
+	return nil
+}
+
+// Tried returns the addresses that connections were made to lately, or tried in vain.
+func (d *Dialer) Tried() []netip.Addr {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.tried)
 }
 
 type connection struct {

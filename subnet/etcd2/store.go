@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"path"
 	"sync/atomic"
 	"time"
@@ -66,6 +67,9 @@ func newStore(o Options, t timing) (*Store, error) {
 
 // Moved is called when the host has lost an address: connections from it are closed.
 func (s *Store) Moved() { s.dialer.Moved() }
+
+// Tried returns the addresses that etcd was looked for at lately, with or without success.
+func (s *Store) Tried() []netip.Addr { return s.dialer.Tried() }
 
 // ConfigKey is where the configuration is, below a prefix.
 func ConfigKey(prefix string) string { return path.Join("/", prefix, "config") }

@@ -36,13 +36,18 @@ type Host struct {
 	Firewall interface{ SetUnderlay(name string) }
 	Store    interface{ Moved() }
 
+	// Needed returns what else this host reaches without the overlay.
+	Needed func() ([]backend.Needed, error)
+
 	Local    []netip.Prefix // subnets that this host itself is in; of the loop's goroutine once that runs
 	Wake     wake.Chan      // of the loop
 	Standing wake.Chan      // is woken when it has changed how the host stands with its lease, or for how long
 	Began    chan struct{}  // is closed after the first pass
 	Log      *slog.Logger
 
-	once sync.Once
+	once   sync.Once
+	needed []backend.Needed // of the last pass, as are the planes
+	before []backend.Plane
 }
 
 // Planes begins a pass.
@@ -55,8 +60,16 @@ func (h *Host) Planes() ([]backend.Plane, []backend.Fault) {
 			return l.Key() != own.Key() && l.V4.PublicIP == own.V4.PublicIP
 		})
 	}
-	return backend.Planes(backend.Members{V4: h.Config.V4.Network, V6: h.Config.V6.Network, Own: own, Leases: leases,
-		Local: h.Local, Blackhole: h.Blackhole, Fenced: h.Fence && !s.State.Safe(), Partial: !h.View.Listed()})
+	if needed, err := h.Needed(); err == nil {
+		h.needed = needed
+	} else {
+		h.Log.Debug("What this host reaches without the overlay is taken for that of before", "err", err)
+	}
+	planes, faults := backend.Planes(backend.Members{V4: h.Config.V4, V6: h.Config.V6, Own: own, Leases: leases,
+		Local: h.Local, Needed: h.needed, Before: h.before,
+		Blackhole: h.Blackhole, Fenced: h.Fence && !s.State.Safe(), Partial: !h.View.Listed()})
+	h.before = planes
+	return planes, faults
 }
 
 // Passed follows each pass.

@@ -24,7 +24,7 @@ func newHost(t *testing.T, others map[string]string) *Host {
 		t.Fatal(err)
 	}
 	board := status.NewBoard(func(string) {})
-	h := &Host{Config: cfg, View: subnet.NewView(), Board: board, Docker: &host.Docker{Board: board},
+	h := &Host{Config: cfg, Needed: func() ([]backend.Needed, error) { return nil, nil }, View: subnet.NewView(), Board: board, Docker: &host.Docker{Board: board},
 		Wake: wake.New(), Standing: wake.New(), Began: make(chan struct{}), Log: slog.New(slog.DiscardHandler)}
 	h.Tenant = tenant.New(tenant.Options{View: h.View, Changed: func(_, _ subnet.Standing) {}, Log: h.Log})
 	own := leaseOf("10.5.1.0/24", "192.0.2.1")

@@ -56,15 +56,19 @@ type fixture struct {
 	kernel Kernel
 	host   Host
 	scope  datapath.Scope
+
+	reconciler datapath.Reconciler
 }
 
 func newFixture(t *testing.T, k Kernel, host Host) *fixture {
-	return &fixture{t, k, host, datapath.Scope{
+	f := &fixture{T: t, kernel: k, host: host, scope: datapath.Scope{
 		Owner:    owner,
 		Links:    []string{"vx.1", "vx6.1", "tun7"},
 		Networks: []netip.Prefix{prefix("10.5.0.0/16"), prefix("fd00:5::/48")},
 		Protocol: protocol,
 	}}
+	f.reconciler = datapath.Reconciler{Kernel: k, Log: slog.New(slog.DiscardHandler)}
+	return f
 }
 
 const (
@@ -141,8 +145,8 @@ func join(states ...datapath.State) (all datapath.State) {
 
 // tryApply reconciles once and returns the number of operations.
 func (f *fixture) tryApply(want datapath.State) (int, error) {
-	r := datapath.Reconciler{Kernel: f.kernel, Scope: f.scope, Log: slog.New(slog.DiscardHandler)}
-	return r.Apply(f.Context(), want)
+	f.reconciler.Scope = f.scope
+	return f.reconciler.Apply(f.Context(), want)
 }
 
 // apply reconciles, and then holds the kernel to what was wanted and to having

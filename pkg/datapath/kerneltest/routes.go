@@ -90,6 +90,29 @@ var routeCases = map[string]func(*fixture){
 		f.hand(datapath.Delete, datapath.Addr{Link: "eth0", Prefix: prefix("10.5.12.1/24")})
 		f.apply(want)
 	},
+	"another's route that was there first is left alone": func(f *fixture) {
+		foreign := []datapath.Route{
+			{Dst: prefix("10.5.12.0/24"), Gateway: addr("192.0.2.9"), Link: "eth0", Metric: 100, Protocol: boot},
+			{Dst: prefix("fd00:5:0:12::/64"), Gateway: addr("2001:db8::9"), Link: "eth0", Metric: 1024, Protocol: boot},
+		}
+		f.hand(datapath.Set, foreign[0], foreign[1])
+		want := gateways()
+		for range 2 {
+			_, err := f.tryApply(want)
+			if !errors.Is(err, datapath.ErrForeign) || !datapath.OnlyRoutes(err, 1) {
+				f.Errorf("Apply: %v, want ErrForeign about routes", err)
+			}
+			f.expect(datapath.State{Routes: want.Routes[1:2]})
+			for _, r := range foreign {
+				r.Foreign = true
+				if got := f.route(r.Dst.String()); len(got) != 1 || got[0] != r {
+					f.Errorf("the other's route is now %v, want %v", got, r)
+				}
+			}
+		}
+		f.hand(datapath.Delete, foreign[0], foreign[1])
+		f.apply(want)
+	},
 	"gateway that was this host's own address": func(f *fixture) {
 		before := tunnel4()
 		f.apply(before)

@@ -41,6 +41,8 @@ type Acquired struct {
 	Lease Lease
 	Seen  Snapshot      // with the lease in it; following it from its revision misses nothing
 	Sent  time.Duration // by the Clock: when the write was sent
+
+	Created bool // the store had no such key
 }
 
 // Acquire takes a lease: the host's own, found by its node id or, if the lease has
@@ -178,7 +180,7 @@ func (a *acquirer) once(ctx context.Context) (Acquired, error) {
 		return Acquired{}, err
 	}
 	leases = slices.DeleteFunc(leases, func(l Lease) bool { return l.Key() == lease.Key() })
-	return Acquired{lease, Snapshot{append(leases, lease), rev}, sent}, nil
+	return Acquired{lease, Snapshot{append(leases, lease), rev}, sent, s.do != adopt}, nil
 }
 
 // contest is the time that a live host with our node id has to write its lease back.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"sync/atomic"
 	"time"
 
 	"flanneld/pkg/backoff"
@@ -23,10 +22,6 @@ const (
 	// of all releases: what is written when the store is back is known two seconds
 	// later.
 	followRetry = 1500 * time.Millisecond
-	// lostGrace is the time for which peers are kept that the store has lost. Every host
-	// that is there has written its lease again by then; those of other releases do so
-	// when they are restarted, which their units do at once.
-	lostGrace = 30 * time.Second
 	// rush is the number of changes in one second that is too much for a watch. etcd's v2
 	// API tells each with an answer of its own: when a thousand hosts start, a million of
 	// them, 90 us each, would keep it from leasing subnets for more than a minute. One
@@ -49,12 +44,13 @@ func Follow(ctx context.Context, store Store, v *View, from Revision, log *slog.
 	log.Info("Watching for new subnet leases")
 	f := &follower{store: store, view: v, log: log, pause: backoff.Backoff{Max: followRetry}, relisted: logonce.Line{Repeat: relistedAgain},
 		trouble: trouble{log: log, back: "etcd is back; subnet leases are read again"}}
-	f.forgetting.Store(v.Lost() > 0)
-	f.forget = time.AfterFunc(lostGrace, func() {
-		f.forgetting.Store(false)
-		v.Forget()
+	f.tell = time.AfterFunc(together, func() {
+		if n := v.Lost(); n > 0 {
+			log.Warn("etcd has lost leases that nobody gave up; those hosts are taken to be there until their leases would have ended", "hosts", n)
+		}
 	})
-	defer f.forget.Stop()
+	defer f.tell.Stop()
+	f.lost = v.Lost()
 	var said string
 	var err error
 	for listed := from > 0; ctx.Err() == nil; listed = true {
@@ -78,8 +74,8 @@ type follower struct {
 	relisted logonce.Line // that history has gone
 	again    bool         // the last watch ended at once, since history had gone
 
-	forget     *time.Timer // forgets the peers that the store has lost
-	forgetting atomic.Bool // the timer runs
+	lost int         // how many peers are kept
+	tell *time.Timer // tells of them
 }
 
 const unreachable = "Watch of subnet leases failed, etcd unreachable; traffic goes on with what is known"
@@ -117,12 +113,9 @@ func (f *follower) list(ctx context.Context, said string, err error) Revision {
 		}
 		leases, rev, failed := f.store.Leases(ctx)
 		if failed == nil {
-			before := f.view.Lost()
 			f.view.Reset(Snapshot{leases, rev})
 			f.trouble.over()
-			if n := f.view.Lost(); n > before { // the same ones are no reason to wait longer
-				f.lost(n)
-			}
+			f.countLost()
 			return rev
 		}
 		said, err = unreachable, failed
@@ -145,9 +138,7 @@ func (f *follower) watch(ctx context.Context, from Revision) error {
 			return err
 		}
 		f.view.Apply(e)
-		if n := f.view.Lost(); n > 0 && !f.forgetting.Load() {
-			f.lost(n)
-		}
+		f.countLost()
 		if now := time.Now(); now.Sub(second) >= time.Second {
 			second, n = now, 0
 		}
@@ -163,12 +154,13 @@ func (f *follower) watch(ctx context.Context, from Revision) error {
 	return nil
 }
 
-// lost is called when the store has lost leases that the View keeps.
-func (f *follower) lost(n int) {
-	f.log.Warn("etcd has lost leases that nobody gave up; going on with those hosts as they were until they register again",
-		"hosts", n, "for", lostGrace)
-	f.forgetting.Store(true)
-	f.forget.Reset(lostGrace)
+// countLost tells when the store has lost more leases that the View keeps, once for all
+// that go together.
+func (f *follower) countLost() {
+	before := f.lost
+	if f.lost = f.view.Lost(); f.lost > before {
+		f.tell.Reset(together)
+	}
 }
 
 // age returns how old a listing of so many leases may become: not the same for all

@@ -7,8 +7,9 @@ import (
 )
 
 // retention says which peers to keep although the store has lost their leases: it was
-// wiped, restored from a backup, or away until they expired. This host is there without
-// a lease then, so its peers can be, too. All times are given; View has the lock.
+// wiped, restored from a backup, or away until they expired. Their hosts are there, as
+// this one is. A lease that is kept has no revision, and expires when it is kept no
+// longer. All times are given; View has the lock.
 type retention struct {
 	lost   map[Key]Lease // the leases that are kept
 	gone   []departure   // of peers that were not kept, oldest first
@@ -21,16 +22,21 @@ type departure struct {
 	at    time.Time
 }
 
-// together is the window within which vanishing leases are taken to have one cause:
-// those that expired while the store was away go in its first seconds, one by one.
-const together = 2 * time.Second
+const (
+	// together is the window within which vanishing leases are taken to have one cause:
+	// those that expired while the store was away go in its first seconds, one by one.
+	together = 2 * time.Second
+	// lostGrace is the shortest time for which a lease is kept, though it has expired:
+	// hosts of this release have written theirs again by then.
+	lostGrace = 30 * time.Second
+)
 
 // peerGone takes note that a peer's lease has vanished, and reports whether to keep it.
 // It is kept if our own has vanished just before, or cannot be renewed: then the store
 // has probably lost both.
 func (r *retention) peerGone(l Lease, now time.Time) bool {
 	if r.atRisk || !r.ownAt.IsZero() && now.Sub(r.ownAt) <= together {
-		r.keep(l)
+		r.keep(l, now)
 		return true
 	}
 	delete(r.lost, l.Key())
@@ -44,7 +50,7 @@ func (r *retention) ownGone(now time.Time) bool {
 	gone := r.recent(now)
 	r.ownAt, r.gone = now, nil
 	for _, d := range gone {
-		r.keep(d.lease)
+		r.keep(d.lease, now)
 	}
 	return len(gone) > 0
 }
@@ -62,33 +68,68 @@ func (r *retention) ownAtRisk(is bool, now time.Time) {
 	r.atRisk = is
 }
 
-// listed compares the store's leases with those that were known before. If the store
-// has forgotten leases, all that it lacks are kept, but for our own; else only those
-// that were kept already.
-func (r *retention) listed(before, store map[Key]Lease, own Key, forgotten bool) {
-	if !forgotten {
-		before = r.lost
-	}
-	r.lost = nil
+// forgotten reports whether a store that lists leases at a revision has lost some of
+// those that were known before, rather than that their hosts gave them up: it is behind
+// what was known, or it lacks our own, or more than half of those that were not to
+// expire yet.
+func forgotten(before, store map[Key]Lease, rev Revision, own Key, now time.Time) bool {
+	due, missing := 0, 0
 	for k, l := range before {
-		if _, there := store[k]; !there && k != own {
-			r.keep(l)
+		_, there := store[k]
+		switch {
+		case there:
+		case l.Rev > rev, k == own:
+			return true
+		case l.Reserved() || l.Expires.After(now):
+			missing++
+		default:
+			due++
 		}
 	}
-	for k := range store {
-		r.leased(k)
+	return 2*missing > len(before)-due
+}
+
+// listed compares the store's leases with those that were known before. If the store
+// has forgotten leases, all that it lacks are kept, but for our own.
+func (r *retention) listed(before, store map[Key]Lease, own Key, forgotten bool, now time.Time) {
+	for k, l := range before {
+		if _, there := store[k]; forgotten && !there && k != own {
+			r.keep(l, now)
+		}
+	}
+	for _, l := range store {
+		r.leased(l)
 	}
 }
 
-func (r *retention) keep(l Lease) {
+// keep keeps a lease until the store would have removed it. A reservation is kept for a
+// day, as no one knows whether it was given up.
+func (r *retention) keep(l Lease, now time.Time) {
 	if r.lost == nil {
 		r.lost = make(map[Key]Lease)
 	}
+	if l.Reserved() {
+		l.Expires = now.Add(DefaultTTL)
+	}
+	if least := now.Add(lostGrace); l.Expires.Before(least) {
+		l.Expires = least
+	}
+	l.Rev = 0
 	r.lost[l.Key()] = l
 }
 
-// leased takes note that the store has a lease, and drops those that cannot be beside it.
-func (r *retention) leased(k Key) {
-	maps.DeleteFunc(r.lost, func(l Key, _ Lease) bool { return l.Overlaps(k) })
-	r.gone = slices.DeleteFunc(r.gone, func(d departure) bool { return d.lease.Key().Overlaps(k) })
+// expire drops what is kept no longer.
+func (r *retention) expire(now time.Time) {
+	maps.DeleteFunc(r.lost, func(_ Key, l Lease) bool { return !l.Expires.After(now) })
+}
+
+// leased takes note that the store has a lease, and drops those that cannot be beside
+// it: their subnets are leased, or their host has this one.
+func (r *retention) leased(now Lease) {
+	k, public := now.Key(), now.V4.PublicIP
+	excluded := func(l Lease) bool {
+		return l.Key().Overlaps(k) || public.IsValid() && l.V4.PublicIP == public || now.Node != "" && l.Node == now.Node
+	}
+	maps.DeleteFunc(r.lost, func(_ Key, l Lease) bool { return excluded(l) })
+	r.gone = slices.DeleteFunc(r.gone, func(d departure) bool { return excluded(d.lease) })
 }

@@ -39,7 +39,7 @@ type ownLease struct {
 // NewView returns an empty View.
 func NewView() *View { return &View{leases: make(map[Key]Lease)} }
 
-// Subscribe has c woken whenever a claim comes, goes or changes. A renewal changes
+// Subscribe has c woken whenever a claim comes, goes or changes, or the number of Lost. A renewal changes
 // none, so the fleet's daily renewals wake nobody.
 func (v *View) Subscribe(c wake.Chan) {
 	v.mu.Lock()
@@ -81,6 +81,7 @@ func (v *View) ownGone() {
 // Leases returns all leases, sorted. The caller owns the slice.
 func (v *View) Leases() []Lease {
 	v.mu.Lock()
+	v.lost.expire(time.Now())
 	all := slices.AppendSeq(make([]Lease, 0, len(v.leases)+len(v.lost.lost)), maps.Values(v.leases))
 	all = slices.AppendSeq(all, maps.Values(v.lost.lost))
 	v.mu.Unlock()
@@ -113,26 +114,39 @@ func (v *View) find(k Key) (l Lease, ok bool) {
 	return l, ok
 }
 
-// Reset replaces the View by a snapshot, whatever its revision: that of a store
-// which was wiped starts again from nothing. If a lease that is held here has gone as
-// well, or is there in a store that has gone back to an earlier revision, what the
-// snapshot lacks is kept (see [View.Lost]) until it is written again, until something
-// else is leased in its place, or until Forget.
-func (v *View) Reset(s Snapshot) {
-	leases := make(map[Key]Lease, len(s.Leases))
-	for _, l := range s.Leases {
-		leases[l.Key()] = l
+// Begin is a Reset by what was just acquired, after what this host knew before.
+func (v *View) Begin(known []Lease, got Acquired) {
+	v.Reset(Snapshot{Leases: known})
+	if got.Created { // whether the store has lost our own among others is seen without it
+		v.Reset(Snapshot{slices.DeleteFunc(slices.Clone(got.Seen.Leases), func(l Lease) bool { return l.Key() == got.Lease.Key() }), got.Seen.Rev})
 	}
+	v.Reset(got.Seen)
+}
+
+// Reset replaces the View by a snapshot, whatever its revision: that of a store
+// which was wiped starts again from nothing. If the store has forgotten leases, what it
+// lacks is kept (see [View.Lost]) until it is written again, something else is leased in
+// its place, its host has another lease, or it expires. A snapshot without a revision is
+// what this host knew before; what has none in it was kept.
+func (v *View) Reset(s Snapshot) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	now := time.Now()
+	v.lost.expire(now)
 	before := maps.Clone(v.leases)
 	maps.Copy(before, v.lost.lost)
-	_, was := before[v.own.key]
-	_, is := leases[v.own.key]
-	// A store may be wiped, or be from a backup that does not know who came later.
-	forgotten := v.own != ownLease{} && (was && !is || s.Rev < v.rev)
-	v.lost.listed(before, leases, v.own.key, forgotten)
-	changed := v.rev == 0 || len(before) != len(leases)+len(v.lost.lost)
+	kept := len(v.lost.lost)
+	leases := make(map[Key]Lease, len(s.Leases))
+	for _, l := range s.Leases {
+		if s.Rev == 0 && l.Rev == 0 {
+			v.lost.keep(l, now)
+		} else {
+			leases[l.Key()] = l
+		}
+	}
+	gone := s.Rev < v.rev || forgotten(v.leases, leases, s.Rev, v.own.key, now)
+	v.lost.listed(v.leases, leases, v.own.key, s.Rev > 0 && gone, now)
+	changed := v.rev == 0 || kept != len(v.lost.lost) || len(before) != len(leases)+len(v.lost.lost)
 	v.leases, v.rev = leases, s.Rev
 	for k, l := range before {
 		if _, there := leases[k]; !there {
@@ -160,8 +174,9 @@ func (v *View) Apply(e Event) {
 	} else {
 		old, ok := v.find(k)
 		v.leases[k] = e.Lease
-		v.lost.leased(k)
-		v.wake(!ok || !old.SameClaim(e.Lease))
+		kept := len(v.lost.lost)
+		v.lost.leased(e.Lease)
+		v.wake(!ok || !old.SameClaim(e.Lease) || kept != len(v.lost.lost))
 	}
 	if v.own.key == k || v.own.node != "" && v.own.node == e.Lease.Node {
 		v.own.written.Wake()
@@ -177,9 +192,10 @@ func (v *View) delete(k Key) bool {
 	switch {
 	case v.own.key == k:
 		return v.lost.ownGone(now) || ok
-	case !ok || v.lost.peerGone(old, now):
+	case !ok:
 		return false
 	}
+	v.lost.peerGone(old, now)
 	v.free(k)
 	return true
 }
@@ -187,12 +203,12 @@ func (v *View) delete(k Key) bool {
 // mostFreed is the number of leases that have gone and are remembered.
 const mostFreed = 1024
 
-// Freed returns the keys whose leases were seen to go and not to come again,
-// oldest first. The caller owns the slice.
+// Freed returns the keys whose leases were seen to go and not to come again, though they
+// may be kept, oldest first. The caller owns the slice.
 func (v *View) Freed() []Key {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(v.freed), func(k Key) bool { _, there := v.find(k); return there })
+	return slices.DeleteFunc(slices.Clone(v.freed), func(k Key) bool { _, there := v.leases[k]; return there })
 }
 
 func (v *View) free(k Key) {
@@ -206,16 +222,8 @@ func (v *View) free(k Key) {
 func (v *View) Lost() int {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	v.lost.expire(time.Now())
 	return len(v.lost.lost)
-}
-
-// Forget removes the leases that Lost counts.
-func (v *View) Forget() {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	changed := len(v.lost.lost) > 0
-	v.lost.lost = nil
-	v.wake(changed)
 }
 
 // wake tells all subscribers, if a claim has changed.

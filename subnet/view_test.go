@@ -40,8 +40,9 @@ func TestViewSignalsOnlyWhenAClaimChanges(t *testing.T) {
 		{"older state", func(v *View) { v.Apply(Event{Lease: at(4, lease("10.1.1.0/24", "192.0.2.9"))}) }, false, 1},
 		{"same snapshot", func(v *View) { v.Reset(Snapshot{[]Lease{at(9, one)}, 9}) }, false, 1},
 		{"snapshot with other attributes", func(v *View) { v.Reset(Snapshot{[]Lease{lease("10.1.1.0/24", "192.0.2.1", "b")}, 9}) }, true, 1},
-		{"snapshot with another key", func(v *View) { v.Reset(Snapshot{[]Lease{two}, 9}) }, true, 1},
-		{"snapshot of a wiped store", func(v *View) { v.Reset(Snapshot{nil, 1}) }, true, 0},
+		{"snapshot with another key", func(v *View) { v.Reset(Snapshot{[]Lease{at(9, two)}, 9}) }, true, 2},
+		{"snapshot with another subnet of the host", func(v *View) { v.Reset(Snapshot{[]Lease{at(9, lease("10.1.3.0/24", "192.0.2.1"))}, 9}) }, true, 1},
+		{"snapshot of a wiped store", func(v *View) { v.Reset(Snapshot{nil, 1}) }, true, 1}, // it is kept, and is not the store's
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			v := NewView()
@@ -89,20 +90,25 @@ func TestViewKeepsPeersThatTheStoreHasLost(t *testing.T) {
 		lost int
 	}{
 		{"at once", func(*View) {}, "10.1.2.0/24 10.1.3.0/24", 2},
-		{"after the grace", (*View).Forget, "", 0},
+		{"until they would have ended", func(*View) { time.Sleep(DefaultTTL - time.Second) }, "10.1.2.0/24 10.1.3.0/24", 2},
+		{"and no longer", func(*View) { time.Sleep(DefaultTTL) }, "", 0},
 		{"one registers again", func(v *View) { v.Apply(Event{Lease: two}) }, "10.1.2.0/24 10.1.3.0/24", 1},
-		{"one registers again, and the grace is over", func(v *View) { v.Apply(Event{Lease: two}); v.Forget() }, "10.1.2.0/24", 0},
+		{"one registers again, and the others end", func(v *View) { v.Apply(Event{Lease: two}); time.Sleep(DefaultTTL) }, "10.1.2.0/24", 0},
+		{"one has another subnet", func(v *View) { v.Apply(Event{Lease: lease("10.1.9.0/24", "192.0.2.2")}) }, "10.1.3.0/24 10.1.9.0/24", 1},
+		{"one has another subnet, says a listing", func(v *View) { v.Reset(Snapshot{[]Lease{lease("10.1.9.0/24", "192.0.2.2")}, 2}) }, "10.1.3.0/24 10.1.9.0/24", 1},
 		{"its subnet is leased otherwise", func(v *View) { v.Apply(Event{Lease: lease("10.1.2.0/25", "192.0.2.9")}) }, "10.1.2.0/25 10.1.3.0/24", 1},
 		{"one is deleted", func(v *View) { v.Apply(Event{Lease: Lease{V4: Claim{Subnet: two.V4.Subnet}}, Deleted: true}) }, "10.1.3.0/24", 1},
 		{"listed again, own lease and all", func(v *View) { v.Reset(Snapshot{[]Lease{lease("10.1.1.0/24", "192.0.2.1"), two}, 4}) },
 			"10.1.1.0/24 10.1.2.0/24 10.1.3.0/24", 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			v, _ := lostOne()
-			tt.do(v)
-			if got := subnets(v); got != tt.want || v.Lost() != tt.lost {
-				t.Errorf("leases %s, %d of them lost; want %s, %d", got, v.Lost(), tt.want, tt.lost)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				v, _ := lostOne()
+				tt.do(v)
+				if got := subnets(v); got != tt.want || v.Lost() != tt.lost {
+					t.Errorf("leases %s, %d of them lost; want %s, %d", got, v.Lost(), tt.want, tt.lost)
+				}
+			})
 		})
 	}
 }
@@ -115,6 +121,10 @@ func TestViewTakesWhatALostPeerWritesFirst(t *testing.T) {
 	v.Apply(Event{Lease: two})
 	if got, _, _ := v.at(two.Key()); got != two || !signalled(c) {
 		t.Errorf("the View has %v", got)
+	}
+	three := lease("10.1.3.0/24", "192.0.2.3") // as it was
+	if v.Apply(Event{Lease: three}); !signalled(c) || v.Lost() != 0 {
+		t.Errorf("%d are lost, and nobody was told", v.Lost())
 	}
 }
 
@@ -131,9 +141,47 @@ func TestViewKeepsPeersThatABackupDoesNotKnow(t *testing.T) {
 		t.Errorf("leases %s, %d of them lost", got, v.Lost())
 	}
 	v.Reset(Snapshot{[]Lease{own}, 8}) // listed again
-	v.Forget()
-	if got := subnets(v); got != "10.1.1.0/24" {
-		t.Errorf("after the grace %s", got)
+	if got := subnets(v); got != "10.1.1.0/24 10.1.2.0/24" || v.Lost() != 1 {
+		t.Errorf("leases %s, %d of them lost, after another listing", got, v.Lost())
+	}
+}
+
+// What a host knew when its daemon last ran tells at the start whether the store has lost
+// leases.
+func TestViewBeginsWithWhatWasKnown(t *testing.T) {
+	own, two, three := lease("10.1.1.0/24", "192.0.2.1"), lease("10.1.2.0/24", "192.0.2.2"), lease("10.1.3.0/24", "192.0.2.3")
+	own.Node, own.Rev, two.Rev, three.Rev = "n1", 7, 8, 9
+	again := own
+	again.Rev = 101
+	moved := lease("10.1.7.0/24", "192.0.2.77")
+	moved.Node, moved.Rev = "n1", 101
+	kept := two
+	kept.Rev = 0
+	for name, row := range map[string]struct {
+		known   []Lease
+		got     Lease
+		created bool
+		others  []Lease // that the store has
+		rev     Revision
+		want    string
+		lost    int
+	}{
+		"nothing known":                          {nil, again, true, nil, 100, "10.1.1.0/24", 0},
+		"all is there":                           {[]Lease{own, two, three}, again, false, []Lease{two, three}, 100, "10.1.1.0/24 10.1.2.0/24 10.1.3.0/24", 0},
+		"one has gone":                           {[]Lease{own, two, three}, again, false, []Lease{three}, 100, "10.1.1.0/24 10.1.3.0/24", 0},
+		"wiped":                                  {[]Lease{own, two, three}, again, true, nil, 3, "10.1.1.0/24 10.1.2.0/24 10.1.3.0/24", 2},
+		"the directory was deleted":              {[]Lease{own, two}, again, true, nil, 100, "10.1.1.0/24 10.1.2.0/24", 1},
+		"our own has gone, and nobody's else":    {[]Lease{own, two, three}, again, true, []Lease{two, three}, 100, "10.1.1.0/24 10.1.2.0/24 10.1.3.0/24", 0},
+		"a backup that does not know one":        {[]Lease{own, two, three}, again, false, []Lease{two}, 8, "10.1.1.0/24 10.1.2.0/24 10.1.3.0/24", 1},
+		"kept before":                            {[]Lease{own, kept, three}, again, false, []Lease{three}, 100, "10.1.1.0/24 10.1.2.0/24 10.1.3.0/24", 1},
+		"wiped, and this host has moved":         {[]Lease{own, two}, moved, true, nil, 3, "10.1.2.0/24 10.1.7.0/24", 1},
+		"wiped, and a newcomer has one's subnet": {[]Lease{own, two, three}, again, true, []Lease{lease("10.1.2.0/24", "192.0.2.9")}, 3, "10.1.1.0/24 10.1.2.0/24 10.1.3.0/24", 1},
+	} {
+		v := NewView()
+		v.Begin(row.known, Acquired{Lease: row.got, Seen: Snapshot{append(row.others, row.got), row.rev}, Created: row.created})
+		if got := subnets(v); got != row.want || v.Lost() != row.lost {
+			t.Errorf("%s: leases %s, %d of them lost; want %s, %d", name, got, v.Lost(), row.want, row.lost)
+		}
 	}
 }
 
@@ -225,7 +273,7 @@ func TestViewKeepsPeersThatExpireTogetherWithItsHost(t *testing.T) {
 		{"while its own cannot be renewed", func(v *View) { v.ownAtRisk(true); gone(v, two, two) }, own + " " + two + " " + three, 1},
 		{"when it has just been renewed", func(v *View) { v.ownAtRisk(true); v.ownAtRisk(false); gone(v, two) }, own + " " + two + " " + three, 1},
 		{"long after it was renewed", func(v *View) { v.ownAtRisk(true); v.ownAtRisk(false); time.Sleep(3 * time.Second); gone(v, two) }, own + " " + three, 0},
-		{"forgotten", func(v *View) { gone(v, two, own, three); v.Forget() }, "", 0},
+		{"and then their time is over", func(v *View) { gone(v, two, own, three); time.Sleep(DefaultTTL) }, "", 0},
 		{"told twice", func(v *View) { gone(v, two, own, three, two) }, two + " " + three, 2},
 		{"deleted again", func(v *View) { gone(v, two, own, three); time.Sleep(3 * time.Second); gone(v, two) }, three, 1},
 		{"written again", func(v *View) {
@@ -233,7 +281,7 @@ func TestViewKeepsPeersThatExpireTogetherWithItsHost(t *testing.T) {
 			l := lease(two, "192.0.2.2")
 			l.Rev = 12
 			v.Apply(Event{Lease: l})
-			v.Forget()
+			time.Sleep(DefaultTTL)
 		}, two, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -242,7 +242,7 @@ func (d *daemon) openTenant() error {
 		return fmt.Errorf("Error registering network: %w", err)
 	}
 	d.host.Tenant = tenant.New(tenant.Options{
-		Store: d.store, View: d.host.View, Margin: d.opts.RenewMargin, Surrender: d.opts.LeaseLost == options.LeaseLostExit,
+		Store: d.store, View: d.host.View, Known: d.state.Cache.Leases(), Margin: d.opts.RenewMargin, Surrender: d.opts.LeaseLost == options.LeaseLostExit,
 		Request: subnet.Request{Config: d.origin.Config, Lease: subnet.Lease{Node: d.state.Identity.Make(d.underlay.PublicV4)},
 			Previous: d.previous.Key(), TTL: d.opts.Tuning.LeaseTTL, TakeOver: d.opts.TakeOver},
 		Rename: d.state.Identity.Renew, Changed: d.host.LeaseChanged, Log: d.log,

@@ -134,7 +134,7 @@ func (k *Keeper) fingerprint(known Known) uint64 {
 	maphash.WriteComparable(&h, [2]time.Duration{known.Sent.Since, known.Until.Since})
 	maphash.WriteComparable(&h, known.Own)
 	for _, l := range known.Peers {
-		l.Expires, l.Rev = time.Time{}, 0
+		l.Expires, l.Rev = time.Time{}, min(l.Rev, 1) // zero: etcd has lost it
 		maphash.WriteComparable(&h, l)
 	}
 	return h.Sum64()

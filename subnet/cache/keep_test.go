@@ -126,6 +126,16 @@ func TestRunCollectsWhatOthersDo(t *testing.T) {
 	})
 }
 
+// That etcd has lost another host's lease must outlast the daemon.
+func TestRunWritesThatALeaseIsKept(t *testing.T) {
+	keep(t, func(k *keeping) {
+		k.set(func() { k.known.Peers[0].Rev = 0 })
+		k.others <- struct{}{}
+		k.after(time.Second, 2)
+		k.says(k.known)
+	})
+}
+
 // However much changes, writing takes a hundredth of the time, once a second of it is used
 // up; before, what is kept is as new as can be.
 func TestRunIsBoundedInABusyCluster(t *testing.T) {

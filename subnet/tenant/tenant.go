@@ -22,6 +22,7 @@ type Options struct {
 	View    *subnet.View   // of all leases, which somebody else follows
 	Request subnet.Request // what lease the host wants, without what Publish gives and Report
 	Margin  time.Duration  // as in subnet.Holding
+	Known   []subnet.Lease // of all hosts, when the daemon last ran
 	// Surrender: a lease that is lost ends Run with ErrRevoked, and no other is taken.
 	Surrender bool
 
@@ -55,6 +56,9 @@ type Tenant struct {
 func New(o Options) *Tenant {
 	t := &Tenant{Options: o, probe: systemd.NewProbe("holds the lease"), changes: make(chan subnet.Lease, 1)}
 	t.Request.Report = t.report
+	for _, l := range o.Known { // what etcd has lost of them may be in use all the same
+		t.Request.Freed = append(t.Request.Freed, l.Key())
+	}
 	return t
 }
 
@@ -120,7 +124,7 @@ func (t *Tenant) rename(why error) {
 // Begin sets the lease that Run is to hold. An unverified one was not read from the
 // store but is what the host last knew.
 func (t *Tenant) Begin(got subnet.Acquired, unverified bool) {
-	t.View.Reset(got.Seen)
+	t.View.Begin(t.Known, got)
 	t.acquired, t.unverified = got, unverified
 	t.take(got.Lease)
 	t.report(subnet.Standing{State: subnet.Held, Lease: got.Lease})

@@ -298,3 +298,29 @@ func TestAListingThatIsThereIsUsed(t *testing.T) {
 		}
 	})
 }
+
+// What is known of other hosts counts for as long as their leases, also when the own lease
+// has ended.
+func TestLeasesAreThoseThatHaveNotEnded(t *testing.T) {
+	peer := func(n byte, expires time.Duration) subnet.Lease {
+		public := netip.AddrFrom4([4]byte{192, 0, 2, n})
+		return subnet.Lease{V4: subnet.Claim{Subnet: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 1, n, 0}), 24), PublicIP: public},
+			Type: "vxlan", Expires: time.Now().Add(expires)}
+	}
+	reserved := peer(7, 0)
+	reserved.Expires = time.Time{}
+	m, _ := cached(t, func(k *cache.Known) {
+		k.Until = k.Saved
+		k.Peers = []subnet.Lease{peer(5, time.Hour), peer(6, -time.Hour), reserved}
+	})
+	if all := m.Leases(); len(all) != 3 || all[0].V4.Subnet.String() != "10.1.5.0/24" || all[1] != reserved {
+		t.Errorf("leases are %v", all)
+	}
+	if m.Host.Node = "another"; m.Leases() != nil {
+		t.Error("it has leases that another host knew")
+	}
+	m.Dir = statedir.Memory()
+	if m.Leases() != nil {
+		t.Error("without a cache it has leases")
+	}
+}

@@ -65,6 +65,19 @@ func (c *Cache) recall(etcd error, running []byte, read func(config.Document) (c
 	return &known, cfg
 }
 
+// Leases returns what was known of all hosts, whether or not a start can go on it. What
+// has ended by now is left out.
+func (c *Cache) Leases() []subnet.Lease {
+	now := c.now()
+	known, _ := cache.Load(c.Dir, c.Host, now) // it is told by recall what is wrong
+	if known.Host != c.Host || known.Own == (subnet.Lease{}) {
+		return nil
+	}
+	return slices.DeleteFunc(append(known.Peers, known.Own), func(l subnet.Lease) bool {
+		return !l.Reserved() && !l.Expires.After(now.Wall)
+	})
+}
+
 // exists reports whether there is a cache at all, usable or not.
 func (c *Cache) exists() bool {
 	_, err := c.Dir.Load(cache.File)

@@ -55,6 +55,7 @@ func (h *Host) Planes() ([]backend.Plane, []backend.Fault) {
 	h.Docker.Begin()
 	own, s := h.Tenant.State()
 	leases := h.View.Leases()
+	h.Board.SetLost(h.View.Lost())
 	if s.State == subnet.Conflict { // the lease that is being taken may be there already
 		leases = slices.DeleteFunc(leases, func(l subnet.Lease) bool {
 			return l.Key() != own.Key() && l.V4.PublicIP == own.V4.PublicIP

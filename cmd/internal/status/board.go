@@ -110,6 +110,11 @@ func (b *Board) SetEtcdAway(away bool) {
 	b.change(func() { b.now.EtcdAway = away })
 }
 
+// SetLost sets how many hosts are kept though etcd has lost their leases.
+func (b *Board) SetLost(hosts int) {
+	b.change(func() { b.now.Lost = hosts })
+}
+
 // Status returns how the host is now.
 func (b *Board) Status() Status {
 	b.mu.Lock()
@@ -169,6 +174,9 @@ func (b *Board) describe() string {
 	}
 	if b.now.EtcdAway {
 		text += "; etcd is away, and this is what was known before"
+	}
+	if b.now.Lost > 0 {
+		text += fmt.Sprintf("; etcd has lost the leases of %d hosts, which are kept", b.now.Lost)
 	}
 	if b.trouble != "" {
 		text += "; " + b.trouble

@@ -72,6 +72,8 @@ func TestBoardSaysEachTextOnce(t *testing.T) {
 		}},
 		{"etcd is back", func(b *Board) { b.SetEtcdAway(true); b.SetEtcdAway(false) }, true, []string{
 			"10.1.1.0/24 vxlan, 2 peers; etcd is away, and this is what was known before", "10.1.1.0/24 vxlan, 2 peers"}},
+		{"etcd has lost leases", func(b *Board) { b.SetLost(2); b.SetLost(2); b.SetLost(0) }, true, []string{
+			"10.1.1.0/24 vxlan, 2 peers; etcd has lost the leases of 2 hosts, which are kept", "10.1.1.0/24 vxlan, 2 peers"}},
 		{"renewed", func(b *Board) { b.SetLease(subnet.Standing{State: subnet.Held, Lease: one, Deadline: time.Hour}) }, true, nil},
 		{"expired", func(b *Board) { b.SetLease(standing(subnet.Expired, one, "")); b.Complete(one.Key(), 2) }, false,
 			[]string{"the lease on 10.1.1.0/24 has expired"}},

@@ -18,6 +18,7 @@ type Status struct {
 	Backend  string    `json:"backend,omitempty"` // the type, as the configuration spells it
 	Peers    int       `json:"peers"`             // that this host forwards to, by the last complete pass
 	EtcdAway bool      `json:"etcdAway"`          // etcd has not answered since the start
+	Lost     int       `json:"lost,omitempty"`    // hosts whose leases etcd has lost, and that are kept
 	Troubles []Trouble `json:"troubles,omitempty"`
 }
 

@@ -5,12 +5,13 @@
 
 usage() {
 	cat >&2 <<-EOF
-	usage: $0 [-f FILE] [-d FILE] [-i] [-c] [-m] [-k NAME]
+	usage: $0 [-f FILE] [-d FILE] [-j FILE] [-i] [-c] [-m] [-k NAME]
 
 	Writes Docker daemon options made from flanneld's subnet file.
 
 	  -f FILE  read this subnet file (/run/flannel/subnet.env)
 	  -d FILE  write this file (/run/docker_opts.env); its directory must exist
+	  -j FILE  warn of options that Docker's own file has, too (/etc/docker/daemon.json)
 	  -i       write individual variables only: DOCKER_OPT_BIP, DOCKER_OPT_MTU, ...
 	  -c       write the combined variable only
 	  -k NAME  name of the combined variable (DOCKER_OPTS)
@@ -31,6 +32,7 @@ die() {
 # prefix.
 mkopts_input=/run/flannel/subnet.env
 mkopts_output=/run/docker_opts.env
+mkopts_json=/etc/docker/daemon.json
 mkopts_key=DOCKER_OPTS
 mkopts_single=
 mkopts_combined=
@@ -40,10 +42,11 @@ mkopts_nl='
 '
 mkopts_cr=$(printf '\r')
 
-while getopts f:d:ick:mh mkopts_flag; do
+while getopts f:d:j:ick:mh mkopts_flag; do
 	case $mkopts_flag in
 	f) mkopts_input=$OPTARG ;;
 	d) mkopts_output=$OPTARG ;;
+	j) mkopts_json=$OPTARG ;;
 	i) mkopts_single=yes ;;
 	c) mkopts_combined=yes ;;
 	k) mkopts_key=$OPTARG ;;
@@ -124,6 +127,14 @@ generate() {
 	[ -z "$mkopts_combined" ] || printf '%s="%s"\n' "$mkopts_key" "$(quote "$mkopts_all")"
 }
 
+# warn_of_file says which options Docker's own file has, too: Docker does not start then.
+warn_of_file() {
+	for mkopts_name in ${DOCKER_OPT_BIP:+bip bridge} ${DOCKER_OPT_MTU:+mtu} ${DOCKER_OPT_IPMASQ:+ip-masq}; do
+		LC_ALL=C grep -qs "\"$mkopts_name\"[[:space:]]*:[[:space:]]*[^{[:space:]]" "$mkopts_json" || continue
+		echo "$0: warning: $mkopts_json sets $mkopts_name, and Docker does not start with that beside --bip, --mtu and --ip-masq; remove it there" >&2
+	done
+}
+
 # warn_of_route says so if another router claims this host's subnet: containers
 # then cannot be reached. The file is right all the same, so Docker may start.
 warn_of_route() {
@@ -163,7 +174,7 @@ restore() {
 finish() {
 	# A command's output loses its last line breaks; the word behind them also
 	# tells that nothing ended the shell before.
-	generate && warn_of_route && echo done || echo invalid
+	generate && warn_of_file && warn_of_route && echo done || echo invalid
 }
 
 # In a shell of its own: a syntax error in a sourced file, or "exit", ends the

@@ -73,6 +73,13 @@ var cases = []run{
 		want: all, stderr: "warning: there is a route"},
 	{name: "route in the middle", in: "FLANNEL_SUBNET=10.1.75.1/23\n", args: []string{"-i"}, env: []string{"ROUTES=default via 1.1.1.1\n10.1.74.0/23 via 1.1.1.2\n"},
 		want: "DOCKER_OPT_BIP=\"--bip=10.1.75.1/23\"\n", stderr: "10.1.74.0/23"},
+	{name: "Docker's file has one, too", in: subnetEnv, args: []string{"-c", "-j", "daemon.json"}, env: []string{`DAEMON_JSON={"debug": true,` + "\n" + ` "mtu" : 1400}`},
+		want: all, stderr: "warning: daemon.json sets mtu,"},
+	{name: "Docker's file has no bridge", in: subnetEnv, args: []string{"-c", "-j", "daemon.json"}, env: []string{`DAEMON_JSON={"bridge":"none"}`},
+		want: all, stderr: "warning: daemon.json sets bridge,"},
+	{name: "Docker's file has what is left to it", in: subnetEnv, args: []string{"-c", "-m", "-j", "daemon.json"},
+		env:  []string{`DAEMON_JSON={"ip-masq": false, "default-network-opts": {"bridge": {"com.docker.network.driver.mtu": "1400"}}}`},
+		want: "DOCKER_OPTS=\" --bip=10.1.74.1/24 --mtu=1472\"\n"},
 	{name: "subnet that is none", in: "FLANNEL_SUBNET=08.1.1.1/99\n", args: []string{"-i"}, want: "DOCKER_OPT_BIP=\"--bip=08.1.1.1/99\"\n"},
 }
 
@@ -104,6 +111,11 @@ func (c run) check(t *testing.T, shell []string) {
 	write(t, filepath.Join(dir, "bin", "ip"), "#!/bin/sh\n[ -z \"$ROUTES\" ] || echo \"$ROUTES\"\n", 0o755)
 	if c.in != "" {
 		write(t, filepath.Join(dir, "in.env"), c.in, 0o644)
+	}
+	for _, e := range c.env {
+		if text, ok := strings.CutPrefix(e, "DAEMON_JSON="); ok {
+			write(t, filepath.Join(dir, "daemon.json"), text, 0o644)
+		}
 	}
 	out := filepath.Join(dir, "out.env")
 	if c.before != "" {

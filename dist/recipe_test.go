@@ -149,6 +149,12 @@ func TestRecipe(t *testing.T) {
 
 	f.step("docker is restarted for another subnet, and for nothing else", func() { follow(docker2) })
 
+	f.step("docker is told twice", func() {
+		toldTwice(docker4)
+		f.addresses()
+		f.reach(reachTime)
+	})
+
 	f.step("a network of Docker's own", func() {
 		dockerNetwork(f, docker3, docker1)
 		f.addresses()

@@ -137,6 +137,24 @@ func follow(h *host) {
 }
 
 // dockerNetwork makes a network of the host's subnet, as docs/docker.md says, and
+// toldTwice has Docker's own file say what the options say, too: Docker does not start,
+// and both programs of ours say why.
+func toldTwice(h *host) {
+	h.t.Helper()
+	const file = "/etc/docker/daemon.json"
+	h.write(file, `{"bip": "172.17.0.1/16", "mtu": 1400}`)
+	h.sh("! systemctl restart docker && ip link delete docker0")
+	h.want("journalctl -q -u docker", "warning: "+file+" sets bip, ")
+	if err := h.until(20*time.Second, "systemctl show -p StatusText flanneld", "; there is no docker0, and "+file+" sets bip, mtu, which Docker refuses"); err != nil {
+		h.t.Fatal(err)
+	}
+	// As the log says.
+	h.sh("rm " + file + " && systemctl reset-failed docker && systemctl restart docker")
+	if err := h.until(20*time.Second, "systemctl show -p StatusText flanneld", " peers$"); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
 // fetches from a container in it.
 func dockerNetwork(f *farm, h, from *host) {
 	f.Helper()

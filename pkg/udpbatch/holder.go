@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"flanneld/pkg/netif"
 )
 
 // inUse says which port is taken, by whom, and what to do.
@@ -15,6 +17,8 @@ func inUse(local netip.AddrPort, err error) error {
 	if table, readErr := os.ReadFile("/proc/thread-self/net/udp"); readErr == nil {
 		if h := holder("/proc", inodes(string(table), local)); h != "" {
 			who = h
+		} else if link := netif.TunnelAt(int(local.Port())); link != "" {
+			who = "interface " + link
 		}
 	}
 	return fmt.Errorf("%w: %s has port %d; end it or choose another port", err, who, local.Port())

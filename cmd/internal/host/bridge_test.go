@@ -2,6 +2,8 @@ package host
 
 import (
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -34,6 +36,40 @@ func TestBridgeThatContainersCannotBeReachedOn(t *testing.T) {
 			p := checkBridge("docker0", tt.addrs, tt.large, Handover{subnet.Key{V4: own}, 1450})
 			if (p == (Problem{})) != (tt.what == "") || !strings.Contains(p.What, tt.what) || !strings.Contains(p.Remedy, tt.remedy) {
 				t.Errorf("check = %q; want %q, %q", p, tt.what, tt.remedy)
+			}
+		})
+	}
+}
+
+// Without its bridge Docker may have refused to start.
+func TestDockerThatIsToldTwice(t *testing.T) {
+	dir := t.TempDir()
+	subnetFile, options := filepath.Join(dir, "subnet.env"), filepath.Join(dir, "docker")
+	for _, tt := range []struct {
+		name, file string
+		noOptions  bool
+		want       string // the keys
+	}{
+		{name: "one key", file: `{"bip": "172.17.0.1/16"}`, want: "sets bip, which"},
+		{name: "all keys", file: `{"mtu": 1, "bip": "", "bridge": "none", "ip-masq": true}`, want: "sets bip, bridge, mtu, ip-masq, which"},
+		{name: "other keys", file: `{"debug": true, "default-network-opts": {"bridge": {"mtu": 1}}}`},
+		{name: "no JSON", file: `{"bip`},
+		{name: "no options for Docker", file: `{"bip": "172.17.0.1/16"}`, noOptions: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "daemon.json")
+			if err := os.WriteFile(path, []byte(tt.file), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(options, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if tt.noOptions {
+				os.Remove(options)
+			}
+			p := checkRefused("docker0", path, subnetFile)
+			if (p == (Problem{})) != (tt.want == "") || !strings.Contains(p.What, tt.want) || p.What != "" && !strings.Contains(p.Remedy, path) {
+				t.Errorf("the check says %q, want %q", p, tt.want)
 			}
 		})
 	}

@@ -39,7 +39,7 @@ func Watch(ctx context.Context, d *Docker, bridge string, forward bool) error {
 		}
 		if bridge != "" {
 			// What was found stays while Docker makes the bridge, or removes it.
-			if p, err := CheckBridge(bridge, told); err == nil {
+			if p, err := CheckBridge(bridge, d.SubnetFile, told); err == nil {
 				ofBridge.report(p)
 			}
 		}
@@ -55,12 +55,16 @@ func Watch(ctx context.Context, d *Docker, bridge string, forward bool) error {
 }
 
 // CheckBridge says why containers on Docker's bridge cannot be reached, or not with
-// large packets. A bridge that does not exist, or has no address yet, is no problem. An
-// error says that the bridge cannot be read, as while Docker makes it.
-func CheckBridge(name string, told Handover) (Problem, error) {
+// large packets. A bridge that does not exist is a problem only if Docker cannot make it;
+// one that has no address yet is none. An error says that the bridge cannot be read, as
+// while Docker makes it.
+func CheckBridge(name, subnetFile string, told Handover) (Problem, error) {
 	large, err := kernel.LargePorts(name, told.MTU)
-	if large == nil || err != nil {
+	if err != nil {
 		return Problem{}, err
+	}
+	if large == nil {
+		return checkRefused(name, daemonJSON, subnetFile), nil
 	}
 	addrs, err := netif.Prefixes(name)
 	if err != nil {

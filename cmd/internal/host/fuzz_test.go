@@ -1,9 +1,11 @@
 package host
 
 import (
+	"encoding/json"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -19,6 +21,27 @@ func FuzzSubnetFile(f *testing.F) {
 		for _, p := range ReadSubnetEnv(path, slog.New(slog.DiscardHandler)).Networks() {
 			if !p.IsValid() || p.Bits() < widest || p != p.Masked() {
 				t.Errorf("routes are looked for in %v", p)
+			}
+		}
+	})
+}
+
+// FuzzDaemonJSON: whatever lies where Docker's configuration is looked for, nothing but the
+// keys that Docker refuses is named.
+func FuzzDaemonJSON(f *testing.F) {
+	f.Add([]byte(`{"bip": "172.17.0.1/16", "mtu": 1400, "ip-masq": false, "bridge": "none"}`))
+	f.Add([]byte(`{"default-network-opts": {"bridge": {"bip": 1}}}`))
+	f.Add([]byte(`[1]`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		path := filepath.Join(t.TempDir(), "daemon.json")
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var file map[string]any
+		known := json.Unmarshal(data, &file) == nil
+		for key := range strings.SplitSeq(refused(path), ", ") {
+			if _, ok := file[key]; key != "" && !(known && ok) {
+				t.Errorf("%q is said to have %s", data, key)
 			}
 		}
 	})

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"flanneld/pkg/datapath"
+	"flanneld/pkg/netif"
 )
 
 var errNoLink = fmt.Errorf("no such link: %w", unix.ENODEV)
@@ -142,6 +143,9 @@ func explain(err error, l datapath.Link) error {
 	case errors.Is(err, unix.EAFNOSUPPORT) && l.VXLAN.Local.Is6():
 		return fmt.Errorf("%w: IPv6 is switched off on this host; start the kernel without ipv6.disable=1", err)
 	case errors.Is(err, unix.EADDRINUSE):
+		if other := netif.TunnelAt(int(l.VXLAN.Port)); other != "" {
+			return fmt.Errorf("%w: interface %s has UDP port %d, with other options; delete it or choose another port", err, other, l.VXLAN.Port)
+		}
 		return fmt.Errorf("%w: UDP port %d is taken; see who has it (ss -lunp sport = :%[2]d), and end that or choose another port",
 			err, l.VXLAN.Port)
 	}

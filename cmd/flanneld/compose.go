@@ -145,8 +145,8 @@ func (d *daemon) start(ctx context.Context, reload <-chan os.Signal) error {
 		d.newBackend, err = chooseBackend(cfg)
 		return err
 	}
-	b.Waits = func(reason string) { preview(); d.board.WaitForConfig(reason) }
-	d.board.WaitForConfig("")
+	b.Waits = func(reason string) { preview(); d.board.SetUnusable(reason) }
+	d.board.SetUnusable("")
 	if d.origin, err = b.Origin(ctx, d.findUnderlay); err != nil {
 		return err
 	}
@@ -280,7 +280,7 @@ func (d *daemon) run(ctx context.Context, rev subnet.Revision, reload <-chan os.
 	g.Go(func() error { return d.firewall.Run(ctx) })
 	g.Go(func() error { return subnet.Follow(ctx, heard, h.View, rev, d.log) })
 	g.Go(func() error { return h.Tenant.Run(ctx) })
-	g.Go(func() error { return d.reader.Watch(ctx, cfg, d.origin.Rev()) })
+	g.Go(func() error { return d.reader.Watch(ctx, cfg, d.origin.Rev(), d.board.SetUnusable) })
 	if d.state.Kept { // or it would not last until the next start
 		g.Go(func() error { return d.state.Cache.Keep(ctx, h.Began, h.Standing, h.View, known) })
 	}

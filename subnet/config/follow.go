@@ -104,8 +104,9 @@ func (r Reader) cannotFetch(err error) (text, reason string) {
 // Watch logs what changes in the document until ctx ends. A change is applied at
 // the next start: a network does not change under running containers. The
 // revision is that of the running configuration; zero if it was not read from the
-// source, which is then asked first.
-func (r Reader) Watch(ctx context.Context, running Config, rev Revision) error {
+// source, which is then asked first. Watch calls unusable after each look, with the reason
+// for which no daemon could begin with the document; empty: there is none.
+func (r Reader) Watch(ctx context.Context, running Config, rev Revision, unusable func(reason string)) error {
 	var pause backoff.Backoff
 	var line logonce.Line
 	for ctx.Err() == nil {
@@ -127,10 +128,19 @@ func (r Reader) Watch(ctx context.Context, running Config, rev Revision) error {
 		}
 		rev = doc.Rev
 		if deleted {
+			unusable(r.Missing)
 			if line.Changed("deleted") {
-				r.Log.Warn("The network configuration was deleted from etcd; this daemon goes on with the one that it has, and a restart would wait for another")
+				r.Log.Warn("The network configuration was deleted from etcd; this daemon goes on with the one that it has, as it will after a restart while its lease lasts")
 			}
-		} else if text := r.changes(running, doc); line.Changed(text) {
+			continue
+		}
+		text, usable := r.changes(running, doc)
+		if usable {
+			unusable("")
+		} else {
+			unusable(text)
+		}
+		if line.Changed(text) {
 			r.say(text, " again")
 		}
 	}
@@ -155,14 +165,16 @@ func (r Reader) Compare(ctx context.Context, running Config) {
 		r.Log.Error(text)
 		return
 	}
-	r.say(r.changes(running, doc), "")
+	text, _ := r.changes(running, doc)
+	r.say(text, "")
 }
 
-// changes says what a restart would make different; empty: nothing.
-func (r Reader) changes(running Config, doc Document) string {
+// changes says what a restart would make different, empty: nothing, or why the document
+// is not usable.
+func (r Reader) changes(running Config, doc Document) (text string, usable bool) {
 	cfg, _, err := r.parse(doc)
 	if err != nil {
-		return err.Error()
+		return err.Error(), false
 	}
-	return Diff(running, cfg)
+	return Diff(running, cfg), true
 }

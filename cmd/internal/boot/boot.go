@@ -1,12 +1,11 @@
 // Package boot finds out what the daemon starts from: the configuration and the
-// leases in the store or, if the store does not answer soon, what this host knew of
-// the cluster when it last ran. It does not know how packets are forwarded, nor how
+// leases in the store or, if the store does not answer soon or has no configuration that
+// can be used, what this host knew of the cluster when it last ran. It does not know how packets are forwarded, nor how
 // the lease is held afterwards.
 package boot
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"sync"
@@ -41,7 +40,7 @@ type Addrs struct{ V4, V6 netip.Addr }
 type Origin struct {
 	Config   config.Config
 	Document config.Document
-	Known    *cache.Known // nil: the store has answered
+	Known    *cache.Known // nil: all is from the store
 }
 
 // Rev returns the revision of the configuration in the store; zero if it was not
@@ -70,8 +69,8 @@ func (b *Boot) Origin(ctx context.Context, find func(config.Config) (Addrs, erro
 	}
 }
 
-// config returns the configuration in the store or, if the store does not answer
-// soon, that of the cache. Without either it waits.
+// config returns the configuration in the store or, if the store does not answer soon or
+// has none that can be used, that of the cache. Without either it waits.
 func (b *Boot) config(ctx context.Context) (Origin, error) {
 	ask, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -84,15 +83,25 @@ func (b *Boot) config(ctx context.Context) (Origin, error) {
 		doc, err := b.Store.Config(ask)
 		asked <- answer{doc, err}
 	}()
-	first := answer{err: errNoAnswer(configPatience)}
+	first, why := answer{err: errNoAnswer(configPatience)}, noAnswer
 	select {
 	case first = <-asked:
 		asked <- first
 	case <-time.After(configPatience):
 	case <-ctx.Done():
 	}
-	if first.err != nil && !errors.Is(first.err, config.ErrNone) && ctx.Err() == nil {
-		if known, cfg := b.Cache.recall(first.err, nil, b.Reader.Read); known != nil {
+	if first.err == nil {
+		cfg, err := b.Reader.Read(first.doc)
+		if err == nil {
+			return Origin{Config: cfg, Document: first.doc}, nil
+		}
+		first.err = err
+	}
+	if first.doc.Rev != 0 {
+		why = noConfig
+	}
+	if ctx.Err() == nil {
+		if known, cfg := b.Cache.recall(why, first.err, nil, b.Reader.Read); known != nil {
 			return Origin{cfg, known.Config, known}, nil
 		}
 	}
@@ -100,6 +109,12 @@ func (b *Boot) config(ctx context.Context) (Origin, error) {
 	cfg, doc, err := b.Reader.Await(ctx, first.doc, first.err, b.Waits)
 	return Origin{Config: cfg, Document: doc}, err
 }
+
+// Why a start goes on what was known.
+const (
+	noAnswer = "etcd does not answer"
+	noConfig = "etcd has no configuration that can be used"
+)
 
 func errNoAnswer(within time.Duration) error {
 	return fmt.Errorf("etcd has not answered within %s", within)
@@ -127,7 +142,7 @@ func (b *Boot) Lease(ctx context.Context, o *Origin, at Addrs, acquire func(cont
 				return b.Store.Leases(ctx)
 			}}
 		} else if ctx.Err() == nil {
-			known, _ := b.Cache.recall(err, o.Document.Raw, b.Reader.Read)
+			known, _ := b.Cache.recall(noAnswer, err, o.Document.Raw, b.Reader.Read)
 			if known != nil && b.Cache.fits(known, at) {
 				o.Known = known
 			}

@@ -79,7 +79,7 @@ func bootOf(store subnet.Store, c *Cache) *Boot {
 }
 
 func recall(c *Cache, running []byte) (*cache.Known, config.Config) {
-	return c.recall(errRefused, running, bootOf(nil, c).Reader.Read)
+	return c.recall(noAnswer, errRefused, running, bootOf(nil, c).Reader.Read)
 }
 
 func TestBegin(t *testing.T) {
@@ -95,7 +95,9 @@ func TestBegin(t *testing.T) {
 		"etcd refuses":          {configStore{err: errRefused}, nil, true, 1, "starting from what this host knew of the cluster subnet=10.1.2.0/24 peers=0"},
 		"etcd is silent":        {configStore{after: time.Hour}, nil, true, configPatience, "etcd has not answered within 500ms"},
 		"etcd is slow, no use":  {configStore{after: time.Second, doc: here}, func(k *cache.Known) { k.Host.Node = "m" }, false, time.Second, "another host's"},
-		"etcd has no config":    {configStore{doc: config.Document{Rev: 1}, err: config.ErrNone}, nil, false, 0, "Couldn't fetch network config"},
+		"etcd has no config":    {configStore{doc: config.Document{Rev: 1}, err: config.ErrNone}, nil, true, 1, "etcd has no configuration that can be used; starting from what"},
+		"etcd has a wrong one":  {configStore{doc: config.Document{Raw: []byte("{"), Rev: 1}}, nil, true, 1, "etcd has no configuration that can be used; starting from what"},
+		"no config in time":     {configStore{after: time.Second, doc: config.Document{Rev: 1}, err: config.ErrNone}, nil, true, configPatience, "etcd does not answer; starting from what"},
 		"past the deadline":     {configStore{after: time.Second, doc: here}, func(k *cache.Known) { k.Until = k.Saved }, false, time.Second, "file=/var/lib/flannel/cluster reason=\"its lease on 10.1.2.0/24 may have ended"},
 		"a backend that is not": {configStore{after: time.Second, doc: here}, func(k *cache.Known) { k.Config.Raw = []byte(`{"Network":"10.1.0.0/16","Backend":{"Type":"x"}}`) }, false, time.Second, "unknown backend type"},
 	} {

@@ -37,10 +37,10 @@ func bootID() string {
 }
 
 // recall returns what was known, and its configuration, if the host can start from
-// it; else nil. It is called when the store does not answer, and etcd says why. The
+// it; else nil. Why says for which reason the store is not enough, and etcd is its error. The
 // raw configuration that the host has already must be the same; nil: it has none. Read
 // judges the configuration.
-func (c *Cache) recall(etcd error, running []byte, read func(config.Document) (config.Config, error)) (*cache.Known, config.Config) {
+func (c *Cache) recall(why string, etcd error, running []byte, read func(config.Document) (config.Config, error)) (*cache.Known, config.Config) {
 	now := c.now()
 	known, err := cache.Load(c.Dir, c.Host, now)
 	if c.refused || errors.Is(err, fs.ErrNotExist) {
@@ -61,7 +61,7 @@ func (c *Cache) recall(etcd error, running []byte, read func(config.Document) (c
 	if left, err := known.Left(now); err == nil && !known.Own.Reserved() {
 		args = append(args, "ours for", left.Round(time.Second))
 	}
-	c.Log.Warn("etcd does not answer; starting from what this host knew of the cluster", append(args, "etcd", etcd)...)
+	c.Log.Warn(why+"; starting from what this host knew of the cluster", append(args, "etcd", etcd)...)
 	return &known, cfg
 }
 

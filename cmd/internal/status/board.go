@@ -17,7 +17,7 @@ type Board struct {
 	mu       sync.Mutex
 	now      Status // without its Lease and its Troubles, which follow from the rest
 	failure  string // why the daemon ends; empty: it does not
-	waiting  string // why there is no usable configuration; empty: there is one, or nothing is known yet
+	unusable string // why etcd's configuration cannot be used; empty: it can, or nothing is known yet
 	standing subnet.Standing
 	since    time.Time // of the standing's state
 	pass     pass
@@ -42,15 +42,15 @@ func (b *Board) Fail(err error) {
 	b.change(func() { b.failure = err.Error() })
 }
 
-// WaitForConfig says that the daemon waits for a usable configuration, and why, or that
-// it is about to ask for one, if the reason is empty.
-func (b *Board) WaitForConfig(reason string) {
-	b.change(func() { b.waiting = reason })
+// SetUnusable says why etcd's configuration cannot be used; empty: it can, or nothing is
+// known yet. Until there is a backend, the daemon waits for another.
+func (b *Board) SetUnusable(reason string) {
+	b.change(func() { b.unusable = reason })
 }
 
-// SetBackend sets the backend's type, once the configuration is known.
+// SetBackend sets the backend's type, once there is a configuration to go on.
 func (b *Board) SetBackend(typ string) {
-	b.change(func() { b.waiting, b.now.Backend = "", typ })
+	b.change(func() { b.now.Backend = typ })
 }
 
 // SetLease sets how this host stands with its lease. While that is not safe the host is
@@ -127,7 +127,7 @@ func (b *Board) Status() Status {
 			s.Lease.Expires = wall.Add(l.Deadline - up).Round(time.Second)
 		}
 	}
-	for _, t := range []Trouble{{Config, b.waiting}, {b.pass.part, b.pass.what}, {Host, b.trouble}} {
+	for _, t := range []Trouble{{Config, b.unusable}, {b.pass.part, b.pass.what}, {Host, b.trouble}} {
 		if t.What != "" {
 			s.Troubles = append(s.Troubles, t)
 		}
@@ -152,7 +152,7 @@ func (b *Board) describe() string {
 	case b.failure != "":
 		return "failed: " + b.failure
 	case s.State == 0 && b.now.Backend == "":
-		return because("waiting for the network configuration", b.waiting)
+		return because("waiting for the network configuration", b.unusable)
 	case s.State == subnet.Acquiring:
 		return because("acquiring a subnet", s.Reason)
 	case s.State == subnet.Expired:
@@ -177,6 +177,9 @@ func (b *Board) describe() string {
 	}
 	if b.now.Lost > 0 {
 		text += fmt.Sprintf("; etcd has lost the leases of %d hosts, which are kept", b.now.Lost)
+	}
+	if b.unusable != "" {
+		text += "; the network configuration cannot be used: " + b.unusable
 	}
 	if b.trouble != "" {
 		text += "; " + b.trouble

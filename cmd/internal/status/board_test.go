@@ -35,7 +35,7 @@ func standing(s subnet.State, l subnet.Lease, reason string) subnet.Standing {
 
 // start returns a board of a host that is held and ready with two peers.
 func start(b *Board) {
-	b.WaitForConfig("")
+	b.SetUnusable("")
 	b.SetBackend("vxlan")
 	b.SetLease(standing(subnet.Acquiring, subnet.Lease{}, ""))
 	b.SetLease(standing(subnet.Held, one, ""))
@@ -74,6 +74,8 @@ func TestBoardSaysEachTextOnce(t *testing.T) {
 			"10.1.1.0/24 vxlan, 2 peers; etcd is away, and this is what was known before", "10.1.1.0/24 vxlan, 2 peers"}},
 		{"etcd has lost leases", func(b *Board) { b.SetLost(2); b.SetLost(2); b.SetLost(0) }, true, []string{
 			"10.1.1.0/24 vxlan, 2 peers; etcd has lost the leases of 2 hosts, which are kept", "10.1.1.0/24 vxlan, 2 peers"}},
+		{"a configuration that cannot be used", func(b *Board) { b.SetUnusable("etcd has none"); b.SetUnusable("") }, true, []string{
+			"10.1.1.0/24 vxlan, 2 peers; the network configuration cannot be used: etcd has none", "10.1.1.0/24 vxlan, 2 peers"}},
 		{"renewed", func(b *Board) { b.SetLease(subnet.Standing{State: subnet.Held, Lease: one, Deadline: time.Hour}) }, true, nil},
 		{"expired", func(b *Board) { b.SetLease(standing(subnet.Expired, one, "")); b.Complete(one.Key(), 2) }, false,
 			[]string{"the lease on 10.1.1.0/24 has expired"}},
@@ -121,8 +123,8 @@ func TestBoardSaysEachTextOnce(t *testing.T) {
 func TestBoardSaysWhyItWaits(t *testing.T) {
 	var said []string
 	b := NewBoard(func(text string) { said = append(said, text) })
-	b.WaitForConfig("")
-	b.WaitForConfig("etcd has none")
+	b.SetUnusable("")
+	b.SetUnusable("etcd has none")
 	b.SetBackend("udp")
 	b.SetLease(standing(subnet.Acquiring, subnet.Lease{}, "the network is full"))
 	want := []string{"waiting for the network configuration", "waiting for the network configuration: etcd has none", "acquiring a subnet: the network is full"}
@@ -134,7 +136,7 @@ func TestBoardSaysWhyItWaits(t *testing.T) {
 func TestStatusAsJSON(t *testing.T) {
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	for name, do := range map[string]func(*Board){
-		"waiting": func(b *Board) { b.WaitForConfig("etcd has none at /coreos.com/network/config") },
+		"waiting": func(b *Board) { b.SetUnusable("etcd has none at /coreos.com/network/config") },
 		"ready": func(b *Board) {
 			start(b)
 			l := one

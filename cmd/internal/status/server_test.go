@@ -48,7 +48,7 @@ func TestAnswersFollowTheBoard(t *testing.T) {
 		ready  int
 		header string
 	}{
-		{"before a lease is asked for", func() { b.WaitForConfig("none") }, 503, ""},
+		{"before a lease is asked for", func() { b.SetUnusable("none") }, 503, ""},
 		{"acquiring", func() { b.SetLease(standing(subnet.Acquiring, subnet.Lease{}, "")) }, 503, "acquiring"},
 		{"held, without a pass", func() { b.SetLease(standing(subnet.Held, one, "")) }, 503, "held; subnet=10.1.1.0/24"},
 		{"ready", func() { b.Complete(one.Key(), 1) }, 200, "held; subnet=10.1.1.0/24"},

@@ -74,8 +74,10 @@ type Plane struct {
 	// peers, and packets to Network are dropped.
 	Fenced bool
 	// Partial is set while there may be peers that are not among Peers: what is there
-	// of others stays.
+	// of others stays, but for routes to what is Needed.
 	Partial bool
+	// Needed is what this host reaches without the overlay.
+	Needed []netip.Prefix
 }
 
 // Underlay is the network that tunnels run over, as this host is joined to it.

@@ -51,9 +51,13 @@ func Planes(m Members) (planes []Plane, faults []Fault) {
 			s.withoutLoops(&s.families[i])
 		}
 	}
+	needed := slices.Clone(m.Local)
+	for _, n := range m.Needed {
+		needed = append(needed, n.Prefix)
+	}
 	for _, f := range s.families {
 		planes = append(planes, Plane{Network: f.pool.Network, Subnet: f.own.Subnet, Peers: s.latest(f),
-			Blackhole: m.Blackhole, Fenced: m.Fenced, Partial: m.Partial})
+			Blackhole: m.Blackhole, Fenced: m.Fenced, Partial: m.Partial, Needed: needed})
 	}
 	return planes, s.faults
 }

@@ -183,7 +183,10 @@ func (r *runner) apply(ctx context.Context, planes []backend.Plane) (changes int
 	}
 	r.report.skips(r.skipped, plan.Skipped)
 	r.skipped = plan.Skipped
-	r.reconciler.Keep = slices.ContainsFunc(planes, func(p backend.Plane) bool { return p.Partial })
+	r.reconciler.Keep, r.reconciler.Never = false, nil
+	for _, p := range planes {
+		r.reconciler.Keep, r.reconciler.Never = r.reconciler.Keep || p.Partial, p.Needed // of all families
+	}
 	admitted := r.loop.Firewall.Admit(ctx, planes, plan.Ingress)
 	changes, first, err = plan.Apply(ctx, r.loop.Scope, &r.reconciler)
 	if err == nil && r.forwarder != nil {

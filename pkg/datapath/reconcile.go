@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"syscall"
@@ -20,6 +21,8 @@ type Reconciler struct {
 	// Keep is set while it is not known whether all is wanted that is: what packets are
 	// sent by stays, though nobody wants it.
 	Keep bool
+	// Never is what no route of ours may cover, not even while Keep is set.
+	Never []netip.Prefix
 
 	First Op // the first operation of the last Apply that took any
 
@@ -82,7 +85,7 @@ func (r *Reconciler) diff(want, have State) []Op {
 	return slices.DeleteFunc(ops, func(op Op) bool {
 		switch o := op.Object.(type) {
 		case Route:
-			return op.Verb == Delete && o.Type == Unicast
+			return op.Verb == Delete && o.Type == Unicast && !slices.ContainsFunc(r.Never, o.Dst.Overlaps)
 		case Neigh, FDBEntry:
 			return op.Verb == Delete
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -66,6 +67,12 @@ func TestApplyKeepsWhatMayBeWanted(t *testing.T) {
 	if n := apply(t, r, all); n != 0 {
 		t.Errorf("%d operations to have all, want none", n)
 	}
+	r.Keep, r.Never = true, []netip.Prefix{prefix("10.5.2.7/32")}
+	if n := apply(t, r, one); n != 1 {
+		t.Errorf("%d operations, want one: the deletion of a route to what is reached otherwise", n)
+	}
+	r.Keep, r.Never = false, nil
+	apply(t, r, all)
 	if n := apply(t, r, one); n != 3 {
 		t.Errorf("%d operations, want the deletions of a route, a neighbour and an entry", n)
 	}

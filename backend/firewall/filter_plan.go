@@ -58,6 +58,11 @@ func filterTable(id nft.ID, p Policy, overlays []overlay, h host) nft.Table {
 			t.Sets = append(t.Sets, o.subnets(), o.remembering(setSpoofed), o.remembering(setAstray))
 			sources.Rules = append(sources.Rules, o.sourceRules(h)...)
 		}
+		if p.Masquerade {
+			// The kernel does not masquerade what belongs to no connection.
+			forward.Rules = append(forward.Rules, nft.Rule{V6: v6, Invalid: true,
+				Rule: firewall.Rule{Src: firewall.In(o.network), Dst: firewall.Outside(o.network), Target: firewall.Drop}})
+		}
 		if h.marks {
 			for _, r := range firewall.Inbound(o.own, o.ways()) {
 				r.Target = ""

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -66,6 +67,7 @@ func TestFilterTable(t *testing.T) {
 		{"vxlan, with Docker's nftables", tunnel, false, true, append(slices.Clone(in), "mark"), tunnelSets},
 		{"vxlan, off", tunnel, true, false, nil, nil},
 		{"vxlan, off, with Docker's nftables", tunnel, true, true, []string{"mark"}, nil},
+		{"alloc, masquerading", backend.Ingress{}, true, false, []string{"forward"}, nil},
 		{"host-gw", backend.Ingress{Direct: true}, false, false, []string{"prerouting"}, []string{
 			"subnets4", "spoofed4", "astray4", "subnets6", "spoofed6", "astray6",
 		}},
@@ -73,7 +75,7 @@ func TestFilterTable(t *testing.T) {
 		overlays := []overlay{
 			{family{network: v4, ingress: row.ingress, underlay: "eth0"}, plane.Peers, false}, {family{network: v6, ingress: row.ingress, underlay: "eth0"}, plane6.Peers, false},
 		}
-		p := Policy{Filter: backend.Filter{Off: row.off}}
+		p := Policy{Filter: backend.Filter{Off: row.off}, Masquerade: strings.Contains(row.name, "masquerading")}
 		table := filterTable(nft.ID{Family: nft.Inet, Name: "x"}, p, overlays, host{marks: row.mark})
 		if there := len(table.Counters) > 0; there != (row.chains != nil) {
 			t.Errorf("%s: there is a table: %t", row.name, there)

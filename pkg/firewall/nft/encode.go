@@ -75,6 +75,10 @@ func (r Rule) matches(v6, both bool) (out []expr.Any) {
 			out = append(out, addr(v6, l.dst), &expr.Lookup{SourceRegister: reg, SetName: l.set, Invert: l.absent})
 		}
 	}
+	if r.Invalid {
+		out = append(out, &expr.Ct{Register: reg, Key: expr.CtKeySTATE}, bitwise(native(expr.CtStateBitINVALID), native(0)),
+			&expr.Cmp{Op: expr.CmpOpNeq, Register: reg, Data: native(0)})
+	}
 	if r.Leads {
 		out = append(out, &expr.Fib{Register: reg, ResultOIF: true, FlagSADDR: true, FlagIIF: true},
 			&expr.Cmp{Op: expr.CmpOpNeq, Register: reg, Data: native(0)})

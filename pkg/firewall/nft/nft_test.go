@@ -32,6 +32,7 @@ var labTable = Table{
 				In: firewall.Iface{Name: "tun0"}, Dst: firewall.In(netip.MustParsePrefix("10.5.1.0/24")),
 			}},
 			{Absent: "nets", DstIn: "nets"},
+			{Invalid: true, Rule: firewall.Rule{Target: firewall.Drop}},
 			{V6: true, SrcIn: "hosts6", Leads: true, Rule: firewall.Rule{Target: firewall.Return}},
 			{Absent: "nets", Count: "spoofed", Rule: firewall.Rule{In: firewall.Iface{Name: "eth0"}, Src: firewall.In(netip.MustParsePrefix("10.5.0.0/16")), Target: firewall.Drop}},
 		}},
@@ -111,6 +112,7 @@ func TestApply(t *testing.T) {
 		`iifname "eth0" ip saddr 10.5.0.0/16 ip saddr != @nets counter name "spoofed" drop`,
 		"elements = { 10.5.3.0-10.5.4.255, 10.5.9.0/24 }",
 		"ip saddr != @nets ip daddr @nets",
+		"ct state invalid drop",
 		"ip6 saddr @hosts6 fib saddr . iif oif != 0 return",
 	} {
 		if !strings.Contains(out, want) {

@@ -134,23 +134,14 @@ func join(bounds []string) (all []string) {
 
 // ranges returns the bounds of networks; those that join are one range.
 func ranges(networks []netip.Prefix) (all []string) {
-	var before netip.Prefix
-	for _, p := range slices.SortedFunc(slices.Values(networks), netip.Prefix.Compare) {
-		if before.Overlaps(p) { // and so has all of it
-			continue
-		}
-		before = p
-		first := p.Masked().Addr().AsSlice()
-		if n := len(all) - 1; n >= 0 && all[n] == element(first, true) {
-			all = all[:n]
-		} else {
-			all = append(all, element(first, false))
-		}
+	for _, p := range networks {
+		all = append(all, element(p.Masked().Addr().AsSlice(), false))
 		if end := last(p).Next(); end.IsValid() { // there is none after the highest address
 			all = append(all, element(end.AsSlice(), true))
 		}
 	}
-	return all
+	slices.Sort(all)
+	return join(all)
 }
 
 // last returns a prefix's last address.

@@ -94,15 +94,16 @@ const (
 type Rule struct {
 	firewall.Rule
 
-	V6     bool   // about IPv6, not IPv4; in tables of both families
-	Port   uint16 // UDP, of destination
-	VXLAN  bool   // with Port: the packet is one of the network VNI (RFC 7348)
-	VNI    uint32
-	Split  bool   // a fragment, of IPv6
-	SrcIn  string // the source is in the set
-	DstIn  string // the destination is in the set
-	Absent string // the source is not in the set
-	Leads  bool   // the kernel would send to the source by the interface that the packet came by
+	V6      bool   // about IPv6, not IPv4; in tables of both families
+	Port    uint16 // UDP, of destination
+	VXLAN   bool   // with Port: the packet is one of the network VNI (RFC 7348)
+	VNI     uint32
+	Split   bool   // a fragment, of IPv6
+	SrcIn   string // the source is in the set
+	DstIn   string // the destination is in the set
+	Absent  string // the source is not in the set
+	Invalid bool   // connection tracking calls it so: it belongs to no connection
+	Leads   bool   // the kernel would send to the source by the interface that the packet came by
 
 	Count    string        // counter that counts the packet
 	Remember string        // set that the source is put into

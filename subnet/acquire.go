@@ -195,7 +195,7 @@ func (a *acquirer) adopt(ctx context.Context, s step) (Lease, error) {
 		ttl = 0
 	}
 	if s.was.Node == "" || s.was.V4.PublicIP == s.lease.V4.PublicIP {
-		return a.store.Renew(ctx, s.lease, ttl)
+		return a.store.Renew(ctx, s.was, s.lease, ttl)
 	}
 	// It objects once: to write again over what it has written since would be to take the
 	// lease from it.
@@ -203,7 +203,7 @@ func (a *acquirer) adopt(ctx context.Context, s step) (Lease, error) {
 		return Lease{}, duplicate(s.was)
 	}
 	a.challenged = s.was
-	lease, err := a.store.Renew(ctx, s.lease, ttl)
+	lease, err := a.store.Renew(ctx, s.was, s.lease, ttl)
 	if err == nil {
 		err = backoff.Sleep(ctx, min(contest, a.TTL/4))
 	}

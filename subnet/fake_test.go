@@ -207,12 +207,12 @@ func (s *fakeStore) Create(ctx context.Context, l Lease, ttl time.Duration) (Lea
 	return s.answer(l, written, err)
 }
 
-func (s *fakeStore) Renew(ctx context.Context, l Lease, ttl time.Duration) (Lease, error) {
+func (s *fakeStore) Renew(ctx context.Context, was, l Lease, ttl time.Duration) (Lease, error) {
 	memory, err := s.begin("renew")
 	if err != nil {
 		return l, err
 	}
-	written, err := memory.Renew(ctx, l, ttl)
+	written, err := memory.Renew(ctx, was, l, ttl)
 	return s.answer(l, written, err)
 }
 
@@ -231,7 +231,7 @@ func (s *fakeStore) Refresh(ctx context.Context, l Lease, ttl time.Duration) (Le
 	if quiet {
 		written, _, err = memory.Refresh(ctx, l, ttl)
 	} else {
-		written, err = memory.Renew(ctx, l, ttl)
+		written, err = memory.Renew(ctx, l, l, ttl)
 	}
 	written, err = s.answer(l, written, err)
 	return written, quiet && err == nil, err

@@ -56,7 +56,7 @@ func Hold(ctx context.Context, store Store, l Lease, h Holding) error {
 	}
 	p := paceOf(h.TTL, h.Margin)
 	now, _ := h.Clock()
-	k := &keeper{Holding: h, deadline: deadline{pace: p}, store: store, lease: l, compared: l.Rev,
+	k := &keeper{Holding: h, deadline: deadline{pace: p}, store: store, lease: l, stored: l, compared: l, listing: h.View.listings(),
 		began: now, clocks: newClocks(h.Clock),
 		trouble:  trouble{log: h.Log, back: "etcd is back; the lease is safe"},
 		imitated: logonce.Line{Repeat: reminder},
@@ -85,7 +85,7 @@ func (k *keeper) run(ctx context.Context, written <-chan struct{}) error {
 			return err
 		}
 		k.assess()
-		mayAct := k.next != renewing || !k.lease.Reserved() || k.differs // a reservation is not renewed
+		mayAct := k.next != renewing || !k.lease.Reserved() || k.differs() // a reservation is not renewed
 		if mayAct && k.up() >= k.due {
 			if err := k.act(ctx); err != nil {
 				return err
@@ -131,13 +131,14 @@ type keeper struct {
 	Holding
 	deadline
 	store    Store
-	lease    Lease  // what the key is to hold, with Rev and Expires as last read or written
-	earlier  writes // of ours
-	differs  bool   // the key does not hold it, though it is ours
-	next     task   // what is done when it is due
-	seen     bool   // the View has had our key since we created it
-	refused  bool   // our key exists, says the store's answer to Create
-	compared Revision
+	lease    Lease         // what the key is to hold, with Rev and Expires as last read or written
+	stored   Lease         // what it holds, as last read or written
+	earlier  writes        // of ours
+	next     task          // what is done when it is due
+	seen     bool          // the View has had our key since we created it
+	refused  bool          // our key exists, says the store's answer to Create
+	compared Lease         // what of the View's was last compared
+	listing  int           // how many the View had had when the key was last written, or looked for
 	began    time.Duration // when we began to hold the lease
 	objected bool          // to a host that has our node id
 	doubt    string        // why the lease is not safe; empty: it is
@@ -265,8 +266,14 @@ func (k *keeper) checkClocks() {
 	}
 }
 
+// differs reports whether the key does not hold what it is to, though it is ours.
+func (k *keeper) differs() bool { return !k.stored.Same(k.lease) }
+
+// found takes note of what the key holds.
+func (k *keeper) found(l Lease) { k.stored, k.lease.Rev, k.lease.Expires = l, l.Rev, l.Expires }
+
 // verify asks the store at once who has the key.
-func (k *keeper) verify() { k.next, k.due = verifying, k.up() }
+func (k *keeper) verify() { k.next, k.due, k.listing = verifying, k.up(), k.View.listings() }
 
 // publish changes what the lease says. It is written at once.
 func (k *keeper) publish(l Lease) {
@@ -276,7 +283,7 @@ func (k *keeper) publish(l Lease) {
 	if l == k.lease {
 		return
 	}
-	k.lease, k.differs = l, true
+	k.lease = l
 	if k.next == renewing {
 		k.due = k.up()
 	}

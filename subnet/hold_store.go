@@ -11,6 +11,7 @@ import (
 func (k *keeper) checkView() error {
 	now, rev, there := k.View.at(k.lease.Key())
 	behind := rev < k.lease.Rev
+	earlier := now.Rev < k.lease.Rev
 	switch {
 	case !there && (k.next != renewing || behind && !k.seen):
 		// It is known, or our own write is still on its way.
@@ -21,12 +22,14 @@ func (k *keeper) checkView() error {
 		// the store was wiped and counts anew.
 		k.seen = false
 		k.verify()
-	case now.Rev >= k.lease.Rev && now.Rev != k.compared:
+	case !earlier && now != k.compared:
 		k.seen = true
 		return k.compare(now)
-	case now.Rev < k.lease.Rev && k.whose(now) == ours:
-		// A quiet renewal is no event.
-	case now.Rev == k.compared:
+	case earlier && k.next == renewing && !now.Same(k.stored) && k.listing != k.View.listings():
+		k.verify() // the store was restored from a backup, perhaps, which has what we wrote before
+	case earlier && k.whose(now) == ours && (behind || now.Same(k.stored)):
+		// Our last write is still on its way, or was a quiet renewal, which is no event.
+	case now == k.compared:
 		k.seen = true
 	case k.next == renewing:
 		k.verify() // the View is behind, or the store was wiped and counts anew
@@ -38,7 +41,8 @@ func (k *keeper) whose(l Lease) owner { return k.earlier.whose(l, k.lease) }
 
 // compare takes what the store has under our key for the truth.
 func (k *keeper) compare(now Lease) error {
-	k.compared = now.Rev
+	k.compared = now
+	restored := now.Rev < k.lease.Rev // what another has written over ours is later
 	switch k.whose(now) {
 	case others:
 		return fmt.Errorf("%w: %s is leased to %s now", ErrLost, k.lease.Key(), now.holder())
@@ -46,15 +50,17 @@ func (k *keeper) compare(now Lease) error {
 		return fmt.Errorf("%w: %s is leased to %s now, and this host is node %s with the same PublicIP; "+
 			"give each host its own with --public-ip or --iface", ErrLost, k.lease.Key(), now.holder(), k.lease.Node)
 	case duplicates:
-		return k.meet(now)
+		if !restored {
+			return k.meet(now)
+		}
 	}
 	up := k.up()
 	if k.lease.Reserved() && !now.Reserved() {
 		k.until, k.due = up+k.ttl, up // they were those of the time before the reservation
 		k.shorten(k.left(now), up)
 	}
-	same, foreign := now.SameClaim(k.lease) && now.Node == k.lease.Node, now.Rev != k.lease.Rev
-	k.lease.Rev, k.lease.Expires, k.differs = now.Rev, now.Expires, !same
+	foreign := now.Rev != k.lease.Rev
+	k.found(now)
 	if k.next != renewing {
 		k.next, k.due = renewing, up
 		if !k.Unverified { // what is ours and not written as we write it would be refused again and again
@@ -66,8 +72,11 @@ func (k *keeper) compare(now Lease) error {
 		k.doubt = "" // it is there, and stays
 	}
 	switch {
-	case now.Reserved() && !now.contradicts(k.lease): // an operator's
-	case k.earlier.imitated(now, k.lease):
+	case now.SameClaim(k.lease):
+		if foreign && !now.Reserved() {
+			k.hasten(k.left(now), up)
+		}
+	case !restored && k.earlier.imitated(now, k.lease) && (now.contradicts(k.lease) || !now.Reserved()):
 		// Writing it back at once would start a fight that neither wins: our value
 		// waits for the regular renewal.
 		k.due = max(k.due, k.sent+min(k.seldom, k.latest))
@@ -76,8 +85,10 @@ func (k *keeper) compare(now Lease) error {
 				"give each its own with --public-ip or --iface", "PublicIP", now.V4.PublicIP, "subnet", now.Key(),
 				"theirs", now.data(), "ours", k.lease.data())
 		}
-	case !same || foreign:
-		k.hasten(k.left(now), up)
+	default: // a restored backup's, or an operator's: peers do not find us by it
+		k.Log.Warn("The lease in etcd is not what this host publishes; writing it again",
+			"subnet", now.Key(), "there", now.V4.PublicIP.String()+" "+now.data(), "ours", k.lease.V4.PublicIP.String()+" "+k.lease.data())
+		k.due = max(up, k.sent+k.retry/10)
 	}
 	return nil
 }
@@ -92,7 +103,7 @@ func (k *keeper) meet(now Lease) error {
 	k.objected = true
 	k.Log.Error("A host with a copy of this host's state directory has taken its lease; taking it back",
 		"subnet", k.lease.Key(), "theirs", now.V4.PublicIP, "ours", k.lease.V4.PublicIP, "node", now.Node)
-	k.lease.Rev, k.lease.Expires, k.differs = now.Rev, now.Expires, true
+	k.found(now)
 	k.next, k.due = renewing, k.up()
 	return nil
 }
@@ -113,7 +124,7 @@ func (k *keeper) act(ctx context.Context) error {
 		k.refused = false
 		err := k.compare(now)
 		if seen, _, ok := k.View.at(now.Key()); ok {
-			k.compared = seen.Rev // it is older, and no news
+			k.compared = seen // it is older, and no news
 		}
 		return err
 	} else if !k.refused {
@@ -125,7 +136,7 @@ func (k *keeper) act(ctx context.Context) error {
 		return nil
 	}
 	pause := k.retries.Next()
-	if k.differs {
+	if k.differs() {
 		pause = min(pause, soon) // peers send to where we are no more
 	}
 	k.due = k.up() + pause
@@ -159,8 +170,8 @@ func (k *keeper) write(ctx context.Context) error {
 	switch {
 	case k.next == creating:
 		l, err = k.store.Create(ctx, k.lease, ttl)
-	case k.differs:
-		l, err = k.store.Renew(ctx, k.lease, ttl)
+	case k.differs():
+		l, err = k.store.Renew(ctx, k.stored, k.lease, ttl)
 	default:
 		l, quiet, err = k.store.Refresh(ctx, k.lease, ttl)
 	}
@@ -174,9 +185,10 @@ func (k *keeper) write(ctx context.Context) error {
 	}
 	k.trouble.over()
 	k.retries.Reset()
-	k.lease.Rev, k.lease.Expires = l.Rev, l.Expires
+	k.found(l)
+	k.listing = k.View.listings()
 	k.seen = k.seen && k.next != creating
-	k.differs, k.refused, k.Rebound, k.doubt = false, false, false, ""
+	k.refused, k.Rebound, k.doubt = false, false, ""
 	k.next = renewing
 	k.renewed(sent, quiet)
 	k.assess()

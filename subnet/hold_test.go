@@ -395,6 +395,11 @@ func TestHoldReturnsErrLostWhenAnotherHostHasTheKey(t *testing.T) {
 			l, _ := s.get(stranger.Key())
 			return l
 		}, 10 * time.Second},
+		{"wiped and taken at the very revision", func(s *fakeStore) Lease {
+			s.wipe(lease("10.1.5.0/24", "192.0.2.8"), lease("10.1.6.0/24", "192.0.2.7"), stranger)
+			l, _ := s.get(stranger.Key())
+			return l
+		}, 10 * time.Second},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -735,6 +740,44 @@ func TestHoldPublishesWhatChanges(t *testing.T) {
 			t.Errorf("%d full writes for one change", n)
 		}
 	})
+}
+
+// A backup of the store is older than the host's last move. It is restored while the host
+// runs, or just before it starts again.
+func TestHoldWritesOverARestoredLeaseAtOnce(t *testing.T) {
+	for name, tt := range map[string]struct {
+		backup func(*Lease)
+		ttl    time.Duration
+	}{
+		"another address":                  {func(l *Lease) { l.V4.PublicIP = netip.MustParseAddr("192.0.2.66") }, DefaultTTL},
+		"another MAC":                      {func(l *Lease) { l.V4.Data = `{"VtepMAC":"02:00:00:00:00:66"}` }, DefaultTTL},
+		"a reservation with another MAC":   {func(l *Lease) { l.V4.Data = `{"VtepMAC":"02:00:00:00:00:66"}` }, 0},
+		"a reservation, without a node id": {func(l *Lease) { l.V4.Data, l.Node = "", "" }, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := newFakeStore(lease("10.1.5.0/24", "192.0.2.8"))
+				h := holdingAs(t, store, "aaaa")
+				moved := h.own
+				moved.V4.Data = `{"VtepMAC":"02:00:00:00:00:01"}`
+				h.changes <- moved
+				h.own = moved
+				h.holds(t)
+				time.Sleep(10 * time.Second)
+				old := moved
+				tt.backup(&old)
+				store.set(func() {
+					store.memory = NewMemory()
+					store.memory.Force(old, tt.ttl)
+					store.end(ErrCompacted)
+				})
+				time.Sleep(2 * time.Second)
+				if l := h.holds(t); l.Node != "aaaa" || l.Reserved() != (tt.ttl == 0) {
+					t.Errorf("the store has %+v", l)
+				}
+			})
+		})
+	}
 }
 
 func TestHoldPublishesAfterAnOutage(t *testing.T) {

@@ -51,6 +51,9 @@ func (l Lease) SameClaim(m Lease) bool {
 	return l.V4 == m.V4 && l.V6 == m.V6 && l.Type == m.Type
 }
 
+// Same reports whether both are one value in the store.
+func (l Lease) Same(m Lease) bool { return l.SameClaim(m) && l.Node == m.Node }
+
 // Compare orders leases by their IPv4 subnet, then by their IPv6 one.
 func (l Lease) Compare(m Lease) int { return l.Key().Compare(m.Key()) }
 

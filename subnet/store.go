@@ -72,10 +72,11 @@ type Store interface {
 	// ErrTaken if the key exists.
 	Create(ctx context.Context, l Lease, ttl time.Duration) (Lease, error)
 
-	// Renew writes the lease's value and a new ttl (zero: never expires) over
-	// its key if that is still at l.Rev, and returns it with Expires and Rev
-	// set. It returns ErrLost if it is not, whoever wrote it.
-	Renew(ctx context.Context, l Lease, ttl time.Duration) (Lease, error)
+	// Renew writes the lease's value and a new ttl (zero: never expires) over its key
+	// if that still says what was does, at was.Rev, and returns it with Expires and Rev
+	// set. It returns ErrLost if it does not, whoever wrote it. A revision alone proves
+	// nothing: a store that was wiped or restored gives it out a second time.
+	Renew(ctx context.Context, was, l Lease, ttl time.Duration) (Lease, error)
 
 	// Refresh gives the key a new ttl (whole seconds, not zero) if it still holds
 	// exactly the lease's value, whatever its revision: once written, a value is
@@ -86,8 +87,8 @@ type Store interface {
 	// then.
 	Refresh(ctx context.Context, l Lease, ttl time.Duration) (refreshed Lease, quiet bool, err error)
 
-	// Delete removes the lease's key if that is still at l.Rev, by the store's plain
-	// delete, which every released reader understands. It returns ErrLost if the key is
-	// at another revision, nil if it is gone.
+	// Delete removes the lease's key if that still says what l does, at l.Rev, by the
+	// store's plain delete, which every released reader understands. It returns ErrLost
+	// if it does not, nil if the key is gone.
 	Delete(ctx context.Context, l Lease) error
 }

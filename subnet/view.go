@@ -26,6 +26,7 @@ type View struct {
 	freed  []Key         // of leases that have gone, oldest first
 	subs   []wake.Chan   // of Subscribe
 	own    ownLease      // that is held here; zero: none
+	resets int           // how often the View was replaced
 }
 
 // ownLease is a lease that this host holds. Its holder is told of every write of it,
@@ -106,6 +107,13 @@ func (v *View) at(k Key) (Lease, Revision, bool) {
 	return l, v.rev, ok
 }
 
+// listings counts the snapshots that the View was given.
+func (v *View) listings() int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.resets
+}
+
 // find needs the lock, as do all unexported methods from here on.
 func (v *View) find(k Key) (l Lease, ok bool) {
 	if l, ok = v.leases[k]; !ok {
@@ -156,6 +164,7 @@ func (v *View) Reset(s Snapshot) {
 		changed = changed || !ok || !now.SameClaim(l)
 	}
 	v.wake(changed)
+	v.resets++
 	v.own.written.Wake() // that the store has answered is news to who waits for it
 }
 

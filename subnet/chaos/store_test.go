@@ -72,9 +72,9 @@ func (s *noted) Create(ctx context.Context, l subnet.Lease, ttl time.Duration) (
 	return l, err
 }
 
-func (s *noted) Renew(ctx context.Context, l subnet.Lease, ttl time.Duration) (subnet.Lease, error) {
+func (s *noted) Renew(ctx context.Context, was, l subnet.Lease, ttl time.Duration) (subnet.Lease, error) {
 	n := s.begin(renew, l)
-	l, err := s.Store.Renew(ctx, l, ttl)
+	l, err := s.Store.Renew(ctx, was, l, ttl)
 	s.end(n, l, err)
 	return l, err
 }

@@ -197,7 +197,7 @@ func methods(s *Store) map[string]func(context.Context) error {
 		"AwaitConfig": func(ctx context.Context) error { _, err := s.AwaitConfig(ctx, 5); return err },
 		"Leases":      func(ctx context.Context) error { _, _, err := s.Leases(ctx); return err },
 		"Create":      func(ctx context.Context) error { _, err := s.Create(ctx, lease(1), time.Minute); return err },
-		"Renew":       func(ctx context.Context) error { _, err := s.Renew(ctx, old, time.Minute); return err },
+		"Renew":       func(ctx context.Context) error { _, err := s.Renew(ctx, old, old, time.Minute); return err },
 		"Delete":      func(ctx context.Context) error { return s.Delete(ctx, old) },
 		"Watch":       func(ctx context.Context) error { _, err := watch(ctx, s, 5, 100); return err },
 	}

@@ -92,10 +92,10 @@ func TestWritesThatAreLateAreLeftOpen(t *testing.T) {
 			p.n.Store(1)
 			old := l
 			l.V4.Data = `{"VNI":2}`
-			_, err = s.Renew(t.Context(), l, 2*time.Hour)
+			_, err = s.Renew(t.Context(), old, l, 2*time.Hour)
 			unknown(t, "Renew", err)
 			<-p.done
-			if l, err = s.Renew(t.Context(), l, 2*time.Hour); err != nil || l.Rev <= old.Rev {
+			if l, err = s.Renew(t.Context(), old, l, 2*time.Hour); err != nil || l.Rev <= old.Rev {
 				t.Fatalf("Renew again = %+v, %v; want what was done late", l, err)
 			}
 
@@ -140,8 +140,9 @@ func TestSecondTriesOfTheClientAreSettled(t *testing.T) {
 		}
 		first.n.Store(1)
 		second.n.Store(-1)
+		was := l
 		l.V4.Data = `{"VNI":` + string(rune('1'+i)) + `}`
-		got, err := s.Renew(t.Context(), l, 2*time.Hour)
+		got, err := s.Renew(t.Context(), was, l, 2*time.Hour)
 		if err != nil || got.Rev <= l.Rev || got.V4.Data != l.V4.Data {
 			t.Fatalf("Renew %d = %+v, %v", i, got, err)
 		}

@@ -105,11 +105,11 @@ func TestAWriteThatWasDoneEarlierGetsAllOfItsLife(t *testing.T) {
 	proxy.next.Store(true)
 	changed := l
 	changed.V4.Data = `{"VNI":2}`
-	if _, err := s.Renew(t.Context(), changed, time.Minute); err == nil {
+	if _, err := s.Renew(t.Context(), l, changed, time.Minute); err == nil {
 		t.Fatal("Renew whose answer is lost: no error")
 	}
 	(<-proxy.kept)()
-	if l, err = s.Renew(t.Context(), changed, time.Hour); err != nil {
+	if l, err = s.Renew(t.Context(), l, changed, time.Hour); err != nil {
 		t.Fatalf("Renew again: %v", err)
 	}
 	wantLife(t, s, l, 50*time.Minute)

@@ -55,7 +55,7 @@ func (w *writer) refreshAt(ctx context.Context, e entry, at uint64) (*client.Nod
 	case r.PrevNode != nil && r.PrevNode.Expiration == nil:
 		// Somebody has made a reservation of it, and it must not expire.
 		quiet, e.ttl = false, 0
-		n, err = w.set(ctx, e, client.SetOptions{PrevIndex: n.ModifiedIndex})
+		n, err = w.set(ctx, e, client.SetOptions{PrevIndex: n.ModifiedIndex, PrevValue: n.Value})
 	}
 	return n, quiet, err
 }

@@ -103,7 +103,7 @@ func TestEtcdThatDiesAndComesBack(t *testing.T) {
 	w.event(t, b.Key())
 	c := mustCreate(t, s, 3)
 	w.event(t, c.Key())
-	if _, err := s.Renew(t.Context(), b, time.Hour); err != nil {
+	if _, err := s.Renew(t.Context(), b, b, time.Hour); err != nil {
 		t.Errorf("Renew: %v", err)
 	}
 }

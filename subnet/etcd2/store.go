@@ -125,18 +125,21 @@ func (s *Store) Leases(ctx context.Context) ([]subnet.Lease, subnet.Revision, er
 // Create implements subnet.Store.
 func (s *Store) Create(ctx context.Context, l subnet.Lease, ttl time.Duration) (subnet.Lease, error) {
 	return s.put(ctx, "create", l, ttl, func(ctx context.Context, e entry) (*client.Node, error) {
-		return s.writer.write(ctx, e, subnet.ErrTaken, client.SetOptions{PrevExist: client.PrevNoExist})
+		return s.writer.create(ctx, e)
 	})
 }
 
 // Renew implements subnet.Store.
-func (s *Store) Renew(ctx context.Context, l subnet.Lease, ttl time.Duration) (subnet.Lease, error) {
+func (s *Store) Renew(ctx context.Context, was, l subnet.Lease, ttl time.Duration) (subnet.Lease, error) {
 	return s.put(ctx, "renew", l, ttl, func(ctx context.Context, e entry) (*client.Node, error) {
-		if l.Rev == 0 { // to etcd, zero is no condition
-			return nil, subnet.ErrLost
-		}
-		return s.writer.write(ctx, e, subnet.ErrLost, client.SetOptions{PrevIndex: uint64(l.Rev)})
+		return s.writer.replace(ctx, e, uint64(was.Rev), func(n *client.Node) bool { return holds(n, was) })
 	})
+}
+
+// holds reports whether a key is as it was when the lease was read.
+func holds(n *client.Node, was subnet.Lease) bool {
+	l, err := wire.Decode(path.Base(n.Key), n.Value)
+	return err == nil && n.ModifiedIndex == uint64(was.Rev) && l.Same(was)
 }
 
 // Refresh implements subnet.Store.
@@ -173,7 +176,7 @@ func (s *Store) Delete(ctx context.Context, l subnet.Lease) error {
 	defer cancel()
 	key := s.leaseKey(l.Key())
 	r, err := s.api.get(ctx, key, false)
-	if err == nil && subnet.Revision(r.Node.ModifiedIndex) != l.Rev {
+	if err == nil && !holds(r.Node, l) {
 		err = subnet.ErrLost
 	}
 	if err == nil {

@@ -57,7 +57,8 @@ func TestWhatIsRefusedAgainAndAgainIsLeftOpen(t *testing.T) {
 	}
 	changed.Rev = leases[0].Rev
 	l.on.Store(true)
-	_, err = s.Renew(t.Context(), changed, time.Hour)
+	held.Rev = changed.Rev
+	_, err = s.Renew(t.Context(), held, changed, time.Hour)
 	unknown(t, "Renew", err)
 	l.on.Store(false)
 	wantLife(t, s, changed, 50*time.Minute)

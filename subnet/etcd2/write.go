@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/client/v2"
+
+	"flanneld/subnet"
 )
 
 // writer writes a key on a condition, and finds out what was done if an answer is
@@ -34,22 +36,38 @@ const tries = 3
 // done, or somebody writes our value.
 var errUnsettled = errors.New("the key is this host's, and a write is refused again and again: are answers cut off on their way?")
 
-// write sets a key on a condition. If etcd refuses, and the key does not hold exactly
-// our value, written after the index of the condition, the error is refused. If it does,
-// the write was done by a try whose answer was lost: the client tries a renewal again by
-// itself, and our caller a creation. The expiry is that of the earlier try: it is written
-// over, so that what is returned has all of the ttl.
-func (w *writer) write(ctx context.Context, e entry, refused error, o client.SetOptions) (*client.Node, error) {
-	n, err := w.set(ctx, e, o)
-	return w.complete(ctx, e, n, err, refused, func(n *client.Node) (*client.Node, error) {
-		switch {
-		case n.Value != e.value || n.ModifiedIndex <= o.PrevIndex:
-			return nil, refused
-		case n.Expiration == nil:
-			return n, nil
-		}
-		return w.set(ctx, e, client.SetOptions{PrevIndex: n.ModifiedIndex})
+// create makes a key. One that is there and holds exactly our value is ours: the write
+// was done by a try whose answer was lost. The expiry is that of the earlier try: it is
+// written over, so that what is returned has all of the ttl.
+func (w *writer) create(ctx context.Context, e entry) (*client.Node, error) {
+	n, err := w.set(ctx, e, client.SetOptions{PrevExist: client.PrevNoExist})
+	return w.complete(ctx, e, n, err, subnet.ErrTaken, func(n *client.Node) (*client.Node, error) {
+		return w.over(ctx, e, n, subnet.ErrTaken, 0)
 	})
+}
+
+// replace writes over a key that is as it was at an index, or holds our value since: then
+// an earlier try has done it, as the client tries again by itself. The key is read first:
+// the index alone would be no condition, since a store that was wiped gives it out again.
+func (w *writer) replace(ctx context.Context, e entry, at uint64, was func(*client.Node) bool) (*client.Node, error) {
+	unread := client.Error{Code: client.ErrorCodeTestFailed}
+	return w.complete(ctx, e, nil, unread, subnet.ErrLost, func(n *client.Node) (*client.Node, error) {
+		if was(n) {
+			return w.set(ctx, e, client.SetOptions{PrevIndex: n.ModifiedIndex, PrevValue: n.Value})
+		}
+		return w.over(ctx, e, n, subnet.ErrLost, at)
+	})
+}
+
+// over gives a key that holds our value since an index all of its ttl.
+func (w *writer) over(ctx context.Context, e entry, n *client.Node, refused error, since uint64) (*client.Node, error) {
+	switch {
+	case n.Value != e.value || n.ModifiedIndex <= since:
+		return nil, refused
+	case n.Expiration == nil:
+		return n, nil
+	}
+	return w.set(ctx, e, client.SetOptions{PrevIndex: n.ModifiedIndex, PrevValue: n.Value})
 }
 
 // complete returns a write's result, n and err, unless etcd has refused it: then it

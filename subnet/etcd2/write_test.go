@@ -50,19 +50,19 @@ func TestWritesWhoseAnswerIsLostAreSettled(t *testing.T) {
 	lose.Store(1)
 	old := l
 	l.V4.Data = `{"VNI":2}`
-	l, err = s.Renew(t.Context(), l, 2*time.Hour)
+	l, err = s.Renew(t.Context(), old, l, 2*time.Hour)
 	if err != nil || l.Rev <= old.Rev || time.Until(l.Expires) < 110*time.Minute || lose.Load() >= 0 {
 		t.Fatalf("Renew whose answer is lost = %+v, %v", l, err)
 	}
 	if got, _, err := s.Leases(t.Context()); err != nil || len(got) != 1 || got[0] != l {
 		t.Errorf("Leases = %+v, %v; want %+v", got, err, l)
 	}
-	if _, err := s.Renew(t.Context(), old, time.Hour); !errors.Is(err, subnet.ErrLost) {
+	if _, err := s.Renew(t.Context(), old, old, time.Hour); !errors.Is(err, subnet.ErrLost) {
 		t.Errorf("Renew of what was: %v, want ErrLost", err)
 	}
 	// Our value as it was before we wrote it, as after a restore, is no success.
 	l.Rev += 1000
-	if _, err := s.Renew(t.Context(), l, time.Hour); !errors.Is(err, subnet.ErrLost) {
+	if _, err := s.Renew(t.Context(), l, l, time.Hour); !errors.Is(err, subnet.ErrLost) {
 		t.Errorf("Renew of what was restored: %v, want ErrLost", err)
 	}
 }

@@ -61,10 +61,7 @@ type change struct {
 
 // New returns an empty store.
 func New() *Store {
-	return &Store{
-		rev: 1, keys: make(map[string]entry), changed: make(chan struct{}),
-		junk: make(map[string]string),
-	}
+	return &Store{rev: 1, keys: make(map[string]entry), changed: make(chan struct{}), junk: make(map[string]string)}
 }
 
 // begin is how every method starts. The caller holds no lock.
@@ -159,19 +156,23 @@ func (s *Store) Create(ctx context.Context, l subnet.Lease, ttl time.Duration) (
 }
 
 // Renew implements subnet.Store.
-func (s *Store) Renew(ctx context.Context, l subnet.Lease, ttl time.Duration) (subnet.Lease, error) {
+func (s *Store) Renew(ctx context.Context, was, l subnet.Lease, ttl time.Duration) (subnet.Lease, error) {
 	return s.write(ctx, "Renew", l, func(key, value string) (entry, error) {
 		e, ok := s.keys[key]
 		switch {
-		case !ok || l.Rev == 0:
-			return entry{}, subnet.ErrLost
-		case e.rev == l.Rev:
+		case ok && s.holds(key, was):
 			return s.put(key, key, value, ttl), nil
-		case e.rev > l.Rev && e.value == value:
-			return e, nil
+		case ok && e.value == value && e.rev > was.Rev:
+			return e, nil // as in etcd, where it is our own work twice
 		}
 		return entry{}, subnet.ErrLost
 	})
+}
+
+// holds reports whether a key is as it was when the lease was read, under the lock.
+func (s *Store) holds(key string, was subnet.Lease) bool {
+	l, ok := s.lease(key, s.keys[key])
+	return ok && l.Rev == was.Rev && l.Same(was)
 }
 
 // Refresh implements subnet.Store. It is quiet, as etcd's is: the revision counts
@@ -218,7 +219,7 @@ func (s *Store) Delete(ctx context.Context, l subnet.Lease) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	key := wire.Key(l.Key())
-	if e, ok := s.keys[key]; ok && e.rev != l.Rev {
+	if _, ok := s.keys[key]; ok && !s.holds(key, l) {
 		return fmt.Errorf("delete lease %s: %w", l.Key(), subnet.ErrLost)
 	}
 	s.remove(key)
@@ -273,8 +274,7 @@ func (s *Store) Remove(key string) {
 	s.remove(key)
 }
 
-// RemoveAll deletes all keys below subnets in one event, which names none of
-// them, as deleting the directory does.
+// RemoveAll deletes all keys in one event without a name, as deleting their directory does.
 func (s *Store) RemoveAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -282,7 +282,7 @@ func (s *Store) RemoveAll() {
 	s.record(change{deleted: true, dir: true})
 }
 
-// Churn makes n changes to keys that are nobody's, so that the history goes on.
+// Churn makes n changes to nobody's keys.
 func (s *Store) Churn(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

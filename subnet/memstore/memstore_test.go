@@ -55,7 +55,7 @@ func TestFail(t *testing.T) {
 	_, err2 := s.AwaitConfig(ctx, 1)
 	_, _, err3 := s.Leases(ctx)
 	_, err4 := s.Create(ctx, l, 0)
-	_, err5 := s.Renew(ctx, l, 0)
+	_, err5 := s.Renew(ctx, l, l, 0)
 	err6 := s.Delete(ctx, l)
 	for _, err := range []error{err1, err2, err3, err4, err5, err6} {
 		if !errors.Is(err, broken) {

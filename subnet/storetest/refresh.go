@@ -34,7 +34,7 @@ func refreshMoves(t *testing.T, h Harness) {
 		}
 	}
 	// What was refreshed can be written as what was read.
-	if _, err := h.Store.Renew(t.Context(), b, time.Minute); err != nil {
+	if _, err := h.Store.Renew(t.Context(), b, b, time.Minute); err != nil {
 		t.Errorf("Renew after a refresh: %v", err)
 	}
 }

@@ -54,6 +54,7 @@ func Run(t *testing.T, make func(t *testing.T) Harness) {
 		{"RenewKeepsAReservation", renewReservation},
 		{"RenewReturnsErrLost", renewLost},
 		{"RenewRacedHasOneWinner", renewRace},
+		{"ARevisionIsNoIdentity", revisionReused},
 		{"RefreshMovesTheExpiryAndWakesNobody", refreshMoves},
 		{"RefreshReturnsErrLost", refreshLost},
 		{"RefreshTwiceIsOnce", refreshTwice},

@@ -42,7 +42,7 @@ func watchOrder(t *testing.T, h Harness) {
 	}()
 	a := create(t, h, lease(1, 1), time.Minute)
 	b := create(t, h, lease(2, 2), 0)
-	c, err := h.Store.Renew(t.Context(), a, time.Hour)
+	c, err := h.Store.Renew(t.Context(), a, a, time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +72,7 @@ func watchExpiry(t *testing.T, h Harness) {
 		t.Errorf("the lease expired after %v, want 1s", d)
 	}
 	wantLeases(t, h)
-	if _, err := h.Store.Renew(t.Context(), l, time.Minute); !errors.Is(err, subnet.ErrLost) {
+	if _, err := h.Store.Renew(t.Context(), l, l, time.Minute); !errors.Is(err, subnet.ErrLost) {
 		t.Errorf("Renew of an expired lease: %v, want ErrLost", err)
 	}
 	create(t, h, lease(1, 2), time.Minute)
@@ -175,7 +175,7 @@ func cancelled(t *testing.T, h Harness) {
 		{"AwaitConfig", func(ctx context.Context) error { _, err := h.Store.AwaitConfig(ctx, d.Rev); return err }},
 		{"Leases", func(ctx context.Context) error { _, _, err := h.Store.Leases(ctx); return err }},
 		{"Create", func(ctx context.Context) error { _, err := h.Store.Create(ctx, lease(2, 2), 0); return err }},
-		{"Renew", func(ctx context.Context) error { _, err := h.Store.Renew(ctx, l, 0); return err }},
+		{"Renew", func(ctx context.Context) error { _, err := h.Store.Renew(ctx, l, l, 0); return err }},
 		{"Delete", func(ctx context.Context) error { return h.Store.Delete(ctx, l) }},
 		{"Watch", func(ctx context.Context) error {
 			for _, err := range h.Store.Watch(ctx, d.Rev) {

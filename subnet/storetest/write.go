@@ -47,7 +47,7 @@ func createDualStack(t *testing.T, h Harness) {
 		t.Errorf("Create = %+v, want %+v", got, l)
 	}
 	wantLeases(t, h, got)
-	got, err := h.Store.Renew(t.Context(), got, time.Hour)
+	got, err := h.Store.Renew(t.Context(), got, got, time.Hour)
 	if err != nil {
 		t.Fatalf("Renew: %v", err)
 	}
@@ -112,8 +112,9 @@ func createRace(t *testing.T, h Harness) {
 
 func renewMoves(t *testing.T, h Harness) {
 	a := create(t, h, lease(1, 1), time.Minute)
+	was := a
 	a.V4.Data = `{"VtepMAC":"02:00:00:00:00:01"}`
-	b, err := h.Store.Renew(t.Context(), a, time.Hour)
+	b, err := h.Store.Renew(t.Context(), was, a, time.Hour)
 	if err != nil {
 		t.Fatalf("Renew: %v", err)
 	}
@@ -122,14 +123,14 @@ func renewMoves(t *testing.T, h Harness) {
 		t.Errorf("Renew = %+v, want the lease at a revision after %d", b, a.Rev)
 	}
 	wantLeases(t, h, b)
-	if c, err := h.Store.Renew(t.Context(), b, time.Hour); err != nil || c.Rev <= b.Rev {
+	if c, err := h.Store.Renew(t.Context(), b, b, time.Hour); err != nil || c.Rev <= b.Rev {
 		t.Errorf("Renew of what Renew returned = %+v, %v", c, err)
 	}
 }
 
 func renewReservation(t *testing.T, h Harness) {
 	l := create(t, h, lease(1, 1), time.Minute)
-	l, err := h.Store.Renew(t.Context(), l, 0)
+	l, err := h.Store.Renew(t.Context(), l, l, 0)
 	if err != nil {
 		t.Fatalf("Renew: %v", err)
 	}
@@ -140,7 +141,7 @@ func renewReservation(t *testing.T, h Harness) {
 func renewLost(t *testing.T, h Harness) {
 	lost := func(name string, l subnet.Lease) {
 		t.Helper()
-		if _, err := h.Store.Renew(t.Context(), l, time.Hour); !errors.Is(err, subnet.ErrLost) {
+		if _, err := h.Store.Renew(t.Context(), l, l, time.Hour); !errors.Is(err, subnet.ErrLost) {
 			t.Errorf("Renew of a lease that %s: %v, want ErrLost", name, err)
 		}
 	}
@@ -160,13 +161,32 @@ func renewLost(t *testing.T, h Harness) {
 	wantLeases(t, h, b)
 }
 
+// A store that was wiped, or restored, gives a revision out a second time.
+func revisionReused(t *testing.T, h Harness) {
+	winner := create(t, h, lease(1, 2), time.Minute)
+	ours := lease(1, 1)
+	ours.Rev = winner.Rev
+	if _, err := h.Store.Renew(t.Context(), ours, ours, time.Hour); !errors.Is(err, subnet.ErrLost) {
+		t.Errorf("Renew where another host has our revision: %v, want ErrLost", err)
+	}
+	if err := h.Store.Delete(t.Context(), ours); !errors.Is(err, subnet.ErrLost) {
+		t.Errorf("Delete where another host has our revision: %v, want ErrLost", err)
+	}
+	renamed := winner
+	renamed.Node = "aaaa"
+	if _, err := h.Store.Renew(t.Context(), renamed, renamed, time.Hour); !errors.Is(err, subnet.ErrLost) {
+		t.Errorf("Renew where the lease names no node: %v, want ErrLost", err)
+	}
+	wantLeases(t, h, winner)
+}
+
 func renewRace(t *testing.T, h Harness) {
 	for n := range byte(10) {
 		old := create(t, h, lease(n, 100), time.Minute)
 		won := race(t, 8, subnet.ErrLost, func(owner byte) error {
 			l := old
 			l.V4.PublicIP = lease(n, owner).V4.PublicIP
-			_, err := h.Store.Renew(t.Context(), l, time.Minute)
+			_, err := h.Store.Renew(t.Context(), old, l, time.Minute)
 			return err
 		})
 		if won != 1 {
@@ -189,7 +209,7 @@ func deleteRemoves(t *testing.T, h Harness) {
 
 func deleteLost(t *testing.T, h Harness) {
 	a := create(t, h, lease(1, 1), time.Minute)
-	b, err := h.Store.Renew(t.Context(), a, time.Minute)
+	b, err := h.Store.Renew(t.Context(), a, a, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -91,6 +91,12 @@ func TestPick(t *testing.T) {
 		{"MTU 0", Query{Names: []string{"dead"}}, "no matching interface"},
 		{"no IPv4 address", Query{Names: []string{"bare"}}, "no matching interface"},
 		{"no IPv6 address", Query{Names: []string{"eth1"}, V6: true}, "no matching interface"},
+		{"name and public IP of it", Query{Names: []string{"eth1"}, PublicIP: ip("192.168.1.12")}, "eth1 192.168.1.12"},
+		{"name and deprecated public IP", Query{Names: []string{"eth1"}, PublicIP: ip("::ffff:192.168.1.99")}, "eth1 192.168.1.99"},
+		{"name and public IP of lo", Query{Names: []string{"eth0"}, PublicIP: ip("192.0.2.7")}, "eth0 192.0.2.7"},
+		{"name and public IP of another", Query{Names: []string{"eth0"}, PublicIP: ip("172.16.0.1")}, "eth0 172.16.0.1"},
+		{"name and public IP of an excluded one", Query{Names: []string{"eth0"}, PublicIP: ip("10.9.0.0")}, "eth0 10.0.2.15"},
+		{"name and public IPv6", Query{Names: []string{"eth2"}, PublicIPv6: ip("fd00:17::1"), V6: true}, "eth2 172.16.0.1 fd00:17::1"},
 		{"names over the public IP", Query{Names: []string{"eth1"}, PublicIP: ip("1.2.3.4")}, "eth1 192.168.1.11"},
 
 		{"regexp of an address, which is then used", Query{Regexps: []string{`\.16$`}}, "eth0 10.0.2.16"},

@@ -19,6 +19,14 @@ type snapshot struct {
 	reach func(target netip.Addr) (index int, source netip.Addr, err error)
 }
 
+// own returns the public address if this host has it, and otherwise the other one.
+func (s *snapshot) own(public, other netip.Addr) netip.Addr {
+	if public.IsValid() && slices.ContainsFunc(s.links, func(l link) bool { return !l.excluded && l.hasAll([]netip.Addr{public}) }) {
+		return plain(public)
+	}
+	return other
+}
+
 type link struct {
 	name     string
 	altNames []string

@@ -21,7 +21,8 @@ import (
 // default route. The zero Query asks for the default route's.
 //
 // An IPv4 address is always needed. Peers are told the public addresses; one that is zero
-// is the interface's own.
+// is the interface's own. One that this host has, on whatever interface, takes the place of
+// the interface's own: packets must come from where peers send to.
 type Query struct {
 	Names                []string   // interface names or addresses, tried in order
 	Regexps              []string   // matched anywhere in an address, then anywhere in a name
@@ -52,6 +53,10 @@ func Find(q Query, log *slog.Logger) (backend.Underlay, error) {
 		return backend.Underlay{}, err
 	}
 	u.PublicV4 = published(q.PublicIP, u.V4, log)
+	if u.PublicV4 != u.V4 {
+		log.Info("The external address is none of this host's: other hosts refuse what does not come from it. "+
+			"Where no NAT gives packets that source, start those with --peer-allow", "source", u.V4)
+	}
 	if q.V6 {
 		u.PublicV6 = published(q.PublicIPv6, u.V6, log)
 	}
@@ -117,8 +122,10 @@ func choose(s *snapshot, q Query, exprs []*regexp.Regexp, log *slog.Logger) (bac
 	if err != nil {
 		return backend.Underlay{}, fmt.Errorf("find external interface: %w; candidates are %s", err, s.candidates())
 	}
+	found.V4 = s.own(q.PublicIP, found.V4)
 	attrs := []any{"mtu", found.MTU}
 	if q.V6 {
+		found.V6 = s.own(q.PublicIPv6, found.V6)
 		attrs = append(attrs, "v6", found.V6)
 	}
 	log.Info(fmt.Sprintf("Using interface with name %s and address %s", found.Name, found.V4), attrs...)

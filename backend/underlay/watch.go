@@ -65,8 +65,16 @@ func (w *Watch) compare(u backend.Underlay) (what string, mtu int) {
 	if err != nil {
 		return err.Error(), 0
 	}
-	for _, own := range []netip.Addr{u.V4, u.V6} {
-		if own.IsValid() && !slices.ContainsFunc(addrs, func(p netip.Prefix) bool { return p.Addr() == own }) {
+	all, err := netif.Prefixes("")
+	if err != nil {
+		return err.Error(), 0
+	}
+	for _, family := range []struct{ own, public netip.Addr }{{u.V4, plain(w.Query.PublicIP)}, {u.V6, plain(w.Query.PublicIPv6)}} {
+		switch own, public := family.own, family.public; {
+		case !own.IsValid() || own == public && has(all, own):
+		case public.IsValid() && has(all, public):
+			return fmt.Sprintf("this host has the address %s, and had not", public), 0
+		case !has(addrs, own):
 			return fmt.Sprintf("%s no longer has the address %s but %v", u.Name, own, addrs), 0
 		}
 	}
@@ -77,6 +85,10 @@ func (w *Watch) compare(u backend.Underlay) (what string, mtu int) {
 		return fmt.Sprintf("%s has the MTU %d, and had %d", u.Name, is.MTU, u.MTU), is.MTU
 	}
 	return "", 0
+}
+
+func has(all []netip.Prefix, ip netip.Addr) bool {
+	return slices.ContainsFunc(all, func(p netip.Prefix) bool { return p.Addr() == ip })
 }
 
 // Complain logs what differs, which cannot be followed, and asks for another look soon.

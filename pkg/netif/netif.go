@@ -35,11 +35,15 @@ func Dump[T any](list func() (T, error)) (T, error) {
 var ErrNoInterface = errors.New("no such interface")
 
 // Prefixes returns the addresses of an interface with the lengths of their subnets,
-// of both families. It returns ErrNoInterface if there is no such interface.
+// of both families; those of all interfaces if the name is empty. It returns ErrNoInterface
+// if there is no such interface.
 func Prefixes(name string) ([]netip.Prefix, error) {
-	link, err := lookUp(name)
-	if err != nil {
-		return nil, err
+	var link netlink.Link
+	if name != "" {
+		var err error
+		if link, err = lookUp(name); err != nil {
+			return nil, err
+		}
 	}
 	addrs, err := Dump(func() ([]netlink.Addr, error) { return netlink.AddrList(link, netlink.FAMILY_ALL) })
 	if err != nil {

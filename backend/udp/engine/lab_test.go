@@ -233,6 +233,25 @@ func connect(t testing.TB, a, b *side, ra, rb rung) {
 	b.start(t, b.state(a))
 }
 
+// report says where packets of this side were lost: what the engine has counted, and what
+// the kernel has.
+func (s *side) report() string {
+	text := s.Name() + ":"
+	for i, n := range s.Counters() {
+		if n > 0 {
+			text += fmt.Sprintf(" %s %d,", Counter(i), n)
+		}
+	}
+	for _, command := range []string{"-s neigh", "-s link"} {
+		out, err := s.Host.Output("ip", strings.Fields(command)...)
+		if err != nil {
+			out = err.Error()
+		}
+		text += "\n" + out
+	}
+	return text
+}
+
 // drops fails the test if an engine dropped IPv4 packets for another reason
 // than the given ones.
 func (s *side) drops(t testing.TB, allowed ...Counter) {

@@ -176,7 +176,9 @@ func traffic(t testing.TB, a, b *side, bytes int) {
 			{"-s", "0"}, {"-s", "1", "-p", "a5"}, {"-s", "1444", "-M", "do"}, {"-s", "4000"},
 			{"-R"}, // records the route in an IP option
 		} {
-			must(t, from.Run("ping", append(args, "-q", "-c1", "-W5", address)...))
+			if err := from.Run("ping", append(args, "-q", "-c1", "-W5", address)...); err != nil {
+				t.Fatalf("%v\n%s\n%s", err, a.report(), b.report())
+			}
 		}
 		transferTCP(t, from, to, bytes)
 		transferTCP(t, from, to, 1)

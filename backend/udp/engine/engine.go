@@ -120,8 +120,9 @@ func (e *Engine) On(device string) bool {
 
 // Counters returns what was counted, without holding up the packets.
 func (e *Engine) Counters() (sum Counters) {
-	for _, q := range e.queues {
-		for i := range sum {
+	for i := range sum {
+		sum[i] = e.prober.counters[i].Load()
+		for _, q := range e.queues {
 			sum[i] += q.counters[i].Load()
 		}
 	}

@@ -38,17 +38,22 @@ const (
 // Hosts of all releases answer them. Nothing is sent until there are large packets for
 // the peer.
 type prober struct {
-	from    netip.AddrPort // the tunnel's own
-	answers *answers
-	id      uint16
-	slots   chan struct{} // one for each path that is looked at
-	quit    chan struct{} // closed by close
-	done    sync.WaitGroup
-	log     *slog.Logger
+	from     netip.AddrPort // the tunnel's own
+	answers  *answers
+	counters counters // of what is sent
+	id       uint16
+	slots    chan struct{} // one for each path that is looked at
+	quit     chan struct{} // closed by close
+	done     sync.WaitGroup
+	log      *slog.Logger
+
+	mu       sync.Mutex
+	warnings limiter // all paths may be narrow at once
 }
 
 func newProber(from netip.AddrPort, a *answers, log *slog.Logger) *prober {
-	return &prober{from: from, answers: a, id: uint16(rand.Uint32()), slots: make(chan struct{}, maxProbes), quit: make(chan struct{}), log: log}
+	return &prober{from: from, answers: a, id: uint16(rand.Uint32()), slots: make(chan struct{}, maxProbes), quit: make(chan struct{}), log: log,
+		warnings: limiter{perSecond: 1}}
 }
 
 func (p *prober) close() {
@@ -120,7 +125,9 @@ func (p *prober) ask(f *forwarding, to *peer, lengths []int) bool {
 		for _, n := range lengths {
 			echo := appendICMP(nil, probeTTL, f.addr, to.Subnet.Masked().Addr(), echoRequest<<8, uint32(p.id)<<16, make([]byte, n-28))
 			// An error is one that others meet too.
-			_ = p.answers.send(datagram(p.from, to.Endpoint, echo), to.Endpoint.Addr())
+			if p.answers.send(datagram(p.from, to.Endpoint, echo), to.Endpoint.Addr()) == nil {
+				p.counters.moved(Tx, 1, n, 1)
+			}
 		}
 		for end := time.Now().Add(answerTime); time.Now().Before(end) && int(to.answered.Load()) < lengths[0]; {
 			select {
@@ -178,11 +185,17 @@ func (p *prober) found(f *forwarding, to *peer, longest int, warn bool) {
 		}
 	default:
 		again = narrowFor
-		if was := to.limit.Swap(int32(longest)); int(was) != longest && warn {
+		if was := to.limit.Swap(int32(longest)); int(was) != longest && warn && p.mayWarn() {
 			p.log.Warn("Large packets to a peer are lost without an ICMP error; containers are told to send smaller ones",
 				"subnet", to.Subnet, "peer", to.Endpoint.Addr(), "longest", longest, "mtu", f.mtu,
 				"hint", fmt.Sprintf("let ICMP fragmentation-needed through between the hosts, or set the MTU of their interfaces to %d", longest+outerLen))
 		}
 	}
 	time.AfterFunc(again, func() { to.probed.Store(0) })
+}
+
+func (p *prober) mayWarn() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.warnings.allow(time.Now())
 }

@@ -101,4 +101,8 @@ func TestAPathOfFullSizeIsLeftAlone(t *testing.T) {
 			t.Error("the path is looked at again")
 		}
 	}
+	for _, way := range [][2]*side{{a, b}, {b, a}} {
+		sent, received := func() uint64 { return way[0].Counters()[Tx+Packets] }, func() uint64 { return way[1].Counters()[Rx+Packets] }
+		eventually(t, func() bool { return sent() == received() }, func() any { return []uint64{sent(), received()} })
+	}
 }

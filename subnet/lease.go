@@ -12,6 +12,8 @@ import (
 	"net/netip"
 	"reflect"
 	"time"
+
+	"flanneld/pkg/words"
 )
 
 // Lease is one host's claim on a part of the network, as it is in the store.
@@ -67,9 +69,9 @@ func (l Lease) holder() string {
 
 // data returns what tells two hosts with one address apart.
 func (l Lease) data() string {
-	s := l.Type + " " + l.V4.Data
+	s := words.Clip(l.Type) + " " + words.Clip(l.V4.Data)
 	if !l.V6.IsZero() {
-		s += " " + l.V6.PublicIP.String() + " " + l.V6.Data
+		s += " " + l.V6.PublicIP.String() + " " + words.Clip(l.V6.Data)
 	}
 	return s
 }

@@ -44,8 +44,12 @@ import (
 const routeProtocol = 102
 
 // chooseBackend returns what makes the configuration's backend. It is a *config.Error if
-// there is none of its type, or if the backend cannot work with its options.
+// there is none of its type, if the backend cannot work with its options, or if the Network
+// is where this host's gateways are.
 func chooseBackend(cfg config.Config) (backend.New, error) {
+	if err := cfg.Spares(underlay.Gateways()); err != nil {
+		return nil, err
+	}
 	configure, ok := map[string]func(json.RawMessage) (backend.New, error){
 		udp.Type: udp.Configure, vxlan.Type: vxlan.Configure, hostgw.Type: hostgw.Configure, alloc.Type: alloc.Configure,
 	}[cfg.Type]

@@ -245,10 +245,11 @@ func (d *daemon) openTenant() error {
 	if err != nil {
 		return fmt.Errorf("Error registering network: %w", err)
 	}
+	known := d.state.Identity.ID() != ""
 	d.host.Tenant = tenant.New(tenant.Options{
 		Store: d.store, View: d.host.View, Known: d.state.Cache.Leases(), Margin: d.opts.RenewMargin, Surrender: d.opts.LeaseLost == options.LeaseLostExit,
 		Request: subnet.Request{Config: d.origin.Config, Lease: subnet.Lease{Node: d.state.Identity.Make(d.underlay.PublicV4)},
-			Previous: d.previous.Key(), TTL: d.opts.Tuning.LeaseTTL, TakeOver: d.opts.TakeOver},
+			Previous: d.previous.Key(), Known: known, TTL: d.opts.Tuning.LeaseTTL, TakeOver: d.opts.TakeOver},
 		Rename: d.state.Identity.Renew, Changed: d.host.LeaseChanged, Log: d.log,
 	})
 	d.host.Tenant.Publish(claims, d.host.Local)

@@ -1,12 +1,14 @@
 package firewall
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 
 	"flanneld/pkg/firewall/nft"
@@ -31,7 +33,7 @@ type filter struct {
 type host struct {
 	local  []netip.Prefix // the underlay's own subnets
 	beside []string       // other interfaces in one of them
-	inside []netip.Prefix // the subnets of all other interfaces
+	inside []netif.Addr   // all other interfaces, and their subnets
 	marks  bool           // Docker's nftables need marks
 }
 
@@ -111,7 +113,8 @@ func (h *host) interfaces(underlay string, addrs []netif.Addr) {
 		}
 	}
 	if len(local) > 0 {
-		h.local = sorted(local)
+		slices.SortFunc(local, netip.Prefix.Compare)
+		h.local = slices.Compact(local)
 	}
 	h.beside, h.inside = nil, nil
 	for _, a := range addrs {
@@ -119,17 +122,16 @@ func (h *host) interfaces(underlay string, addrs []netif.Addr) {
 		case a.Interface == underlay:
 		case slices.Contains(h.local, a.Masked()):
 			h.beside = append(h.beside, a.Interface)
-		default:
-			h.inside = append(h.inside, a.Masked())
+		case !a.IsSingleIP():
+			h.inside = append(h.inside, netif.Addr{Interface: a.Interface, Prefix: a.Masked()})
 		}
 	}
 	slices.Sort(h.beside)
-	h.beside, h.inside = slices.Compact(h.beside), sorted(h.inside)
-}
-
-func sorted(p []netip.Prefix) []netip.Prefix {
-	slices.SortFunc(p, netip.Prefix.Compare)
-	return slices.Compact(p)
+	h.beside = slices.Compact(h.beside)
+	slices.SortFunc(h.inside, func(a, b netif.Addr) int {
+		return cmp.Or(a.Compare(b.Prefix), strings.Compare(a.Interface, b.Interface))
+	})
+	h.inside = slices.Compact(h.inside)
 }
 
 func (f *filter) apply() (changes []string, err error) {

@@ -29,6 +29,7 @@ const (
 func filterTable(id nft.ID, p Policy, overlays []overlay, h host) nft.Table {
 	t := nft.Table{ID: id, Counters: []string{counterRefused, counterSpoofed}}
 	input := nft.Chain{Name: "input", Hook: nft.Input, Priority: nft.Raw}
+	through := nft.Chain{Name: "through", Called: true}
 	forward := nft.Chain{Name: "forward", Hook: nft.Forward, Priority: nft.Raw}
 	sources := nft.Chain{Name: "prerouting", Hook: nft.Prerouting, Priority: nft.Raw}
 	mark := nft.Chain{Name: "mark", Hook: nft.Prerouting, Priority: nft.Raw - 10}
@@ -51,8 +52,10 @@ func filterTable(id nft.ID, p Policy, overlays []overlay, h host) nft.Table {
 			allowed := o.set("allowed")
 			allowed.Ranges, allowed.Elements = true, ofFamily(v6, p.Filter.Allow...)
 			t.Sets = append(t.Sets, allowed, o.remembering(setRefused))
-			in, through := o.tunnelRules(h)
-			input.Rules, forward.Rules = append(input.Rules, in...), append(forward.Rules, through...)
+			rules := o.tunnelRules(h)
+			input.Rules = append(input.Rules, rules.in...)
+			through.Rules = append(through.Rules, rules.through...)
+			sources.Rules = append(sources.Rules, rules.jumps...)
 		}
 		if ways := o.ways(); len(ways) > 0 && !p.Filter.Off {
 			t.Sets = append(t.Sets, o.subnets(), o.remembering(setSpoofed), o.remembering(setAstray))
@@ -70,7 +73,7 @@ func filterTable(id nft.ID, p Policy, overlays []overlay, h host) nft.Table {
 			}
 		}
 	}
-	for _, c := range []nft.Chain{input, forward, sources, mark} {
+	for _, c := range []nft.Chain{input, through, sources, forward, mark} {
 		if len(c.Rules) > 0 {
 			t.Chains = append(t.Chains, c)
 		}
@@ -120,13 +123,20 @@ func (o overlay) dropping(r nft.Rule, set, counter string) []nft.Rule {
 	return []nft.Rule{r, drop}
 }
 
+// tunnelRules are for datagrams to the tunnel's port.
+type tunnelRules struct {
+	in      []nft.Rule // of those to this host
+	jumps   []nft.Rule // to the chain of those to peers, which others do not pass
+	through []nft.Rule // of those to peers
+}
+
 // tunnelRules returns what lets datagrams to the tunnel's port in, and through to the
 // ports of peers, only if a lease publishes their source, or it is allowed, and the
 // interface leads there: containers have their host's address for others, and may forge
 // any. A backend that checks itself who sends is asked about all other sources. Tunnels of
 // the kernel on the port with another VNI are not looked at. Datagrams that come in are
 // whole, with IPv4, and so are those that are masqueraded.
-func (o overlay) tunnelRules(h host) (in, through []nft.Rule) {
+func (o overlay) tunnelRules(h host) (t tunnelRules) {
 	kinds := []nft.Rule{{V6: o.v6(), Port: o.ingress.Port, VXLAN: o.ingress.Kernel, VNI: o.ingress.VNI}}
 	if o.v6() && o.ingress.Kernel {
 		// A first fragment may end before the VNI, and fragments of IPv6 are not put
@@ -135,29 +145,31 @@ func (o overlay) tunnelRules(h host) (in, through []nft.Rule) {
 	}
 	for _, base := range kinds {
 		out := base
-		out.DstIn = o.name("hosts")
+		out.DstIn, out.Target = o.name("hosts"), "through"
+		t.jumps = append(t.jumps, out)
 		var astray []nft.Rule
 		for _, set := range []string{"hosts", "allowed"} {
-			known, away := base, out
-			known.SrcIn, away.SrcIn = o.name(set), o.name(set)
+			known := base
+			known.SrcIn = o.name(set)
 			astray = append(astray, o.dropping(known, setAstray, counterRefused)...)
-			known.Target, away.Target = firewall.Return, firewall.Return
-			in, through = append(in, o.leading(known, h)...), append(through, o.leading(away, h)...)
+			known.Target = firewall.Return
+			t.in = append(t.in, o.leading(known, h)...)
+			t.through = append(t.through, o.leading(known, h)...)
 		}
-		in = append(in, astray...)
-		through = append(through, o.dropping(out, setRefused, counterRefused)...)
+		t.in = append(t.in, astray...)
+		t.through = append(t.through, o.dropping(base, setRefused, counterRefused)...)
 		if !o.ingress.Kernel {
 			continue
 		}
 		for _, p := range ofFamily(o.v6(), h.local...) {
 			r := base
 			r.Src, r.Remember = firewall.In(p), o.name(setRefused)
-			in = append(in, r)
+			t.in = append(t.in, r)
 		}
 		base.Count, base.Target = counterRefused, firewall.Drop
-		in = append(in, base)
+		t.in = append(t.in, base)
 	}
-	return in, through
+	return t
 }
 
 // subnets returns the sources that peers hold.
@@ -185,23 +197,29 @@ func (o overlay) sourceRules(h host) (rules []nft.Rule) {
 	base := nft.Rule{V6: o.v6(), Rule: firewall.Rule{Src: firewall.In(o.network)}}
 	good := base
 	good.Target = firewall.Return
+	foreign := good // most packets, so it comes first
+	foreign.Src.Not = true
+	rules = append(rules, foreign)
 	if o.ingress.Device != "" {
 		r := good
 		r.In = firewall.Iface{Name: o.ingress.Device}
 		rules = append(rules, r)
+	}
+	for _, a := range h.inside {
+		if o.network.Overlaps(a.Prefix) {
+			r := good
+			r.In, r.Src = firewall.Iface{Name: a.Interface}, firewall.In(a.Prefix)
+			rules = append(rules, r)
+		}
 	}
 	if o.ingress.Direct {
 		r := good
 		r.SrcIn = o.name("subnets")
 		rules = append(rules, o.leading(r, h)...)
 	}
-	for _, p := range append([]netip.Prefix{o.own}, ofFamily(o.v6(), h.inside...)...) {
-		if p == o.own || o.network.Overlaps(p) && !o.own.Overlaps(p) {
-			r := good
-			r.Src, r.Leads = firewall.In(p), true
-			rules = append(rules, r)
-		}
-	}
+	made := good // a bridge that Docker has made since the host was looked at
+	made.Src, made.Leads = firewall.In(o.own), true
+	rules = append(rules, made)
 	base.In = firewall.Iface{Name: "lo", Not: true}
 	here, elsewhere, own := base, base, base
 	here.Dst = firewall.In(o.own)

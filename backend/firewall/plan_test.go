@@ -50,7 +50,7 @@ func TestFilterTable(t *testing.T) {
 	plane6 := backend.Plane{Network: v6, Peers: []subnet.Claim{{Subnet: netip.MustParsePrefix("fd00:1:0:2::/64"), PublicIP: netip.MustParseAddr("2001:db8::2")}}}
 	tunnel := backend.Ingress{Device: "flannel.1", Port: 8472, Kernel: true, VNI: 1}
 	udp := backend.Ingress{Device: "flannel0", Port: 8285}
-	in := []string{"input", "forward", "prerouting"}
+	in := []string{"input", "through", "prerouting"}
 	tunnelSets := []string{
 		"hosts4", "allowed4", "refused4", "subnets4", "spoofed4", "astray4", "hosts6", "allowed6", "refused6", "subnets6", "spoofed6", "astray6",
 	}
@@ -108,7 +108,7 @@ func TestInterfacesOfAHost(t *testing.T) {
 		if d := cmp.Diff([]string{"[192.0.2.0/24 2001:db8::/64]", "[eth1]"}, []string{fmt.Sprint(h.local), fmt.Sprint(h.beside)}); d != "" {
 			t.Errorf("the underlay's subnets, and who else is in them (-want +got):\n%s", d)
 		}
-		if got := fmt.Sprint(h.inside); got != "[10.1.9.0/24 192.0.2.128/25]" {
+		if got := fmt.Sprint(h.inside); len(h.inside) != 2 || h.inside[0].Interface != "br-1" || h.inside[1].Interface != "docker0" || got != "[10.1.9.0/24 192.0.2.128/25]" {
 			t.Errorf("subnets of others are %s", got)
 		}
 	}

@@ -69,27 +69,34 @@ func BenchmarkPeerFilter(b *testing.B) {
 		if got := strings.Count(out, ".") / 3; got < peers {
 			b.Fatalf("there are %d addresses in the filter of %s, want %d", got, n.Name(), peers)
 		}
-		chain, err := n.Output("nft", "list", "chain", "inet", "flanneld", "input")
-		if err != nil {
-			b.Fatal(err)
+		var on, off string
+		for _, name := range []string{"through", "input", "prerouting"} {
+			chain, err := n.Output("nft", "list", "chain", "inet", "flanneld", name)
+			if err != nil {
+				b.Fatal(err)
+			}
+			on += chain
+			off = "delete chain inet flanneld " + name + "\n" + off // what jumps to it comes first
 		}
-		if err := os.WriteFile(filepath.Join(n.Dir, "chain"), []byte(chain), 0o600); err != nil {
-			b.Fatal(err)
+		for name, text := range map[string]string{"on": on, "off": off} {
+			if err := os.WriteFile(filepath.Join(n.Dir, name), []byte(text), 0o600); err != nil {
+				b.Fatal(err)
+			}
 		}
-		if err := n.Run("nft", "delete", "chain", "inet", "flanneld", "input"); err != nil {
+		if err := n.Run("nft", "-f", filepath.Join(n.Dir, "off")); err != nil {
 			b.Fatal(err)
 		}
 	}
-	// Without the chain nobody looks at the sets.
+	// Without the chains nobody looks at the sets.
 	filtered := false
 	set := func(on bool) {
 		for _, n := range hosts {
 			var err error
 			switch {
 			case on && !filtered:
-				err = n.Run("nft", "-f", filepath.Join(n.Dir, "chain"))
+				err = n.Run("nft", "-f", filepath.Join(n.Dir, "on"))
 			case !on && filtered:
-				err = n.Run("nft", "delete", "chain", "inet", "flanneld", "input")
+				err = n.Run("nft", "-f", filepath.Join(n.Dir, "off"))
 			}
 			if err != nil {
 				b.Fatal(err)

@@ -41,7 +41,9 @@ type queue struct {
 }
 
 func newQueue(e *Engine, conn *udpbatch.Conn, memory []byte, hold bool, p priority) (*queue, error) {
-	conn.SetFragments(false)
+	if err := conn.SetDiscovery(udpbatch.Do); err != nil {
+		return nil, err
+	}
 	wake, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
 	if err != nil {
 		return nil, err

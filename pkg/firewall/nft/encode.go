@@ -109,7 +109,7 @@ func (r Rule) actions(v6 bool) (out []expr.Any) {
 	case firewall.Masquerade:
 		out = append(out, &expr.Masq{FullyRandom: r.Options == firewall.RandomFully})
 	default:
-		panic("no rule for nftables has the target " + r.Target)
+		out = append(out, &expr.Verdict{Kind: expr.VerdictJump, Chain: r.Target})
 	}
 	return out
 }

@@ -114,7 +114,7 @@ func (k *Kernel) Alike(t Table, may func(ID) bool) (alike []ID, err error) {
 	var drops []string
 	for _, c := range t.Chains {
 		for _, r := range c.Rules {
-			if r.Target == firewall.Drop {
+			if r.Target == firewall.Drop && !r.Split { // of all tunnels on a port
 				drops = append(drops, flatten(t.Family, r.rule(t.Family)))
 			}
 		}

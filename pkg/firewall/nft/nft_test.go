@@ -20,6 +20,7 @@ import (
 var labTable = Table{
 	ID: ID{Inet, "lab"},
 	Chains: []Chain{
+		{Name: "aside", Called: true, Rules: []Rule{{Count: "refused", Rule: firewall.Rule{Target: firewall.Drop}}}},
 		{Name: "in", Hook: Input, Priority: Raw, Rules: []Rule{
 			{Port: 8472, VXLAN: true, VNI: 1, SrcIn: "hosts4", Rule: firewall.Rule{Target: firewall.Return}},
 			{V6: true, Port: 8472, VXLAN: true, VNI: 1, SrcIn: "hosts6", Rule: firewall.Rule{Target: firewall.Return}},
@@ -32,6 +33,7 @@ var labTable = Table{
 				In: firewall.Iface{Name: "tun0"}, Dst: firewall.In(netip.MustParsePrefix("10.5.1.0/24")),
 			}},
 			{Absent: "nets", DstIn: "nets"},
+			{Port: 8472, DstIn: "hosts4", Rule: firewall.Rule{Target: "aside"}},
 			{Invalid: true, Rule: firewall.Rule{Target: firewall.Drop}},
 			{V6: true, SrcIn: "hosts6", Leads: true, Rule: firewall.Rule{Target: firewall.Return}},
 			{Absent: "nets", Count: "spoofed", Rule: firewall.Rule{In: firewall.Iface{Name: "eth0"}, Src: firewall.In(netip.MustParsePrefix("10.5.0.0/16")), Target: firewall.Drop}},
@@ -113,6 +115,7 @@ func TestApply(t *testing.T) {
 		"elements = { 10.5.3.0-10.5.4.255, 10.5.9.0/24 }",
 		"ip saddr != @nets ip daddr @nets",
 		"ct state invalid drop",
+		"udp dport 8472 ip daddr @hosts4 jump aside",
 		"ip6 saddr @hosts6 fib saddr . iif oif != 0 return",
 	} {
 		if !strings.Contains(out, want) {

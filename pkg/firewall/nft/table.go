@@ -53,9 +53,10 @@ type Table struct {
 	Counters []string // names; rules count there, and they keep their value
 }
 
-// Chain is a chain that packets come to by themselves.
+// Chain is a chain that packets come to by themselves, or by a rule's jump.
 type Chain struct {
 	Name     string
+	Called   bool // by a rule of a later chain, whose Target is the name; it has rules only
 	NAT      bool // translates addresses; false: filters
 	Hook     Hook
 	Priority int32 // lower is earlier
@@ -63,6 +64,9 @@ type Chain struct {
 }
 
 func (c Chain) chain(t *nftables.Table) *nftables.Chain {
+	if c.Called {
+		return &nftables.Chain{Name: c.Name, Table: t}
+	}
 	hook, priority, policy := nftables.ChainHook(c.Hook), nftables.ChainPriority(c.Priority), nftables.ChainPolicyAccept
 	kind := nftables.ChainTypeFilter
 	if c.NAT {
@@ -89,8 +93,8 @@ const (
 	SrcNAT = 100
 )
 
-// Rule is a rule of such a chain. All that is set must match. Other and targets that
-// are chains have no form in nftables.
+// Rule is a rule of such a chain. All that is set must match. Other has no form in
+// nftables.
 type Rule struct {
 	firewall.Rule
 

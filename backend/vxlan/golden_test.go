@@ -1,6 +1,7 @@
 package vxlan_test
 
 import (
+	"encoding/json"
 	"flag"
 	"net/netip"
 	"testing"
@@ -14,7 +15,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite testdata/*.golden")
 
-var newBackend = backendtest.Configured(vxlan.Configure)
+var newBackend = backendtest.Configured(func(raw json.RawMessage) (backend.New, error) { return vxlan.Configure(raw, false) })
 
 func TestBackend(t *testing.T) {
 	backendtest.Run(t, newBackend, `{"Type":"vxlan"}`)

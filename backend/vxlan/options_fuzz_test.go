@@ -12,7 +12,7 @@ func FuzzParseOptions(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		o, _, err := ParseOptions(raw)
+		o, _, err := ParseOptions(raw, false)
 		var told *config.Error
 		switch {
 		case err != nil && !errors.As(err, &told):

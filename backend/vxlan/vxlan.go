@@ -25,11 +25,14 @@ const (
 	overheadV6 = 70 // bytes: the same with an outer IPv6 header of 40
 
 	defaultVNI  = 1
-	maxVNI      = 1<<24 - 1
-	defaultPort = 8472 // the Linux kernel's, older than the 4789 of RFC 7348
+	maxVNI      = 9_999_999 // device names have 15 characters at most
+	maxVNIv6    = 9_999     // likewise, with a device for IPv6
+	defaultPort = 8472      // the Linux kernel's, older than the 4789 of RFC 7348
 
 	minMTU = 1280 // bytes: IPv6 needs as much (RFC 8200)
 	maxMTU = 65535
+
+	leastV4 = 68 // bytes: the kernel gives a device no less (RFC 791)
 )
 
 // Options are the configuration's "Backend" object.
@@ -53,30 +56,45 @@ type Backend struct {
 }
 
 // ParseOptions reads the configuration's "Backend" object, and returns the names
-// in it that are no options. An error is a *config.Error with the position
-// within the object.
-func ParseOptions(raw json.RawMessage) (o Options, unknown []string, err error) {
+// in it that are no options. V6 is set if the overlay has IPv6. An error is a
+// *config.Error with the position within the object.
+func ParseOptions(raw json.RawMessage, v6 bool) (o Options, unknown []string, err error) {
 	o.VNI = defaultVNI
+	mostVNI, leastMTU := uint32(maxVNI), minMTU
+	if v6 {
+		mostVNI, leastMTU = maxVNIv6, minMTU+overheadV6
+	}
 	if unknown, err = config.DecodeBackend(raw, &o); err != nil {
 		return o, unknown, err
 	}
 	switch {
-	case o.VNI > maxVNI:
+	case o.VNI >= 1<<24:
 		err = config.OptionError(raw, "VNI", fmt.Sprintf("Backend option VNI %d does not fit 24 bits", o.VNI),
-			fmt.Sprintf("write a number from 0 to %d", maxVNI))
-	case o.MTU != 0 && (o.MTU < minMTU || o.MTU > maxMTU):
+			fmt.Sprintf("write a number from 0 to %d", mostVNI))
+	case o.VNI > mostVNI:
+		err = config.OptionError(raw, "VNI", fmt.Sprintf("Backend option VNI %d makes a device name of more than 15 characters, which the kernel refuses: %s",
+			o.VNI, device(o.VNI, v6)), fmt.Sprintf("write a number from 0 to %d", mostVNI))
+	case o.MTU != 0 && (o.MTU < leastMTU || o.MTU > maxMTU):
 		err = config.OptionError(raw, "MTU", fmt.Sprintf("Backend option MTU %d is out of range", o.MTU),
-			fmt.Sprintf("write a number from %d to %d, or leave it out to use the interface's", minMTU, maxMTU))
+			fmt.Sprintf("write a number from %d to %d, or leave it out to use the interface's", leastMTU, maxMTU))
 	}
 	return o, unknown, err
 }
 
-// Configure reads the configuration's "Backend" object. An error is a
-// *config.Error.
-func Configure(raw json.RawMessage) (backend.New, error) {
-	o, unknown, err := ParseOptions(raw)
+// Configure reads the configuration's "Backend" object. V6 is set if the overlay has
+// IPv6. An error is a *config.Error.
+func Configure(raw json.RawMessage, v6 bool) (backend.New, error) {
+	o, unknown, err := ParseOptions(raw, v6)
 	return func(p backend.Params) (backend.Backend, error) {
 		backend.WarnUnknown(p.Log, Type, unknown)
+		least := leastV4 + overheadV4
+		if v6 {
+			least = minMTU + overheadV6
+		}
+		if p.Underlay.MTU < least {
+			return nil, fmt.Errorf("the MTU of %s is %d, and vxlan needs at least %d there: raise it, or choose another interface with --iface",
+				p.Underlay.Name, p.Underlay.MTU, least)
+		}
 		return New(p, o), nil
 	}, err
 }
@@ -138,10 +156,12 @@ func (b *Backend) Plan(ctx context.Context, planes []backend.Plane) (backend.Pla
 // Device names the device of IPv4 tunnels.
 func (b *Backend) Device() string { return b.device(false) }
 
+func (b *Backend) device(v6 bool) string { return device(b.opts.VNI, v6) }
+
 // device names the VXLAN device of a family.
-func (b *Backend) device(v6 bool) string {
+func device(vni uint32, v6 bool) string {
 	if v6 {
-		return fmt.Sprintf("flannel-v6.%d", b.opts.VNI)
+		return fmt.Sprintf("flannel-v6.%d", vni)
 	}
-	return fmt.Sprintf("flannel.%d", b.opts.VNI)
+	return fmt.Sprintf("flannel.%d", vni)
 }

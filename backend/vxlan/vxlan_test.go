@@ -1,6 +1,7 @@
 package vxlan_test
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -9,6 +10,7 @@ import (
 
 	"flanneld/backend"
 	"flanneld/backend/backendtest"
+	"flanneld/backend/vxlan"
 	"flanneld/pkg/datapath"
 )
 
@@ -24,11 +26,12 @@ func made(t *testing.T, h *backendtest.Host, config string) backend.Backend {
 
 func TestNewRefuses(t *testing.T) {
 	for name, test := range map[string]struct{ config, want string }{
-		"a VNI of 25 bits": {`{"VNI":16777216}`, "line 1, column 8: Backend option VNI 16777216 does not fit 24 bits (write a number from 0 to 16777215)"},
-		"a small MTU":      {`{"MTU":1279}`, "line 1, column 8: Backend option MTU 1279 is out of range (write a number from 1280 to 65535, or leave"},
-		"a huge MTU":       {"{\n\"mtu\": 65536}", "line 2, column 8: Backend option MTU 65536 is out of range"},
-		"a negative MTU":   {`{"MTU":-1}`, "line 1, column 8: Backend option MTU -1 is out of range"},
-		"a negative VNI":   {`{"VNI":-1}`, "line 1, column 8: Backend option VNI is the number -1"},
+		"a VNI of 25 bits":         {`{"VNI":16777216}`, "line 1, column 8: Backend option VNI 16777216 does not fit 24 bits (write a number from 0 to 9999999)"},
+		"a VNI of too long a name": {`{"VNI":10000000}`, "line 1, column 8: Backend option VNI 10000000 makes a device name of more than 15 characters, which the kernel refuses: flannel.10000000 (write a number from 0 to 9999999)"},
+		"a small MTU":              {`{"MTU":1279}`, "line 1, column 8: Backend option MTU 1279 is out of range (write a number from 1280 to 65535, or leave"},
+		"a huge MTU":               {"{\n\"mtu\": 65536}", "line 2, column 8: Backend option MTU 65536 is out of range"},
+		"a negative MTU":           {`{"MTU":-1}`, "line 1, column 8: Backend option MTU -1 is out of range"},
+		"a negative VNI":           {`{"VNI":-1}`, "line 1, column 8: Backend option VNI is the number -1"},
 		"a port of 17 bits": {`{"Port":65536}`, "Backend option Port is the number 65536 " +
 			"(a number is expected: write a whole number from 0 to 65535 without quotes)"},
 		"a text for a boolean": {`{"GBP":"true"}`, "Backend option GBP is a string"},
@@ -41,9 +44,35 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
+func TestWithIPv6NamesAreLongerAndPacketsLarger(t *testing.T) {
+	for raw, want := range map[string]string{
+		`{"VNI":9999,"MTU":1350}`: "",
+		`{"VNI":10000}`:           "Backend option VNI 10000 makes a device name of more than 15 characters, which the kernel refuses: flannel-v6.10000 (write a number from 0 to 9999)",
+		`{"MTU":1349}`:            "Backend option MTU 1349 is out of range (write a number from 1350 to",
+	} {
+		_, err := vxlan.Configure([]byte(raw), true)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", raw, err, want)
+		}
+	}
+	for mtu, ok := range map[int][2]bool{117: {}, 118: {true}, 1349: {true}, 1350: {true, true}} {
+		for i, v6 := range []bool{false, true} {
+			configured, err := vxlan.Configure(nil, v6)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := backendtest.NewHost(t, nil).Params()
+			p.Underlay.MTU = mtu
+			if _, err := configured(p); (err == nil) != ok[i] || err != nil && !strings.Contains(err.Error(), fmt.Sprintf("the MTU of eth0 is %d", mtu)) {
+				t.Errorf("an MTU of %d, with IPv6 %v: %v", mtu, v6, err)
+			}
+		}
+	}
+}
+
 func TestNewAccepts(t *testing.T) {
 	for _, config := range []string{
-		``, `null`, `{}`, `{"Type":"vxlan"}`, `{"VNI":16777215,"Port":65535,"MTU":1280}`, `{"vni":0,"port":0,"mtu":0}`,
+		``, `null`, `{}`, `{"Type":"vxlan"}`, `{"VNI":9999999,"Port":65535,"MTU":1280}`, `{"vni":0,"port":0,"mtu":0}`,
 	} {
 		h := backendtest.NewHost(t, nil)
 		made(t, h, config)

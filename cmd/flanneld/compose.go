@@ -47,7 +47,8 @@ const routeProtocol = 102
 // there is none of its type, or if the backend cannot work with its options.
 func chooseBackend(cfg config.Config) (backend.New, error) {
 	configure, ok := map[string]func(json.RawMessage) (backend.New, error){
-		udp.Type: udp.Configure, vxlan.Type: vxlan.Configure, hostgw.Type: hostgw.Configure, alloc.Type: alloc.Configure,
+		udp.Type: udp.Configure, hostgw.Type: hostgw.Configure, alloc.Type: alloc.Configure,
+		vxlan.Type: func(raw json.RawMessage) (backend.New, error) { return vxlan.Configure(raw, cfg.V6.Enabled()) },
 	}[cfg.Type]
 	if !ok {
 		return nil, cfg.Locate(config.OptionError(cfg.Backend, "Type", "unknown backend type: "+cfg.Type,

@@ -131,10 +131,11 @@ type Kernel interface {
 	// Read returns what the scope covers.
 	Read(ctx context.Context, s datapath.Scope) (datapath.State, error)
 
-	// NextHops returns where the kernel sends packets to the destinations, in
-	// their order: zero for one that cannot be reached or that is reached
-	// through a link of the scope.
-	NextHops(ctx context.Context, s datapath.Scope, dsts []netip.Addr) ([]datapath.NextHop, error)
+	// NextHops returns where the kernel sends packets from that one of the sources which
+	// is of their family to the destinations, in their order: zero for one that cannot
+	// be reached or that is reached through a link of the scope. A source that is
+	// invalid does not count.
+	NextHops(ctx context.Context, s datapath.Scope, sources, dsts []netip.Addr) ([]datapath.NextHop, error)
 
 	// LinkMTU returns the MTU of any link, in bytes.
 	LinkMTU(ctx context.Context, link string) (int, error)

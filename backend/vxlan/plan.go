@@ -129,7 +129,7 @@ func (b *Backend) direct(ctx context.Context, planes []backend.Plane) (map[netip
 			peers = append(peers, peer.PublicIP)
 		}
 	}
-	hops, err := b.kernel.NextHops(ctx, b.scope, peers)
+	hops, err := b.kernel.NextHops(ctx, b.scope, []netip.Addr{b.underlay.V4, b.underlay.V6}, peers)
 	if err != nil {
 		return nil, fmt.Errorf("find peers that need no tunnel: %w", err)
 	}

@@ -94,9 +94,9 @@ func (k *Kernel) Do(ctx context.Context, ops []datapath.Op) error {
 	return errors.Join(errs...)
 }
 
-// NextHops answers as the kernel's routing would that has the main table only:
+// NextHops answers as the kernel's routing would that has the main table only, and so no rules for sources:
 // the longest prefix wins, then the lowest metric. See the package kernel.
-func (k *Kernel) NextHops(ctx context.Context, scope datapath.Scope, dsts []netip.Addr) ([]datapath.NextHop, error) {
+func (k *Kernel) NextHops(ctx context.Context, scope datapath.Scope, _, dsts []netip.Addr) ([]datapath.NextHop, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}

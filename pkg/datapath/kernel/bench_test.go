@@ -190,7 +190,7 @@ func BenchmarkNextHops(b *testing.B) {
 			var lookups, reads time.Duration
 			for b.Loop() {
 				start := time.Now()
-				hops, err := k.NextHops(b.Context(), benchScope, endpoints)
+				hops, err := k.NextHops(b.Context(), benchScope, nil, endpoints)
 				lookups += time.Since(start)
 				if err != nil || hops[n-1] != (datapath.NextHop{Link: "eth0"}) {
 					b.Fatalf("NextHops: %v, %v", hops[n-1], err)

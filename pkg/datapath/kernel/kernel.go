@@ -52,11 +52,12 @@ func (Kernel) LinkMTU(_ context.Context, name string) (int, error) {
 const lookupBatch = 256
 
 // NextHops asks the kernel's routing, all rules and tables included, where packets to
-// the destinations go, and answers in their order. The NextHop is zero for a
+// the destinations go, from that one of the sources which is of their family, and answers
+// in their order. The NextHop is zero for a
 // destination that cannot be reached, that is an address of this host, or that is
 // reached through a link of the scope or by an encapsulating route: a tunnel cannot
 // run over these.
-func (Kernel) NextHops(ctx context.Context, scope datapath.Scope, dsts []netip.Addr) ([]datapath.NextHop, error) {
+func (Kernel) NextHops(ctx context.Context, scope datapath.Scope, sources, dsts []netip.Addr) ([]datapath.NextHop, error) {
 	links, err := readLinks(scope)
 	if err != nil {
 		return nil, err
@@ -72,7 +73,7 @@ func (Kernel) NextHops(ctx context.Context, scope datapath.Scope, dsts []netip.A
 			return nil, err
 		}
 		last := min(first+lookupBatch, len(dsts))
-		if err := s.lookup(dsts[first:last], links, hops[first:last]); err != nil {
+		if err := s.lookup(sources, dsts[first:last], links, hops[first:last]); err != nil {
 			return nil, fmt.Errorf("look up %d routes: %w", len(dsts), err)
 		}
 	}

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -10,13 +11,20 @@ import (
 
 // lookup sends one batch and fills in the hops. A request is numbered by its
 // place in the batch: nothing of an earlier one is left in the socket.
-func (s *socket) lookup(dsts []netip.Addr, links links, hops []datapath.NextHop) error {
+func (s *socket) lookup(sources, dsts []netip.Addr, links links, hops []datapath.NextHop) error {
 	var m buffer
 	for i, dst := range dsts {
+		var from netip.Addr
+		if at := slices.IndexFunc(sources, func(a netip.Addr) bool { return a.BitLen() == dst.BitLen() }); at >= 0 {
+			from = sources[at]
+		}
 		m.begin(unix.RTM_GETROUTE, 0, uint32(i))
-		m.b = append(m.b, family(dst), uint8(dst.BitLen()), 0, 0, unix.RT_TABLE_UNSPEC, 0, 0, 0)
+		m.b = append(m.b, family(dst), uint8(dst.BitLen()), uint8(from.BitLen()), 0, unix.RT_TABLE_UNSPEC, 0, 0, 0)
 		m.b = native.AppendUint32(m.b, 0)
 		m.attr(unix.RTA_DST, dst.AsSlice())
+		if from.IsValid() {
+			m.attr(unix.RTA_SRC, from.AsSlice())
+		}
 		m.end()
 	}
 	answers := 0

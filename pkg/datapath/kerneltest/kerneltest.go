@@ -21,7 +21,7 @@ import (
 // Kernel is what is held to the suite.
 type Kernel interface {
 	datapath.Kernel
-	NextHops(ctx context.Context, s datapath.Scope, dsts []netip.Addr) ([]datapath.NextHop, error)
+	NextHops(ctx context.Context, s datapath.Scope, sources, dsts []netip.Addr) ([]datapath.NextHop, error)
 	LinkMTU(ctx context.Context, link string) (int, error)
 }
 
@@ -241,7 +241,7 @@ func (f *fixture) nextHop(dst string, want datapath.NextHop) {
 
 func (f *fixture) nextHops(dsts []netip.Addr, want []datapath.NextHop) {
 	f.Helper()
-	got, err := f.kernel.NextHops(f.Context(), f.scope, dsts)
+	got, err := f.kernel.NextHops(f.Context(), f.scope, []netip.Addr{addr("192.0.2.1"), addr("2001:db8::1")}, dsts)
 	if err != nil {
 		f.Fatalf("NextHops: %v", err)
 	}

@@ -13,7 +13,8 @@ import (
 type retention struct {
 	lost   map[Key]Lease // the leases that are kept
 	gone   []departure   // of peers that were not kept, oldest first
-	ownAt  time.Time     // when our own lease vanished, or could be renewed again
+	ownAt  time.Time     // when our own lease vanished
+	safeAt time.Time     // when our own lease could be renewed again
 	atRisk bool          // our own lease cannot be renewed
 }
 
@@ -32,10 +33,13 @@ const (
 )
 
 // peerGone takes note that a peer's lease has vanished, and reports whether to keep it.
-// It is kept if our own has vanished just before, or cannot be renewed: then the store
-// has probably lost both.
+// It is kept if our own has vanished just before: then the store has probably lost both.
+// While our own cannot be renewed, the peer's probably cannot either: it is kept if it has
+// expired. One with life left was deleted by somebody.
 func (r *retention) peerGone(l Lease, now time.Time) bool {
-	if r.atRisk || !r.ownAt.IsZero() && now.Sub(r.ownAt) <= together {
+	recent := func(t time.Time) bool { return !t.IsZero() && now.Sub(t) <= together }
+	expired := !l.Reserved() && !l.Expires.After(now.Add(lostGrace)) // clocks differ
+	if recent(r.ownAt) || expired && (r.atRisk || recent(r.safeAt)) {
 		r.keep(l, now)
 		return true
 	}
@@ -63,7 +67,7 @@ func (r *retention) recent(now time.Time) []departure {
 // ownAtRisk takes note whether our own lease cannot be renewed.
 func (r *retention) ownAtRisk(is bool, now time.Time) {
 	if r.atRisk && !is {
-		r.ownAt = now // the others' come back after it
+		r.safeAt = now // the others' come back after it
 	}
 	r.atRisk = is
 }

@@ -10,6 +10,7 @@ import (
 
 func TestRetentionKeepsWhatGoesTogetherWithOurOwn(t *testing.T) {
 	two, three := lease("10.1.2.0/24", "192.0.2.2"), lease("10.1.3.0/24", "192.0.2.3")
+	expired := at(5, two, 0)
 	began := time.Now()
 	at := func(d time.Duration) time.Time { return began.Add(d) }
 	for _, tt := range []struct {
@@ -23,8 +24,14 @@ func TestRetentionKeepsWhatGoesTogetherWithOurOwn(t *testing.T) {
 		{"a peer just after our own", func(r *retention) { r.ownGone(at(0)); r.peerGone(two, at(together)) }, []Key{two.Key()}},
 		{"a peer long after our own", func(r *retention) { r.ownGone(at(0)); r.peerGone(two, at(together+1)) }, nil},
 		{"before and after", func(r *retention) { r.peerGone(two, at(0)); r.ownGone(at(1)); r.peerGone(three, at(2)) }, []Key{two.Key(), three.Key()}},
-		{"our own is at risk", func(r *retention) { r.ownAtRisk(true, at(0)); r.peerGone(two, at(time.Hour)) }, []Key{two.Key()}},
-		{"our own was at risk", func(r *retention) { r.ownAtRisk(true, at(0)); r.ownAtRisk(false, at(1)); r.peerGone(two, at(together)) }, []Key{two.Key()}},
+		{"our own is at risk", func(r *retention) { r.ownAtRisk(true, at(0)); r.peerGone(expired, at(time.Hour)) }, []Key{two.Key()}},
+		{"a peer that is deleted while our own is at risk", func(r *retention) { r.ownAtRisk(true, at(0)); r.peerGone(two, at(time.Hour)) }, nil},
+		{"our own was at risk", func(r *retention) {
+			r.ownAtRisk(true, at(0))
+			r.ownAtRisk(false, at(1))
+			r.peerGone(expired, at(together))
+		}, []Key{two.Key()}},
+		{"a peer that is deleted when our own was at risk", func(r *retention) { r.ownAtRisk(true, at(0)); r.ownAtRisk(false, at(1)); r.peerGone(two, at(together)) }, nil},
 		{"our own is safe", func(r *retention) { r.ownAtRisk(false, at(0)); r.peerGone(two, at(1)) }, nil},
 		{"leased anew before our own goes", func(r *retention) {
 			r.peerGone(two, at(0))

@@ -64,7 +64,7 @@ func (v *View) release() {
 	v.lost.ownAtRisk(false, time.Now())
 }
 
-// ownAtRisk is called by the holder: while its lease is at risk, all peers are kept.
+// ownAtRisk is called by the holder: while its lease is at risk, peers that expire are kept.
 func (v *View) ownAtRisk(is bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()

@@ -270,8 +270,9 @@ func TestViewKeepsPeersThatExpireTogetherWithItsHost(t *testing.T) {
 			time.Sleep(3 * time.Second)
 			gone(v, two)
 		}, own + " " + three, 0},
-		{"while its own cannot be renewed", func(v *View) { v.ownAtRisk(true); gone(v, two, two) }, own + " " + two + " " + three, 1},
-		{"when it has just been renewed", func(v *View) { v.ownAtRisk(true); v.ownAtRisk(false); gone(v, two) }, own + " " + two + " " + three, 1},
+		{"while its own cannot be renewed", func(v *View) { v.ownAtRisk(true); time.Sleep(DefaultTTL); gone(v, two, two) }, own + " " + two + " " + three, 1},
+		{"a peer that is deleted meanwhile", func(v *View) { v.ownAtRisk(true); gone(v, two) }, own + " " + three, 0},
+		{"when it has just been renewed", func(v *View) { v.ownAtRisk(true); time.Sleep(DefaultTTL); v.ownAtRisk(false); gone(v, two) }, own + " " + two + " " + three, 1},
 		{"long after it was renewed", func(v *View) { v.ownAtRisk(true); v.ownAtRisk(false); time.Sleep(3 * time.Second); gone(v, two) }, own + " " + three, 0},
 		{"and then their time is over", func(v *View) { gone(v, two, own, three); time.Sleep(DefaultTTL) }, "", 0},
 		{"told twice", func(v *View) { gone(v, two, own, three, two) }, two + " " + three, 2},

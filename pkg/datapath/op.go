@@ -60,7 +60,7 @@ func (e *OpError) Unwrap() error { return e.Err }
 
 func (l Link) command(v Verb) string {
 	set := fmt.Sprintf("ip link set %s alias %q mtu %d", l.Name, l.Alias, l.MTU) +
-		when(!l.MAC.IsZero(), " address", l.MAC) + when(l.Up, " up") + when(!l.Up, " down")
+		when(!l.MAC.IsZero(), " address", l.MAC) + " nomaster" + when(l.Up, " up") + when(!l.Up, " down")
 	switch {
 	case v == Delete:
 		return "ip link del " + l.Name

@@ -30,8 +30,11 @@ type Link struct {
 	Up    bool
 	MTU   int // bytes
 	MAC   MAC
-	VXLAN VXLAN // if Kind is "vxlan"
-	TUN   TUN   // if Kind is "tun"
+	// Master is the bridge that somebody has put the link into, which then takes its
+	// packets; never wanted.
+	Master string
+	VXLAN  VXLAN // if Kind is "vxlan"
+	TUN    TUN   // if Kind is "tun"
 }
 
 // VXLAN is what cannot be changed in a VXLAN device once it is made.

@@ -28,14 +28,20 @@ func readLinks(scope datapath.Scope) (links, error) {
 		return links{}, fmt.Errorf("list links: %w", err)
 	}
 	l := links{names: make(map[int]string, len(all)), owned: make(map[int]string)}
+	bridges := make(map[int]string)
 	for _, link := range all {
 		l.names[link.Attrs().Index] = link.Attrs().Name
+		if _, ok := link.(*netlink.Bridge); ok {
+			bridges[link.Attrs().Index] = link.Attrs().Name
+		}
 	}
 	for _, link := range all {
 		a := link.Attrs()
 		if scope.OwnsLink(a.Name, a.Alias) {
 			l.owned[a.Index] = a.Name
-			l.state = append(l.state, toLink(link, l.names))
+			state := toLink(link, l.names)
+			state.Master = bridges[a.MasterIndex]
+			l.state = append(l.state, state)
 		}
 	}
 	return l, nil
@@ -177,6 +183,15 @@ func setLink(want datapath.Link) error {
 	if a.Alias != want.Alias {
 		if err := netlink.LinkSetAlias(link, want.Alias); err != nil {
 			return fmt.Errorf("set alias: %w", err)
+		}
+	}
+	if a.MasterIndex != 0 { // but not out of a VRF, which an administrator may mean
+		master, err := netlink.LinkByIndex(a.MasterIndex)
+		if _, bridge := master.(*netlink.Bridge); err == nil && bridge {
+			err = netlink.LinkSetNoMaster(link)
+		}
+		if err != nil {
+			return fmt.Errorf("take out of its bridge: %w", err)
 		}
 	}
 	if a.MTU != want.MTU {

@@ -85,3 +85,25 @@ func TestALinkThatGoesWhileTablesAreReadIsNoFailure(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestALinkInABridgeIsTakenOut(t *testing.T) {
+	labtest.Native(t)
+	enter(t)
+	want := datapath.State{Links: []datapath.Link{{
+		Name: "vx.1", Kind: "vxlan", Alias: "ours", Up: true, MTU: 1450, MAC: datapath.MAC{10, 0, 0, 0, 0, 1},
+		VXLAN: datapath.VXLAN{VNI: 1, Parent: "eth0", Local: netip.MustParseAddr("192.0.2.1"), Port: 8472},
+	}}}
+	r := datapath.Reconciler{Kernel: Kernel{}, Scope: datapath.Scope{Owner: "ours", Links: []string{"vx.1"}}, Log: slog.New(slog.DiscardHandler)}
+	for i, script := range []string{"true", "ip link add br7 type bridge; ip link set vx.1 master br7", "true"} {
+		if err := shell(script); err != nil {
+			t.Fatal(err)
+		}
+		n, err := r.Apply(t.Context(), want)
+		if err != nil || (n > 0) != (i < 2) {
+			t.Errorf("after %q: %d operations, %v", script, n, err)
+		}
+	}
+	if have, err := r.Kernel.Read(t.Context(), r.Scope); err != nil || len(have.Links) != 1 || have.Links[0] != want.Links[0] {
+		t.Errorf("links are %v, %v", have.Links, err)
+	}
+}

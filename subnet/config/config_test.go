@@ -164,12 +164,12 @@ func TestParseWarns(t *testing.T) {
 func TestParseBoundsItsWarnings(t *testing.T) {
 	var doc strings.Builder
 	doc.WriteString(`{"Network":"10.1.0.0/16"`)
-	for i := range 50000 {
+	for i := range 5000 {
 		fmt.Fprintf(&doc, ",\n\"x%d\":0", i)
 	}
 	doc.WriteString("}")
 	_, warnings, err := config.Parse([]byte(doc.String()))
-	if err != nil || len(warnings) != 11 || warnings[10] != "49990 more unknown keys are ignored" {
+	if err != nil || len(warnings) != 11 || warnings[10] != "4990 more unknown keys are ignored" {
 		t.Errorf("%d warnings, %v; want 10 and a count", len(warnings), err)
 	}
 }

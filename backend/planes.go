@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"flanneld/pkg/words"
 	"flanneld/subnet"
 	"flanneld/subnet/config"
 )
@@ -115,7 +116,7 @@ func (s *sorter) sort() {
 func (s *sorter) isAlien(l *subnet.Lease) bool {
 	switch {
 	case l.Type != s.Own.Type:
-		s.faults = append(s.faults, Fault{slog.LevelWarn, fmt.Sprintf("Ignoring non-%s subnet: type=%s", orUDP(s.Own.Type), orUDP(l.Type)),
+		s.faults = append(s.faults, Fault{slog.LevelWarn, fmt.Sprintf("Ignoring non-%s subnet: type=%s", orUDP(s.Own.Type), orUDP(words.Clip(l.Type))),
 			[]any{"subnet", l.Key(), "PublicIP", l.V4.PublicIP, "hint", "hosts on different backends cannot talk to each other"}})
 	case l.V4.PublicIP == s.Own.V4.PublicIP:
 		s.fault("Another lease has this host's PublicIP: a second host publishes it, or it is a left-over. "+

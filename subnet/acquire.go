@@ -27,6 +27,8 @@ type Request struct {
 	// lease yet; may be nil.
 	Report func(Standing)
 
+	// Known: the host has the node id from an earlier run, and so a lease with it is its own.
+	Known bool
 	// TakeOver: any lease with its PublicIP is its own, as for all older releases.
 	TakeOver bool
 	// Freed are subnets whose leases have gone lately, oldest first. They are taken only
@@ -115,6 +117,8 @@ type acquirer struct {
 
 	down, full, rival trouble // the store does not answer, the network is full, another node has our PublicIP
 
+	answered   Key       // of a lease that a live host has, with our PublicIP
+	answeredAt time.Time // the last time
 	// What we wrote over, or tried to, of a host that had our node id at another
 	// address; zero: nothing.
 	challenged Lease
@@ -160,6 +164,11 @@ func (a *acquirer) once(ctx context.Context) (Acquired, error) {
 		clear(a.refused) // perhaps they have become free
 		return Acquired{}, err
 	}
+	if s.contest {
+		if s.was, err = a.contest(ctx, s.was); err != nil {
+			return Acquired{}, err
+		}
+	}
 	a.say(s)
 	var lease Lease
 	sent, _ := a.Clock()
@@ -183,8 +192,25 @@ func (a *acquirer) once(ctx context.Context) (Acquired, error) {
 	return Acquired{lease, Snapshot{append(leases, lease), rev}, sent, s.do != adopt}, nil
 }
 
-// contest is the time that a live host with our node id has to write its lease back.
-const contest = 2 * time.Second
+// contest returns a lease that seems to be ours, as it is now, if no live host has it, or
+// ErrDuplicate or, of another node, errRival. A rival that has answered is not asked again
+// for a while.
+func (a *acquirer) contest(ctx context.Context, was Lease) (Lease, error) {
+	patience, lives := patienceTwin, duplicate(was)
+	if was.Node != a.Lease.Node {
+		patience, lives = patienceRival, fmt.Errorf("%w: %s is leased to %s, and this host is node %s", errRival, was.Key(), was.holder(), a.Lease.Node)
+		if a.answered == was.Key() && time.Since(a.answeredAt) < reminder/2 {
+			return Lease{}, lives
+		}
+	}
+	a.log.Info("Asking whether the host of a lease is there that may be this host's", "subnet", was.Key(), "PublicIP", was.V4.PublicIP, "node", was.Node)
+	now, alive, err := contest(ctx, a.store, was, a.TTL, patience)
+	if alive {
+		a.answered, a.answeredAt = was.Key(), time.Now()
+		err = lives
+	}
+	return now, err
+}
 
 // adopt writes over the lease. If a host had it at another address and with our node
 // id, that host gets the time to object: if it is alive, we are a copy of it. Adopt
@@ -194,7 +220,7 @@ func (a *acquirer) adopt(ctx context.Context, s step) (Lease, error) {
 	if s.lease.Reserved() {
 		ttl = 0
 	}
-	if s.was.Node == "" || s.was.V4.PublicIP == s.lease.V4.PublicIP {
+	if s.contest || s.was.Node == "" || s.was.V4.PublicIP == s.lease.V4.PublicIP {
 		return a.store.Renew(ctx, s.was, s.lease, ttl)
 	}
 	// It objects once: to write again over what it has written since would be to take the
@@ -205,7 +231,7 @@ func (a *acquirer) adopt(ctx context.Context, s step) (Lease, error) {
 	a.challenged = s.was
 	lease, err := a.store.Renew(ctx, s.was, s.lease, ttl)
 	if err == nil {
-		err = backoff.Sleep(ctx, min(contest, a.TTL/4))
+		err = backoff.Sleep(ctx, min(patienceTwin, a.TTL/4))
 	}
 	if err != nil {
 		return Lease{}, err
@@ -224,15 +250,6 @@ func (a *acquirer) adopt(ctx context.Context, s step) (Lease, error) {
 
 func duplicate(l Lease) error {
 	return fmt.Errorf("%w: %s is held at %s", ErrDuplicate, l.Key(), l.V4.PublicIP)
-}
-
-// read reads the lease on a key from the store.
-func read(ctx context.Context, store Store, k Key) (l Lease, there bool, err error) {
-	leases, _, err := store.Leases(ctx)
-	if i := slices.IndexFunc(leases, func(l Lease) bool { return l.Key() == k }); i >= 0 {
-		return leases[i], true, err
-	}
-	return Lease{}, false, err
 }
 
 // freed waits until a lease goes, and for no longer than until the next reminder.

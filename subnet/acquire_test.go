@@ -377,20 +377,27 @@ func TestDecideByNode(t *testing.T) {
 		name   string
 		leases []Lease
 		change func(*Request)
-		want   action // zero: errRival
+		want   action
 		key    Key
+		asks   bool // whether the lease's host is there
 	}{
-		{name: "own id, own address", leases: []Lease{node(lease("10.1.7.0/24", me), "aaaa")}, want: adopt, key: key("10.1.7.0/24")},
+		{name: "own id, own address", leases: []Lease{node(lease("10.1.7.0/24", me), "aaaa")}, want: adopt, key: key("10.1.7.0/24"), asks: true},
+		{name: "own id, own address, from an earlier run", leases: []Lease{node(lease("10.1.7.0/24", me, "new"), "aaaa")},
+			change: func(r *Request) { r.Known = true }, want: adopt, key: key("10.1.7.0/24")},
+		{name: "own id, own address, from an earlier run, another device", leases: []Lease{node(lease("10.1.7.0/24", me, "old"), "aaaa")},
+			change: func(r *Request) { r.Known = true }, want: adopt, key: key("10.1.7.0/24"), asks: true},
+		{name: "own id, own address, previous subnet", leases: []Lease{node(lease("10.1.7.0/24", me), "aaaa")},
+			change: func(r *Request) { r.Previous = key("10.1.7.0/24") }, want: adopt, key: key("10.1.7.0/24")},
 		{name: "own id, another address", leases: []Lease{node(lease("10.1.7.0/24", other), "aaaa")}, want: adopt, key: key("10.1.7.0/24")},
 		{name: "no id, own address", leases: []Lease{lease("10.1.7.0/24", me)}, want: adopt, key: key("10.1.7.0/24")},
 		{name: "no id, another address", leases: []Lease{lease("10.1.7.0/24", other)}, want: create},
 		{name: "own id before own address", leases: []Lease{lease("10.1.3.0/24", me), node(lease("10.1.7.0/24", other), "aaaa")}, want: adopt, key: key("10.1.7.0/24")},
 		{name: "reserved for the id", leases: []Lease{reserved}, want: adopt, key: key("10.1.7.0/24")},
-		{name: "another id, own address", leases: []Lease{node(lease("10.1.7.0/24", me), "bbbb")}},
+		{name: "another id, own address", leases: []Lease{node(lease("10.1.7.0/24", me), "bbbb")}, want: adopt, key: key("10.1.7.0/24"), asks: true},
 		{name: "another id, own address, and a lease of ours", leases: []Lease{node(lease("10.1.3.0/24", me), "bbbb"), node(lease("10.1.7.0/24", me), "aaaa")},
-			want: adopt, key: key("10.1.7.0/24")},
+			want: adopt, key: key("10.1.7.0/24"), asks: true},
 		{name: "the previous subnet, another id", leases: []Lease{node(lease("10.1.7.0/24", me), "bbbb")},
-			change: func(r *Request) { r.Previous = key("10.1.7.0/24") }},
+			change: func(r *Request) { r.Previous = key("10.1.7.0/24") }, want: adopt, key: key("10.1.7.0/24"), asks: true},
 		{name: "the previous subnet, another id and address (a copied subnet.env)", leases: []Lease{node(lease("10.1.7.0/24", other), "bbbb")},
 			change: func(r *Request) { r.Previous = key("10.1.7.0/24") }, want: create},
 		{name: "taking over", leases: []Lease{node(lease("10.1.7.0/24", me), "bbbb")},
@@ -405,14 +412,8 @@ func TestDecideByNode(t *testing.T) {
 				tt.change(&r)
 			}
 			s, err := decide(tt.leases, r)
-			if tt.want == 0 {
-				if !errors.Is(err, errRival) || !strings.Contains(err.Error(), "bb") || !strings.Contains(err.Error(), "aaaa") {
-					t.Errorf("decide = %d %s, %v; want an error that names both", s.do, s.lease.Key(), err)
-				}
-				return
-			}
-			if err != nil || s.do != tt.want || tt.key != (Key{}) && s.lease.Key() != tt.key {
-				t.Errorf("decide = %d %s, %v; want %d %s", s.do, s.lease.Key(), err, tt.want, tt.key)
+			if err != nil || s.do != tt.want || s.contest != tt.asks || tt.key != (Key{}) && s.lease.Key() != tt.key {
+				t.Errorf("decide = %d %s, asking: %t, %v; want %d %s, %t", s.do, s.lease.Key(), s.contest, err, tt.want, tt.key, tt.asks)
 			}
 			if s.lease.Node != r.Lease.Node || s.lease.V4.PublicIP.String() != me {
 				t.Errorf("would write %+v", s.lease)
@@ -422,6 +423,75 @@ func TestDecideByNode(t *testing.T) {
 }
 
 // A copy of a live host finds that host's lease by the id. The host objects.
+// alive answers who contests a lease, as its host does until ctx is done, and notes whether
+// anybody has written another lease there while the host was.
+func alive(ctx context.Context, store *fakeStore, l Lease) (changed *bool) {
+	changed = new(bool)
+	_, rev, _ := store.Leases(ctx)
+	go func() {
+		for e, err := range store.Watch(ctx, rev) {
+			if err != nil || ctx.Err() != nil {
+				return
+			}
+			*changed = *changed || e.Deleted || !e.Lease.SameClaim(l) || e.Lease.Node != l.Node
+			if e.Lease.Contest != "" {
+				answer := l
+				answer.Rev = e.Lease.Rev
+				_, _ = store.Renew(ctx, e.Lease, answer, 0)
+			}
+		}
+	}()
+	return changed
+}
+
+// Of two hosts that cannot be told apart, the second is not the first one.
+func TestAcquireContestsWhatALiveHostMayHave(t *testing.T) {
+	for _, lives := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			theirs := lease("10.1.7.0/24", me, "new")
+			theirs.Node = "aaaa"
+			theirs.Expires = time.Time{}
+			store := newFakeStore(theirs)
+			ctx, cancel := context.WithCancel(t.Context())
+			changed := new(bool)
+			if lives {
+				changed = alive(ctx, store, theirs)
+			}
+			r := request("")
+			r.Lease.Node = "aaaa"
+			start := time.Now()
+			got, err := Acquire(t.Context(), store, r, new(logs).logger())
+			switch {
+			case lives && (!errors.Is(err, ErrDuplicate) || *changed):
+				t.Errorf("Acquire = %v, %v beside a live host; its lease was written over: %t", got.Lease, err, *changed)
+			case !lives && (err != nil || got.Lease.Key() != theirs.Key() || got.Lease.Contest != "" || time.Since(start) > patienceTwin+time.Second):
+				t.Errorf("Acquire = %v, %v after %s, with nobody there", got.Lease, err, time.Since(start))
+			}
+			cancel()
+		})
+	}
+}
+
+// A rival that is not there any more does not keep this host waiting for a day.
+func TestAcquireTakesWhatARivalHasLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		theirs := lease("10.1.7.0/24", me, "old")
+		theirs.Node = "bbbb"
+		store, l := newFakeStore(theirs), new(logs)
+		r := request("")
+		r.Lease.Node = "aaaa"
+		start := time.Now()
+		got, err := Acquire(t.Context(), store, r, l.logger())
+		if err != nil || got.Lease.Key() != theirs.Key() || got.Lease.Node != "aaaa" || time.Since(start) > patienceRival+time.Second {
+			t.Errorf("Acquire = %v, %v after %s", got.Lease, err, time.Since(start))
+		}
+		if now, _ := store.get(theirs.Key()); now.Node != "aaaa" || now.Contest != "" {
+			t.Errorf("the store has %v", now)
+		}
+		l.want(t, "Taking over another node's lease", 1)
+	})
+}
+
 func TestAcquireIsNotTheDuplicateOfALiveHost(t *testing.T) {
 	for _, alive := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
@@ -491,7 +561,10 @@ func TestAcquireWaitsForARivalToGo(t *testing.T) {
 		theirs := lease("10.1.7.0/24", me)
 		theirs.Node = "bbbb"
 		store, l := newFakeStore(), &logs{}
-		store.force(theirs, time.Hour)
+		store.force(theirs, 0)
+		lives, ends := context.WithCancel(t.Context())
+		changed := alive(lives, store, theirs)
+		time.AfterFunc(time.Hour, func() { ends(); store.remove(theirs.Key()) })
 		r := request("")
 		r.Lease.Node = "aaaa"
 		var reasons []string
@@ -513,5 +586,8 @@ func TestAcquireWaitsForARivalToGo(t *testing.T) {
 			t.Errorf("%d lines in an hour, want one each 5 minutes", n)
 		}
 		l.want(t, "--take-over", l.lines("level=ERROR"))
+		if *changed {
+			t.Error("a live host's lease was written over")
+		}
 	})
 }

@@ -15,8 +15,10 @@ type step struct {
 	do    action
 	lease Lease // to write or, if do is drop, to delete
 	was   Lease // what adopt writes over
-	taken Lease // who has the previous subnet; zero if nobody has
-	stuck Lease // our reservation that the configuration does not allow; zero if there is none
+	// contest: adopt only what no live host has
+	contest bool
+	taken   Lease // who has the previous subnet; zero if nobody has
+	stuck   Lease // our reservation that the configuration does not allow; zero if there is none
 }
 
 type action int
@@ -50,9 +52,14 @@ func decide(leases []Lease, r Request) (step, error) {
 	}
 	switch {
 	case s.do == adopt:
+		s.contest = r.doubts(s)
 		return s, nil
 	case unfit != Lease{}:
 		s.do, s.lease = drop, unfit
+		return s, nil
+	case rival != Lease{} && r.fits(rival.Key()):
+		s.do, s.was, s.lease, s.contest = adopt, rival, r.at(rival.Key()), true
+		s.lease.Rev, s.lease.Expires = rival.Rev, rival.Expires
 		return s, nil
 	case rival != Lease{}:
 		return step{}, fmt.Errorf("%w: %s is leased to %s, and this host is node %s", errRival, rival.Key(), rival.holder(), r.Lease.Node)
@@ -69,6 +76,15 @@ func decide(leases []Lease, r Request) (step, error) {
 	k, err := r.random(leases)
 	s.do, s.lease = create, r.at(k)
 	return s, err
+}
+
+// doubts reports whether a lease that is to be adopted may be of a live host with our node
+// id: a copy of this one, or this one's original.
+func (r Request) doubts(s step) bool {
+	if s.was.Node == "" || s.was.Node != s.lease.Node || s.was.V4.PublicIP != s.lease.V4.PublicIP {
+		return false // an older release's, what the operator takes over, and a host that moved
+	}
+	return s.was.contradicts(s.lease) || !r.Known && s.was.Key() != r.Previous
 }
 
 // random returns free subnets of the families that are enabled.

@@ -72,6 +72,9 @@ func (k *keeper) compare(now Lease) error {
 		k.doubt = "" // it is there, and stays
 	}
 	switch {
+	case now.Contest != "":
+		k.due = up // our value, written again, is the answer
+		k.Log.Info("A host with this host's PublicIP or node id asks whether this one is there; answering", "subnet", now.Key())
 	case now.SameClaim(k.lease):
 		if foreign && !now.Reserved() {
 			k.hasten(k.left(now), up)

@@ -834,6 +834,30 @@ func TestHoldKnowsARivalByItsNode(t *testing.T) {
 }
 
 // A copy of a live host takes its lease: the host takes it back, once.
+func TestHoldAnswersWhoContestsItsLease(t *testing.T) {
+	for _, reserved := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			store := newFakeStore()
+			if reserved {
+				r := lease("10.1.7.0/24", me, "new")
+				r.Expires = time.Time{}
+				store = newFakeStore(r)
+			}
+			h := holdingAs(t, store, "aaaa")
+			time.Sleep(time.Hour)
+			l, _ := store.get(h.own.Key())
+			_, alive, err := contest(t.Context(), store, l, DefaultTTL, patienceTwin)
+			if now := h.holds(t); err != nil || !alive || now.Contest != "" || now.Reserved() != reserved {
+				t.Errorf("contest = %t, %v; the store has %v", alive, err, now)
+			}
+			h.wantStates(t, Held)
+			h.want(t, "answering", 1)
+			time.Sleep(50 * time.Hour)
+			h.holds(t)
+		})
+	}
+}
+
 func TestHoldTakesItsLeaseBackFromADuplicateOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newFakeStore()

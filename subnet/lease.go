@@ -12,6 +12,8 @@ import (
 	"net/netip"
 	"reflect"
 	"time"
+
+	"flanneld/pkg/words"
 )
 
 // Lease is one host's claim on a part of the network, as it is in the store.
@@ -19,6 +21,7 @@ type Lease struct {
 	V4, V6  Claim     // zero if the family is disabled
 	Type    string    // backend type; empty for udp and alloc, which never wrote one
 	Node    string    // id of the host that wrote it; empty if that was an older daemon, which has none
+	Contest string    // of a host that asks whether the lease's own is there; empty: none does
 	Expires time.Time // by the store's clock; zero for a reservation, which never expires
 	Rev     Revision  // of the store when the lease was read or written
 }
@@ -45,14 +48,16 @@ func (l Lease) Key() Key { return Key{l.V4.Subnet, l.V6.Subnet} }
 func (l Lease) Reserved() bool { return l.Expires.IsZero() }
 
 // SameClaim reports whether both leases say the same to a peer: everything but
-// the expiry and the revision, which change with each renewal, and the node's id,
-// which only tells two hosts with one address apart.
+// the expiry and the revision, which change with each renewal, and what only two hosts
+// with one address or one id tell each other: the node's id and a contest.
 func (l Lease) SameClaim(m Lease) bool {
 	return l.V4 == m.V4 && l.V6 == m.V6 && l.Type == m.Type
 }
 
 // Same reports whether both are one value in the store.
-func (l Lease) Same(m Lease) bool { return l.SameClaim(m) && l.Node == m.Node }
+func (l Lease) Same(m Lease) bool {
+	return l.SameClaim(m) && l.Node == m.Node && l.Contest == m.Contest
+}
 
 // Compare orders leases by their IPv4 subnet, then by their IPv6 one.
 func (l Lease) Compare(m Lease) int { return l.Key().Compare(m.Key()) }
@@ -67,9 +72,9 @@ func (l Lease) holder() string {
 
 // data returns what tells two hosts with one address apart.
 func (l Lease) data() string {
-	s := l.Type + " " + l.V4.Data
+	s := words.Clip(l.Type) + " " + words.Clip(l.V4.Data)
 	if !l.V6.IsZero() {
-		s += " " + l.V6.PublicIP.String() + " " + l.V6.Data
+		s += " " + l.V6.PublicIP.String() + " " + words.Clip(l.V6.Data)
 	}
 	return s
 }

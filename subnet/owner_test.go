@@ -2,6 +2,7 @@ package subnet
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 )
@@ -67,5 +68,15 @@ func TestStaleLeasesAreOursAndLiveLong(t *testing.T) {
 	}
 	if got := (writes{}).stale(all, held, time.Now().Add(time.Hour)); len(got) != 1 || got[0] != all[0] {
 		t.Errorf("stale: %v, want %v", got, all[:1])
+	}
+}
+
+// Values are logged when two hosts have one address, and can be of any length.
+func TestWhatALeaseSaysIsLoggedInShort(t *testing.T) {
+	l := lease("10.1.7.0/24", me, strings.Repeat("x", 60_000))
+	l.Type = strings.Repeat("y", 60_000)
+	l.V6 = l.V4
+	if n := len(l.data()); n > 400 {
+		t.Errorf("%d bytes are logged", n)
 	}
 }

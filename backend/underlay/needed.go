@@ -35,12 +35,8 @@ func Needed(networks []netip.Prefix, etcd []netip.Addr) ([]backend.Needed, error
 	if err := n.interfaces(); err != nil {
 		return nil, err
 	}
-	for _, far := range anywhere {
-		// Without a default route there is an error. A dump of all routes takes as long as
-		// a pass does.
-		if routes, err := netlink.RouteGet(far.AsSlice()); err == nil && len(routes) > 0 {
-			n.add(single(routes[0].Gw), "the default gateway")
-		}
+	for _, g := range Gateways() {
+		n.add(netip.PrefixFrom(g, g.BitLen()), "the default gateway")
 	}
 	for _, file := range resolvers {
 		f, err := os.Open(file)
@@ -59,6 +55,18 @@ func Needed(networks []netip.Prefix, etcd []netip.Addr) ([]backend.Needed, error
 		n.add(netip.PrefixFrom(a, a.BitLen()), "etcd's address")
 	}
 	return n.all, nil
+}
+
+// Gateways returns the default gateways, if there are any.
+func Gateways() (all []netip.Addr) {
+	for _, far := range anywhere {
+		// Without a default route there is an error. A dump of all routes takes as long as
+		// a pass does.
+		if routes, err := netlink.RouteGet(far.AsSlice()); err == nil && len(routes) > 0 && routes[0].Gw != nil {
+			all = append(all, single(routes[0].Gw).Addr())
+		}
+	}
+	return all
 }
 
 type needed struct {

@@ -240,7 +240,7 @@ func reaches(b *testing.B, store *script.Loader, host *script.Node, typ string, 
 	b.Helper()
 	monitor := host.Command(b.Context(), "ip", "monitor", "route")
 	l := peerLease(4999, typ)
-	l.subnet, l.publicIP = fmt.Sprintf("10.99.%d.0", n), fmt.Sprintf("192.168.250.%d", 10+n)
+	l.subnet, l.publicIP = fmt.Sprintf("10.200.%d.0", n), fmt.Sprintf("192.168.250.%d", 10+n)
 	l.key = l.subnet + "-24"
 	l.value = strings.ReplaceAll(l.value, "192.168.119.251", l.publicIP)
 	l.value = strings.ReplaceAll(l.value, l.mac, fmt.Sprintf("02:00:00:99:00:%02x", n))

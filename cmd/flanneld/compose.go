@@ -44,8 +44,12 @@ import (
 const routeProtocol = 102
 
 // chooseBackend returns what makes the configuration's backend. It is a *config.Error if
-// there is none of its type, or if the backend cannot work with its options.
+// there is none of its type, if the backend cannot work with its options, or if the Network
+// is where this host's gateways are.
 func chooseBackend(cfg config.Config) (backend.New, error) {
+	if err := cfg.Spares(underlay.Gateways()); err != nil {
+		return nil, err
+	}
 	configure, ok := map[string]func(json.RawMessage) (backend.New, error){
 		udp.Type: udp.Configure, hostgw.Type: hostgw.Configure, alloc.Type: alloc.Configure,
 		vxlan.Type: func(raw json.RawMessage) (backend.New, error) { return vxlan.Configure(raw, cfg.V6.Enabled()) },
@@ -242,10 +246,11 @@ func (d *daemon) openTenant() error {
 	if err != nil {
 		return fmt.Errorf("Error registering network: %w", err)
 	}
+	known := d.state.Identity.ID() != ""
 	d.host.Tenant = tenant.New(tenant.Options{
 		Store: d.store, View: d.host.View, Known: d.state.Cache.Leases(), Margin: d.opts.RenewMargin, Surrender: d.opts.LeaseLost == options.LeaseLostExit,
 		Request: subnet.Request{Config: d.origin.Config, Lease: subnet.Lease{Node: d.state.Identity.Make(d.underlay.PublicV4)},
-			Previous: d.previous.Key(), TTL: d.opts.Tuning.LeaseTTL, TakeOver: d.opts.TakeOver},
+			Previous: d.previous.Key(), Known: known, TTL: d.opts.Tuning.LeaseTTL, TakeOver: d.opts.TakeOver},
 		Rename: d.state.Identity.Renew, Changed: d.host.LeaseChanged, Log: d.log,
 	})
 	d.host.Tenant.Publish(claims, d.host.Local)
@@ -288,8 +293,7 @@ func (d *daemon) run(ctx context.Context, rev subnet.Revision, reload <-chan os.
 	g.Go(func() error { return status.LogCounters(ctx, counters, d.log) })
 	g.Go(func() error { return host.Watch(ctx, h.Docker, d.opts.DockerBridge, cfg.Type != alloc.Type) })
 	g.Go(func() error {
-		compare := func(ctx context.Context) { d.reader.Compare(ctx, cfg) }
-		return h.Docker.Reload(ctx, reload, d.notify.Reloading, compare, h.Wake)
+		return h.Docker.Reload(ctx, reload, d.notify.Reloading, func(ctx context.Context) { d.reader.Compare(ctx, cfg) }, h.Wake)
 	})
 	g.Go(func() error { return systemd.FeedWatchdog(ctx, alive, d.notify.Feed, d.log) })
 	return g.Wait()

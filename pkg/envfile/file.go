@@ -61,8 +61,13 @@ func writeIfChanged(path string, content []byte) (bool, error) {
 	// The temporary file is beside the target: a rename does not cross file
 	// systems, and nobody but the directory's owner can get at it.
 	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return false, err
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return false, err
+		}
+		if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // whatever the umask: everybody may read the file
+			return false, err
+		}
 	}
 	err := renameio.WriteFile(path, content, 0o644, renameio.WithTempDir(dir), renameio.IgnoreUmask())
 	// Without the temporary file's name, which differs each time: a caller that tries

@@ -70,6 +70,9 @@ func TestWriteIfChanged(t *testing.T) {
 		if after.Mode().Perm() != 0o644 {
 			t.Errorf("mode is %v", after.Mode())
 		}
+		if dir, err := os.Stat(filepath.Dir(path)); err != nil || dir.Mode().Perm() != 0o755 {
+			t.Errorf("the directory's mode is %v, %v", dir.Mode(), err)
+		}
 		if got, err := os.ReadFile(path); err != nil || string(got) != tt.content {
 			t.Errorf("file has %q, %v; want %q", got, err, tt.content)
 		}

@@ -12,10 +12,8 @@ import (
 func explain(err error, object string) error {
 	var hint string
 	switch {
-	case errors.Is(err, unix.ENOENT):
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO):
 		hint = "load the tun module (modprobe tun); in a container, pass the file on: --device=" + object
-	case errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO):
-		hint = "the kernel has no TUN driver: modprobe tun"
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		hint = "run as root or with CAP_NET_ADMIN; in a container, --cap-add=NET_ADMIN --device=/dev/net/tun"
 	case errors.Is(err, unix.EBUSY):

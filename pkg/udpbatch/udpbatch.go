@@ -27,16 +27,6 @@ const (
 	BufferSize = 8 << 20
 )
 
-// Discovery says what becomes of a datagram larger than the path's MTU: a value of
-// IP_MTU_DISCOVER (ip(7)). A new socket has that of net.ipv4.ip_no_pmtu_disc.
-type Discovery int
-
-// Two of the values.
-const (
-	Do   Discovery = unix.IP_PMTUDISC_DO   // refused with EMSGSIZE
-	Dont Discovery = unix.IP_PMTUDISC_DONT // sent in fragments, and routers may make more
-)
-
 // Options are what a socket should be like. The zero value works.
 type Options struct {
 	// ReusePort lets several sockets of one user have the same address. The
@@ -115,9 +105,6 @@ func Adopt(fd int, o Options) (*Conn, error) {
 	if err == nil {
 		err = c.name()
 	}
-	if err == nil && !c.local.IsValid() {
-		err = errors.New("it is not bound to an IPv4 address")
-	}
 	if err != nil {
 		return nil, fmt.Errorf("adopt udp socket: %w", err)
 	}
@@ -147,12 +134,15 @@ func (c *Conn) setup(o Options) {
 	c.features.GRO = err == nil && !o.NoGRO
 }
 
-// SetDiscovery changes what becomes of datagrams that are too large.
-func (c *Conn) SetDiscovery(d Discovery) error {
-	if err := unix.SetsockoptInt(c.fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, int(d)); err != nil {
-		return fmt.Errorf("set path MTU discovery: %w", err)
+// SetFragments says what becomes of datagrams larger than the path's MTU: they are sent in
+// fragments, and routers may make more, or they are refused with EMSGSIZE. A new socket has
+// what net.ipv4.ip_no_pmtu_disc says.
+func (c *Conn) SetFragments(may bool) {
+	how := unix.IP_PMTUDISC_DO
+	if may {
+		how = unix.IP_PMTUDISC_DONT
 	}
-	return nil
+	_ = unix.SetsockoptInt(c.fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, how) // no UDP socket refuses
 }
 
 func (c *Conn) name() error {
@@ -160,9 +150,11 @@ func (c *Conn) name() error {
 	if err != nil {
 		return err
 	}
-	if v4, ok := sa.(*unix.SockaddrInet4); ok && v4.Port != 0 {
-		c.local = netip.AddrPortFrom(netip.AddrFrom4(v4.Addr), uint16(v4.Port))
+	v4, ok := sa.(*unix.SockaddrInet4)
+	if !ok || v4.Port == 0 {
+		return errors.New("it is not bound to an IPv4 address")
 	}
+	c.local = netip.AddrPortFrom(netip.AddrFrom4(v4.Addr), uint16(v4.Port))
 	return nil
 }
 

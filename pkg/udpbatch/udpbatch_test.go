@@ -30,13 +30,6 @@ func mustListen(t testing.TB, local netip.AddrPort, o Options) *Conn {
 	return c
 }
 
-func discover(t testing.TB, c *Conn, d Discovery) {
-	t.Helper()
-	if err := c.SetDiscovery(d); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // pieces cuts b at the given places.
 func pieces(b []byte, at ...int) []unix.Iovec {
 	var v []unix.Iovec
@@ -263,7 +256,7 @@ func TestRefusedMessagesAreReportedAndTheRestIsSent(t *testing.T) {
 	enter(t, far)
 	from, to := mustListen(t, netip.MustParseAddrPort("192.0.2.1:0"), Options{}),
 		mustListen(t, netip.MustParseAddrPort("192.0.2.1:0"), Options{})
-	discover(t, from, Do)
+	from.SetFragments(false)
 	b := NewSendBatch(5)
 	good, tooLarge := payload(100), payload(1600)
 	unreachable := netip.MustParseAddrPort("198.51.100.1:9")
@@ -293,7 +286,7 @@ func TestABatchTooLargeForThePathIsRefused(t *testing.T) {
 	labtest.Native(t)
 	enter(t, far)
 	from := mustListen(t, netip.MustParseAddrPort("192.0.2.1:0"), Options{})
-	discover(t, from, Do)
+	from.SetFragments(false)
 	if !from.Features().Segment {
 		t.Skip("the kernel has no UDP_SEGMENT")
 	}
@@ -308,19 +301,19 @@ func TestABatchTooLargeForThePathIsRefused(t *testing.T) {
 	}
 }
 
-func TestDiscoveryDecidesOnFragments(t *testing.T) {
+func TestLargeDatagramsMayBeFragments(t *testing.T) {
 	enter(t, far)
 	c := mustListen(t, netip.MustParseAddrPort("192.0.2.1:0"), Options{})
 	b := NewSendBatch(1)
 	for _, row := range []struct {
-		d       Discovery
+		may     bool
 		refused int
-	}{{Do, 1}, {Dont, 0}, {Do, 1}, {Discovery(unix.IP_PMTUDISC_WANT), 0}} {
-		discover(t, c, row.d)
+	}{{false, 1}, {true, 0}, {false, 1}} {
+		c.SetFragments(row.may)
 		b.Reset()
 		b.Add(netip.MustParseAddrPort("192.0.2.2:9"), pieces(payload(1600)), 0)
 		if errno := c.Send(b); errno != 0 || len(b.Refused()) != row.refused {
-			t.Errorf("discovery %d: %v, refused %v, want %d", row.d, errno, b.Refused(), row.refused)
+			t.Errorf("fragments %t: %v, refused %v, want %d", row.may, errno, b.Refused(), row.refused)
 		}
 	}
 }

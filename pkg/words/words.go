@@ -52,14 +52,16 @@ func distance(a, b string) int {
 	return row[len(b)]
 }
 
-// Clip shortens what is quoted from a document, so that a document of a megabyte
-// does not make a log line of one.
+// Clip shortens what others have written and we quote to 100 characters, so that a value
+// of a megabyte does not make a log line of one.
 func Clip(s string) string {
-	const most = 64 // bytes; the longest address has 45
-	if len(s) <= most {
-		return s
+	n := 0
+	for i := range s {
+		if n++; n > 100 {
+			return s[:i] + "..."
+		}
 	}
-	return s[:most] + "..."
+	return s
 }
 
 // Wrap returns text in indented lines of at most width columns, unless one word is

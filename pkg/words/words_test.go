@@ -1,6 +1,9 @@
 package words
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 func TestDistance(t *testing.T) {
 	for _, tt := range []struct {
@@ -18,6 +21,14 @@ func TestNearest(t *testing.T) {
 	for s, want := range map[string]string{"Iface": "iface", "ifcae": "iface", "log-dir": "log_dir", "iface_regexp": "iface-regex", "zzz": "", "if": ""} {
 		if got := Nearest(s, known); got != want {
 			t.Errorf("Nearest(%q) = %q, want %q", s, got, want)
+		}
+	}
+}
+
+func TestClipCountsCharacters(t *testing.T) {
+	for _, letter := range []string{"x", "ü", "世"} {
+		if s := strings.Repeat(letter, 100); Clip(s) != s || Clip(s+letter) != s+"..." {
+			t.Errorf("100 of %q: %q, and one more: %q", letter, Clip(s), Clip(s+letter))
 		}
 	}
 }

@@ -6,6 +6,7 @@ package config
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/netip"
 )
 
@@ -25,6 +26,8 @@ type Range struct {
 	Network   netip.Prefix // masked
 	SubnetLen int          // prefix length of every lease, in bits
 	Min, Max  netip.Addr   // first and last leasable subnet's network address, both included
+
+	bounded bool // the document has Min or Max
 }
 
 // Enabled reports whether the network has this family.
@@ -41,6 +44,20 @@ func (r Range) Contains(p netip.Prefix) bool {
 // subnets. A disabled family's is the zero Prefix.
 func (c Config) Allows(v4, v6 netip.Prefix) bool {
 	return c.V4.Contains(v4) && v6.IsValid() == c.V6.Enabled() && (!v6.IsValid() || c.V6.Contains(v6))
+}
+
+// Spares returns a *Error if a gateway of this host lies in a subnet that may be leased, and
+// nobody has said that it may: the host that leased it would take all others' traffic.
+func (c Config) Spares(gateways []netip.Addr) error {
+	for _, g := range gateways {
+		for _, r := range []Range{c.V4, c.V6} {
+			if !r.bounded && r.Enabled() && r.Contains(netip.PrefixFrom(g, r.SubnetLen).Masked()) {
+				return &Error{Msg: fmt.Sprintf("this host's default gateway %s lies in the Network %s", g, r.Network),
+					Hint: "write another Network, or SubnetMin and SubnetMax that leave out where hosts and gateways are"}
+			}
+		}
+	}
+	return nil
 }
 
 // Networks returns those of both families. That of a family which is disabled is the

@@ -107,6 +107,14 @@ func TestParseSaysWhatIsWrongAndWhere(t *testing.T) {
 		{`{"Network":"10.1.0.0/16","Backend":{"Type":1}}`, "column 44: Backend Type is the number 1"},
 		{`{"Network":"10.1.0.0/16","Backend":{"Type":"vxlan","VNI":1,"vni":2}}`, `column 60: Backend option "vni" is there twice`},
 		{`{"Network":"10.1.0.0/16","Owner":1,"owner":2}`, `column 36: "owner" is there twice`},
+		{`{"Network":"0.0.0.0/0"}`, `line 1, column 12: Network 0.0.0.0/0 overlaps 0.0.0.0/8, which is not for containers (write a private network that no host is in, such as "10.100.0.0/16")`},
+		{`{"Network":"96.0.0.0/3"}`, "96.0.0.0/3 overlaps 127.0.0.0/8"},
+		{`{"Network":"127.0.0.0/8"}`, "overlaps 127.0.0.0/8"},
+		{`{"Network":"169.254.7.0/24"}`, "overlaps 169.254.0.0/16"},
+		{`{"Network":"224.0.0.0/4"}`, "overlaps 224.0.0.0/4"},
+		{`{"Network":"10.1.0.0/16","EnableIPv6":true,"IPv6Network":"::/0"}`, "IPv6Network ::/0 overlaps ::/127"},
+		{`{"Network":"10.1.0.0/16","EnableIPv6":true,"IPv6Network":"fe80::/64"}`, "overlaps fe80::/10"},
+		{`{"Network":"10.1.0.0/16","EnableIPv6":true,"IPv6Network":"ff02::/16"}`, "overlaps ff00::/8"},
 		{`{"Network":"10.1.0.0/29"}`, "Network is too small. Minimum useful network prefix is /28"},
 		{`{"Network":"10.1.0.0/16","SubnetLen":"24"}`, "line 1, column 38: SubnetLen is a string (a number is expected: write 24 without quotes)"},
 		{`{"Network":"10.1.0.0/16","SubnetLen":31}`, "SubnetLen must be less than /31"},
@@ -241,4 +249,24 @@ func FuzzConfig(f *testing.F) {
 			t.Errorf("%q differs from itself: %s", doc, got)
 		}
 	})
+}
+
+func TestSparesWhereTheGatewayIs(t *testing.T) {
+	gateways := []netip.Addr{netip.MustParseAddr("10.1.7.1"), netip.MustParseAddr("fd00::7:0:0:0:1")}
+	for doc, want := range map[string]string{
+		`{"Network":"10.2.0.0/16"}`: "",
+		`{"Network":"10.1.0.0/16"}`: "default gateway 10.1.7.1 lies in the Network 10.1.0.0/16 (write another Network, or SubnetMin and SubnetMax",
+		`{"Network":"10.1.7.0/24"}`: "", // in the first subnet, which is not leased
+		`{"Network":"10.1.0.0/16","SubnetMin":"10.1.8.0","SubnetMax":"10.1.200.0"}`: "",
+		`{"Network":"10.1.0.0/16","SubnetMax":"10.1.200.0"}`:                        "", // somebody has thought of it
+		`{"Network":"10.2.0.0/16","EnableIPv6":true,"IPv6Network":"fd00::/48"}`:     "default gateway fd00:0:0:7::1 lies in the Network fd00::/48",
+	} {
+		cfg, _, err := config.Parse([]byte(doc))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cfg.Spares(gateways); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", doc, err, want)
+		}
+	}
 }

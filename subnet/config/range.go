@@ -20,6 +20,14 @@ var (
 	v6Fields = family{"IPv6Network", "IPv6SubnetLen", "IPv6SubnetMin", "IPv6SubnetMax", 128, 126, 64, "fd00:100::/48"}
 )
 
+// special are networks whose addresses are no host's, or mean something else on each host.
+// A container that had one would not be reached, or the host would not.
+var special = []netip.Prefix{
+	netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("127.0.0.0/8"),
+	netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("224.0.0.0/4"),
+	netip.MustParsePrefix("::/127"), netip.MustParsePrefix("fe80::/10"), netip.MustParsePrefix("ff00::/8"),
+}
+
 // rangeOf applies the rules for one family (those since 0.10).
 func (f family) rangeOf(d *document, network *string, length *int, least, most *string) (Range, error) {
 	if network == nil {
@@ -29,7 +37,13 @@ func (f family) rangeOf(d *document, network *string, length *int, least, most *
 	if err != nil || p.Addr().BitLen() != f.bits || p.Addr().Is4In6() {
 		return Range{}, d.errorf(f.network, fmt.Sprintf("write it as %q", f.example), "%s %q is not a network", f.network, words.Clip(*network))
 	}
-	r := Range{Network: p.Masked()}
+	r := Range{Network: p.Masked(), bounded: least != nil || most != nil}
+	for _, s := range special {
+		if s.Overlaps(r.Network) {
+			return Range{}, d.errorf(f.network, fmt.Sprintf("write a private network that no host is in, such as %q", f.example),
+				"%s %s overlaps %s, which is not for containers", f.network, r.Network, s)
+		}
+	}
 	if p != r.Network {
 		d.warnf("%s %s has bits set beyond its length; it is read as %s", f.network, p, r.Network)
 	}

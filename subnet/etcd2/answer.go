@@ -15,12 +15,12 @@ var (
 	errServer  = errors.New("the server could not do it") // the client takes each such answer for the lack of a leader
 	errNoV2    = errors.New("there is no etcd v2 API")    // 404, and no JSON
 	errNotEtcd = errors.New("the answer is not etcd's")
-	errTooLong = fmt.Errorf("the answer is longer than %d MiB: is there more below --etcd-prefix than leases?", maxBody>>20)
+	errTooLong = errors.New("the answer is too long: is there more below --etcd-prefix than leases?")
 )
 
-// maxBody bounds what is read of an answer, in bytes: the client keeps all of it. A
-// listing of 65,536 leases has some 30 MiB.
-const maxBody = 128 << 20
+// maxBody bounds what is read of an answer, in bytes: the client keeps it several times
+// over. A lease has some 400 in a listing, so that there may be 80,000.
+const maxBody = 32 << 20
 
 // answer is the body of one. It fails where the client would go wrong: that tries to
 // understand what is no JSON, and repeats a wait whose answer is empty at once, for ever.

@@ -2,16 +2,21 @@ package etcd2
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
+	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"go.etcd.io/etcd/client/v2"
 
+	"flanneld/subnet"
 	"flanneld/subnet/config"
 	"flanneld/subnet/etcd"
+	"flanneld/subnet/wire"
 )
 
 func TestOddAnswersAreFailures(t *testing.T) {
@@ -115,6 +120,54 @@ func TestCallsAreBounded(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What answers can be anything, and send for ever.
+func TestAnAnswerWithoutAnEndIsLeft(t *testing.T) {
+	t.Parallel()
+	var sent atomic.Int64
+	f := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X-Etcd-Index", "5")
+		text := []byte(`{"node":{"value":"` + strings.Repeat("x", 1<<20))
+		for {
+			n, err := w.Write(text)
+			sent.Add(int64(n))
+			if err != nil {
+				return
+			}
+			text = text[len(text)-1<<20:]
+		}
+	})
+	times := hasty()
+	times.call = time.Minute
+	s := newTestStore(t, Options{Endpoints: []string{f.URL}, Prefix: "/net"}, times)
+	_, _, err := s.Leases(t.Context())
+	wantFailure(t, "Leases", err, f.URL, "the answer is too long: is there more below --etcd-prefix than leases?")
+	if n := sent.Load(); n > maxBody+16<<20 { // what buffers hold
+		t.Errorf("%d MiB were taken", n>>20)
+	}
+	if one := len(nodeOf(t)) + 1; 50_000*one > maxBody {
+		t.Errorf("a lease has %d bytes in a listing: there is no room for 50,000", one)
+	}
+}
+
+// nodeOf returns a long lease of ours as etcd lists it.
+func nodeOf(t *testing.T) []byte {
+	t.Helper()
+	l := lease(100)
+	l.Node = strings.Repeat("f", 32)
+	l.V4.Data = `{"VNI":4096,"VtepMAC":"02:00:00:00:00:77"}`
+	l.V6 = subnet.Claim{Subnet: netip.MustParsePrefix("fd00:100:0:1000::/64"), PublicIP: netip.MustParseAddr("2001:db8:0:1:2:3:4:5"), Data: l.V4.Data}
+	value, err := wire.Encode(l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := time.Now()
+	b, err := json.Marshal(client.Node{Key: "/coreos.com/network/subnets/" + wire.Key(l.Key()), Value: value, Expiration: &end, TTL: 86400, ModifiedIndex: 1e9, CreatedIndex: 1e9})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 func TestDefaultsLeaveTimeForAThirdMember(t *testing.T) {

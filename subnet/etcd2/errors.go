@@ -11,10 +11,8 @@ import (
 	"flanneld/subnet/etcd"
 )
 
-var (
-	errNoNode = errors.New("the answer is JSON, and not etcd's")
-	errPanic  = errors.New("the client cannot read the answer")
-)
+// errNoNode: there is JSON, without a key in it.
+var errNoNode = errors.New("the answer is JSON, and not etcd's")
 
 // apiError reports whether err is etcd's own, with one of the codes.
 func apiError(err error, codes ...int) bool {
@@ -32,13 +30,6 @@ type failure struct {
 func (f *failure) Error() string   { return f.text }
 func (f *failure) Unwrap() []error { return f.err }
 
-// recovered turns a panic of the client, which some answers make, into an error.
-func recovered(err *error) {
-	if p := recover(); p != nil {
-		*err = fmt.Errorf("%w: %v", errPanic, p)
-	}
-}
-
 // remedy says what to do about one endpoint's error; empty if that is not known.
 func remedy(err error) string {
 	text := err.Error()
@@ -53,7 +44,7 @@ func remedy(err error) string {
 		return "check what is between here and etcd"
 	}
 	switch {
-	case errors.Is(err, errNoNode), errors.Is(err, errPanic), errors.Is(err, errEmpty), errors.Is(err, errNotEtcd), errors.Is(err, client.ErrInvalidJSON):
+	case errors.Is(err, errNoNode), errors.Is(err, errEmpty), errors.Is(err, errNotEtcd), errors.Is(err, client.ErrInvalidJSON):
 		return "check that --etcd-endpoints names an etcd, and what is between it and here"
 	case errors.Is(err, errNoV2):
 		return "start etcd with --enable-v2=true; etcd 3.6 and later have no v2 API"

@@ -10,8 +10,10 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
+	"flanneld/subnet"
 	"flanneld/subnet/config"
 	"flanneld/subnet/wire"
 )
@@ -70,6 +72,54 @@ func FuzzAnswer(f *testing.F) {
 			again, err := wire.Decode(wire.Key(l.Key()), value)
 			if again.Expires, again.Rev = l.Expires, l.Rev; err != nil || !reflect.DeepEqual(again, l) {
 				t.Errorf("%v is written as %s and read as %v, %v", l, value, again, err)
+			}
+		}
+	})
+}
+
+// FuzzWatch has a server answer anything to a wait. What is yielded is a lease that can be
+// written, or a key that can be parsed; a failure is one line that names the server.
+func FuzzWatch(f *testing.F) {
+	f.Add(event9)
+	f.Add(`{}`)
+	f.Add(`{"action":"delete","prevNode":{"key":"/x"}}`)
+	f.Add(`{"action":"expire","node":{"key":"/net/subnets/10.5.1.0-24&fd00::-64","modifiedIndex":9},"prevNode":{"value":"x"}}`)
+	f.Add(`{"action":"delete","node":{"key":"/net/subnets","dir":true,"modifiedIndex":9}}`)
+	f.Add(`{"action":"set","node":{"key":"/net/subnets/10.5.1.0-24","value":"junk","modifiedIndex":18446744073709551615}}`)
+	f.Add(`{"action":"set","node":{"key":"/net/subnets/10.5.1.0-24","dir":true,"nodes":[null],"modifiedIndex":9}}`)
+	var text atomic.Value
+	var waits atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case !isWait(r):
+			reply(w, 9, 200, someNode)
+		case waits.Add(1) == 1:
+			reply(w, 9, 200, text.Load().(string))
+		default:
+			reply(w, 9, 400, cleared)
+		}
+	}))
+	f.Cleanup(server.Close)
+	f.Fuzz(func(t *testing.T, body string) {
+		text.Store(body)
+		waits.Store(0)
+		times := hasty()
+		times.pause = 0
+		s := newTestStore(t, Options{Endpoints: []string{server.URL}, Prefix: "/net", Log: slog.New(slog.DiscardHandler)}, times)
+		for e, err := range s.Watch(t.Context(), 5) {
+			switch {
+			case errors.Is(err, subnet.ErrCompacted):
+			case err != nil && (strings.Contains(err.Error(), "\n") || !strings.Contains(err.Error(), server.Listener.Addr().String())):
+				t.Errorf("%q is not one line with the server's address", err)
+			case err != nil:
+			case e.Deleted:
+				if k, err := wire.ParseKey(wire.Key(e.Lease.Key())); err != nil || k != e.Lease.Key() {
+					t.Errorf("%+v was deleted: %v", e.Lease, err)
+				}
+			default:
+				if _, err := wire.Encode(e.Lease); err != nil || e.Lease.Rev == 0 {
+					t.Errorf("%+v cannot be written: %v", e.Lease, err)
+				}
 			}
 		}
 	})

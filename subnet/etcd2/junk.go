@@ -9,6 +9,7 @@ import (
 
 	"go.etcd.io/etcd/client/v2"
 
+	"flanneld/pkg/words"
 	"flanneld/subnet"
 	"flanneld/subnet/wire"
 )
@@ -54,6 +55,6 @@ func (j *junk) ignore(n *client.Node, reason error) {
 		j.log.Warn("Ignoring more keys that are no leases than can be named", "named", maxJunk)
 	case known || len(j.known) < maxJunk:
 		j.known[n.Key] = value
-		j.log.Warn("Ignoring a key that is no lease", "key", n.Key, "err", reason)
+		j.log.Warn("Ignoring a key that is no lease", "key", words.Clip(n.Key), "err", reason)
 	}
 }

@@ -67,7 +67,11 @@ func (p *poll) wait(ctx context.Context) (r *client.Response, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	defer recovered(&err)
+	defer func() {
+		if recover() != nil { // the client does not look whether there is a node
+			err = errNoNode
+		}
+	}()
 	length := p.times.poll
 	length += rand.N(length / 2)
 	if p.claimed > p.cursor {

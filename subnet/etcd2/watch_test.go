@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -75,6 +76,22 @@ func TestWaitsThatComeToNothingAreSpacedOut(t *testing.T) {
 				}
 				s.api.transport.CloseIdleConnections()
 				noConns(t, f)
+			})
+		})
+	}
+}
+
+// The client dereferences the node of each event.
+func TestAnEventWithoutANodeIsAFailure(t *testing.T) {
+	for _, body := range []string{"{}", `{"action":"set"}`, `{"node":null}`, `{"action":"delete","prevNode":{"key":"/x"}}`} {
+		t.Run(body, func(t *testing.T) {
+			onFakeTime(t, func(t *testing.T) {
+				f := serve(t, func(w http.ResponseWriter, r *http.Request) { reply(w, 9, 200, body) })
+				_, err := watch(t.Context(), f.store(t), 8, 1)
+				wantFailure(t, "Watch", err, f.URL, "not etcd's (check that --etcd-endpoints names an etcd")
+				if strings.Contains(err.Error(), "runtime error") {
+					t.Error(err)
+				}
 			})
 		})
 	}

@@ -30,6 +30,11 @@ type Identity struct {
 type file struct {
 	NodeID  string // empty: the host has none yet
 	Machine Machine
+	Sum     string `json:",omitempty"` // of the others; earlier daemons wrote none
+}
+
+func (f file) sum() string {
+	return hash("file " + f.NodeID + " " + f.Machine.ID + " " + f.Machine.Board)[:8]
 }
 
 const (
@@ -55,7 +60,7 @@ func Load(d *statedir.Dir, m Machine, log *slog.Logger) *Identity {
 			"theirs", f.NodeID)
 	default:
 		i.NodeID = f.NodeID
-		if f.Machine != m {
+		if f.Machine != m || f.Sum == "" {
 			i.save()
 		}
 	}
@@ -88,6 +93,7 @@ func (i *Identity) Renew(why error) string {
 }
 
 func (i *Identity) save() {
+	i.Sum = i.sum()
 	data, err := json.Marshal(i.file)
 	if err == nil {
 		err = i.dir.Save(fileName, append(data, '\n'))
@@ -106,6 +112,9 @@ func parse(data []byte) (file, error) {
 	}
 	if !validID.MatchString(f.NodeID) {
 		return f, errors.New("it holds no node id")
+	}
+	if f.Sum != "" && f.Sum != f.sum() {
+		return f, errors.New("its checksum is wrong")
 	}
 	return f, nil
 }

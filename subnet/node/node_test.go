@@ -121,7 +121,8 @@ func TestIdentityThatIsDamagedIsMadeAnew(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, text := range []string{"", "{", `{"NodeID":""}`, `{"NodeID":"../../../../../../../../../../x"}`, `{"NodeID":"ABCDEF0123456789ABCDEF0123456789"}`, "\x00"} {
+	for _, text := range []string{"", "{", `{"NodeID":""}`, `{"NodeID":"../../../../../../../../../../x"}`, `{"NodeID":"ABCDEF0123456789ABCDEF0123456789"}`, "\x00",
+		`{"NodeID":"0123456789abcdef0123456789abcdee","Machine":{"ID":"","Board":""},"Sum":"` + file{NodeID: "0123456789abcdef0123456789abcdef"}.sum() + `"}`} {
 		if err := dir.Save(fileName, []byte(text)); err != nil {
 			t.Fatal(err)
 		}

@@ -69,7 +69,7 @@ func parsePrefix(addr, length string, family int) (netip.Prefix, error) {
 		most, valid = 127, isIPv6(a)
 	}
 	if err != nil || !valid {
-		return netip.Prefix{}, fmt.Errorf("%s is not an IPv%d address", addr, family)
+		return netip.Prefix{}, fmt.Errorf("%s is not an IPv%d address", words.Clip(addr), family)
 	}
 	bits, err := strconv.Atoi(length)
 	if err != nil || bits < 1 || bits > most {

@@ -18,7 +18,8 @@ type value struct {
 	BackendType   string          `json:",omitempty"`
 	BackendData   json.RawMessage `json:",omitempty"`
 	BackendV6Data json.RawMessage `json:",omitempty"`
-	NodeID        json.RawMessage `json:",omitempty"` // ours alone; released readers pass it over
+	NodeID        json.RawMessage `json:",omitempty"` // ours alone, as is Contest; released readers pass them over
+	Contest       json.RawMessage `json:",omitempty"`
 }
 
 // maxValue bounds what is read of one lease, in bytes. Real ones have less than
@@ -70,6 +71,9 @@ func encode(l subnet.Lease) (string, error) {
 		}
 		v.NodeID = json.RawMessage(`"` + l.Node + `"`)
 	}
+	if isNode(l.Contest) {
+		v.Contest = json.RawMessage(`"` + l.Contest + `"`)
+	}
 	b, err := json.Marshal(v)
 	if err != nil {
 		return "", fmt.Errorf("write backend data: %w", err)
@@ -113,7 +117,7 @@ func decode(k subnet.Key, val string) (subnet.Lease, error) {
 	case err != nil || !ip.Is4():
 		return subnet.Lease{}, fmt.Errorf("PublicIP %q is not an IPv4 address", words.Clip(v.PublicIP))
 	}
-	l := subnet.Lease{V4: subnet.Claim{Subnet: k.V4, PublicIP: ip, Data: data(v.BackendData)}, Type: v.BackendType, Node: node(v.NodeID)}
+	l := subnet.Lease{V4: subnet.Claim{Subnet: k.V4, PublicIP: ip, Data: data(v.BackendData)}, Type: v.BackendType, Node: node(v.NodeID), Contest: node(v.Contest)}
 	if !k.V6.IsValid() {
 		return l, nil
 	}

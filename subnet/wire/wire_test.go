@@ -31,6 +31,8 @@ func TestLeaseIsSpelledAsTheOriginalDoes(t *testing.T) {
 			subnet.Lease{V4: claim("10.5.34.0/24", "1.2.3.4", "")}},
 		{"host-gw", "10.5.34.0-24", `{"PublicIP":"1.2.3.4","PublicIPv6":null,"BackendType":"host-gw"}`,
 			subnet.Lease{V4: claim("10.5.34.0/24", "1.2.3.4", ""), Type: "host-gw"}},
+		{"contested", "10.5.34.0-24", `{"PublicIP":"1.2.3.4","PublicIPv6":null,"NodeID":"a1","Contest":"B2"}`,
+			subnet.Lease{V4: claim("10.5.34.0/24", "1.2.3.4", ""), Node: "a1", Contest: "B2"}},
 		{"vxlan", "10.5.34.0-24",
 			`{"PublicIP":"1.2.3.4","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"c6:d2:00:00:00:01"}}`,
 			subnet.Lease{V4: claim("10.5.34.0/24", "1.2.3.4", `{"VNI":1,"VtepMAC":"c6:d2:00:00:00:01"}`), Type: "vxlan"}},

@@ -41,9 +41,7 @@ type queue struct {
 }
 
 func newQueue(e *Engine, conn *udpbatch.Conn, memory []byte, hold bool, p priority) (*queue, error) {
-	if err := conn.SetDiscovery(udpbatch.Do); err != nil {
-		return nil, err
-	}
+	conn.SetFragments(false)
 	wake, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
 	if err != nil {
 		return nil, err

@@ -6,7 +6,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"flanneld/pkg/offload"
-	"flanneld/pkg/udpbatch"
 )
 
 const (
@@ -92,9 +91,5 @@ func (s *sender) refusedPacket(f *forwarding, to *peer, packet *outPacket, errno
 // whole that are larger than the path's MTU.
 func (s *sender) setFragments(may bool) {
 	s.fragments = may
-	how := udpbatch.Do
-	if may {
-		how = udpbatch.Dont
-	}
-	_ = s.q.conn.SetDiscovery(how) // no socket refuses either
+	s.q.conn.SetFragments(may)
 }

@@ -46,7 +46,7 @@ const (
 )
 
 func newWaiter(socket, wake int, hold bool) *waiter {
-	// poll sets the events of the others; the device comes later.
+	// wait sets the events of the others; the device comes later.
 	return &waiter{hold: hold, fds: [3]unix.PollFd{waitSocket: {Fd: int32(socket)}, waitWake: {Fd: int32(wake), Events: unix.POLLIN}}}
 }
 
@@ -79,31 +79,17 @@ func (w *waiter) lasted() time.Duration {
 }
 
 // wait waits until there is something to read or an error to handle, or for a short
-// time. If full is true the socket has no room: then it waits for room and not for the
-// device.
+// time, in which it keeps the processor. If full is true the socket has no room: then it
+// waits for room and not for the device.
 func (w *waiter) wait(full bool) {
 	device, socket := int16(unix.POLLIN), int16(unix.POLLIN)
 	if full {
 		device, socket = 0, unix.POLLIN|unix.POLLOUT
 	}
-	limit := shortWait
-	if !w.hold || w.lasted() >= idleAfter {
-		limit = -1
-	}
-	w.poll(device, socket, limit)
-	w.slept, w.pays = w.moved, w.lasted() < spinPays
-}
-
-// pause waits for a second, or until it is woken.
-func (w *waiter) pause() { _, _ = unix.Ppoll(w.fds[waitWake:], &unix.Timespec{Sec: 1}, nil) }
-
-// poll waits for events of the device and of the socket. It waits for as long as it
-// takes if limit is negative, and otherwise for at most limit, keeping the processor.
-func (w *waiter) poll(device, socket int16, limit time.Duration) {
 	w.fds[waitDevice].Events, w.fds[waitSocket].Events = device, socket
-	if limit >= 0 {
+	if w.hold && w.lasted() < idleAfter {
 		// The kernel writes the time that was left into it.
-		w.timeout = unix.NsecToTimespec(int64(limit))
+		w.timeout = unix.NsecToTimespec(int64(shortWait))
 		_, _, _ = unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&w.fds)), uintptr(len(w.fds)),
 			uintptr(unsafe.Pointer(&w.timeout)), 0, 0, 0)
 	} else {
@@ -114,4 +100,8 @@ func (w *waiter) poll(device, socket int16, limit time.Duration) {
 		var count [8]byte
 		_, _ = unix.Read(int(w.fds[waitWake].Fd), count[:]) // or the next wait would return at once
 	}
+	w.slept, w.pays = w.moved, w.lasted() < spinPays
 }
+
+// pause waits for a second, or until it is woken.
+func (w *waiter) pause() { _, _ = unix.Ppoll(w.fds[waitWake:], &unix.Timespec{Sec: 1}, nil) }

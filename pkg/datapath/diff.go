@@ -3,6 +3,7 @@ package datapath
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 )
 
@@ -70,6 +71,31 @@ func split(want, have, placed []Route) (free []Route, blocked []error) {
 		return want, nil
 	}
 	return slices.DeleteFunc(slices.Clone(want), func(w Route) bool { return kept(w) != nil }), blocked
+}
+
+// shadows names routes of others to a part of what a wanted route by a gateway leads to, of
+// which there are hardly any: no more than some are looked at.
+func shadows(want, have []Route) string {
+	shortest, left := 128, 32
+	for _, w := range want {
+		if w.Gateway.IsValid() {
+			shortest = min(shortest, w.Dst.Bits())
+		}
+	}
+	var all []string
+	for _, h := range have {
+		if !h.Foreign || h.Dst.Bits() <= shortest || left == 0 {
+			continue
+		}
+		left--
+		if slices.ContainsFunc(want, func(w Route) bool {
+			return w.Gateway.IsValid() && w.Dst.Bits() < h.Dst.Bits() && w.Dst.Contains(h.Dst.Addr())
+		}) {
+			all = append(all, h.Dst.String())
+		}
+	}
+	slices.Sort(all)
+	return strings.Join(all, " ")
 }
 
 // gatewaysFirst splits deletions of addresses into those of wanted gateways and

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"flanneld/pkg/logonce"
 )
 
 // Reconciler brings a scope of the kernel to a wanted state. It is not safe for
@@ -26,7 +28,8 @@ type Reconciler struct {
 
 	First Op // the first operation of the last Apply that took any
 
-	placed []Route // of the last Apply
+	placed  []Route // of the last Apply
+	shadows logonce.Line
 }
 
 // Apply makes the scope what want says and returns how many operations that
@@ -38,6 +41,9 @@ func (r *Reconciler) Apply(ctx context.Context, want State) (int, error) {
 	have, err := r.read(ctx)
 	if err != nil {
 		return 0, err
+	}
+	if text := shadows(want.Routes, have.Routes); r.shadows.Changed(text) && text != "" {
+		r.Log.Warn("Somebody else's route leads a part of a subnet elsewhere; if it is not meant, delete it (ip route del)", "routes", text)
 	}
 	all := want.Routes
 	var blocked []error

@@ -78,6 +78,30 @@ func TestApplyKeepsWhatMayBeWanted(t *testing.T) {
 	}
 }
 
+func TestApplyWarnsOnceOfAnothersRouteWithinASubnet(t *testing.T) {
+	labtest.Native(t)
+	r := onFake()
+	var log bytes.Buffer
+	r.Log = slog.New(slog.NewTextHandler(&log, nil))
+	within := via("10.5.2.128/25", "192.0.2.9")
+	within.Protocol = 3
+	apply(t, r, tunnel())
+	if log.Len() > 0 {
+		t.Errorf("log is %s", &log)
+	}
+	if err := r.Kernel.Do(t.Context(), []datapath.Op{{Verb: datapath.Set, Object: within}}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if n := apply(t, r, tunnel()); n != 0 {
+			t.Errorf("%d operations, want none", n)
+		}
+	}
+	if strings.Count(log.String(), "WARN") != 1 || !strings.Contains(log.String(), "routes=10.5.2.128/25") {
+		t.Errorf("log is %s", &log)
+	}
+}
+
 func TestApplyErrorNamesTheFirstFailures(t *testing.T) {
 	labtest.Native(t)
 	r := onFake()

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -425,15 +426,17 @@ func TestDecideByNode(t *testing.T) {
 // A copy of a live host finds that host's lease by the id. The host objects.
 // alive answers who contests a lease, as its host does until ctx is done, and notes whether
 // anybody has written another lease there while the host was.
-func alive(ctx context.Context, store *fakeStore, l Lease) (changed *bool) {
-	changed = new(bool)
+func alive(ctx context.Context, store *fakeStore, l Lease) (changed *atomic.Bool) {
+	changed = new(atomic.Bool)
 	_, rev, _ := store.Leases(ctx)
 	go func() {
 		for e, err := range store.Watch(ctx, rev) {
 			if err != nil || ctx.Err() != nil {
 				return
 			}
-			*changed = *changed || e.Deleted || !e.Lease.SameClaim(l) || e.Lease.Node != l.Node
+			if e.Deleted || !e.Lease.SameClaim(l) || e.Lease.Node != l.Node {
+				changed.Store(true)
+			}
 			if e.Lease.Contest != "" {
 				answer := l
 				answer.Rev = e.Lease.Rev
@@ -453,7 +456,7 @@ func TestAcquireContestsWhatALiveHostMayHave(t *testing.T) {
 			theirs.Expires = time.Time{}
 			store := newFakeStore(theirs)
 			ctx, cancel := context.WithCancel(t.Context())
-			changed := new(bool)
+			changed := new(atomic.Bool)
 			if lives {
 				changed = alive(ctx, store, theirs)
 			}
@@ -462,8 +465,8 @@ func TestAcquireContestsWhatALiveHostMayHave(t *testing.T) {
 			start := time.Now()
 			got, err := Acquire(t.Context(), store, r, new(logs).logger())
 			switch {
-			case lives && (!errors.Is(err, ErrDuplicate) || *changed):
-				t.Errorf("Acquire = %v, %v beside a live host; its lease was written over: %t", got.Lease, err, *changed)
+			case lives && (!errors.Is(err, ErrDuplicate) || changed.Load()):
+				t.Errorf("Acquire = %v, %v beside a live host; its lease was written over: %t", got.Lease, err, changed.Load())
 			case !lives && (err != nil || got.Lease.Key() != theirs.Key() || got.Lease.Contest != "" || time.Since(start) > patienceTwin+time.Second):
 				t.Errorf("Acquire = %v, %v after %s, with nobody there", got.Lease, err, time.Since(start))
 			}
@@ -586,7 +589,7 @@ func TestAcquireWaitsForARivalToGo(t *testing.T) {
 			t.Errorf("%d lines in an hour, want one each 5 minutes", n)
 		}
 		l.want(t, "--take-over", l.lines("level=ERROR"))
-		if *changed {
+		if changed.Load() {
 			t.Error("a live host's lease was written over")
 		}
 	})

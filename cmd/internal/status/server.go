@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/net/netutil"
+
 	"flanneld/backend"
 	"flanneld/subnet"
 )
@@ -45,26 +47,36 @@ func Listen(ip string, port int, b *Board, log *slog.Logger) (*Server, error) {
 // SetCounters sets what reads the counters. It may be called at any time.
 func (s *Server) SetCounters(read func() []backend.Counter) { s.counters.Store(&read) }
 
-// shutdownTime is the longest time that open requests may take when the daemon stops.
-const shutdownTime = 3 * time.Second
+// maxConnections is the number of connections at one time; more wait in the kernel. The
+// daemon has only so many descriptors, and needs them for etcd and the firewall.
+const maxConnections = 64
+
+// requestTime is the longest time that a client may take to send a request, or to take an
+// answer; connections that stay open without one are closed after it, too. When the daemon
+// stops, it is the longest time that open requests get.
+const requestTime = 3 * time.Second
 
 // Run answers until ctx is done, and then for as long as requests are open, but no
-// longer than shutdownTime.
+// longer than requestTime.
 func (s *Server) Run(ctx context.Context) {
 	if s.listener == nil {
 		return
 	}
-	h := &http.Server{Handler: s.handler(), ReadHeaderTimeout: shutdownTime}
+	h := &http.Server{
+		Handler: s.handler(), MaxHeaderBytes: 16 << 10,
+		ReadTimeout: requestTime, WriteTimeout: 2 * requestTime, IdleTimeout: requestTime, // the second begins with the first
+		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
+	}
 	shut := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(shut)
-		bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
+		bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTime)
 		defer cancel()
 		if h.Shutdown(bound) != nil {
 			_ = h.Close()
 		}
 	})
-	if err := h.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+	if err := h.Serve(netutil.LimitListener(s.listener, maxConnections)); !errors.Is(err, http.ErrServerClosed) {
 		s.log.Error("The healthz server has ended", "err", err)
 	}
 	if !stop() {

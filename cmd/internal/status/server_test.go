@@ -1,10 +1,19 @@
 package status
 
 import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
 	"log/slog"
+	"net"
+	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"flanneld/backend"
 	"flanneld/subnet"
@@ -68,5 +77,92 @@ func TestAnswersFollowTheBoard(t *testing.T) {
 		if code, body, header := get(t, s, "/healthz"); code != 200 || body != "flanneld is running" || header != row.header {
 			t.Errorf("%s: /healthz answers %d %q with %q", row.name, code, body, header)
 		}
+	}
+}
+
+// pipes is a listener whose connections are pipes, which work in fake time.
+type pipes struct {
+	come   chan net.Conn
+	closed chan struct{}
+	open   atomic.Int32 // accepted, and not closed
+}
+
+type piped struct {
+	net.Conn
+	open *atomic.Int32
+}
+
+func (p piped) Close() error { p.open.Add(-1); return p.Conn.Close() }
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.come:
+		p.open.Add(1)
+		return piped{c, &p.open}, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error   { close(p.closed); return nil }
+func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
+
+// dial returns the client's end, once the server will have the other.
+func (p *pipes) dial() net.Conn {
+	c, s := net.Pipe()
+	go func() {
+		select {
+		case p.come <- s:
+		case <-p.closed:
+			s.Close()
+		}
+	}()
+	return c
+}
+
+// Whatever clients do with their connections, others are answered soon, and descriptors
+// are left to the daemon.
+func TestClientsThatWasteConnections(t *testing.T) {
+	for name, waste := range map[string]func(net.Conn){
+		"send nothing":             func(net.Conn) {},
+		"send half a request":      func(c net.Conn) { fmt.Fprint(c, "GET /readyz HTTP/1.1\r\nHo") },
+		"send half a body":         func(c net.Conn) { fmt.Fprint(c, "POST /readyz HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n1") },
+		"take no answer":           func(c net.Conn) { fmt.Fprint(c, "GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n") },
+		"keep the connection open": func(c net.Conn) { fmt.Fprint(c, "GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n"); io.Copy(io.Discard, c) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, _ := newServer(t)
+				l := &pipes{come: make(chan net.Conn), closed: make(chan struct{})}
+				s.listener = l
+				ctx, cancel := context.WithCancel(t.Context())
+				ended := make(chan struct{})
+				go func() { defer close(ended); s.Run(ctx) }()
+				for range maxConnections {
+					c := l.dial()
+					defer c.Close()
+					go waste(c)
+				}
+				synctest.Wait()
+				good := l.dial()
+				defer good.Close()
+				synctest.Wait()
+				if n := l.open.Load(); n != maxConnections {
+					t.Errorf("%d connections are open, want %d", n, maxConnections)
+				}
+				start := time.Now()
+				go fmt.Fprint(good, "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+				answer, err := http.ReadResponse(bufio.NewReader(good), nil)
+				if err != nil || answer.StatusCode != http.StatusOK || time.Since(start) > 3*requestTime {
+					t.Errorf("another client is answered %v, %v after %v", answer, err, time.Since(start))
+				}
+				time.Sleep(3 * requestTime)
+				if n := l.open.Load(); n != 0 {
+					t.Errorf("%d connections stay open", n)
+				}
+				cancel()
+				<-ended
+			})
+		})
 	}
 }

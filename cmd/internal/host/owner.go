@@ -33,11 +33,11 @@ func Owner(etcdPrefix string) string {
 // the daemon of another network runs and has it: each would make it its own again and
 // again. A device whose daemon is gone may be taken.
 //
-// This is not the lock of the state directory, which keeps a second daemon of the same
-// network away: that one is taken before the network's devices are known, and two
-// networks have two directories. The claim is an abstract socket (unix(7)), which belongs
-// to the network namespace, as the device does, and goes with the process. Any user can
-// bind it, so it proves nothing without the device's alias.
+// This is not LockNetwork, which keeps a second daemon of the same network away: that lock
+// is taken before the network's devices are known, and two networks have two. The claim
+// is an abstract socket (unix(7)), which belongs to the network namespace, as the device
+// does, and goes with the process. Any user can bind it, so it proves nothing without the
+// device's alias.
 func ClaimDevice(ctx context.Context, device, owner string, kern datapath.Kernel) (release func(), err error) {
 	claim, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: "@flanneld " + device, Net: "unixgram"})
 	switch {

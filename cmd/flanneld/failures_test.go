@@ -52,7 +52,7 @@ func TestFailuresNameTheirTests(t *testing.T) {
 func declaredTests(t *testing.T, root string) (tests, steps map[string]bool) {
 	t.Helper()
 	tests, steps = make(map[string]bool), make(map[string]bool)
-	declared := regexp.MustCompile(`(?m)^func (Test\w+)\(`)
+	declared := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
 	step := regexp.MustCompile(`(?m)^\s*f\.step\("([^"]+)"`)
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {

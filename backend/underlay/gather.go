@@ -25,6 +25,9 @@ func gather(v6 bool) (*snapshot, error) {
 		return nil, fmt.Errorf("dump addresses: %w", err)
 	}
 	s := &snapshot{reach: reach}
+	if s.defaults4, err = defaults(netlink.FAMILY_V4); err != nil {
+		return nil, err
+	}
 	for _, l := range links {
 		a := l.Attrs()
 		s.links = append(s.links, link{
@@ -34,11 +37,8 @@ func gather(v6 bool) (*snapshot, error) {
 			mtu:      a.MTU,
 			loopback: a.Flags&net.FlagLoopback != 0,
 			excluded: isOverlay(a.Name, a.Alias),
-			addrs:    addrsOf(a.Index, addrs),
+			addrs:    addrsOf(a.Index, addrs, s.defaults4),
 		})
-	}
-	if s.defaults4, err = defaults(netlink.FAMILY_V4); err != nil {
-		return nil, err
 	}
 	if v6 {
 		s.defaults6, err = defaults(netlink.FAMILY_V6)
@@ -46,8 +46,11 @@ func gather(v6 bool) (*snapshot, error) {
 	return s, err
 }
 
-// addrsOf returns the interface's addresses that can be used, best first.
-func addrsOf(index int, all []netlink.Addr) []addr {
+// addrsOf returns the interface's addresses that can be used, best first. Those of IPv4 are
+// in the kernel's order, by which older releases take the first one; but an address of its
+// own that no default route sends from, as keepalived and its like let it float between
+// hosts, comes after what stays.
+func addrsOf(index int, all []netlink.Addr, routes []defaultRoute) []addr {
 	var addrs []addr
 	for _, a := range all {
 		if a.LinkIndex != index || a.IPNet == nil || a.Flags&unix.IFA_F_DADFAILED != 0 {
@@ -60,8 +63,9 @@ func addrsOf(index int, all []netlink.Addr) []addr {
 		rank := 0
 		for i, bad := range []bool{
 			ip.Is6() && a.Flags&unix.IFA_F_TEMPORARY != 0, // RFC 8981: replaced about daily; of IPv4 the bit says that it is a secondary one
-			a.Flags&unix.IFA_F_PERMANENT == 0,             // goes away when its lifetime ends
-			a.Flags&unix.IFA_F_TENTATIVE != 0,             // not yet known to be unique
+			ip.Is6() && a.Flags&unix.IFA_F_PERMANENT == 0, // goes away when its lifetime ends
+			ip.Is6() && a.Flags&unix.IFA_F_TENTATIVE != 0, // not yet known to be unique
+			ip.Is4() && floats(a) && !slices.ContainsFunc(routes, func(r defaultRoute) bool { return r.source == ip }),
 			ip.IsLinkLocalUnicast(),
 		} {
 			if bad {
@@ -72,6 +76,12 @@ func addrsOf(index int, all []netlink.Addr) []addr {
 	}
 	slices.SortStableFunc(addrs, func(a, b addr) int { return a.rank - b.rank })
 	return addrs
+}
+
+// floats reports whether an address is a whole subnet and no end of a point-to-point link.
+func floats(a netlink.Addr) bool {
+	ones, bits := a.Mask.Size()
+	return bits > 0 && ones == bits && (a.Peer == nil || a.Peer.IP.Equal(a.IP))
 }
 
 // defaults returns the main table's default routes, in the kernel's order, without those
@@ -86,7 +96,8 @@ func defaults(family int) ([]defaultRoute, error) {
 	}
 	var all []defaultRoute
 	for _, r := range routes {
-		all = append(all, defaultRoute{metric: r.Priority, index: outOf(r)})
+		source, _ := netip.AddrFromSlice(r.Src)
+		all = append(all, defaultRoute{metric: r.Priority, index: outOf(r), source: source.Unmap()})
 	}
 	return all, nil
 }

@@ -25,9 +25,11 @@ func TestAddrsOfOrdersAndLeavesOut(t *testing.T) {
 	const permanent = unix.IFA_F_PERMANENT
 	var list []netlink.Addr
 	for _, a := range []struct {
-		ip    string
+		ip    string // with its length, 24 or 64 if that does not matter
 		flags int
 	}{
+		{"10.0.0.77/32", permanent}, // keepalived's
+		{"10.0.0.33/32", permanent}, // the cloud's
 		{"169.254.0.1", permanent},
 		{"127.0.0.2", permanent},
 		{"10.0.0.9", 0},
@@ -43,18 +45,27 @@ func TestAddrsOfOrdersAndLeavesOut(t *testing.T) {
 		{"fd00::3", permanent | unix.IFA_F_DEPRECATED},
 		{"ff02::1", permanent},
 	} {
-		list = append(list, netlink.Addr{IPNet: &net.IPNet{IP: net.ParseIP(a.ip)}, Flags: a.flags, LinkIndex: 2})
+		text := a.ip
+		if !strings.Contains(text, "/") {
+			text += map[bool]string{true: "/64", false: "/24"}[strings.Contains(text, ":")]
+		}
+		parsed, err := netlink.ParseAddr(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		parsed.Flags, parsed.LinkIndex = a.flags, 2
+		list = append(list, *parsed)
 	}
 	list = append(list, netlink.Addr{IPNet: &net.IPNet{IP: net.ParseIP("10.9.9.9")}, LinkIndex: 3})
 	var got []string
-	for _, a := range addrsOf(2, list) {
+	for _, a := range addrsOf(2, list, []defaultRoute{{source: ip("10.0.0.33")}}) {
 		s := a.ip.String()
 		if a.deprecated {
 			s += " deprecated"
 		}
 		got = append(got, s)
 	}
-	want := []string{"10.0.0.1", "10.0.0.2", "10.0.0.3", "fd00::5", "fd00::3 deprecated", "10.0.0.9", "fd00::6", "fd00::7", "fd00::8", "169.254.0.1", "fe80::1"}
+	want := []string{"10.0.0.33", "10.0.0.9", "10.0.0.1", "10.0.0.2", "10.0.0.3", "fd00::5", "fd00::3 deprecated", "fd00::6", "fd00::7", "fd00::8", "10.0.0.77", "169.254.0.1", "fe80::1"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

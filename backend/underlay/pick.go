@@ -135,6 +135,9 @@ func (c search) byPublic(q Query) (backend.Underlay, error) {
 	}
 	c.log.Info("Searching for interface using " + join(public, " and "))
 	found, err := c.byAddr(public...)
+	if err != nil && slices.ContainsFunc(c.links, func(l link) bool { return l.loopback && l.hasAll(public[:1]) }) {
+		return c.byDefault() // a router leads to it, and packets are sent from it
+	}
 	if errors.Is(err, errNoMatch) {
 		// The usual case is a cloud instance's outside address, which a
 		// gateway translates.

@@ -34,8 +34,8 @@ func host() *snapshot {
 			{name: "eth1", index: 3, mtu: 9000, addrs: append(addrs("192.168.1.11", "192.168.1.12"), addr{ip: ip("192.168.1.99"), deprecated: true})},
 			{name: "eth2", index: 6, mtu: 1400, addrs: addrs("172.16.0.1", "fd00:16::1", "fd00:17::1", "fe80::1")},
 		},
-		defaults4: []defaultRoute{{0, 2}, {100, 3}},
-		defaults6: []defaultRoute{{1024, 2}},
+		defaults4: []defaultRoute{{metric: 0, index: 2}, {metric: 100, index: 3}},
+		defaults6: []defaultRoute{{metric: 1024, index: 2}},
 		reach: func(target netip.Addr) (int, netip.Addr, error) {
 			switch target {
 			case ip("192.168.1.1"):
@@ -123,6 +123,12 @@ func TestPick(t *testing.T) {
 		{"public IPs", Query{PublicIP: ip("172.16.0.1"), PublicIPv6: ip("fd00:17::1"), V6: true}, "eth2 172.16.0.1 fd00:17::1"},
 		{"public IPv6", Query{PublicIPv6: ip("fd00:16::1"), V6: true}, "eth2 172.16.0.1 fd00:16::1"},
 		{"public IPs of two interfaces", Query{PublicIP: ip("10.0.2.15"), PublicIPv6: ip("fd00:17::1"), V6: true}, "none has 10.0.2.15 and fd00:17::1"},
+		{"public IP of loopback", Query{PublicIP: ip("192.0.2.7")}, "eth0 192.0.2.7"},
+		{"public IP beside a name", Query{Names: []string{"eth1"}, PublicIP: ip("192.168.1.12")}, "eth1 192.168.1.12"},
+		{"public IP of loopback beside a name", Query{Names: []string{"eth1"}, PublicIP: ip("192.0.2.7")}, "eth1 192.0.2.7"},
+		{"public IPv6 beside a name", Query{Names: []string{"eth2"}, PublicIPv6: ip("fd00:17::1"), V6: true}, "eth2 172.16.0.1 fd00:17::1"},
+		{"translated public IP beside a name", Query{Names: []string{"eth1"}, PublicIP: ip("1.2.3.4")}, "eth1 192.168.1.11"},
+		{"an overlay's public IP beside a name", Query{Names: []string{"eth1"}, PublicIP: ip("10.9.0.0")}, "eth1 192.168.1.11"},
 		{"translated public IP", Query{PublicIP: ip("1.2.3.4")}, "give --iface too"},
 		{"public IP of a dead interface", Query{PublicIP: ip("192.168.9.1")}, "interface dead has an MTU of 0; candidates"},
 	} {
@@ -156,18 +162,18 @@ func TestPickByDefaultRoute(t *testing.T) {
 		v6        bool
 		want      string
 	}{
-		{"lowest metric", []defaultRoute{{100, 2}, {50, 3}, {200, 6}}, nil, false, "eth1"},
-		{"first of the same metric", []defaultRoute{{50, 3}, {50, 2}}, nil, false, "eth1"},
-		{"several hops, worse metric", []defaultRoute{{100, 0}, {50, 3}}, nil, false, "eth1"},
-		{"several hops", []defaultRoute{{50, 0}, {100, 3}}, nil, false, "could not determine interface: it leaves by several; choose one with --iface"},
+		{"lowest metric", []defaultRoute{{metric: 100, index: 2}, {metric: 50, index: 3}, {metric: 200, index: 6}}, nil, false, "eth1"},
+		{"first of the same metric", []defaultRoute{{metric: 50, index: 3}, {metric: 50, index: 2}}, nil, false, "eth1"},
+		{"several hops, worse metric", []defaultRoute{{metric: 100, index: 0}, {metric: 50, index: 3}}, nil, false, "eth1"},
+		{"several hops", []defaultRoute{{metric: 50, index: 0}, {metric: 100, index: 3}}, nil, false, "could not determine interface: it leaves by several; choose one with --iface"},
 		{"none", nil, nil, false, "unable to find default route; choose an interface with --iface"},
-		{"none for IPv6", []defaultRoute{{0, 2}}, nil, true, "choose for IPv6: no matching interface: unable to find default route"},
-		{"one interface", []defaultRoute{{0, 6}}, []defaultRoute{{1024, 6}}, true, "eth2"},
-		{"two interfaces", []defaultRoute{{0, 2}}, []defaultRoute{{1024, 6}}, true, "leaves by eth0, the IPv6 one by eth2"},
-		{"IPv6 does not count", []defaultRoute{{0, 2}}, []defaultRoute{{1024, 6}}, false, "eth0"},
-		{"MTU 0", []defaultRoute{{0, 4}}, nil, false, "interface dead has an MTU of 0"},
-		{"excluded interface", []defaultRoute{{0, 7}}, nil, false, "interface tunnel is one that lies on top"},
-		{"interface that is new", []defaultRoute{{0, 77}}, nil, false, "leaves by interface 77"},
+		{"none for IPv6", []defaultRoute{{metric: 0, index: 2}}, nil, true, "choose for IPv6: no matching interface: unable to find default route"},
+		{"one interface", []defaultRoute{{metric: 0, index: 6}}, []defaultRoute{{metric: 1024, index: 6}}, true, "eth2"},
+		{"two interfaces", []defaultRoute{{metric: 0, index: 2}}, []defaultRoute{{metric: 1024, index: 6}}, true, "leaves by eth0, the IPv6 one by eth2"},
+		{"IPv6 does not count", []defaultRoute{{metric: 0, index: 2}}, []defaultRoute{{metric: 1024, index: 6}}, false, "eth0"},
+		{"MTU 0", []defaultRoute{{metric: 0, index: 4}}, nil, false, "interface dead has an MTU of 0"},
+		{"excluded interface", []defaultRoute{{metric: 0, index: 7}}, nil, false, "interface tunnel is one that lies on top"},
+		{"interface that is new", []defaultRoute{{metric: 0, index: 77}}, nil, false, "leaves by interface 77"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := host()

@@ -47,6 +47,8 @@ type addr struct {
 type defaultRoute struct {
 	metric int
 	index  int // of its interface; 0: it has several
+
+	source netip.Addr // that it names; zero: none
 }
 
 func (s *snapshot) nameOf(index int) string {

@@ -79,6 +79,9 @@ func published(asked, own netip.Addr, log *slog.Logger) netip.Addr {
 		return asked
 	}
 	log.Info(fmt.Sprintf("Defaulting external address to interface address (%s)", own))
+	if own.Is4() && own.IsLinkLocalUnicast() {
+		log.Warn("The external address is link-local, and no other host takes it for one: give the interface another, or choose one with --iface", "address", own)
+	}
 	return own
 }
 

@@ -122,6 +122,9 @@ func (r Reader) cannotFetch(err error) (text, reason string) {
 func (r Reader) Watch(ctx context.Context, running Config, rev Revision, unusable func(reason string)) error {
 	var pause backoff.Backoff
 	var line logonce.Line
+	if rev != 0 {
+		unusable("") // whatever was said while the start waited for this document
+	}
 	for ctx.Err() == nil {
 		var doc Document
 		var err error

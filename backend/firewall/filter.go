@@ -95,7 +95,7 @@ func (f *filter) look() error {
 			"or it drops what comes to containers from the overlay", dockerMark))
 	}
 	if len(f.overlays) > 0 {
-		if addrs, err := netif.Addrs(); err == nil {
+		if addrs, err := netif.Addrs(func(netip.Prefix) bool { return true }); err == nil {
 			now.interfaces(f.overlays[0].underlay, addrs)
 		}
 	}

@@ -81,34 +81,21 @@ func (n *needed) add(p netip.Prefix, what string) {
 	}
 }
 
-// interfaces adds those that have an address in a network. No others are looked up: a host
-// of containers has one per container.
+// interfaces adds those that have an address in a network.
 func (n *needed) interfaces() error {
-	addrs, err := netif.Dump(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
+	addrs, err := netif.Addrs(func(p netip.Prefix) bool { return slices.ContainsFunc(n.networks, p.Overlaps) })
 	if err != nil {
-		return fmt.Errorf("dump addresses: %w", err)
+		return err
 	}
 	for _, a := range addrs {
-		own := single(a.IP)
-		bits, _ := a.Mask.Size()
-		p := netip.PrefixFrom(own.Addr(), bits).Masked()
-		if own.Addr().Is6() && own.Addr().IsLinkLocalUnicast() || !slices.ContainsFunc(n.networks, p.Overlaps) {
+		if isOverlay(a.Interface, a.Alias) {
 			continue
 		}
-		link, err := netlink.LinkByIndex(a.LinkIndex)
-		if errors.As(err, new(netlink.LinkNotFoundError)) {
-			continue // it has gone meanwhile
-		}
-		if err != nil {
-			return fmt.Errorf("look up interface %d: %w", a.LinkIndex, err)
-		}
-		if isOverlay(link.Attrs().Name, link.Attrs().Alias) {
-			continue
-		}
+		p := a.Masked()
 		if slices.ContainsFunc(n.networks, func(network netip.Prefix) bool { return p.Bits() <= network.Bits() && p.Overlaps(network) }) {
-			p = own
+			p = netip.PrefixFrom(a.Addr(), a.Addr().BitLen())
 		}
-		n.add(p, "the subnet of "+link.Attrs().Name)
+		n.add(p, "the subnet of "+a.Interface)
 	}
 	return nil
 }

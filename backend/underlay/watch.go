@@ -65,9 +65,11 @@ func (w *Watch) compare(u backend.Underlay) (what string, mtu int) {
 	if err != nil {
 		return err.Error(), 0
 	}
-	all, err := netif.Prefixes("")
-	if err != nil {
-		return err.Error(), 0
+	var all []netip.Prefix // of this host, for a public address that may be on any interface
+	if w.Query.PublicIP.IsValid() || w.Query.PublicIPv6.IsValid() {
+		if all, err = netif.Prefixes(""); err != nil {
+			return err.Error(), 0
+		}
 	}
 	for _, family := range []struct{ own, public netip.Addr }{{u.V4, plain(w.Query.PublicIP)}, {u.V6, plain(w.Query.PublicIPv6)}} {
 		switch own, public := family.own, family.public; {

@@ -61,31 +61,36 @@ func Prefixes(name string) ([]netip.Prefix, error) {
 // Addr is an address of an interface, with the length of its subnet.
 type Addr struct {
 	Interface string
+	Alias     string // of the interface; empty: it has none
 	netip.Prefix
 }
 
-// Addrs returns the addresses of all interfaces, of both families, without the link-local
-// ones of IPv6, which every interface has.
-func Addrs() ([]Addr, error) {
+// Addrs returns those addresses of all interfaces, of both families, that are wanted; none of
+// the link-local ones of IPv6, which every interface has. An interface is looked up if one
+// of its addresses is wanted, since most of many links are containers', without any.
+func Addrs(want func(netip.Prefix) bool) ([]Addr, error) {
 	list, err := Dump(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, fmt.Errorf("list addresses: %w", err)
 	}
 	var all []Addr
-	names := make(map[int]string) // most of many links have no address, so that they are not listed
+	links := make(map[int]*netlink.LinkAttrs)
 	for _, a := range list {
 		p, ok := prefixOf(a)
-		if !ok || p.Addr().Is6() && p.Addr().IsLinkLocalUnicast() {
+		if !ok || p.Addr().Is6() && p.Addr().IsLinkLocalUnicast() || !want(p) {
 			continue
 		}
-		if _, known := names[a.LinkIndex]; !known {
+		if links[a.LinkIndex] == nil {
 			link, err := netlink.LinkByIndex(a.LinkIndex)
-			if err != nil {
-				continue // it is gone meanwhile
+			if errors.As(err, new(netlink.LinkNotFoundError)) {
+				continue // it has gone meanwhile
 			}
-			names[a.LinkIndex] = link.Attrs().Name
+			if err != nil {
+				return nil, fmt.Errorf("look up interface %d: %w", a.LinkIndex, err)
+			}
+			links[a.LinkIndex] = link.Attrs()
 		}
-		all = append(all, Addr{names[a.LinkIndex], p})
+		all = append(all, Addr{links[a.LinkIndex].Name, links[a.LinkIndex].Alias, p})
 	}
 	return all, nil
 }

@@ -42,6 +42,9 @@ func split(want, have, placed []Route) (free []Route, blocked []error) {
 			foreign[h.Dst] = append(foreign[h.Dst], h)
 		}
 	}
+	if len(foreign) == 0 {
+		return want, nil
+	}
 	ours := sync.OnceValue(func() map[key[netip.Prefix, uint32]]bool {
 		ours := make(map[key[netip.Prefix, uint32]]bool)
 		for _, r := range slices.Concat(have, placed) {
@@ -65,12 +68,11 @@ func split(want, have, placed []Route) (free []Route, blocked []error) {
 	for _, w := range want {
 		if err := kept(w); err != nil {
 			blocked = append(blocked, &OpError{Op{Set, w}, err})
+		} else {
+			free = append(free, w)
 		}
 	}
-	if blocked == nil {
-		return want, nil
-	}
-	return slices.DeleteFunc(slices.Clone(want), func(w Route) bool { return kept(w) != nil }), blocked
+	return free, blocked
 }
 
 // shadows names routes of others to a part of what a wanted route by a gateway leads to, of

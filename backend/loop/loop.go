@@ -131,13 +131,13 @@ func (l *Loop) CheckForwarder(ctx context.Context) error {
 	return nil
 }
 
-// Counters returns what the backend counts, and whether it counts itself.
-func (l *Loop) Counters() ([]backend.Counter, bool) {
+// Counters returns what the backend counts; nil if the kernel moves its packets.
+func (l *Loop) Counters() []backend.Counter {
 	f := l.running.Load()
 	if f == nil {
-		return nil, false
+		return nil
 	}
-	return (*f).Counters(), true
+	return (*f).Counters()
 }
 
 // runner makes passes with one backend.

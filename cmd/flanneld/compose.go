@@ -265,7 +265,7 @@ func (d *daemon) run(ctx context.Context, rev subnet.Revision, reload <-chan os.
 	d.loop.Alive = passes.Ask
 	alive := []func(context.Context) error{passes.Alive, h.Tenant.Alive, d.loop.CheckForwarder}
 	counters := func() []backend.Counter {
-		c, _ := d.loop.Counters()
+		c := d.loop.Counters()
 		if cfg.Type != alloc.Type {
 			c = append(c, d.firewall.Counters()...)
 		}

@@ -31,14 +31,13 @@ func (e *proxyError) Error() string {
 
 func (e *proxyError) Unwrap() error { return e.err }
 
-// NameProxy gives an error of a request the proxy that was used, or the environment's
-// that was not.
-func (t *Transport) NameProxy(r *http.Request, err error) error {
+// Failure returns the EndpointError of a request that failed, with the proxy that was
+// used, or the environment's that was not.
+func (t *Transport) Failure(r *http.Request, err error) error {
 	if t.access.Proxy != "" {
-		return &proxyError{t.access.Proxy, true, err}
+		err = &proxyError{t.access.Proxy, true, err}
+	} else if u, bad := http.ProxyFromEnvironment(r); bad == nil && u != nil {
+		err = &proxyError{u.Redacted(), false, err}
 	}
-	if u, bad := http.ProxyFromEnvironment(r); bad == nil && u != nil {
-		return &proxyError{u.Redacted(), false, err}
-	}
-	return err
+	return &EndpointError{Endpoint(r.URL), err}
 }

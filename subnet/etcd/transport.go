@@ -96,7 +96,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		// alert is read.
 		t.access.Refused()
 	}
-	return nil, &EndpointError{Endpoint(r.URL), t.NameProxy(r, err)}
+	return nil, t.Failure(r, err)
 }
 
 // Endpoint returns a URL's scheme and host, by which an endpoint is known.

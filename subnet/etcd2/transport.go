@@ -64,7 +64,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 			return resp, nil
 		}
 		_ = resp.Body.Close() // nobody reads it
-		return nil, &etcd.EndpointError{Endpoint: etcd.Endpoint(r.URL), Err: t.NameProxy(r, err)}
+		return nil, t.Failure(r, err)
 	}
 	if wait && strings.Contains(err.Error(), "timeout awaiting response headers") { // net/http has no name for it
 		err = fmt.Errorf("%w: %w", errHeld, err)

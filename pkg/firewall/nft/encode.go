@@ -68,11 +68,11 @@ func (r Rule) matches(v6, both bool) (out []expr.Any) {
 		out = append(out, &expr.Cmp{Op: op, Register: reg, Data: m.data})
 	}
 	for _, l := range []struct {
-		set         string
-		dst, absent bool
-	}{{r.SrcIn, false, false}, {r.Absent, false, true}, {r.DstIn, true, false}} {
+		set string
+		dst bool
+	}{{r.SrcIn, false}, {r.DstIn, true}} {
 		if l.set != "" {
-			out = append(out, addr(v6, l.dst), &expr.Lookup{SourceRegister: reg, SetName: l.set, Invert: l.absent})
+			out = append(out, addr(v6, l.dst), &expr.Lookup{SourceRegister: reg, SetName: l.set})
 		}
 	}
 	if r.Invalid {

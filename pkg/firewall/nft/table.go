@@ -105,7 +105,6 @@ type Rule struct {
 	Split   bool   // a fragment, of IPv6
 	SrcIn   string // the source is in the set
 	DstIn   string // the destination is in the set
-	Absent  string // the source is not in the set
 	Invalid bool   // connection tracking calls it so: it belongs to no connection
 	Leads   bool   // the kernel would send to the source by the interface that the packet came by
 

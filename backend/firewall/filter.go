@@ -43,13 +43,14 @@ func (f *filter) families() []family {
 	return families(f.overlays)
 }
 
-// admit makes the table for other overlays. The host is looked at only if it never
-// was: an earlier run's marks stay, or Docker would cut containers off.
-func (f *filter) admit(overlays []overlay) error {
+// admit makes the table for overlays, and reports whether these are others but for their
+// peers. The host is looked at only if it never was: an earlier run's marks stay, or Docker
+// would cut containers off.
+func (f *filter) admit(overlays []overlay) (others bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	others = !slices.Equal(families(f.overlays), families(overlays))
 	f.overlays = overlays
-	var err error
 	if f.made.Name == "" {
 		err = f.look()
 	}
@@ -57,9 +58,9 @@ func (f *filter) admit(overlays []overlay) error {
 		_, err = f.apply()
 	}
 	if errors.Is(err, nft.ErrUnsupported) {
-		return nil // a pass logs what is missed
+		err = nil // a pass logs what is missed
 	}
-	return err
+	return others, err
 }
 
 // pass makes the table for the same overlays, logs who was refused, and returns what

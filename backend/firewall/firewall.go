@@ -111,10 +111,11 @@ func (f *Firewall) Admit(_ context.Context, planes []backend.Plane, in []backend
 	for i, p := range planes {
 		overlays[i] = overlay{family{p.Network, p.Subnet, in[i], f.underlay}, p.Peers, p.Partial}
 	}
-	if !slices.Equal(f.filter.families(), families(overlays)) {
+	others, err := f.filter.admit(overlays)
+	if others { // once a pass can see them
 		f.wake.Wake()
 	}
-	return f.filter.admit(overlays)
+	return err
 }
 
 // InPlace reports whether a pass has put every rule in place.

@@ -9,6 +9,7 @@ import (
 	"math"
 	"net/netip"
 	"os/exec"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -323,5 +324,40 @@ func TestADisabledFirewallIsInPlace(t *testing.T) {
 	}
 	if r := f.pass(t.Context()); !r.Idle {
 		t.Errorf("a pass is %+v, want an idle one", r)
+	}
+}
+
+// A pass that another overlay has asked for makes the rules of that one: it does not come
+// before the overlay is known, and nobody would ask again.
+func TestAPassForAnotherOverlayKnowsIt(t *testing.T) {
+	l := newLab(t)
+	f := l.firewall(Policy{Filter: off})
+	seen := make(chan []family)
+	stop := make(chan struct{})
+	defer close(stop)
+	go func() { // in place of Run; it is never asleep when it is woken
+		for {
+			select {
+			case <-stop:
+				return
+			case <-f.wake:
+				seen <- f.filter.families()
+			default:
+				runtime.Gosched()
+			}
+		}
+	}()
+	for i := range 1000 {
+		in := tunnelIngress
+		in.VNI = uint32(i + 1)
+		l.admit(f, in, planeOf("192.0.2.2"))
+		select {
+		case got := <-seen:
+			if len(got) != 1 || got[0].ingress != in {
+				t.Fatalf("pass %d is for %v, want %v", i, got, in)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("overlay %d asks for no pass", i)
+		}
 	}
 }

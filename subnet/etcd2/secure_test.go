@@ -93,10 +93,17 @@ func TestErrorsOfRealEtcdsSayWhatToDo(t *testing.T) {
 	}
 }
 
-// Which sentence it is depends on the etcd that the tests are given.
+// Which sentence it is depends on the etcd.
 func TestAnEtcdWithoutTheV2APISaysWhatToDo(t *testing.T) {
 	t.Parallel()
-	url := etcdproc.StartProc(t, "--enable-v2=false").URL
+	etcdproc.EachRelease(t, func(t *testing.T, program etcdproc.Program) {
+		t.Parallel()
+		testWithoutTheV2API(t, program)
+	})
+}
+
+func testWithoutTheV2API(t *testing.T, program etcdproc.Program) {
+	url := program.Start(t, "--enable-v2=false").URL
 	s := newTestStore(t, Options{Endpoints: []string{url}, Prefix: "/net"}, defaults(0))
 	want := regexp.MustCompile(`this etcd \d+\.\d+\.\d+ has the v2 API switched off: start it with --enable-v2=true|` +
 		`etcd (3\.[6-9]|3\.\d\d|[4-9])\S* has no v2 API any more: use etcd 3\.4 or 3\.5`)

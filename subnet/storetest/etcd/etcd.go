@@ -32,11 +32,12 @@ type Proc struct {
 	URL string // of its clients, such as "http://127.0.0.1:40001"
 	Dir string // its data, and its log in etcd.log
 
-	mute bool  // it does not tell everybody how it is
-	log  int64 // how long the log was when it was started
-	cmd  *exec.Cmd
-	args []string
-	done chan struct{} // closed when it has ended
+	program Program
+	mute    bool  // it does not tell everybody how it is
+	log     int64 // how long the log was when it was started
+	cmd     *exec.Cmd
+	args    []string
+	done    chan struct{} // closed when it has ended
 }
 
 // Run is Chosen().Run.
@@ -122,7 +123,7 @@ func (program Program) run(ctx context.Context, bin, dir string, u urls, args []
 		return nil, err
 	}
 	m := Member{Dir: filepath.Join(dir, "data"), Clients: u.clients, Peers: u.peers}
-	cmd := exec.Command(bin, program.knows(bin, append(m.Args(), args...))...)
+	cmd := exec.Command(bin, program.Knows(append(m.Args(), args...))...)
 	cmd.Stdout, cmd.Stderr, cmd.Dir, cmd.Env = out, out, dir, environ()
 	if err := cmd.Start(); err != nil {
 		return nil, err
@@ -130,7 +131,7 @@ func (program Program) run(ctx context.Context, bin, dir string, u urls, args []
 	// It may want a certificate that we do not have; the imitation of v2 on the v3
 	// store has no /health.
 	mute := strings.HasPrefix(u.clients, "https:") || slices.ContainsFunc(args, func(a string) bool { return strings.Contains(a, "v2v3") })
-	p := &Proc{mute: mute, URL: u.clients, Dir: dir, log: before.Size(), cmd: cmd, args: args, done: make(chan struct{})}
+	p := &Proc{program: program, mute: mute, URL: u.clients, Dir: dir, log: before.Size(), cmd: cmd, args: args, done: make(chan struct{})}
 	go func() {
 		defer close(p.done)
 		_ = cmd.Wait() // how it ends is the caller's wish, or seen in its log
@@ -197,7 +198,7 @@ func (p *Proc) Kill() {
 }
 
 // Again starts an etcd that has ended, with its data, URLs and arguments.
-func (p *Proc) Again(ctx context.Context) (*Proc, error) { return Run(ctx, p.Dir, p.args...) }
+func (p *Proc) Again(ctx context.Context) (*Proc, error) { return p.program.Run(ctx, p.Dir, p.args...) }
 
 // Wipe removes the data of an etcd that has ended.
 func (p *Proc) Wipe() error { return os.RemoveAll(filepath.Join(p.Dir, "data")) }

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// Program is an etcd that can be run, by its path or its name in PATH. Debian's
-// and flannel-etcd take the same arguments.
+// Program is an etcd that can be run, by its path or its name in PATH. All take the
+// same arguments but for those of Knows.
 type Program string
 
 // Debian is what the package etcd-server installs.
@@ -25,13 +25,13 @@ func Chosen() Program {
 	return Debian
 }
 
-// knows returns the arguments that a program knows: etcd 3.6 and later do not have the
-// v2 API, and no flag for it. Nobody chooses one but to see what is said of that.
-func (program Program) knows(bin string, args []string) []string {
-	if program == Debian || program != Chosen() {
+// Knows returns the arguments that a program knows: etcd 3.6 and later do not have the
+// v2 API, and no flag for it.
+func (program Program) Knows(args []string) []string {
+	if program == Debian {
 		return args
 	}
-	out, err := exec.Command(bin, "--help").CombinedOutput()
+	out, err := exec.Command(string(program), "--help").CombinedOutput()
 	if err != nil || strings.Contains(string(out), "enable-v2") {
 		return args
 	}
@@ -40,7 +40,29 @@ func (program Program) knows(bin string, args []string) []string {
 
 // FlannelEtcd returns the one that `make etcd` has built in this tree. The test
 // is skipped if it has not.
-func FlannelEtcd(t testing.TB) Program {
+func FlannelEtcd(t testing.TB) Program { return built(t, "flannel-etcd", "make etcd") }
+
+// Release returns the etcd of a release, "3.6" or "3.7", that `make etcds` has built in
+// this tree. The test is skipped if it has not.
+func Release(t testing.TB, release string) Program { return built(t, "etcd-"+release, "make etcds") }
+
+// EachRelease runs a test on each etcd that there is: the chosen one, flannel-etcd, which
+// is a 3.5, and those of Release.
+func EachRelease(t *testing.T, test func(t *testing.T, program Program)) {
+	for _, row := range []struct {
+		name    string
+		program func(testing.TB) Program
+	}{
+		{"chosen", func(testing.TB) Program { return Chosen() }},
+		{"flannel-etcd", FlannelEtcd},
+		{"3.6", func(t testing.TB) Program { return Release(t, "3.6") }},
+		{"3.7", func(t testing.TB) Program { return Release(t, "3.7") }},
+	} {
+		t.Run(row.name, func(t *testing.T) { test(t, row.program(t)) })
+	}
+}
+
+func built(t testing.TB, name, by string) Program {
 	t.Helper()
 	dir, err := os.Getwd()
 	if err != nil {
@@ -54,9 +76,9 @@ func FlannelEtcd(t testing.TB) Program {
 			t.Fatal("no go.mod in any directory above")
 		}
 	}
-	path := filepath.Join(dir, "bin", "flannel-etcd")
+	path := filepath.Join(dir, "bin", name)
 	if _, err := os.Stat(path); err != nil {
-		t.Skip("bin/flannel-etcd is not built (make etcd)")
+		t.Skipf("bin/%s is not built (%s)", name, by)
 	}
 	return Program(path)
 }

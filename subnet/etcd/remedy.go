@@ -10,6 +10,12 @@ import (
 // ErrNoAnswer says that nothing was answered in time.
 var ErrNoAnswer = errors.New("no answer in time")
 
+// NoAPIError says that etcd does not have the API that was asked for: no endpoint that
+// answers has it. Silent are the failures of those that do not answer.
+type NoAPIError struct{ Silent []error }
+
+func (NoAPIError) Error() string { return "etcd does not have this API" }
+
 // NoQuorum is the remedy for a member that cannot reach most of the others.
 const NoQuorum = "check the other members of the etcd cluster: without most of them it cannot answer"
 

@@ -122,6 +122,9 @@ func (a *api) explain(ctx context.Context, err error) error {
 	if hints != nil {
 		text += " (" + strings.Join(hints, "; ") + ")"
 	}
+	if lacks := lacking(causes); lacks != nil {
+		causes = append(slices.Clip(causes), lacks)
+	}
 	return &failure{text, causes}
 }
 

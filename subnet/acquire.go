@@ -214,13 +214,14 @@ func (a *acquirer) contest(ctx context.Context, was Lease) (Lease, error) {
 
 // adopt writes over the lease. If a host had it at another address and with our node
 // id, that host gets the time to object: if it is alive, we are a copy of it. Adopt
-// returns ErrDuplicate then.
+// returns ErrDuplicate then. A mirror's copy is taken at once: its host is not where it
+// could hear us, and objects through the mirror if it is another one than this.
 func (a *acquirer) adopt(ctx context.Context, s step) (Lease, error) {
 	ttl := a.TTL
 	if s.lease.Reserved() {
 		ttl = 0
 	}
-	if s.contest || s.was.Node == "" || s.was.V4.PublicIP == s.lease.V4.PublicIP {
+	if s.contest || s.was.Node == "" || s.was.Mirror != "" || s.was.V4.PublicIP == s.lease.V4.PublicIP {
 		return a.store.Renew(ctx, s.was, s.lease, ttl)
 	}
 	// It objects once: to write again over what it has written since would be to take the

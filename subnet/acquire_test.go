@@ -371,6 +371,7 @@ func TestFiftyHostsAcquireDistinctSubnets(t *testing.T) {
 
 func TestDecideByNode(t *testing.T) {
 	node := func(l Lease, id string) Lease { l.Node = id; return l }
+	copied := func(l Lease) Lease { l.Mirror = "v2"; return l }
 	const other = "192.0.2.9"
 	reserved := node(lease("10.1.7.0/24", other), "aaaa")
 	reserved.Expires = time.Time{}
@@ -403,6 +404,11 @@ func TestDecideByNode(t *testing.T) {
 			change: func(r *Request) { r.Previous = key("10.1.7.0/24") }, want: create},
 		{name: "taking over", leases: []Lease{node(lease("10.1.7.0/24", me), "bbbb")},
 			change: func(r *Request) { r.TakeOver = true }, want: adopt, key: key("10.1.7.0/24")},
+		{name: "a copy of the own lease", leases: []Lease{copied(node(lease("10.1.7.0/24", me, "old"), "aaaa"))}, want: adopt, key: key("10.1.7.0/24")},
+		{name: "a copy of the own lease, as an older release wrote it", leases: []Lease{copied(lease("10.1.7.0/24", me))}, want: adopt, key: key("10.1.7.0/24")},
+		{name: "a copy, and an own lease", leases: []Lease{copied(node(lease("10.1.3.0/24", me), "aaaa")), node(lease("10.1.7.0/24", me), "aaaa")},
+			change: func(r *Request) { r.Known = true }, want: adopt, key: key("10.1.7.0/24")},
+		{name: "a copy of another id's, own address", leases: []Lease{copied(node(lease("10.1.7.0/24", me), "bbbb"))}, want: adopt, key: key("10.1.7.0/24"), asks: true},
 		{name: "this host has no id", leases: []Lease{node(lease("10.1.7.0/24", me), "bbbb")},
 			change: func(r *Request) { r.Lease.Node = "" }, want: adopt, key: key("10.1.7.0/24")},
 	} {
@@ -476,6 +482,29 @@ func TestAcquireContestsWhatALiveHostMayHave(t *testing.T) {
 }
 
 // A rival that is not there any more does not keep this host waiting for a day.
+// A host that has moved to etcd's other API finds the copy of its lease there.
+func TestAcquireTakesItsCopyAtOnce(t *testing.T) {
+	for _, reserved := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			copied := lease("10.1.7.0/24", "192.0.2.66", "old") // it has another address now
+			copied.Node, copied.Mirror = "aaaa", "v2"
+			if copied.Expires = time.Now().Add(DefaultTTL); reserved {
+				copied.Expires = time.Time{}
+			}
+			store, out, start := newFakeStore(copied), new(logs), time.Now()
+			r := request("")
+			r.Lease.Node = "aaaa"
+			got, _, err := acquire(t.Context(), store, r, out.logger())
+			if err != nil || got.Key() != copied.Key() || got.Reserved() != reserved || time.Since(start) > 0 {
+				t.Errorf("Acquire = %+v, %v after %s", got, err, time.Since(start))
+			}
+			if now, _ := store.get(copied.Key()); !now.Same(got) || now.Mirror != "" || now.Reserved() != reserved {
+				t.Errorf("the store has %+v", now)
+			}
+		})
+	}
+}
+
 func TestAcquireTakesWhatARivalHasLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		theirs := lease("10.1.7.0/24", me, "old")

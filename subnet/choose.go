@@ -84,6 +84,9 @@ func (r Request) doubts(s step) bool {
 	if s.was.Node == "" || s.was.Node != s.lease.Node || s.was.V4.PublicIP != s.lease.V4.PublicIP {
 		return false // an older release's, what the operator takes over, and a host that moved
 	}
+	if s.was.Mirror != "" {
+		return false // see adopt
+	}
 	return s.was.contradicts(s.lease) || !r.Known && s.was.Key() != r.Previous
 }
 
@@ -128,11 +131,14 @@ func (r Request) blame(leases []Lease, full error) error {
 }
 
 // own returns the host's own leases, and one of another node with its PublicIP; zero if
-// there is none. What has its node id comes before what has its PublicIP only.
+// there is none. What has its node id comes before what has its PublicIP only, and both
+// before a mirror's copies.
 func (r Request) own(leases []Lease) (own []Lease, rival Lease) {
-	var seem []Lease
+	var seem, copies []Lease
 	for _, l := range leases {
 		switch o := whose(l, r.Lease.Node, r.Lease.V4.PublicIP); {
+		case l.Mirror != "" && (o == duplicates || o == ours):
+			copies = append(copies, l)
 		case o == duplicates, o == ours && l.Node != "":
 			own = append(own, l)
 		case o == ours, o == rivals && r.TakeOver:
@@ -143,7 +149,8 @@ func (r Request) own(leases []Lease) (own []Lease, rival Lease) {
 	}
 	slices.SortFunc(own, Lease.Compare)
 	slices.SortFunc(seem, Lease.Compare)
-	return append(own, seem...), rival
+	slices.SortFunc(copies, Lease.Compare)
+	return slices.Concat(own, seem, copies), rival
 }
 
 // fits reports whether this host may have a lease on k.

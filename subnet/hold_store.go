@@ -75,6 +75,10 @@ func (k *keeper) compare(now Lease) error {
 	case now.Contest != "":
 		k.due = up // our value, written again, is the answer
 		k.Log.Info("A host with this host's PublicIP or node id asks whether this one is there; answering", "subnet", now.Key())
+	case now.Mirror != "": // likewise
+		k.due = up
+		k.Log.Info("A mirror takes this host to have moved to etcd's other API, and has made a copy of its lease; writing it again",
+			"subnet", now.Key(), "other", now.Mirror)
 	case now.SameClaim(k.lease):
 		if foreign && !now.Reserved() {
 			k.hasten(k.left(now), up)

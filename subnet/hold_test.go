@@ -858,6 +858,26 @@ func TestHoldAnswersWhoContestsItsLease(t *testing.T) {
 	}
 }
 
+// A mirror that is wrong about where this host is makes a copy of its lease.
+func TestHoldTakesItsLeaseBackFromAMirror(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newFakeStore()
+		h := holdingAs(t, store, "aaaa")
+		time.Sleep(time.Hour)
+		copied := h.own
+		copied.Mirror = "v3"
+		store.force(copied, DefaultTTL)
+		synctest.Wait()
+		if now := h.holds(t); now.Mirror != "" {
+			t.Errorf("the store has %+v", now)
+		}
+		h.wantStates(t, Held)
+		h.want(t, "A mirror takes this host to have moved", 1)
+		time.Sleep(50 * time.Hour)
+		h.holds(t)
+	})
+}
+
 func TestHoldTakesItsLeaseBackFromADuplicateOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newFakeStore()
@@ -899,8 +919,11 @@ func TestHoldDeletesItsOwnLateLeases(t *testing.T) {
 		other.Node, other.V4.Subnet = "bbbb", netip.MustParsePrefix("10.1.10.0/24")
 		reserved.V4.Subnet = netip.MustParsePrefix("10.1.11.0/24")
 		short.V4.Subnet = netip.MustParsePrefix("10.1.12.0/24")
+		copied := late
+		copied.Mirror, copied.V4.Subnet = "v2", netip.MustParsePrefix("10.1.13.0/24")
 		store.force(late, DefaultTTL)
 		store.force(other, DefaultTTL)
+		store.force(copied, DefaultTTL)
 		store.force(reserved, 0)
 		store.force(short, 2*time.Hour) // another could have it before the delete arrives
 		time.Sleep(20 * time.Second)
@@ -908,7 +931,7 @@ func TestHoldDeletesItsOwnLateLeases(t *testing.T) {
 		if _, ok := store.get(late.Key()); ok {
 			t.Error("the late lease is still there")
 		}
-		for _, l := range []Lease{other, reserved, short} {
+		for _, l := range []Lease{other, reserved, short, copied} {
 			if _, ok := store.get(l.Key()); !ok {
 				t.Errorf("%s was deleted", l.Key())
 			}

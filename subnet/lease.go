@@ -22,6 +22,7 @@ type Lease struct {
 	Type    string    // backend type; empty for udp and alloc, which never wrote one
 	Node    string    // id of the host that wrote it; empty if that was an older daemon, which has none
 	Contest string    // of a host that asks whether the lease's own is there; empty: none does
+	Mirror  string    // of a copy: the keyspace where its host has the original; empty: this is an original
 	Expires time.Time // by the store's clock; zero for a reservation, which never expires
 	Rev     Revision  // of the store when the lease was read or written
 }
@@ -48,15 +49,16 @@ func (l Lease) Key() Key { return Key{l.V4.Subnet, l.V6.Subnet} }
 func (l Lease) Reserved() bool { return l.Expires.IsZero() }
 
 // SameClaim reports whether both leases say the same to a peer: everything but
-// the expiry and the revision, which change with each renewal, and what only two hosts
-// with one address or one id tell each other: the node's id and a contest.
+// the expiry and the revision, which change with each renewal, what only two hosts
+// with one address or one id tell each other, the node's id and a contest, and whether it
+// is a copy.
 func (l Lease) SameClaim(m Lease) bool {
 	return l.V4 == m.V4 && l.V6 == m.V6 && l.Type == m.Type
 }
 
 // Same reports whether both are one value in the store.
 func (l Lease) Same(m Lease) bool {
-	return l.SameClaim(m) && l.Node == m.Node && l.Contest == m.Contest
+	return l.SameClaim(m) && l.Node == m.Node && l.Contest == m.Contest && l.Mirror == m.Mirror
 }
 
 // Compare orders leases by their IPv4 subnet, then by their IPv6 one.

@@ -62,9 +62,9 @@ func (w writes) imitated(l, now Lease) bool {
 
 // stale returns the host's stale leases, which lie beside the one that it holds: their
 // writes had been given up, and came late. Only those that live until then are returned,
-// since no other host may have the key before it is deleted.
+// since no other host may have the key before it is deleted. A copy is the mirror's.
 func (w writes) stale(all []Lease, held Lease, then time.Time) []Lease {
 	return slices.DeleteFunc(slices.Clone(all), func(l Lease) bool {
-		return l.Key() == held.Key() || l.Node != held.Node || w.whose(l, held) != ours || l.Reserved() || !l.Expires.After(then)
+		return l.Key() == held.Key() || l.Node != held.Node || w.whose(l, held) != ours || l.Mirror != "" || l.Reserved() || !l.Expires.After(then)
 	})
 }

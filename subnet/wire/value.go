@@ -18,15 +18,16 @@ type value struct {
 	BackendType   string          `json:",omitempty"`
 	BackendData   json.RawMessage `json:",omitempty"`
 	BackendV6Data json.RawMessage `json:",omitempty"`
-	NodeID        json.RawMessage `json:",omitempty"` // ours alone, as is Contest; released readers pass them over
+	NodeID        json.RawMessage `json:",omitempty"` // ours alone, as are the two below; released readers pass them over
 	Contest       json.RawMessage `json:",omitempty"`
+	Mirror        json.RawMessage `json:",omitempty"`
 }
 
 // maxValue bounds what is read of one lease, in bytes. Real ones have less than
 // 400; etcd itself would store more than a megabyte.
 const maxValue = 64 << 10
 
-// maxNode bounds the id of a node, in bytes.
+// maxNode bounds the id of a node, in bytes, and the two marks as well.
 const maxNode = 64
 
 // Encode returns a lease's value, byte for byte as releases since 0.15 write it, and
@@ -74,6 +75,9 @@ func encode(l subnet.Lease) (string, error) {
 	if isNode(l.Contest) {
 		v.Contest = json.RawMessage(`"` + l.Contest + `"`)
 	}
+	if isNode(l.Mirror) {
+		v.Mirror = json.RawMessage(`"` + l.Mirror + `"`)
+	}
 	b, err := json.Marshal(v)
 	if err != nil {
 		return "", fmt.Errorf("write backend data: %w", err)
@@ -117,7 +121,8 @@ func decode(k subnet.Key, val string) (subnet.Lease, error) {
 	case err != nil || !ip.Is4():
 		return subnet.Lease{}, fmt.Errorf("PublicIP %q is not an IPv4 address", words.Clip(v.PublicIP))
 	}
-	l := subnet.Lease{V4: subnet.Claim{Subnet: k.V4, PublicIP: ip, Data: data(v.BackendData)}, Type: v.BackendType, Node: node(v.NodeID), Contest: node(v.Contest)}
+	l := subnet.Lease{V4: subnet.Claim{Subnet: k.V4, PublicIP: ip, Data: data(v.BackendData)}, Type: v.BackendType,
+		Node: node(v.NodeID), Contest: node(v.Contest), Mirror: node(v.Mirror)}
 	if !k.V6.IsValid() {
 		return l, nil
 	}

@@ -33,6 +33,8 @@ func TestLeaseIsSpelledAsTheOriginalDoes(t *testing.T) {
 			subnet.Lease{V4: claim("10.5.34.0/24", "1.2.3.4", ""), Type: "host-gw"}},
 		{"contested", "10.5.34.0-24", `{"PublicIP":"1.2.3.4","PublicIPv6":null,"NodeID":"a1","Contest":"B2"}`,
 			subnet.Lease{V4: claim("10.5.34.0/24", "1.2.3.4", ""), Node: "a1", Contest: "B2"}},
+		{"a mirror's copy", "10.5.34.0-24", `{"PublicIP":"1.2.3.4","PublicIPv6":null,"NodeID":"a1","Mirror":"v2"}`,
+			subnet.Lease{V4: claim("10.5.34.0/24", "1.2.3.4", ""), Node: "a1", Mirror: "v2"}},
 		{"vxlan", "10.5.34.0-24",
 			`{"PublicIP":"1.2.3.4","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"c6:d2:00:00:00:01"}}`,
 			subnet.Lease{V4: claim("10.5.34.0/24", "1.2.3.4", `{"VNI":1,"VtepMAC":"c6:d2:00:00:00:01"}`), Type: "vxlan"}},
@@ -198,6 +200,7 @@ func FuzzValue(f *testing.F) {
 	f.Add(v4, `{"publicip":"1.2.3.4","BackendType":"<&>","BackendData":"a<b>","More":[1]}`)
 	f.Add(dual, `{"PublicIP":"1.2.3.4","PublicIPv6":"fd00::1","BackendData": null,"BackendV6Data": [ 1 ] }`)
 	f.Add(dual, `{"PublicIP":"fd00::1"}`)
+	f.Add(v4, `{"PublicIP":"10.0.0.1","NodeID":"a-1","Contest":[1],"Mirror":"v2"}`)
 	f.Add("10.5.27.0-8", `[]`)
 	f.Fuzz(func(t *testing.T, key, s string) {
 		// Escapes make a value up to six times as long, and then too long.

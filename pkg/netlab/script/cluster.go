@@ -64,9 +64,10 @@ func newLab(t testing.TB, program Program) *Cluster {
 }
 
 // startEtcd starts etcd on the data of the last one, if there are any, and waits
-// until it answers. It is the only member, so that it elects itself at once.
-func (c *Cluster) startEtcd() error {
-	c.server = c.Start(c.Lab.Switch().Namespace, nil, c.program.Etcd, c.program.EtcdArgs(c.data)...)
+// until it answers. It is the only member, so that it elects itself at once. The last of
+// several values of one flag counts.
+func (c *Cluster) startEtcd(flags ...string) error {
+	c.server = c.Start(c.Lab.Switch().Namespace, nil, c.program.Etcd, append(c.program.EtcdArgs(c.data), flags...)...)
 	return Eventually(10*time.Second, func() error {
 		return c.Lab.Switch().Run("curl", "-fsS", "http://127.0.0.1:2379/health")
 	})

@@ -15,14 +15,16 @@ import (
 
 func etcdCommands() map[string]Command {
 	return map[string]Command{
-		"etcd":    {"etcd [kill|wipe|save|restore|hang|slow|resume]", etcdCommand},
-		"etcdctl": {"etcdctl <argument...>", etcdctlCommand},
-		"quiet":   {"quiet <time>", quietCommand},
-		"churn":   {"churn <count>", churnCommand},
+		"etcd":     {"etcd [v3only|kill|wipe|save|restore|hang|slow|resume]", etcdCommand},
+		"etcdctl":  {"etcdctl <argument...>", etcdctlCommand},
+		"etcdctl3": {"etcdctl3 <argument...>", etcdctl3Command},
+		"quiet":    {"quiet <time>", quietCommand},
+		"churn":    {"churn <count>", churnCommand},
 	}
 }
 
-// etcdCommand starts etcd on the data of the last one. kill ends it as a power failure
+// etcdCommand starts etcd on the data of the last one, and v3only does so without the v2
+// API. kill ends it as a power failure
 // does, and wipe then removes its data. save keeps a copy of the data, and restore kills
 // etcd and puts the copy back. hang stops it and slow stops it most of the time, until
 // resume.
@@ -31,6 +33,8 @@ func etcdCommand(s *Script, args []string) (string, error) {
 	switch what {
 	case "":
 		return "", s.startEtcd()
+	case "v3only":
+		return "", s.startEtcd("--enable-v2=false")
 	case "kill", "wipe":
 		s.server.Kill()
 		if what == "wipe" {
@@ -60,7 +64,7 @@ func etcdCommand(s *Script, args []string) (string, error) {
 		}
 		return "", s.server.Process.Signal(unix.SIGCONT)
 	}
-	return "", Mistake("etcd %s: it can be killed, wiped, saved or restored, or hang or be slow and be resumed", what)
+	return "", Mistake("etcd %s: it can be without the v2 API, be killed, wiped, saved or restored, or hang or be slow and be resumed", what)
 }
 
 // stutter lets a process run for a tenth of each second, until ctx is done. The tenth is
@@ -87,6 +91,11 @@ func stutter(ctx context.Context, p *os.Process) {
 
 func etcdctlCommand(s *Script, args []string) (string, error) {
 	return s.Output(s.Lab.Switch().Command(s.ctx, "etcdctl", args...))
+}
+
+// etcdctl3Command is etcdctl with the v3 API.
+func etcdctl3Command(s *Script, args []string) (string, error) {
+	return s.Output(s.Lab.Switch().Command(s.ctx, "env", append([]string{"ETCDCTL_API=3", "etcdctl"}, args...)...))
 }
 
 // quietCommand fails if etcd is written to within the time.

@@ -33,6 +33,7 @@ type Loop struct {
 	Firewall Firewall
 	Resync   time.Duration    // the longest time between two passes; zero: a minute
 	Alive    <-chan func()    // called between two passes, to show that the loop does not hang; nil: nobody asks
+	Progress func()           // called while a pass gets on, for the same; nil: nobody asks
 	Done     func(Pass) error // follows each pass; an error ends Run; nil: nothing follows
 	Log      *slog.Logger
 
@@ -97,6 +98,7 @@ func (l *Loop) run(ctx context.Context, be backend.Backend, u backend.Underlay) 
 	g, ctx := errgroup.WithContext(ctx)
 	r := runner{loop: l, backend: be, underlay: u, report: reporter{log: l.Log},
 		reconciler: datapath.Reconciler{Kernel: l.Kernel, Log: l.Log}}
+	r.reconciler.Step = r.step
 	if f, ok := be.(backend.Forwarder); ok {
 		r.forwarder = f
 		l.running.Store(&f)
@@ -150,16 +152,22 @@ type runner struct {
 	report     reporter
 
 	last    Pass
+	wanted  []backend.Plane // of the pass that is made
+	looked  time.Time       // since when changes are made for them, or they were last compared; zero: none was made
 	planes  []backend.Plane // of the last pass, if that was a success
 	peers   peers           // of the last pass
 	skipped []backend.Skip  // likewise
 }
 
-// pass carries out the plan for the planes as they are now.
+// pass carries out the plan for the planes as they are now. One that takes long begins
+// anew, and so with the firewall, when other planes are wanted.
 func (r *runner) pass(ctx context.Context) reconcile.Result {
-	planes, faults := r.loop.Planes()
-	r.loop.faults.log(faults, r.loop.Log)
-	changes, first, err := r.apply(ctx, planes)
+	changes, first, err := r.apply(ctx)
+	for errors.Is(err, errOutdated) {
+		r.planes = nil // what is changed from here on is not others' doing
+		changes, first, err = r.apply(ctx)
+	}
+	planes := r.wanted
 	r.peers = forwarded(planes, r.skipped)
 	// A forwarder reaches no peer without its one route.
 	inPlace := err == nil || r.forwarder == nil && datapath.OnlyRoutes(err, r.peers.most)
@@ -174,9 +182,39 @@ func (r *runner) pass(ctx context.Context) reconcile.Result {
 	return reconcile.Result{Err: err, Repairs: changes, First: first, Attrs: []any{"peers", r.peers.most}}
 }
 
+// errOutdated ends the attempt to put planes in place that are not wanted any more.
+var errOutdated = errors.New("other peers are wanted by now")
+
+// stale is how long changes are made for planes before these are compared with what is
+// wanted by then. It leaves most of the time to changes: to begin anew takes some seconds
+// where there are 100,000 peers.
+const stale = 5 * time.Second
+
+// step shows that a pass gets on, and ends it if it is for planes of before.
+func (r *runner) step() error {
+	if r.loop.Progress != nil {
+		r.loop.Progress()
+	}
+	if r.looked.IsZero() {
+		r.looked = time.Now()
+	}
+	if len(r.loop.Wake) == 0 || time.Since(r.looked) < stale {
+		return nil
+	}
+	now, _ := r.loop.Planes()
+	if !slices.EqualFunc(now, r.wanted, same) {
+		return errOutdated
+	}
+	r.looked = time.Now()
+	return nil
+}
+
 // apply lets peers in before anything is sent to them. A forwarder learns of them once
 // the whole datapath is in place.
-func (r *runner) apply(ctx context.Context, planes []backend.Plane) (changes int, first datapath.Op, err error) {
+func (r *runner) apply(ctx context.Context) (changes int, first datapath.Op, err error) {
+	planes, faults := r.loop.Planes()
+	r.loop.faults.log(faults, r.loop.Log)
+	r.wanted, r.looked = planes, time.Time{}
 	plan, err := r.backend.Plan(ctx, planes)
 	if err != nil {
 		return 0, first, err

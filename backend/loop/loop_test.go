@@ -33,7 +33,8 @@ type script struct {
 	fail   func(pass int) error // of Plan, counted from 1; nil: never
 	broken func(pass int) []error
 	skip   []backend.Skip
-	closed atomic.Bool // the firewall's rules are not in place
+	closed atomic.Bool   // the firewall's rules are not in place
+	takes  time.Duration // each call of the kernel
 
 	mu     sync.Mutex
 	planes [][]backend.Plane // what Plan was called with
@@ -95,8 +96,13 @@ func (kernel) Read(context.Context, datapath.Scope) (datapath.State, error) {
 	return datapath.State{}, nil
 }
 
-func (k kernel) Do(_ context.Context, ops []datapath.Op) error {
+func (k kernel) Do(ctx context.Context, ops []datapath.Op) error {
 	k.step("apply")
+	select {
+	case <-time.After(k.takes):
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	if k.broken == nil {
 		return nil
 	}
@@ -264,6 +270,36 @@ func TestLoopTellsDone(t *testing.T) {
 		if synctest.Wait(); b.script.passes() < 6 {
 			t.Errorf("only %d passes", b.script.passes())
 		}
+	})
+}
+
+// With 5,120 routes a pass is ten calls of the kernel, which takes 10 s for each here.
+func TestAPassThatTakesLongGetsOn(t *testing.T) {
+	var steps atomic.Int32
+	var now atomic.Pointer[[]backend.Plane]
+	of := func(numbers ...int) { p := peers(numbers...); now.Store(&p) }
+	of(2)
+	run(t, func(b *bench) {
+		b.script.routes.Store(5120)
+		b.script.takes = 10 * time.Second
+		b.loop.Progress = func() { steps.Add(1) }
+		b.loop.Planes = func() ([]backend.Plane, []backend.Fault) { return *now.Load(), nil }
+	}, func(b *bench) {
+		time.Sleep(35 * time.Second)
+		if n := steps.Load(); n != 3 {
+			t.Errorf("%d signs of progress in 35 s, want 3", n)
+		}
+		b.took("plan", "admit 1 by 1", "apply", "apply", "apply", "apply")
+		b.wake.Wake() // a reason to look, but nothing else is wanted
+		time.Sleep(10 * time.Second)
+		b.took("apply")
+		of(2, 3)
+		b.script.routes.Store(1)
+		time.Sleep(10 * time.Second)
+		b.took("plan", "admit 1 by 1", "apply")
+		time.Sleep(8 * time.Second)
+		b.wantLogged(`INFO msg="Forwarding to the subnets of other hosts: 2 added"`)
+		b.took("watch eth0", "plan", "admit 1 by 1", "apply") // the token is still there
 	})
 }
 

@@ -262,7 +262,7 @@ func (d *daemon) openTenant() error {
 func (d *daemon) run(ctx context.Context, rev subnet.Revision, reload <-chan os.Signal) error {
 	h, cfg := d.host, d.origin.Config
 	passes := systemd.NewProbe("keeps the datapath in step")
-	d.loop.Alive = passes.Ask
+	d.loop.Alive, d.loop.Progress = passes.Ask, passes.Step
 	alive := []func(context.Context) error{passes.Alive, h.Tenant.Alive, d.loop.CheckForwarder}
 	counters := func() []backend.Counter {
 		c := d.loop.Counters()

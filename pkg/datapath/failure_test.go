@@ -1,7 +1,9 @@
 package datapath_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -109,5 +111,66 @@ func TestALinkOfOursInTheWayGoesFirst(t *testing.T) {
 	apply(t, r, tunnel())
 	if n := apply(t, r, tunnel()); n != 0 {
 		t.Errorf("one more Apply took %d operations, want none", n)
+	}
+}
+
+// halting counts what it is asked to do, and answers nothing more after so many calls.
+type halting struct {
+	*fake.Kernel
+	sizes []int // of each call
+	after int   // zero: it answers all
+}
+
+func (h *halting) Do(ctx context.Context, ops []datapath.Op) error {
+	if h.sizes = append(h.sizes, len(ops)); h.after != 0 && len(h.sizes) > h.after {
+		return errors.Join(errors.New("no answer"))
+	}
+	return h.Kernel.Do(ctx, ops)
+}
+
+func manyRoutes() (s datapath.State) {
+	for i := range 2000 {
+		s.Routes = append(s.Routes, via(fmt.Sprintf("10.5.%d.%d/28", i/16, i%16*16), "192.0.2.2"))
+	}
+	return s
+}
+
+func TestApplyIsCutIntoPortions(t *testing.T) {
+	r := onFake()
+	k := &halting{Kernel: r.Kernel.(*fake.Kernel)}
+	r.Kernel = k
+	enough := errors.New("enough")
+	r.Step = func() error {
+		if len(k.sizes) == 2 {
+			return enough
+		}
+		return nil
+	}
+	if _, err := r.Apply(t.Context(), manyRoutes()); !errors.Is(err, enough) {
+		t.Errorf("Apply: %v, want the error of the second step", err)
+	}
+	done := k.sizes[0] + k.sizes[1]
+	if have := strings.Count(k.String(), "ip route replace 10.5."); have != done || len(k.sizes) != 2 || done > 1500 {
+		t.Errorf("%d routes after portions of %v", have, k.sizes)
+	}
+	if n := apply(t, r, manyRoutes()); n != 2000-done {
+		t.Errorf("%d operations for the rest, want %d", n, 2000-done)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	r.Step = func() error { cancel(); return nil }
+	k.sizes = nil
+	if _, err := r.Apply(ctx, datapath.State{}); !errors.Is(err, context.Canceled) || len(k.sizes) != 1 {
+		t.Errorf("Apply: %v after portions of %v, want one until it is cancelled", err, k.sizes)
+	}
+}
+
+// Without an answer there is no progress, however often the kernel is asked.
+func TestApplyMakesNoStepWithoutAnAnswer(t *testing.T) {
+	r := onFake()
+	r.Kernel = &halting{Kernel: r.Kernel.(*fake.Kernel), after: 1}
+	steps := 0
+	r.Step = func() error { steps++; return nil }
+	if _, err := r.Apply(t.Context(), manyRoutes()); err == nil || steps != 1 {
+		t.Errorf("Apply: %v, %d steps, want one", err, steps)
 	}
 }

@@ -14,28 +14,33 @@ import (
 )
 
 // Probe shows that a loop runs: the loop receives from Ask and calls what it gets,
-// between two of its steps.
+// between two of its rounds, and calls Step in a round that takes long.
 type Probe struct {
 	Ask  chan func()
 	Busy atomic.Bool // the loop does what may take as long as it will, and is not asked
 
-	loop string
+	loop  string
+	steps atomic.Int64
 }
 
 // NewProbe makes the probe of the loop that does what the text says, as in "holds the
 // lease".
 func NewProbe(loop string) *Probe { return &Probe{Ask: make(chan func()), loop: loop} }
 
-// Alive returns nil once the loop has received, and an error if it has not when ctx is
-// done.
+// Step shows that the loop gets on with what it does.
+func (p *Probe) Step() { p.steps.Add(1) }
+
+// Alive returns nil once the loop has received, and an error if it has neither done so nor
+// made a step when ctx is done.
 func (p *Probe) Alive(ctx context.Context) error {
 	if p.Busy.Load() {
 		return nil
 	}
+	steps := p.steps.Load()
 	select {
 	case p.Ask <- func() {}: // that it is taken shows enough
 	case <-ctx.Done():
-		if !p.Busy.Load() { // it may have become so meanwhile
+		if !p.Busy.Load() && p.steps.Load() == steps { // it may have become busy meanwhile
 			return fmt.Errorf("the loop that %s does not answer", p.loop)
 		}
 	}

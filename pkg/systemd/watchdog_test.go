@@ -83,6 +83,13 @@ func TestProbe(t *testing.T) {
 			t.Errorf("away: %v", err)
 		}
 		l.Busy.Store(false)
+		time.AfterFunc(time.Second/2, l.Step)
+		if err := l.Alive(bound()); err != nil {
+			t.Errorf("getting on: %v", err)
+		}
+		if err := l.Alive(bound()); err == nil {
+			t.Error("it got on before it was asked, and then no more")
+		}
 		go func() { (<-l.Ask)() }()
 		if err := l.Alive(bound()); err != nil {
 			t.Errorf("answered: %v", err)

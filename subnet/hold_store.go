@@ -168,7 +168,7 @@ func (k *keeper) bound(ctx context.Context) (context.Context, context.CancelFunc
 // so that it is never too late.
 func (k *keeper) write(ctx context.Context) error {
 	ttl := k.ttl
-	if k.lease.Reserved() {
+	if k.lease.Reserved() && k.next != creating { // one that is gone is no reservation any more
 		ttl = 0
 	}
 	sent, quiet := k.up(), true // after a full write the next ones may be

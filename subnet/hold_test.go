@@ -290,9 +290,13 @@ func TestHoldKeepsAReservationAsItIs(t *testing.T) {
 		if l := h.holds(t); !l.Reserved() || h.store.count("renew") != acquired {
 			t.Errorf("reservation was renewed: %v", l)
 		}
-		h.store.remove(h.own.Key())
-		if l := h.holds(t); !l.Reserved() {
-			t.Errorf("reservation was given a TTL: expires %s", l.Expires)
+		h.store.remove(h.own.Key()) // whoever reserved it has taken it back
+		if l := h.holds(t); l.Reserved() {
+			t.Error("a reservation that was taken back was made again")
+		}
+		time.Sleep(50 * time.Hour)
+		if l := h.holds(t); l.Reserved() || h.store.count("create") != 1 {
+			t.Errorf("the lease that took its place was not renewed: %v", l)
 		}
 	})
 }

@@ -16,6 +16,7 @@ import (
 type input struct {
 	kind  kind
 	value string // written, or demanded
+	was   string // of a renewal: what it writes over
 }
 type got struct {
 	done  outcome
@@ -23,8 +24,8 @@ type got struct {
 }
 
 // register is one key: its state is the value, empty if it is absent. A state has no
-// revision, so a condition on one is modelled as one on the value. Each value is one
-// host's own, so whoever renews what has another value overwrites somebody.
+// revision, so a condition on one is modelled as one on the value. Whether a host may
+// write over what it has read there is not asked here, but by judge.
 //
 // A creation whose answer was lost may be done, and seen by others, and then be
 // made again: the store finds the host's own value and says that it is done.
@@ -56,7 +57,9 @@ var register = porcupine.NondeterministicModel{
 		switch i.kind {
 		case create:
 			may = s == "" || s == i.value
-		case renew, refresh:
+		case renew: // or an earlier try has done it
+			may = s == i.was || s == i.value
+		case refresh:
 			may = s == i.value
 		case remove:
 			may, next = s != "", ""
@@ -106,11 +109,11 @@ func operations(events []event, notes []note) map[string][]porcupine.Operation {
 		switch {
 		case n.Kind != list && n.Done == unknown:
 			if at, ok := done(events, n); ok {
-				op.Input, op.Output, op.Return = input{n.Kind, n.Value}, got{done: unknown}, int64(at)
+				op.Input, op.Output, op.Return = input{n.Kind, n.Value, n.Was}, got{done: unknown}, int64(at)
 				ops[n.Key] = append(ops[n.Key], op)
 			}
 		case n.Kind != list:
-			op.Input, op.Output = input{n.Kind, n.Value}, got{done: n.Done}
+			op.Input, op.Output = input{n.Kind, n.Value, n.Was}, got{done: n.Done}
 			ops[n.Key] = append(ops[n.Key], op)
 		case n.Done == ok:
 			for key := range keys {
@@ -132,13 +135,14 @@ func operations(events []event, notes []note) map[string][]porcupine.Operation {
 
 // done returns by when a call was done if it was, whose outcome its host does not know:
 // the history says what may be its work. Without that there would be too many ways to
-// look through. A renewal changes no value.
+// look through. A renewal that changes no value may be left out.
 func done(events []event, n note) (by moment, may bool) {
 	for _, e := range events {
 		if e.lease() != n.Key || e.Seen < n.Call {
 			continue
 		}
-		if n.Kind == create && e.Action == "create" && e.Node.Value == n.Value || n.Kind == remove && e.Action == "delete" {
+		wrote := n.Kind == create && e.Action == "create" || n.Kind == renew && n.Was != n.Value && e.Action == "compareAndSwap"
+		if wrote && e.Node.Value == n.Value || n.Kind == remove && e.Action == "delete" {
 			by, may = max(by, e.Seen), true
 		}
 	}

@@ -12,6 +12,7 @@ type note struct {
 	ID    string            `json:",omitempty"` // of an operation, unique for the host
 	Key   string            `json:",omitempty"` // such as "10.5.1.0-24"
 	Value string            `json:",omitempty"` // that was written, or must have been there
+	Was   string            `json:",omitempty"` // that it was written over, if Kind is renew
 	All   map[string]string `json:",omitempty"` // value by key, if Kind is list
 	Call  moment            // of operations: when it was made
 	At    moment            // when it ended, or since when this is believed

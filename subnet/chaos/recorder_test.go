@@ -95,6 +95,13 @@ func TestTheModelOfAKey(t *testing.T) {
 		{"a refresh of another host's key is refused", []porcupine.Operation{
 			op(1, 2, create, a, ok), op(3, 4, refresh, b, lost), op(5, 6, renew, b, lost), read(7, 8, a),
 		}, true},
+		// Whoever wants a lease that it may not hold writes a mark into it first.
+		{"another value is written over the one that was read", []porcupine.Operation{
+			op(1, 2, create, a, ok), over(3, 4, a, b, ok), read(5, 6, b), over(7, 1000, b, a, unknown), read(8, 9, b), read(10, 11, a),
+		}, true},
+		{"another value is written over one that was not there", []porcupine.Operation{
+			op(1, 2, create, a, ok), over(3, 4, "c's", b, ok),
+		}, false},
 		{"what is not known is done late", []porcupine.Operation{
 			op(1, 1000, create, a, unknown), read(3, 4, ""), read(5, 6, a), op(7, 1000, remove, a, unknown), read(8, 9, ""),
 		}, true},
@@ -117,7 +124,11 @@ func TestTheModelOfAKey(t *testing.T) {
 }
 
 func op(call, end int64, k kind, value string, o outcome) porcupine.Operation {
-	return porcupine.Operation{Call: call, Return: end, Input: input{k, value}, Output: got{done: o}}
+	return porcupine.Operation{Call: call, Return: end, Input: input{kind: k, value: value, was: value}, Output: got{done: o}}
+}
+
+func over(call, end int64, was, value string, o outcome) porcupine.Operation {
+	return porcupine.Operation{Call: call, Return: end, Input: input{renew, value, was}, Output: got{done: o}}
 }
 
 func read(call, end int64, value string) porcupine.Operation {

@@ -22,11 +22,17 @@ type noted struct {
 }
 
 func (s *noted) begin(k kind, l subnet.Lease) note {
-	n := note{Host: s.host, Kind: k, Call: now(), At: never, Done: unknown}
-	n.ID = fmt.Sprintf("%d", s.last.Add(1))
+	n := note{Kind: k}
 	if k != list {
 		n.Key, n.Value = wire.Key(l.Key()), encode(l)
 	}
+	return s.made(n)
+}
+
+// made completes and notes what is known of a call when it is made.
+func (s *noted) made(n note) note {
+	n.Host, n.Call, n.At, n.Done = s.host, now(), never, unknown
+	n.ID = fmt.Sprintf("%d", s.last.Add(1))
 	s.note(n)
 	return n
 }
@@ -73,7 +79,7 @@ func (s *noted) Create(ctx context.Context, l subnet.Lease, ttl time.Duration) (
 }
 
 func (s *noted) Renew(ctx context.Context, was, l subnet.Lease, ttl time.Duration) (subnet.Lease, error) {
-	n := s.begin(renew, l)
+	n := s.made(note{Kind: renew, Key: wire.Key(l.Key()), Value: encode(l), Was: encode(was)})
 	l, err := s.Store.Renew(ctx, was, l, ttl)
 	s.end(n, l, err)
 	return l, err

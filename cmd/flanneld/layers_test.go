@@ -36,6 +36,7 @@ var layers = []struct {
 	{"backend", "backend", []string{"backend"}, "backends do not know each other, so that one can be left out"},
 
 	{"cmd/internal", "subnet/etcd2", nil, "which stores there are is known where the program is composed"},
+	{"cmd/internal", "subnet/etcd3", nil, "which stores there are is known where the program is composed"},
 	{"cmd/internal", "subnet/memstore", nil, "which stores there are is known where the program is composed"},
 	{"cmd/internal", "backend", []string{"backend", "backend/loop", "backend/firewall", "backend/underlay"},
 		"which backends there are is known where the program is composed"},
@@ -48,7 +49,7 @@ var byFile = []struct {
 	only    string   // the file that may
 	why     string
 }{
-	{"cmd/flanneld", []string{"backend/udp", "backend/vxlan", "backend/hostgw", "backend/alloc", "subnet/etcd2", "pkg/datapath"}, "compose.go",
+	{"cmd/flanneld", []string{"backend/udp", "backend/vxlan", "backend/hostgw", "backend/alloc", "subnet/etcd2", "subnet/etcd3", "pkg/datapath"}, "compose.go",
 		"backends and stores are chosen in one place; everything else works with any"},
 }
 

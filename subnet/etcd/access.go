@@ -55,6 +55,17 @@ func (c Credentials) Open(log *slog.Logger) (Access, error) {
 	return a, nil
 }
 
+// Filled returns the same with functions that may be called.
+func (a Access) Filled() Access {
+	if a.TLS == nil {
+		a.TLS = func() *tls.Config { return nil }
+	}
+	if a.Refused == nil {
+		a.Refused = func() {}
+	}
+	return a
+}
+
 // send carries a request with the username and the password. If etcd refuses them,
 // they are read again, and sent again if they have changed: a refused request was
 // not done.

@@ -60,7 +60,8 @@ type connection struct {
 	dialer *Dialer
 }
 
-func (d *Dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
+// Dial opens a connection. It is closed when a move of the host has made it useless.
+func (d *Dialer) Dial(ctx context.Context, network, address string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
 	raw, err := d.raw(ctx, network, address)

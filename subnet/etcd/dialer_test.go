@@ -14,7 +14,7 @@ func TestConnectionsThatAreClosedAreForgotten(t *testing.T) {
 	defer l.Close()
 	d := NewDialer(time.Second, nil)
 	open := func() net.Conn {
-		c, err := d.dial(t.Context(), "tcp", l.Addr().String())
+		c, err := d.Dial(t.Context(), "tcp", l.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}

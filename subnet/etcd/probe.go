@@ -187,7 +187,7 @@ func (p *Probe) secure(ctx context.Context, u *url.URL) string {
 
 // handshake opens a TLS connection that lasts until the context's deadline.
 func (p *Probe) handshake(ctx context.Context, u *url.URL, port string, config *tls.Config) (*tls.Conn, error) {
-	c, err := p.transport.dialer.dial(ctx, "tcp", net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), port)))
+	c, err := p.transport.dialer.Dial(ctx, "tcp", net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), port)))
 	if err != nil {
 		return nil, err
 	}

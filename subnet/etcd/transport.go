@@ -31,13 +31,7 @@ type Transport struct {
 // NewTransport returns a Transport for the endpoints, which are URLs. An answer's
 // header may take as long as header says; zero: for ever.
 func NewTransport(endpoints []string, a Access, d *Dialer, header time.Duration) *Transport {
-	if a.TLS == nil {
-		a.TLS = func() *tls.Config { return nil }
-	}
-	if a.Refused == nil {
-		a.Refused = func() {}
-	}
-	t := &Transport{access: a, dialer: d, header: header, hosts: make(map[string]bool)}
+	t := &Transport{access: a.Filled(), dialer: d, header: header, hosts: make(map[string]bool)}
 	for _, e := range endpoints {
 		if u, err := url.Parse(e); err == nil { // nothing can be sent to another
 			t.hosts[Endpoint(u)] = true
@@ -69,7 +63,7 @@ func (t *Transport) carry() *http.Transport {
 	}
 	t.config = now
 	t.carrier = &http.Transport{
-		Proxy: t.access.proxy, DialContext: t.dialer.dial,
+		Proxy: t.access.proxy, DialContext: t.dialer.Dial,
 		TLSClientConfig: now.Clone(), TLSHandshakeTimeout: t.dialer.timeout,
 		ResponseHeaderTimeout: t.header, ForceAttemptHTTP2: true,
 		IdleConnTimeout: 90 * time.Second,

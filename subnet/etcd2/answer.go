@@ -76,5 +76,5 @@ func refusal(resp *http.Response) error {
 	if said.Message != "" {
 		text += ": " + etcd.Line(said.Message)
 	}
-	return &failure{text, []error{errServer}}
+	return &etcd.Failure{Text: text, Causes: []error{errServer}}
 }

@@ -103,7 +103,7 @@ func (a *api) explain(ctx context.Context, err error) error {
 			err = etcd.ErrNoAnswer
 		}
 		text := fmt.Sprintf("etcd at %s: %v (%s)", a.endpoints, err, remedy(etcd.ErrNoAnswer))
-		return &failure{text, []error{context.DeadlineExceeded, cause}}
+		return &etcd.Failure{Text: text, Causes: []error{context.DeadlineExceeded, cause}}
 	}
 	causes := []error{err}
 	if c, ok := errors.AsType[*client.ClusterError](err); ok {
@@ -125,7 +125,7 @@ func (a *api) explain(ctx context.Context, err error) error {
 	if lacks := lacking(causes); lacks != nil {
 		causes = append(slices.Clip(causes), lacks)
 	}
-	return &failure{text, causes}
+	return &etcd.Failure{Text: text, Causes: causes}
 }
 
 // hint says what to do about one endpoint's error; empty if that is not known.

@@ -20,16 +20,6 @@ func apiError(err error, codes ...int) bool {
 	return ok && slices.Contains(codes, e.Code)
 }
 
-// failure is an error whose text differs from those of its causes: a client error in
-// one line, say, with the remedies for causes that are known.
-type failure struct {
-	text string
-	err  []error
-}
-
-func (f *failure) Error() string   { return f.text }
-func (f *failure) Unwrap() []error { return f.err }
-
 // remedy says what to do about one endpoint's error; empty if that is not known.
 func remedy(err error) string {
 	text := err.Error()

@@ -6,8 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"go.etcd.io/etcd/client/v2"
-
 	etcdproc "flanneld/subnet/storetest/etcd"
 )
 
@@ -43,25 +41,6 @@ func TestJunkIsLoggedOnce(t *testing.T) {
 	s.Leases(t.Context())
 	if n := log.count("subnets/notes"); n != 2 {
 		t.Errorf("%d lines about notes with two texts", n)
-	}
-}
-
-func TestJunkWithoutEndIsNot(t *testing.T) {
-	t.Parallel()
-	log := new(lines)
-	s := newTestStore(t, Options{Endpoints: []string{"http://127.0.0.1:1"}, Log: log.logger()}, hasty())
-	for range 2 {
-		for i := range 2 * maxJunk {
-			if _, ok := s.junk.lease(&client.Node{Key: fmt.Sprint("/subnets/junk", i), Value: "x"}); ok {
-				t.Fatal("junk is a lease")
-			}
-		}
-	}
-	if n := log.count("\n"); n != maxJunk+1 || log.count("more keys") != 1 {
-		t.Errorf("%d lines, want %d", n, maxJunk+1)
-	}
-	if len(s.junk.known) > maxJunk+1 {
-		t.Errorf("%d keys are remembered", len(s.junk.known))
 	}
 }
 

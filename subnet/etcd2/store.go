@@ -41,7 +41,7 @@ type Store struct {
 	dialer  *etcd.Dialer
 	api     *api
 	writer  *writer
-	junk    *junk
+	junk    *etcd.Junk
 	prefix  string
 	cluster atomic.Value // string: the cluster that the leases were last read from
 }
@@ -58,7 +58,7 @@ func newStore(o Options, t timing) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{
-		opts: o, times: t, dialer: dialer, api: a, writer: &writer{api: a, log: o.Log}, junk: newJunk(o.Log),
+		opts: o, times: t, dialer: dialer, api: a, writer: &writer{api: a, log: o.Log}, junk: etcd.NewJunk(o.Log),
 		prefix: path.Join("/", o.Prefix),
 	}
 	s.cluster.Store("")
@@ -93,7 +93,7 @@ func (s *Store) config(ctx context.Context) (config.Document, subnet.Revision, e
 	r, err := s.api.get(ctx, s.configKey(), false)
 	if e, ok := errors.AsType[client.Error](err); ok && e.Code == client.ErrorCodeKeyNotFound {
 		at := subnet.Revision(e.Index)
-		return config.Document{Rev: at}, at, &failure{e.Error(), []error{config.ErrNone, e}} // people search their logs for etcd's text
+		return config.Document{Rev: at}, at, &etcd.Failure{Text: e.Error(), Causes: []error{config.ErrNone, e}} // people search their logs for etcd's text
 	}
 	if err != nil {
 		return config.Document{}, 0, err
@@ -115,11 +115,24 @@ func (s *Store) Leases(ctx context.Context) ([]subnet.Lease, subnet.Revision, er
 	s.cluster.Store(r.ClusterID)
 	leases := make([]subnet.Lease, 0, len(r.Node.Nodes))
 	for _, n := range r.Node.Nodes {
-		if l, ok := s.junk.lease(n); ok {
+		if l, ok := s.lease(n); ok {
 			leases = append(leases, l)
 		}
 	}
 	return leases, subnet.Revision(r.Index), nil
+}
+
+// lease reads a node. One that is no lease is logged once per content.
+func (s *Store) lease(n *client.Node) (subnet.Lease, bool) {
+	l, err := wire.Decode(path.Base(n.Key), n.Value)
+	if n.Dir {
+		err = errors.New("it is a directory")
+	}
+	if err != nil {
+		s.junk.Ignore(n.Key, n.Value, err)
+		return subnet.Lease{}, false
+	}
+	return stamp(l, n), true
 }
 
 // Create implements subnet.Store.

@@ -12,6 +12,7 @@ import (
 	"flanneld/pkg/backoff"
 	"flanneld/subnet"
 	"flanneld/subnet/config"
+	"flanneld/subnet/etcd"
 	"flanneld/subnet/wire"
 )
 
@@ -50,7 +51,7 @@ func (s *Store) Watch(ctx context.Context, after subnet.Revision) iter.Seq2[subn
 				continue
 			}
 			if err == nil && s.allGone(r) {
-				err = &failure{r.Node.Key + " was deleted", []error{subnet.ErrCompacted}}
+				err = &etcd.Failure{Text: r.Node.Key + " was deleted", Causes: []error{subnet.ErrCompacted}}
 			}
 			if err != nil {
 				yield(subnet.Event{}, err)
@@ -82,7 +83,7 @@ func (s *Store) event(r *client.Response) (subnet.Event, bool) {
 		return subnet.Event{}, false
 	}
 	if !removed(r) {
-		if l, ok := s.junk.lease(r.Node); ok {
+		if l, ok := s.lease(r.Node); ok {
 			return subnet.Event{Lease: l}, true
 		}
 	}

@@ -1,0 +1,195 @@
+package etcd3
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"flanneld/subnet"
+)
+
+// watch is one watch of some keys: it keeps its place in the store's history, and has a
+// stream from one member at a time. Not safe for concurrent use.
+type watch struct {
+	*api
+	key, end string // the first key, and the one after the last; end empty: there is but one
+	cursor   int64  // the last revision that is dealt with
+	cluster  uint64 // where that is; zero: not known
+	stream   *stream
+}
+
+// stream is what comes from one member.
+type stream struct {
+	member *member
+	client pb.Watch_WatchClient
+	end    context.CancelFunc
+	began  time.Time
+	came   chan answer // closed when nothing comes any more
+	asked  bool        // whether it is there
+}
+
+type answer struct {
+	*pb.WatchResponse
+	err error
+}
+
+func (w *watch) close() {
+	if s := w.stream; s != nil {
+		s.end()
+		for range s.came { // until its goroutine has ended
+		}
+		w.members.done(s.member)
+		w.stream = nil
+	}
+}
+
+// next waits for the next events, one at least. It returns subnet.ErrCompacted if the
+// place in the history is lost. A stream that breaks after a while is begun anew, by
+// another member if there is one.
+func (w *watch) next(ctx context.Context) ([]*mvccpb.Event, error) {
+	for {
+		if w.stream == nil {
+			if err := w.open(ctx); err != nil {
+				return nil, err
+			}
+		}
+		s := w.stream
+		events, err := w.receive(ctx)
+		if err == nil {
+			w.cursor = events[len(events)-1].Kv.ModRevision
+			return events, nil
+		}
+		w.close()
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		err = s.member.named(ctx, rpctypes.Error(err))
+		if another(err) {
+			w.members.leave(s.member)
+		}
+		if errors.Is(err, subnet.ErrCompacted) || refused(err) || time.Since(s.began) < w.times.soon {
+			return nil, w.explain(ctx, err)
+		}
+	}
+}
+
+// open begins a stream from whichever member answers.
+func (w *watch) open(ctx context.Context) error {
+	bound, cancel := w.bound(ctx)
+	defer cancel()
+	return w.ask(bound, func(part context.Context, m *member) error {
+		// The stream outlives this call, unless it fails.
+		long, end := context.WithCancel(clientv3.WithRequireLeader(context.WithoutCancel(part)))
+		stop := context.AfterFunc(part, end)
+		s := &stream{member: m, end: end, began: time.Now(), came: make(chan answer)}
+		err := w.begin(part, long, s)
+		if !stop() && err == nil {
+			err = part.Err()
+		}
+		if err != nil {
+			end()
+			return err
+		}
+		w.members.hold(m)
+		w.stream = s
+		go s.run(long)
+		return nil
+	})
+}
+
+// begin asks for the stream, and looks whether the store has the place in its history.
+func (w *watch) begin(part, long context.Context, s *stream) (err error) {
+	if s.client, err = s.member.watch.Watch(long); err != nil {
+		return err
+	}
+	// gRPC's error is a bare EOF here, and Recv has the reason.
+	_ = s.client.Send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: &pb.WatchCreateRequest{
+		Key: []byte(w.key), RangeEnd: []byte(w.end), StartRevision: w.cursor + 1, ProgressNotify: true,
+	}}})
+	r, err := s.client.Recv()
+	if err != nil {
+		return err
+	}
+	if _, err := judge(r, w.cursor, w.cluster); err != nil {
+		return err
+	}
+	if !r.Created {
+		return errNotEtcd
+	}
+	return w.reached(part, s.member, r.Header.Revision)
+}
+
+// reached looks whether the store is as far as the cursor, which a member may not be yet.
+func (w *watch) reached(ctx context.Context, m *member, at int64) error {
+	if at >= w.cursor {
+		return nil
+	}
+	r, err := m.kv.Get(ctx, w.key, clientv3.WithCountOnly())
+	if err == nil {
+		err = sound(r.Header)
+	}
+	if err == nil && r.Header.Revision < w.cursor {
+		err = fmt.Errorf("%w: %w", subnet.ErrCompacted, errFuture)
+	}
+	return err
+}
+
+// run passes on what comes.
+func (s *stream) run(ctx context.Context) {
+	defer close(s.came)
+	for {
+		r, err := s.client.Recv()
+		select {
+		case s.came <- answer{r, err}:
+		case <-ctx.Done():
+			return
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// receive waits for events. A member that keeps silent is asked whether it is there: what
+// it does not answer then, it would never tell.
+func (w *watch) receive(ctx context.Context) ([]*mvccpb.Event, error) {
+	s := w.stream
+	for {
+		wait := w.times.quiet + rand.N(w.times.quiet/2)
+		if s.asked {
+			wait = w.times.answer
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, ctx.Err()
+		case a := <-s.came:
+			timer.Stop()
+			if a.err != nil {
+				return nil, a.err
+			}
+			s.asked = false
+			events, err := judge(a.WatchResponse, w.cursor, w.cluster)
+			if err == nil && len(events) == 0 {
+				err = w.reached(ctx, s.member, a.Header.Revision)
+			}
+			if err != nil || len(events) > 0 {
+				return events, err
+			}
+		case <-timer.C:
+			if s.asked {
+				return nil, errSilent
+			}
+			s.asked = true
+			_ = s.client.Send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_ProgressRequest{ProgressRequest: &pb.WatchProgressRequest{}}}) // see begin
+		}
+	}
+}

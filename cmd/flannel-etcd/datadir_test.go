@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -41,6 +42,7 @@ func TestDebiansDataAreTakenOver(t *testing.T) {
 		_, err := v2(t.Context(), "PUT", old.url, "/v2/keys/a?value=1", nil)
 		return err
 	})
+	putV3(t, old, "b", "1")
 	p := launch(t, at[0], "--data-dir="+dir)
 	if status := p.exit(t); status != 1 || !strings.Contains(p.log.String(), "another process uses it") {
 		t.Errorf("status %d beside a running etcd", status)
@@ -53,7 +55,9 @@ func TestDebiansDataAreTakenOver(t *testing.T) {
 	}
 	p = single(t, dir)
 	want(t, p, "a", "1")
+	wantV3(t, p, "b", "1")
 	put(t, p, "a", "2")
+	putV3(t, p, "b", "2")
 	p.terminate(t)
 
 	// A copy is restored as docs/etcd.md says.
@@ -65,6 +69,7 @@ func TestDebiansDataAreTakenOver(t *testing.T) {
 	}
 	p = single(t, dir)
 	want(t, p, "a", "1")
+	wantV3(t, p, "b", "1")
 }
 
 // tree returns a checksum of all names, modes of directories, and contents.
@@ -234,13 +239,15 @@ func TestInspect(t *testing.T) {
 	}
 }
 
-// TestBackup follows docs/etcd.md.
+// TestBackup follows docs/etcd.md: a backup of the v2 API's keys while the member runs.
+// With --with-v3, etcdctl would wait for the member to end.
 func TestBackup(t *testing.T) {
 	t.Parallel()
 	dir, saved := t.TempDir(), filepath.Join(t.TempDir(), "saved")
 	p := single(t, dir)
 	put(t, p, "a", "1")
-	cmd := exec.Command("etcdctl", "backup", "--data-dir="+dir, "--backup-dir="+saved)
+	putV3(t, p, "a", "1")
+	cmd := exec.CommandContext(t.Context(), "etcdctl", "backup", "--data-dir="+dir, "--backup-dir="+saved)
 	cmd.Env = []string{"ETCDCTL_API=2"}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
@@ -249,9 +256,30 @@ func TestBackup(t *testing.T) {
 	p.kill()
 	p = single(t, saved, "--force-new-cluster")
 	want(t, p, "a", "1")
+	wantV3(t, p, "a", "") // docs/etcd.md says so
 	p.terminate(t)
 	p = single(t, saved)
 	want(t, p, "a", "1")
+}
+
+// TestSnapshot follows docs/etcd.md: etcd's own snapshot has the v3 API's keys, and no others.
+func TestSnapshot(t *testing.T) {
+	t.Parallel()
+	saved, dir := filepath.Join(t.TempDir(), "etcd.db"), filepath.Join(t.TempDir(), "restored")
+	p := single(t, t.TempDir())
+	put(t, p, "b", "1")
+	putV3(t, p, "a", "1")
+	etcdctl(t, p, "snapshot", "save", saved)
+	putV3(t, p, "a", "2")
+	p.kill()
+	etcdctl(t, p, "snapshot", "restore", saved, "--data-dir="+dir)
+	p = single(t, dir)
+	wantV3(t, p, "a", "1")
+	if got, err := v2(t.Context(), http.MethodGet, p.url, "/v2/keys/b?quorum=true", nil); err == nil {
+		t.Errorf("a snapshot has the v2 key %q: docs/etcd.md says that it has none", got)
+	}
+	p.terminate(t)
+	wantV3(t, single(t, dir), "a", "1")
 }
 
 func FuzzNewer(f *testing.F) {

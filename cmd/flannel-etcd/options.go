@@ -116,7 +116,7 @@ func defaults() map[string]string {
 		"snapshot-count":            "10000", // more take more disk, and longer to start
 		"max-snapshots":             "3",
 		"max-wals":                  "3",
-		"quota-backend-bytes":       "268435456", // of v3 keys, which flanneld does not use
+		"quota-backend-bytes":       "268435456", // of v3 keys: docs/etcd.md says what a host takes
 		"auto-compaction-mode":      embed.CompactorModePeriodic,
 		"auto-compaction-retention": "1h",
 		"experimental-bootstrap-defrag-threshold-megabytes": "16",
@@ -230,8 +230,8 @@ func usage(argv0 string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `Usage: %s [OPTION]...
 
-Runs an etcd %s with the v2 API, which listens only to this host unless
-told otherwise. Its options are etcd's, and described at
+Runs an etcd %s with both APIs, v2 and v3, which listens only to this host
+unless told otherwise. Its options are etcd's, and described at
 https://etcd.io/docs/v3.5/op-guide/configuration/. Each is a flag, a variable
 (ETCD_DATA_DIR for --data-dir) or a line in the file that --config-file names.
 A flag wins over its variable, and a variable over the file. Flags and defaults:

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -16,6 +17,7 @@ import (
 
 	etcd "go.etcd.io/etcd/api/v3/version"
 	"go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
 )
 
 const tmpfsMagic = 0x01021994 // of linux/magic.h
@@ -81,11 +83,16 @@ func stat(t *testing.T, path string) os.FileInfo {
 	return info
 }
 
-// TestStopsWithOpenPolls: each flanneld has one open all the time.
+// TestStopsWithOpenPolls: each flanneld has one open all the time, or a watch of the v3
+// API.
 func TestStopsWithOpenPolls(t *testing.T) {
 	t.Parallel()
 	p := single(t, t.TempDir())
 	put(t, p, "a", "1")
+	watched := v3(t, p).Watch(t.Context(), "a", clientv3.WithRev(1), clientv3.WithCreatedNotify())
+	if _, ok := <-watched; !ok {
+		t.Fatal("the watch is not made")
+	}
 	ended := make(chan error, 1)
 	go func() {
 		_, err := v2(context.WithoutCancel(t.Context()), http.MethodGet, p.url, "/v2/keys/a?wait=true", nil)
@@ -98,25 +105,102 @@ func TestStopsWithOpenPolls(t *testing.T) {
 	}
 }
 
-func TestBothAPIs(t *testing.T) {
-	t.Parallel()
-	p := single(t, t.TempDir())
-	c, err := clientv3.New(clientv3.Config{Endpoints: []string{p.url}, DialTimeout: startLimit})
+// v3 returns a client of the v3 API.
+func v3(t *testing.T, p *proc) *clientv3.Client {
+	t.Helper()
+	c, err := clientv3.New(clientv3.Config{Endpoints: []string{p.url}, DialTimeout: startLimit, Logger: zap.NewNop()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func putV3(t *testing.T, p *proc, key, value string) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), startLimit)
 	defer cancel()
-	if _, err := c.Put(ctx, "a", "three"); err != nil {
+	if _, err := v3(t, p).Put(ctx, key, value); err != nil {
 		t.Fatal(err)
 	}
-	put(t, p, "a", "two")
-	r, err := c.Get(ctx, "a")
-	if err != nil || len(r.Kvs) != 1 || string(r.Kvs[0].Value) != "three" {
-		t.Errorf("v3 Get = %v, %v", r, err)
+}
+
+// wantV3 asks for the value of a key of the v3 API; "" stands for no key.
+func wantV3(t *testing.T, p *proc, key, value string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), startLimit)
+	defer cancel()
+	r, err := v3(t, p).Get(ctx, key)
+	got := ""
+	if err == nil && len(r.Kvs) == 1 {
+		got = string(r.Kvs[0].Value)
 	}
-	want(t, p, "a", "two")
+	if err != nil || got != value {
+		t.Errorf("%s of the v3 API = %q, %v; want %q", key, got, err, value)
+	}
+}
+
+// TestBothAPIs: both are answered at one URL, and neither sees, wakes or deletes what is
+// the other's, also under one name. A restart keeps both.
+func TestBothAPIs(t *testing.T) {
+	t.Parallel()
+	const key, other = "/coreos.com/network/config", "/coreos.com/network/subnets/10.1.2.0-24"
+	dir := t.TempDir()
+	p := single(t, dir)
+	c := v3(t, p)
+	ctx, cancel := context.WithTimeout(t.Context(), startLimit)
+	defer cancel()
+	watched := c.Watch(ctx, "/", clientv3.WithPrefix(), clientv3.WithRev(1))
+	put(t, p, key, "two")
+	put(t, p, other, "two")
+	wantV3(t, p, key, "")
+	lease, err := c.Grant(ctx, 86400)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for k, opts := range map[string][]clientv3.OpOption{key: nil, other: {clientv3.WithLease(lease.ID)}} {
+		if _, err := c.Put(ctx, k, "three", opts...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := c.KeepAliveOnce(ctx, lease.ID); err != nil {
+		t.Error(err)
+	}
+	if _, err := v2(ctx, http.MethodDelete, p.url, "/v2/keys"+other, nil); err != nil {
+		t.Error(err)
+	}
+	if _, err := c.Delete(ctx, key); err != nil {
+		t.Error(err)
+	}
+	var events []string
+	for len(events) < 3 {
+		r, ok := <-watched
+		if !ok || r.Err() != nil {
+			t.Fatalf("the watch ended after %q: %v", events, r.Err())
+		}
+		for _, e := range r.Events {
+			events = append(events, fmt.Sprintf("%v %s=%s", e.Type, e.Kv.Key, e.Kv.Value))
+		}
+	}
+	slices.Sort(events)
+	wanted := []string{"DELETE " + key + "=", "PUT " + key + "=three", "PUT " + other + "=three"}
+	if !slices.Equal(events, wanted) {
+		t.Errorf("the v3 API's watch saw %q, want %q", events, wanted)
+	}
+	p.terminate(t)
+	for line := range strings.Lines(p.log.String()) {
+		if line[0] == 'E' {
+			t.Errorf("it has trouble: %s", line)
+		}
+	}
+
+	p = single(t, dir)
+	want(t, p, key, "two")
+	wantV3(t, p, key, "")
+	wantV3(t, p, other, "three")
+	if r, err := v3(t, p).TimeToLive(ctx, lease.ID); err != nil || r.TTL < 86000 {
+		t.Errorf("the lease after a restart: %v, %v", r, err)
+	}
 }
 
 // TestManySnapshots writes past several snapshots: files of before go away, and

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"net"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -36,7 +35,7 @@ const rounds = 7
 func benchmarkStart(b *testing.B, typ string, peers int) {
 	c := script.NewCluster(b, underTest(b, etcdproc.Chosen()))
 	configure(b, c, fmt.Sprintf(`{"Network":"10.0.0.0/8","SubnetMin":"10.100.0.0","SubnetLen":24,"Backend":{"Type":%q}}`, typ))
-	store := script.NewLoader(c.Lab.Switch().Namespace)
+	store := script.NewLoader(c)
 	for i := range peers {
 		if err := putLease(store, peerLease(i, typ)); err != nil {
 			b.Fatal(err)
@@ -109,7 +108,7 @@ func peerLease(n int, typ string) benchLease {
 
 // putLease writes a lease.
 func putLease(store *script.Loader, lease benchLease) error {
-	return store.Write("coreos.com/network/subnets/"+lease.key, url.Values{"value": {lease.value}, "ttl": {"86400"}})
+	return store.Write("coreos.com/network/subnets/"+lease.key, lease.value, 24*time.Hour)
 }
 
 // starter starts the program as it is built for use, again and again.

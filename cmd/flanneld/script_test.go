@@ -16,7 +16,7 @@ import (
 
 // TestScripts runs testdata/*.txtar: whole daemons on real hosts with a real etcd.
 func TestScripts(t *testing.T) {
-	runScripts(t, script.Params{Dir: "testdata", Program: underTest(t, etcdproc.Chosen())})
+	runScripts(t, script.Params{Dir: "testdata", Program: underTest(t, etcdproc.Chosen()), API: os.Getenv("FLANNELD_TEST_API")})
 }
 
 // TestFlannelEtcdScripts runs those that try the store itself on ours.
@@ -58,12 +58,17 @@ func underTest(t testing.TB, etcd etcdproc.Program) script.Program {
 			}
 			return append(m.Args(), "--log-level=error")
 		},
+		EtcdKnows: etcd.Knows,
 	}
 }
 
 func scriptFlags(n *script.Node) []string {
-	return []string{"--etcd-endpoints=http://" + n.Gateway().String() + ":2379",
+	flags := []string{"--etcd-endpoints=http://" + n.Gateway().String() + ":2379",
 		"--subnet-file=" + n.SubnetFile(), "--state-dir=" + filepath.Join(n.Dir, "state")}
+	if api := n.API(); api != "" {
+		flags = append(flags, "--etcd-api="+api)
+	}
+	return flags
 }
 
 // scriptVariables are the host's subnets, and the key of its lease in etcd.
@@ -101,7 +106,7 @@ func load(s *script.Script, args []string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	store := script.NewLoader(s.Lab.Switch().Namespace)
+	store := script.NewLoader(s.Cluster)
 	defer store.CloseIdleConnections()
 	for i := range n {
 		if err := putLease(store, peerLease(i, args[0])); err != nil {

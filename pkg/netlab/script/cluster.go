@@ -30,6 +30,8 @@ type Program struct {
 
 	Etcd     string                    // path or name of the etcd
 	EtcdArgs func(dir string) []string // for a single member with its data in dir
+	// EtcdKnows returns those of a member's arguments that the etcd knows; nil: all.
+	EtcdKnows func(args []string) []string
 }
 
 // Cluster is a real etcd and real hosts, each a network namespace.
@@ -38,6 +40,7 @@ type Cluster struct {
 
 	t       testing.TB
 	program Program
+	api     string   // of etcd, that its client and daemons use from now on: "v3", or empty
 	server  *Process // etcd; nil before its first start
 	data    string   // etcd's directory
 }
@@ -67,10 +70,18 @@ func newLab(t testing.TB, program Program) *Cluster {
 // until it answers. It is the only member, so that it elects itself at once. The last of
 // several values of one flag counts.
 func (c *Cluster) startEtcd(flags ...string) error {
-	c.server = c.Start(c.Lab.Switch().Namespace, nil, c.program.Etcd, append(c.program.EtcdArgs(c.data), flags...)...)
+	c.server = c.Start(c.Lab.Switch().Namespace, nil, c.program.Etcd, c.known(append(c.program.EtcdArgs(c.data), flags...))...)
 	return Eventually(10*time.Second, func() error {
 		return c.Lab.Switch().Run("curl", "-fsS", "http://127.0.0.1:2379/health")
 	})
+}
+
+// known returns those of a member's arguments that the etcd knows.
+func (c *Cluster) known(args []string) []string {
+	if c.program.EtcdKnows == nil {
+		return args
+	}
+	return c.program.EtcdKnows(args)
 }
 
 // KillEtcd ends etcd as a crash does.

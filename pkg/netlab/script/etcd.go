@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
 	"strconv"
 	"strings"
@@ -18,6 +17,7 @@ func etcdCommands() map[string]Command {
 		"etcd":     {"etcd [v3only|kill|wipe|save|restore|hang|slow|resume]", etcdCommand},
 		"etcdctl":  {"etcdctl <argument...>", etcdctlCommand},
 		"etcdctl3": {"etcdctl3 <argument...>", etcdctl3Command},
+		"api":      {"api <v2|v3>", apiCommand},
 		"quiet":    {"quiet <time>", quietCommand},
 		"churn":    {"churn <count>", churnCommand},
 	}
@@ -89,7 +89,25 @@ func stutter(ctx context.Context, p *os.Process) {
 	}
 }
 
+// apiCommand chooses etcd's API for what the script does from now on, and for daemons that
+// it starts. With v2, daemons choose for themselves.
+func apiCommand(s *Script, args []string) (string, error) {
+	switch args[0] {
+	case "v2":
+		s.api = ""
+	case "v3":
+		s.api = "v3"
+	default:
+		return "", Mistake("api %s: there are v2 and v3", args[0])
+	}
+	return "", nil
+}
+
+// etcdctlCommand asks the API that the script has chosen.
 func etcdctlCommand(s *Script, args []string) (string, error) {
+	if s.api == "v3" {
+		return (&translator{run: func(args ...string) (string, error) { return etcdctl3Command(s, args) }}).do(args)
+	}
 	return s.Output(s.Lab.Switch().Command(s.ctx, "etcdctl", args...))
 }
 
@@ -114,8 +132,12 @@ func quietCommand(s *Script, args []string) (string, error) {
 	return "", err
 }
 
-// index returns etcd's index, which every write raises.
+// index returns etcd's index, or its revision in the v3 API, which every write raises.
 func index(s *Script) (string, error) {
+	if s.api == "v3" {
+		at, err := revision(func(args ...string) (string, error) { return etcdctl3Command(s, args) })
+		return strconv.FormatInt(at, 10), err
+	}
 	out, err := s.Lab.Switch().Output("curl", "-fsSI", "-X", "GET", "http://127.0.0.1:2379/v2/keys/")
 	for line := range strings.Lines(out) {
 		if value, ok := strings.CutPrefix(line, "X-Etcd-Index:"); ok {
@@ -128,19 +150,26 @@ func index(s *Script) (string, error) {
 	return "", err
 }
 
-// churnCommand writes one key, which is no lease, many times: etcd keeps only the last
-// thousand changes, so that it forgets those before.
+// churnCommand writes one key, which is no lease, many times, and makes etcd forget those
+// changes: of the v2 API it keeps only the last thousand, of v3 what was not compacted.
 func churnCommand(s *Script, args []string) (string, error) {
 	n, err := strconv.Atoi(args[0])
 	if err != nil {
 		return "", err
 	}
-	store := NewLoader(s.Lab.Switch().Namespace)
+	store := NewLoader(s.Cluster)
 	defer store.CloseIdleConnections()
 	for i := range n {
-		if err := store.Write("churn", url.Values{"value": {strconv.Itoa(i)}}); err != nil {
+		if err := store.Write("churn", strconv.Itoa(i), 0); err != nil {
 			return "", err
 		}
 	}
-	return "", nil
+	if s.api != "v3" {
+		return "", nil
+	}
+	at, err := index(s)
+	if err != nil {
+		return "", err
+	}
+	return etcdctl3Command(s, []string{"compaction", at})
 }

@@ -63,7 +63,7 @@ func membersCommand(s *Script, args []string) (string, error) {
 }
 
 func startMember(s *Script, m *member) {
-	m.Process = s.Cluster.Start(m.node.Namespace, nil, s.program.Etcd, m.args...)
+	m.Process = s.Cluster.Start(m.node.Namespace, nil, s.program.Etcd, s.known(m.args)...)
 }
 
 func healthy(s *Script, m *member) error {

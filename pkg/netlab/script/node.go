@@ -150,6 +150,10 @@ func (n *Node) addrs() []netip.Addr {
 	return all
 }
 
+// API is etcd's, that daemons use which are started now: "v3", or empty for the daemon's
+// own choice.
+func (n *Node) API() string { return n.c.api }
+
 // Web returns the host's container; nil: there is none.
 func (n *Node) Web() *netlab.Container { return n.web }
 

@@ -30,6 +30,7 @@ type Params struct {
 	Program  Program
 	Commands map[string]Command // in addition to those of this package
 	Env      map[string]string  // variables that scripts find
+	API      string             // of etcd, that scripts begin with: "v3", or empty for v2
 }
 
 // Run runs scripts as tests of t in parallel, as many at a time as there are cores. A
@@ -51,10 +52,17 @@ func Run(t *testing.T, params Params) {
 		commands[name] = func(ts *testscript.TestScript, neg bool, args []string) { c.runLine(ts, neg, args) }
 	}
 	p := testscript.Params{Dir: params.Dir, Files: params.Files, WorkdirRoot: t.TempDir(), Cmds: commands, RequireUniqueNames: true}
+	p.Condition = func(name string) (bool, error) {
+		if name != "v3" {
+			return false, fmt.Errorf("unknown condition %q", name)
+		}
+		return params.API == name, nil
+	}
 	p.Setup = func(env *testscript.Env) error {
 		s := &Script{ctx: ctx, Dir: env.WorkDir, commands: all, nodes: make(map[string]*Node)}
 		s.Cluster = newLab(scriptTB{TB: env.T().(testing.TB), env: env, script: s}, params.Program)
 		env.Values[scriptKey{}] = s
+		s.api = params.API
 		env.Setenv("ETCDCTL_API", "2")
 		for name, value := range params.Env {
 			env.Setenv(name, value)

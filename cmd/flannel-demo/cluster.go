@@ -11,10 +11,7 @@ import (
 	"time"
 
 	"flanneld/pkg/netlab"
-	etcdproc "flanneld/subnet/storetest/etcd"
 )
-
-const prefix = "/coreos.com/network"
 
 // cluster is a lab, what runs in it and where that keeps its files.
 type cluster struct {
@@ -22,6 +19,7 @@ type cluster struct {
 	lab       *netlab.Lab
 	nodes     []*node
 	processes []*process
+	api       api // the one of etcd's that is used
 	patience  int // how many times longer than usual to wait
 }
 
@@ -33,8 +31,8 @@ type node struct {
 	container *netlab.Container
 }
 
-func newCluster(addrs []string, patience int) (c *cluster, err error) {
-	c = &cluster{patience: patience}
+func newCluster(addrs []string, store api, patience int) (c *cluster, err error) {
+	c = &cluster{api: store, patience: patience}
 	defer func() {
 		if err != nil {
 			err = c.close(err)
@@ -82,44 +80,6 @@ func (c *cluster) close(err error) error {
 	return errors.Join(err, os.RemoveAll(c.dir))
 }
 
-// startEtcd starts the store in the switch's namespace and waits until it
-// answers.
-func (c *cluster) startEtcd(ctx context.Context, program string) error {
-	m := etcdproc.Member{
-		Dir: filepath.Join(c.dir, "etcd"), Clients: "http://0.0.0.0:2379", Peers: "http://127.0.0.1:2380",
-		// Clients go where the members say they are, whatever they were told.
-		Advertise: "http://" + c.nodes[0].Gateway().String() + ":2379",
-	}
-	_, err := startProcess(c, "etcd", c.lab.Switch().Namespace, nil, program, m.Args()...)
-	if err != nil {
-		return err
-	}
-	return eventually(ctx, c.long(10*time.Second), func() error {
-		_, err := c.etcdctl(ctx, "cluster-health")
-		return err
-	})
-}
-
-// etcdctl runs the store's own client beside it, with the v2 API.
-func (c *cluster) etcdctl(ctx context.Context, arg ...string) (string, error) {
-	limits := []string{"--timeout=" + c.long(2*time.Second).String(), "--total-timeout=" + c.long(5*time.Second).String()}
-	cmd := c.lab.Switch().Command(ctx, "etcdctl", append(limits, arg...)...)
-	cmd.Env = append(environ(), "ETCDCTL_API=2")
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("run etcdctl %s: %w: %s", arg[0], err, strings.TrimSpace(string(out)))
-	}
-	return string(out), nil
-}
-
-// configure writes the network's configuration, as an operator does.
-func (c *cluster) configure(ctx context.Context, p *printer, backend string) error {
-	config := fmt.Sprintf(`{"Network": "10.100.0.0/16", "SubnetLen": 24, "Backend": {"Type": %q}}`, backend)
-	p.command("switch", "etcdctl mk %s/config '%s'", prefix, config)
-	_, err := c.etcdctl(ctx, "mk", prefix+"/config", config)
-	return err
-}
-
 // startDaemons starts one daemon per host and waits for all to be ready.
 func (c *cluster) startDaemons(ctx context.Context, p *printer, program string) error {
 	began := time.Now()
@@ -138,8 +98,7 @@ func (c *cluster) startDaemons(ctx context.Context, p *printer, program string) 
 			"--state-dir=" + filepath.Join(n.dir, "state"),
 			"--iface=" + n.Addr().Addr().String(),
 		}
-		p.command(n.Name(), "flanneld %s %s=…/subnet.env %s=…/state %s &",
-			args[0], "--subnet-file", "--state-dir", args[3])
+		p.command(n.Name(), "flanneld %s --subnet-file=…/subnet.env --state-dir=…/state %s &", args[0], args[3])
 		daemons[i], err = startProcess(c, "flanneld on "+n.Name(), n.Namespace, []string{"NOTIFY_SOCKET=" + s.path}, program, args...)
 		if err != nil {
 			return err

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"flanneld/pkg/netlab"
 	"flanneld/pkg/netlab/labtest"
 )
 
@@ -102,12 +103,61 @@ func TestRunRejects(t *testing.T) {
 	for name, args := range map[string][]string{
 		"unknown flag":   {"--nothing"},
 		"no patience":    {"--flanneld=/bin/true", "--patience=0"},
+		"unknown API":    {"--flanneld=/bin/true", "--etcd-api=v4"},
 		"absent program": {"--flanneld=" + filepath.Join(t.TempDir(), "absent")},
 		"absent etcd":    {"--flanneld=/bin/true", "--etcd=" + filepath.Join(t.TempDir(), "absent")},
 	} {
 		if err := run(context.Background(), args, t.Output()); err == nil {
 			t.Errorf("%s: no error", name)
 		}
+	}
+}
+
+// TestStore types what is shown of the store, by either API, and the daemons' part for them.
+func TestStore(t *testing.T) {
+	etcd, err := exec.LookPath("etcd")
+	if err != nil {
+		t.Skip("etcd is not installed (Debian: etcd-server)")
+	}
+	if err := netlab.Supported(); err != nil {
+		t.Skip(err)
+	}
+	for _, row := range []struct {
+		api         api
+		put         string // what writes a lease
+		write, list string // as they are shown
+	}{
+		{"v3", "put", "etcdctl put ", "etcdctl get --prefix " + prefix + "/subnets/"},
+		{"v2", "set", "ETCDCTL_API=2 etcdctl mk ", "export ETCDCTL_API=2; for key in $(etcdctl ls --sort " + prefix + "/subnets); do echo $key; etcdctl get $key; done"},
+	} {
+		t.Run(string(row.api), func(t *testing.T) {
+			c, err := newCluster([]string{"192.168.1.11/24"}, row.api, 10)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() {
+				if err := c.close(nil); err != nil {
+					t.Error(err)
+				}
+			}()
+			var out strings.Builder
+			p := &printer{&out}
+			err = errors.Join(c.startEtcd(t.Context(), etcd), c.configure(t.Context(), p, "vxlan"))
+			want := "\nswitch# " + row.write + prefix + `/config '{"Network": "10.100.0.0/16", "SubnetLen": 24, "Backend": {"Type": "vxlan"}}'` +
+				"\n\nswitch# " + row.list + "\n"
+			for _, subnet := range []string{"10.100.1.0-24", "10.100.2.0-24"} {
+				key, value := prefix+"/subnets/"+subnet, `{"PublicIP":"192.168.1.11"}`
+				_, e := c.etcdctl(t.Context(), row.put, key, value)
+				err = errors.Join(err, e)
+				want += key + "\n" + value + "\n"
+			}
+			if err := errors.Join(err, c.showLeases(t.Context(), p)); err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(want, out.String()); d != "" {
+				t.Errorf("the transcript is (-want +got):\n%s", d)
+			}
+		})
 	}
 }
 

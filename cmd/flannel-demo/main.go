@@ -44,6 +44,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("flannel-demo", flag.ContinueOnError)
 	program := flags.String("flanneld", "bin/flanneld", "daemon to run")
 	etcd := flags.String("etcd", string(etcdproc.Debian), "etcd to run: a name in PATH, or a path such as bin/flannel-etcd")
+	store := api("v2")
+	flags.Var(&store, "etcd-api", "API of etcd to use, v2 or v3")
 	backends := flags.String("backend", "udp,vxlan,host-gw", "backend types to show, one after the other")
 	seconds := flags.Int("seconds", 2, "duration of each throughput measurement")
 	patience := flags.Int("patience", 1, "how many times longer than usual to wait, for machines that are emulated")
@@ -63,16 +65,16 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if _, err := os.Stat(daemon); err != nil {
 		return fmt.Errorf("locate flanneld (make build makes it): %w", err)
 	}
-	store, err := exec.LookPath(*etcd)
+	*etcd, err = exec.LookPath(*etcd)
 	if err == nil {
-		store, err = filepath.Abs(store)
+		*etcd, err = filepath.Abs(*etcd)
 	}
 	if err != nil {
 		return fmt.Errorf("locate etcd (Debian: etcd-server; make etcd makes bin/flannel-etcd): %w", err)
 	}
 	var results []result
 	for _, backend := range strings.Split(*backends, ",") {
-		r, err := show(ctx, out, daemon, store, backend, *seconds, *patience)
+		r, err := show(ctx, out, programs{daemon, *etcd}, store, backend, *seconds, *patience)
 		if err != nil {
 			return fmt.Errorf("show %s: %w", backend, err)
 		}
@@ -82,26 +84,29 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	return nil
 }
 
+// programs are the paths of what is run.
+type programs struct{ flanneld, etcd string }
+
 // show builds a cluster, shows one backend in it and takes it down again.
-func show(ctx context.Context, out io.Writer, daemon, etcd, backend string, seconds, patience int) (results []result, err error) {
+func show(ctx context.Context, out io.Writer, run programs, store api, backend string, seconds, patience int) (results []result, err error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(patience)*limit)
 	defer cancel()
 	addrs, ok := underlays[backend]
 	if !ok {
 		return nil, fmt.Errorf("no such backend; there are udp, vxlan and host-gw")
 	}
-	c, err := newCluster(addrs, patience)
+	c, err := newCluster(addrs, store, patience)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = c.close(err) }()
 
 	p := &printer{out: out}
-	p.title("%s: hosts %s", backend, strings.Join(addrs, ", "))
+	p.title("%s: hosts %s, leases in etcd's %s API", backend, strings.Join(addrs, ", "), store)
 	steps := []func(context.Context, *printer) error{
-		func(ctx context.Context, p *printer) error { return c.startEtcd(ctx, etcd) },
+		func(ctx context.Context, p *printer) error { return c.startEtcd(ctx, run.etcd) },
 		func(ctx context.Context, p *printer) error { return c.configure(ctx, p, backend) },
-		func(ctx context.Context, p *printer) error { return c.startDaemons(ctx, p, daemon) },
+		func(ctx context.Context, p *printer) error { return c.startDaemons(ctx, p, run.flanneld) },
 		c.addContainers,
 		func(ctx context.Context, p *printer) error { return showState(ctx, c, p, backend) },
 		func(ctx context.Context, p *printer) error { return showTraffic(ctx, c, p) },

@@ -54,17 +54,8 @@ func showState(ctx context.Context, c *cluster, p *printer, backend string) erro
 			}
 		}
 	}
-	p.command("switch", "etcdctl get (each key under %s/subnets)", prefix)
-	keys, err := c.etcdctl(ctx, "ls", "--sort", prefix+"/subnets")
-	if err != nil {
+	if err := c.showLeases(ctx, p); err != nil {
 		return err
-	}
-	for _, key := range strings.Fields(keys) {
-		value, err := c.etcdctl(ctx, "get", key)
-		if err != nil {
-			return err
-		}
-		p.line("%s  %s", strings.TrimPrefix(key, prefix+"/subnets/"), strings.TrimSpace(value))
 	}
 	first := c.nodes[0]
 	p.command(first.Name(), "cat subnet.env")

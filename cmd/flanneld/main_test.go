@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"flanneld/pkg/netlab/original"
 	"flanneld/pkg/netlab/script"
 )
 
@@ -15,11 +16,15 @@ const (
 	asDaemon    = "FLANNELD_UNDER_TEST_RUNS_MAIN"
 	asDaemonTTL = "FLANNELD_UNDER_TEST_LEASE_TTL"  // of its lease, such as 4s
 	asDaemonOn  = "FLANNELD_UNDER_TEST_MACHINE_ID" // the file with its machine-id(5)
+	asOriginal  = "FLANNELD_UNDER_TEST_RELEASE"    // of the original, to behave as that; empty: as ours
 )
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asDaemon) != "" {
 		_ = os.Unsetenv(asDaemon)
+		if os.Getenv(asOriginal) != "" {
+			os.Exit(original.Main(os.Args, os.Stderr))
+		}
 		var t options.Tuning
 		t.LeaseTTL, _ = time.ParseDuration(os.Getenv(asDaemonTTL))
 		t.MachineID = os.Getenv(asDaemonOn)

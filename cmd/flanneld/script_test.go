@@ -32,6 +32,7 @@ func runScripts(t *testing.T, p script.Params) {
 	p.Env = map[string]string{"FLANNELD": p.Program.Path} // with asDaemon, for what `start` cannot do
 	p.Commands = map[string]script.Command{
 		"ttl":       {Usage: "ttl <host> <time>", Run: ttl},
+		"release":   {Usage: "release <host> 0.28.9|ours", Run: release},
 		"machine":   {Usage: "machine <host> <id>", Run: machine},
 		"load":      {Usage: "load <backend> <count>", Run: load},
 		"narrow":    {Usage: "narrow <host> <MTU>", Run: narrow},
@@ -87,6 +88,24 @@ func ttl(s *script.Script, args []string) (string, error) {
 		n.Environ = append(n.Environ, asDaemonTTL+"="+args[1])
 	}
 	return "", err
+}
+
+// release says which daemon is started on a host from now on: one that does as a release of
+// the original does, or this one.
+func release(s *script.Script, args []string) (string, error) {
+	n, err := s.Find(args[0])
+	if err != nil {
+		return "", err
+	}
+	switch args[1] {
+	case "0.28.9":
+		n.Environ = append(n.Environ, asOriginal+"="+args[1])
+	case "ours":
+		n.Environ = append(n.Environ, asOriginal+"=")
+	default:
+		return "", script.Mistake("release %s: there are 0.28.9 and ours", args[1])
+	}
+	return "", nil
 }
 
 // machine gives the host a machine-id(5) of its own.

@@ -29,13 +29,11 @@ import (
 	"flanneld/pkg/datapath/kernel"
 	"flanneld/pkg/netif"
 	"flanneld/pkg/systemd"
-	"flanneld/pkg/tlsfile"
 	"flanneld/pkg/wake"
 	"flanneld/subnet"
 	"flanneld/subnet/cache"
 	"flanneld/subnet/config"
-	"flanneld/subnet/etcd"
-	"flanneld/subnet/etcd2"
+	"flanneld/subnet/etcdapi"
 	"flanneld/subnet/tenant"
 )
 
@@ -65,33 +63,9 @@ func chooseBackend(cfg config.Config) (backend.New, error) {
 	return newBackend, nil
 }
 
-// newStore makes the store that the flags name.
-func newStore(o options.Etcd, log *slog.Logger) (*etcd2.Store, error) {
-	access, err := credentials(o).Open(log)
-	if err == nil {
-		var s *etcd2.Store
-		if s, err = etcd2.New(etcd2.Options{Endpoints: o.Endpoints, Prefix: o.Prefix, Access: access, Log: log}); err == nil {
-			return s, nil
-		}
-	}
-	return nil, fmt.Errorf("Failed to create SubnetManager: %w", err)
-}
-
-func credentials(o options.Etcd) etcd.Credentials {
-	return etcd.Credentials{TLS: tlsfile.Files{Cert: o.CertFile, Key: o.KeyFile, CA: o.CAFile},
-		Username: o.Username, Password: string(o.Password), File: o.PasswordFile, Credential: o.Credential, Proxy: o.Proxy}
-}
-
 // documentReader reads the configuration in etcd as this daemon understands it.
-func documentReader(store config.Source, prefix string, log *slog.Logger) config.Reader {
-	key := etcd2.ConfigKey(prefix)
-	return config.Reader{
-		Source:  store,
-		Accept:  func(cfg config.Config) error { _, err := chooseBackend(cfg); return err },
-		Missing: "etcd's v2 API has none at " + key,
-		Remedy:  "write one, through etcd's v2 API: ETCDCTL_API=2 etcdctl mk " + key + ` '{"Network": "10.100.0.0/16"}'`,
-		Log:     log,
-	}
+func documentReader(store config.Source, log *slog.Logger) config.Reader {
+	return config.Reader{Source: store, Accept: func(cfg config.Config) error { _, err := chooseBackend(cfg); return err }, Log: log}
 }
 
 // daemon is the parts of a running daemon, as far as one has to do with another.
@@ -102,7 +76,7 @@ type daemon struct {
 	server *status.Server
 	log    *slog.Logger
 
-	store    *etcd2.Store
+	store    *etcdapi.Choice
 	reader   config.Reader
 	previous host.SubnetEnv // what the subnet file said at the start
 	state    boot.State
@@ -121,10 +95,17 @@ type daemon struct {
 func (d *daemon) start(ctx context.Context, reload <-chan os.Signal) error {
 	b := &boot.Boot{Began: time.Now()}
 	descriptors := systemd.OpenFDStore()
+	var unlock func()
 	var err error
-	if d.store, err = newStore(d.opts.Etcd, d.log); err != nil {
+	if d.state, unlock, err = boot.OpenState(d.opts.StateDir, d.opts.Etcd.Prefix, d.opts.Tuning.MachineID, d.log); err != nil {
 		return err
 	}
+	defer unlock()
+	if d.store, err = newStore(d.opts.Etcd, d.state.Cache.LastAPI(), d.log); err != nil {
+		return err
+	}
+	defer d.store.Close()
+	d.state.Cache.API = d.store
 	ctx, cancel := context.WithCancel(ctx)
 	var watch sync.WaitGroup
 	defer watch.Wait()
@@ -137,12 +118,7 @@ func (d *daemon) start(ctx context.Context, reload <-chan os.Signal) error {
 	})
 	d.previous = host.ReadSubnetEnv(d.opts.SubnetFile, d.log)
 	d.log.Info("Created subnet manager: Etcd Local Manager with Previous Subnet: " + d.previous.String())
-	var unlock func()
-	if d.state, unlock, err = boot.OpenState(d.opts.StateDir, d.opts.Etcd.Prefix, d.opts.Tuning.MachineID, d.log); err != nil {
-		return err
-	}
-	defer unlock()
-	d.reader = documentReader(d.store, d.opts.Etcd.Prefix, d.log)
+	d.reader = documentReader(d.store, d.log)
 	preview := sync.OnceFunc(func() { underlay.Preview(d.query(config.Config{}), d.log) })
 	b.Store, b.Reader, b.Cache = d.store, d.reader, d.state.Cache
 	// The configuration that is accepted last is the one that is used.

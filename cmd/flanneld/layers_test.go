@@ -49,8 +49,10 @@ var byFile = []struct {
 	only    string   // the file that may
 	why     string
 }{
-	{"cmd/flanneld", []string{"backend/udp", "backend/vxlan", "backend/hostgw", "backend/alloc", "subnet/etcd2", "subnet/etcd3", "pkg/datapath"}, "compose.go",
-		"backends and stores are chosen in one place; everything else works with any"},
+	{"cmd/flanneld", []string{"backend/udp", "backend/vxlan", "backend/hostgw", "backend/alloc", "pkg/datapath"}, "compose.go",
+		"backends are chosen in one place; everything else works with any"},
+	{"cmd/flanneld", []string{"subnet/etcd2"}, "compose_store.go", "stores are chosen in one place; everything else works with any"},
+	{"cmd/flanneld", []string{"subnet/etcd3"}, "compose_etcd3.go", "a build tag leaves this store out, and gRPC with it"},
 }
 
 // misplaced returns the rule that the import of a package in a file breaks, if any.
@@ -180,6 +182,9 @@ func TestLayersForbid(t *testing.T) {
 		{"subnetwork", "backend", false},
 		{"cmd/flanneld", "subnet/etcd2", false},
 		{"cmd/internal/boot", "subnet/etcd2", true},
+		{"cmd/internal/boot", "subnet/etcdapi", false},
+		{"subnet/etcdapi", "subnet/etcd3", true},
+		{"subnet/tenant", "subnet/etcdapi", true},
 		{"cmd/internal/boot", "subnet/cache", false},
 		{"cmd/internal/status", "backend/vxlan", true},
 		{"cmd/internal/status", "backend/loop", false},

@@ -47,6 +47,7 @@ func (m Moment) Add(d time.Duration) Moment {
 // Known is what a host knows of its cluster.
 type Known struct {
 	Host   Host
+	API    string // of etcd's, in which all of it lies: "v2" or "v3"
 	Config config.Document
 	Own    subnet.Lease
 	Sent   Moment         // when the own lease's last good write was sent, or earlier

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -37,6 +38,7 @@ const maxFile = 64 << 20
 
 type header struct {
 	Host
+	API                string // empty: v2, in files of before there was another one
 	Saved, Sent, Until Moment
 	ConfigRev          subnet.Revision
 	ConfigBytes        int
@@ -56,7 +58,7 @@ func (k Known) Encode() ([]byte, error) {
 			count++
 		}
 	}
-	h, err := json.Marshal(header{k.Host, k.Saved, k.Sent, k.Until, k.Config.Rev, len(k.Config.Raw), count})
+	h, err := json.Marshal(header{k.Host, k.API, k.Saved, k.Sent, k.Until, k.Config.Rev, len(k.Config.Raw), count})
 	if err != nil {
 		return nil, fmt.Errorf("encode header: %w", err)
 	}
@@ -118,7 +120,10 @@ func decode(body []byte) (Known, error) {
 	if h.ConfigBytes < 0 || h.ConfigBytes >= len(rest) {
 		return Known{}, errors.New("the configuration is not as long as the header says")
 	}
-	k := Known{Host: h.Host, Saved: h.Saved, Sent: h.Sent, Until: h.Until,
+	if h.API = cmp.Or(h.API, "v2"); h.API != "v2" && h.API != "v3" {
+		return Known{}, fmt.Errorf("etcd's API is %s, and neither v2 nor v3", words.Clip(h.API))
+	}
+	k := Known{Host: h.Host, API: h.API, Saved: h.Saved, Sent: h.Sent, Until: h.Until,
 		Config: config.Document{Raw: bytes.Clone(rest[:h.ConfigBytes]), Rev: h.ConfigRev}}
 	text := strings.TrimSuffix(string(rest[h.ConfigBytes+1:]), "\n") // once: leases hold parts of it
 	leases := make([]subnet.Lease, 0, strings.Count(text, "\n")+1)

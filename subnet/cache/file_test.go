@@ -32,7 +32,7 @@ func lease(i int) subnet.Lease {
 // known is of a cluster with so many other hosts.
 func known(peers int) cache.Known {
 	k := cache.Known{
-		Host:   cache.Host{Node: "n1", Prefix: "/coreos.com/network"},
+		Host: cache.Host{Node: "n1", Prefix: "/coreos.com/network"}, API: "v3",
 		Config: config.Document{Raw: []byte(configDoc), Rev: 7},
 		Own:    lease(1), Sent: saved.Add(-time.Hour / 2), Until: saved.Add(23 * time.Hour), Saved: saved,
 		Peers: make([]subnet.Lease, 0, peers),
@@ -85,7 +85,7 @@ func TestEncodeIsText(t *testing.T) {
 	got := string(encode(t, k))
 	_, body, _ := strings.Cut(got, "sha256 ")
 	_, body, _ = strings.Cut(body, "\n")
-	want := `{"Node":"n1","Prefix":"/coreos.com/network","Saved":{"Boot":"1d2e","Since":10800000000000,"Wall":"2026-10-01T12:00:00.000000005Z"},` +
+	want := `{"Node":"n1","Prefix":"/coreos.com/network","API":"v3","Saved":{"Boot":"1d2e","Since":10800000000000,"Wall":"2026-10-01T12:00:00.000000005Z"},` +
 		`"Sent":{"Boot":"1d2e","Since":9000000000000,"Wall":"2026-10-01T11:30:00.000000005Z"},"Until":{"Boot":"1d2e","Since":93600000000000,"Wall":"2026-10-02T11:00:00.000000005Z"},"ConfigRev":7,"ConfigBytes":73,"Leases":2}
 ` + configDoc + `
 10.0.1.0-24 1001 2026-10-02T11:59:59.000000005Z {"PublicIP":"192.168.0.1","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:00:00:00:00:01"},"NodeID":"0123456789abcdef0123456789ab0001"}
@@ -93,6 +93,18 @@ func TestEncodeIsText(t *testing.T) {
 `
 	if diff := cmp.Diff(want, body); diff != "" || !strings.HasPrefix(got, "flanneld-cluster 1\nsha256 ") {
 		t.Errorf("file is %q (-want +got):\n%s", got, diff)
+	}
+}
+
+// Files of before there was a choice name no API.
+func TestDecodeTakesAFileWithoutAnAPIForV2s(t *testing.T) {
+	for api, want := range map[string]string{"": "v2", "v2": "v2", "v3": "v3", "v4": ""} {
+		k := known(1)
+		k.API = api
+		got, err := cache.Decode(encode(t, k))
+		if got.API != want || (err == nil) != (want != "") {
+			t.Errorf("API %q is read as %q, %v", api, got.API, err)
+		}
 	}
 }
 

@@ -129,6 +129,7 @@ func (k *Keeper) fingerprint(known Known) uint64 {
 	var h maphash.Hash
 	h.SetSeed(k.seed)
 	maphash.WriteComparable(&h, known.Host)
+	maphash.WriteComparable(&h, known.API)
 	maphash.WriteComparable(&h, known.Config.Rev)
 	maphash.WriteComparable(&h, string(known.Config.Raw))
 	maphash.WriteComparable(&h, [2]time.Duration{known.Sent.Since, known.Until.Since})

@@ -27,6 +27,16 @@ type Document struct {
 // ErrNone is what a store that answered, but has no document, returns.
 var ErrNone = errors.New("no network configuration in the store")
 
+// Missing is an ErrNone that says where a document is missing.
+type Missing struct {
+	Err    error  // in the words that people search for
+	Where  string // for one line in the output of systemctl
+	Remedy string // how to write one, in the words of the store
+}
+
+func (m *Missing) Error() string { return m.Err.Error() }
+func (m *Missing) Unwrap() error { return m.Err }
+
 // Source is where the document is kept; every subnet.Store is one.
 type Source interface {
 	// Config returns the document. If there is none the error is ErrNone and the
@@ -39,11 +49,9 @@ type Source interface {
 
 // Reader reads the document for one program and logs what is wrong with it.
 type Reader struct {
-	Source  Source
-	Accept  func(Config) error // says why this program cannot run with a configuration
-	Missing string             // where a document is missing, for one line in the output of systemctl
-	Remedy  string             // how to write one, in the words of the store
-	Log     *slog.Logger
+	Source Source
+	Accept func(Config) error // says why this program cannot run with a configuration
+	Log    *slog.Logger
 }
 
 // Read returns the configuration if this program can run with it, and logs what
@@ -84,7 +92,7 @@ func (r Reader) Await(ctx context.Context, doc Document, err error, waits func(r
 		if ctx.Err() != nil {
 			return Config{}, Document{}, ctx.Err()
 		}
-		text, reason := r.cannotFetch(err)
+		text, reason := cannotFetch(err)
 		waits(reason)
 		if line.Changed(fmt.Sprintf("%s [%d]", text, doc.Rev)) {
 			r.Log.Error(text)
@@ -105,13 +113,13 @@ func (r Reader) Await(ctx context.Context, doc Document, err error, waits func(r
 }
 
 // cannotFetch says why there is no configuration to run with, for the log in the
-// words that people search for, and for one line of systemctl. The store's own
-// error names neither the key of a missing document nor the remedy.
-func (r Reader) cannotFetch(err error) (text, reason string) {
-	if errors.Is(err, ErrNone) {
-		return fmt.Sprintf("Couldn't fetch network config: %v (%s)", err, r.Remedy), r.Missing
+// words that people search for, and for one line of systemctl.
+func cannotFetch(err error) (text, reason string) {
+	text, reason = "Couldn't fetch network config: "+err.Error(), err.Error()
+	if m, ok := errors.AsType[*Missing](err); ok {
+		return text + " (" + m.Remedy + ")", m.Where
 	}
-	return "Couldn't fetch network config: " + err.Error(), err.Error()
+	return text, reason
 }
 
 // Watch logs what changes in the document until ctx ends. A change is applied at
@@ -144,7 +152,8 @@ func (r Reader) Watch(ctx context.Context, running Config, rev Revision, unusabl
 		}
 		rev = doc.Rev
 		if deleted {
-			unusable(r.Missing)
+			_, reason := cannotFetch(err)
+			unusable(reason)
 			if line.Changed("deleted") {
 				r.Log.Warn("The network configuration was deleted from etcd; this daemon goes on with the one that it has, as it will after a restart while its lease lasts")
 			}
@@ -177,7 +186,7 @@ func (r Reader) say(differs, again string) {
 func (r Reader) Compare(ctx context.Context, running Config) {
 	doc, err := r.Source.Config(ctx)
 	if err != nil {
-		text, _ := r.cannotFetch(err)
+		text, _ := cannotFetch(err)
 		r.Log.Error(text)
 		return
 	}

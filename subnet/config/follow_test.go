@@ -16,8 +16,7 @@ import (
 )
 
 func reader(source config.Source, log *bytes.Buffer) config.Reader {
-	return config.Reader{Source: source, Accept: func(config.Config) error { return nil }, Log: slog.New(glog.New(log, nil)),
-		Missing: "there is none at /net/config", Remedy: "write one at /net/config"}
+	return config.Reader{Source: source, Accept: func(config.Config) error { return nil }, Log: slog.New(glog.New(log, nil))}
 }
 
 func TestAwaitLogsAnotherRevisionAtOnce(t *testing.T) {
@@ -57,14 +56,21 @@ func (away) Config(context.Context) (config.Document, error) {
 	return config.Document{}, errors.New("etcd is away")
 }
 
-// The store's own error names only the first part of the missing key, and no remedy.
+// placed is a store that says where a document is missing.
+type placed struct{ config.Source }
+
+func (s placed) Config(ctx context.Context) (config.Document, error) {
+	doc, err := s.Source.Config(ctx)
+	return doc, &config.Missing{Err: err, Where: "there is none at /net/config", Remedy: "write one at /net/config"}
+}
+
 func TestAMissingDocumentIsLoggedWithItsPlaceAndRemedy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, tt := range []struct {
 			source        config.Source
 			suffix, state string
 		}{
-			{memstore.New(), " (write one at /net/config)\n", "there is none at /net/config"},
+			{placed{memstore.New()}, " (write one at /net/config)\n", "there is none at /net/config"},
 			{away{}, "etcd is away\n", "etcd is away"},
 		} {
 			var log bytes.Buffer

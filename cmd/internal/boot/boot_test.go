@@ -2,6 +2,7 @@ package boot
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -16,6 +17,7 @@ import (
 	"flanneld/subnet"
 	"flanneld/subnet/cache"
 	"flanneld/subnet/config"
+	"flanneld/subnet/etcdapi"
 )
 
 const knownDoc = `{"Network":"10.1.0.0/16","Backend":{"Type":"vxlan"}}`
@@ -324,5 +326,81 @@ func TestLeasesAreThoseThatHaveNotEnded(t *testing.T) {
 	m.Dir = statedir.Memory()
 	if m.Leases() != nil {
 		t.Error("without a cache it has leases")
+	}
+}
+
+// api is a Choice that may be decided.
+type api struct{ is etcdapi.API }
+
+func (a *api) Decided() etcdapi.API { return a.is }
+
+func (a *api) Resume(last etcdapi.API) error {
+	if a.is == "" {
+		a.is = last
+	}
+	if a.is != last {
+		return errors.New("it is of etcd's other API")
+	}
+	return nil
+}
+
+func TestAStartWithoutEtcdGoesOnWithTheAPIOfBefore(t *testing.T) {
+	at := Addrs{V4: netip.MustParseAddr("192.0.2.1")}
+	for name, row := range map[string]struct {
+		file    string
+		decided etcdapi.API
+		at      Addrs
+		want    etcdapi.API
+		fits    bool
+	}{
+		"v3":                        {"v3", "", at, "v3", true},
+		"v2":                        {"v2", "", at, "v2", true},
+		"a file that names none":    {"", "", at, "v2", true},
+		"as the flag says":          {"v3", "v3", at, "v3", true},
+		"not as the flag says":      {"v2", "v3", at, "v3", false},
+		"not if the host has moved": {"v3", "", Addrs{V4: netip.MustParseAddr("192.0.2.2")}, "", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, log := cached(t, func(k *cache.Known) { k.API = row.file })
+			choice := &api{row.decided}
+			m.API = choice
+			if last := m.LastAPI(); last != etcdapi.API(cmp.Or(row.file, "v2")) {
+				t.Errorf("the last one was %q", last)
+			}
+			k, _ := recall(m, nil)
+			if k == nil || m.fits(k, row.at) != row.fits || choice.is != row.want {
+				t.Errorf("known %v; it is %q; log %s", k, choice.is, log)
+			}
+			if !row.fits && !strings.Contains(log.String(), "cannot be used; waiting for etcd") {
+				t.Errorf("log is %s", log)
+			}
+		})
+	}
+}
+
+// In another API the same leases have other revisions, and ours may be another host's.
+func TestLeasesOfAnotherAPIHaveNoRevision(t *testing.T) {
+	for is, want := range map[etcdapi.API]int{"v2": 2, "v3": 1} {
+		m, _ := cached(t, func(k *cache.Known) {
+			k.Peers = []subnet.Lease{k.Own}
+			k.Peers[0].V4.Subnet, k.Peers[0].Rev = netip.MustParsePrefix("10.1.5.0/24"), 4
+		})
+		m.API = &api{is}
+		all := m.Leases()
+		if len(all) != want || all[0].Key().String() != "10.1.5.0/24" || (all[0].Rev == 0) != (is == "v3") {
+			t.Errorf("%s: leases are %v", is, all)
+		}
+	}
+}
+
+func TestWhatIsKeptNamesTheAPI(t *testing.T) {
+	m, _ := cached(t, func(*cache.Known) {})
+	m.API = &api{"v3"}
+	k, ok := m.Known(subnet.Standing{State: subnet.Held, Lease: subnet.Lease{Node: "n"}, Deadline: 1}, config.Document{}, nil)
+	if !ok || k.API != "v3" {
+		t.Errorf("kept %+v, %t", k, ok)
+	}
+	if m.Dir = statedir.Memory(); m.LastAPI() != "" {
+		t.Error("without a cache there is a last API")
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"flanneld/subnet"
 	"flanneld/subnet/cache"
 	"flanneld/subnet/config"
+	"flanneld/subnet/etcdapi"
 )
 
 // Cache is what this host knew of the cluster before it started.
@@ -25,9 +26,45 @@ type Cache struct {
 	Path   string // of Dir, for the log
 	Host   cache.Host
 	BootID string // names this boot of the host; empty: not known
+	API    API    // nil: there is only v2
 	Log    *slog.Logger
 
 	refused bool // the cache cannot be used, and that was logged
+}
+
+// API knows in which of etcd's APIs the network lies.
+type API interface {
+	// Decided returns it; empty: nobody knows yet.
+	Decided() etcdapi.API
+	// Resume makes it that which this host ran on before. The error says for which reason
+	// it is another one.
+	Resume(last etcdapi.API) error
+}
+
+// api returns the one that is decided on.
+func (c *Cache) api() etcdapi.API {
+	if c.API == nil {
+		return etcdapi.V2
+	}
+	return c.API.Decided()
+}
+
+// LastAPI returns the API that this host ran on when it last ran, whether or not a start
+// can go on what is known; empty: nobody knows.
+func (c *Cache) LastAPI() etcdapi.API {
+	if known := c.load(); known != nil {
+		return etcdapi.API(known.API)
+	}
+	return ""
+}
+
+// load returns what this host knew of this network; nil: nothing.
+func (c *Cache) load() *cache.Known {
+	known, _ := cache.Load(c.Dir, c.Host, c.now()) // it is told by recall what is wrong
+	if known.Host != c.Host || known.Own == (subnet.Lease{}) {
+		return nil
+	}
+	return &known
 }
 
 // bootID names this boot of the host; empty if the kernel does not say.
@@ -66,15 +103,23 @@ func (c *Cache) recall(why string, etcd error, running []byte, read func(config.
 }
 
 // Leases returns what was known of all hosts, whether or not a start can go on it. What
-// has ended by now is left out.
+// has ended by now is left out. Of what lies in another API than the network does now, the
+// revisions say nothing, and our own lease is another one.
 func (c *Cache) Leases() []subnet.Lease {
-	now := c.now()
-	known, _ := cache.Load(c.Dir, c.Host, now) // it is told by recall what is wrong
-	if known.Host != c.Host || known.Own == (subnet.Lease{}) {
+	known := c.load()
+	if known == nil {
 		return nil
 	}
-	return slices.DeleteFunc(append(known.Peers, known.Own), func(l subnet.Lease) bool {
-		return !l.Reserved() && !l.Expires.After(now.Wall)
+	leases, wall := known.Peers, c.now().Wall
+	if etcdapi.API(known.API) == c.api() {
+		leases = append(leases, known.Own)
+	} else {
+		for i := range leases {
+			leases[i].Rev = 0
+		}
+	}
+	return slices.DeleteFunc(leases, func(l subnet.Lease) bool {
+		return !l.Reserved() && !l.Expires.After(wall)
 	})
 }
 
@@ -90,12 +135,19 @@ func (c *Cache) refuse(reason error, more ...any) {
 		append([]any{"file", filepath.Join(c.Path, cache.File), "reason", reason}, more...)...)
 }
 
-// fits reports whether the host still has the addresses that it was known by. With
-// others its peers would not find it; it may also be a copy of another host.
+// fits reports whether the host still has the addresses that it was known by, and makes
+// etcd's API that of then. With other addresses its peers would not find it; it may also be
+// a copy of another host.
 func (c *Cache) fits(k *cache.Known, at Addrs) bool {
 	for _, a := range [][2]netip.Addr{{k.Own.V4.PublicIP, at.V4}, {k.Own.V6.PublicIP, at.V6}} {
 		if a[0] != a[1] {
 			c.refuse(fmt.Errorf("it is of a host at %s, and this one is at %s", a[0], a[1]))
+			return false
+		}
+	}
+	if c.API != nil {
+		if err := c.API.Resume(etcdapi.API(k.API)); err != nil {
+			c.refuse(err)
 			return false
 		}
 	}
@@ -120,7 +172,7 @@ func (c *Cache) Known(s subnet.Standing, doc config.Document, leases []subnet.Le
 	if !s.State.Safe() && s.State != subnet.Expired {
 		return cache.Known{}, false
 	}
-	k := cache.Known{Host: cache.Host{Node: s.Lease.Node, Prefix: c.Host.Prefix}, Config: doc, Own: s.Lease, Saved: c.now()}
+	k := cache.Known{Host: cache.Host{Node: s.Lease.Node, Prefix: c.Host.Prefix}, API: string(c.api()), Config: doc, Own: s.Lease, Saved: c.now()}
 	if !s.Lease.Reserved() {
 		if s.Deadline == 0 {
 			return cache.Known{}, false // it is not held yet

@@ -26,8 +26,16 @@ type Etcd struct {
 	// Credential is the file where systemd puts a password. It is used if it exists
 	// and there are a user, no Password and no PasswordFile.
 	Credential string
+	API        string `log:"etcdAPI"`   // APIv2 or APIv3; APIAuto: the one in which the configuration lies
 	Proxy      string `log:"etcdProxy"` // URL of the proxy to reach etcd by; empty: none
 }
+
+// The values of Etcd.API.
+const (
+	APIAuto = "auto"
+	APIv2   = "v2"
+	APIv3   = "v3"
+)
 
 // DefaultPrefix is the prefix of the network that has no other.
 const DefaultPrefix = "/coreos.com/network"
@@ -42,6 +50,8 @@ func (e *Etcd) flags() []flagtable.Flag {
 	return in("Store",
 		flagtable.Flag{Name: "etcd-endpoints", Set: endpoints(&e.Endpoints), Default: "http://127.0.0.1:4001,http://127.0.0.1:2379", Arg: "URLS",
 			Vars: []string{"FLANNEL_ETCD_ENDPOINTS", "FLANNEL_ETCD"}, Help: "etcd client URLs, separated by commas"},
+		flagtable.Flag{Name: "etcd-api", Set: flagtable.Choice(&e.API, APIAuto, APIv2, APIv3), Default: APIAuto, Arg: "API",
+			Help: "etcd's API: v2, v3, or auto, which is v2 if the network's configuration lies there, else v3 if it lies there; whichever has one first if neither does"},
 		flagtable.Flag{Name: "etcd-prefix", Set: prefix(&e.Prefix), Default: DefaultPrefix, Arg: "KEY",
 			Vars: []string{"FLANNEL_ETCD_PREFIX", "FLANNEL_ETCD_KEY"}, Help: "key that configuration and leases are stored below"},
 		flagtable.Flag{Name: "etcd-keyfile", Set: flagtable.Text(&e.KeyFile), Arg: "FILE", Help: "client key for etcd, PEM; needs --etcd-certfile"},
@@ -89,11 +99,24 @@ func (e *Etcd) check(given flagtable.Given, env flagtable.Env) (warnings []strin
 		host := strings.TrimPrefix(e.Endpoints[i], "http://")
 		warnings = append(warnings, "the password for etcd is sent in the clear to "+host+": give etcd a certificate and write https://")
 	}
-	https := slices.ContainsFunc(e.Endpoints, func(s string) bool { return strings.HasPrefix(s, "https:") })
-	if (e.CertFile != "" || e.CAFile != "") && !https {
-		warnings = append(warnings, "the TLS files have no effect: no endpoint of "+given.From("etcd-endpoints")+" is https, so etcd is reached in the clear")
+	if e.TLSUnused() {
+		text := "the TLS files have no effect: no endpoint of " + given.From("etcd-endpoints") + " is https"
+		if e.API == APIv3 {
+			return nil, UsageError{Msg: text, Hint: TLSHint}
+		}
+		warnings = append(warnings, text+", so etcd is reached in the clear")
 	}
 	return warnings, nil
+}
+
+// TLSHint is what to do about TLS files that have no effect.
+const TLSHint = "write https:// in --etcd-endpoints, or leave --etcd-cafile, --etcd-certfile and --etcd-keyfile out"
+
+// TLSUnused reports whether there are TLS files, and no endpoint that they are for. Units of
+// clusters with the v2 API have had that for years, so that it is an error with v3 alone.
+func (e *Etcd) TLSUnused() bool {
+	https := slices.ContainsFunc(e.Endpoints, func(s string) bool { return strings.HasPrefix(s, "https:") })
+	return (e.CertFile != "" || e.CAFile != "") && !https
 }
 
 // inTheClear reports whether what is sent to an endpoint crosses the network

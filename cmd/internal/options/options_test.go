@@ -21,7 +21,7 @@ var cmpAddr = cmp.Options{
 
 func defaults() Daemon {
 	return Daemon{
-		Etcd:           Etcd{Endpoints: []string{"http://127.0.0.1:4001", "http://127.0.0.1:2379"}, Prefix: "/coreos.com/network"},
+		Etcd:           Etcd{Endpoints: []string{"http://127.0.0.1:4001", "http://127.0.0.1:2379"}, API: "auto", Prefix: "/coreos.com/network"},
 		SubnetFile:     "/run/flannel/subnet.env",
 		StateDir:       "/var/lib/flannel",
 		DockerBridge:   "docker0",
@@ -77,6 +77,7 @@ func TestLiveFlags(t *testing.T) {
 		"lease-lost":                {"exit", func(o *Daemon) { o.LeaseLost = "exit" }},
 		"fence":                     {"true", func(o *Daemon) { o.Fence = true }},
 		"take-over":                 {"true", func(o *Daemon) { o.TakeOver = true }},
+		"etcd-api":                  {"v3", func(o *Daemon) { o.Etcd.API = "v3" }},
 		"log-format":                {"json", func(o *Daemon) { o.LogFormat = "json" }},
 		"v":                         {"10", func(o *Daemon) { o.Verbosity = 10 }},
 	}
@@ -205,6 +206,7 @@ func TestOptionErrors(t *testing.T) {
 		{"--etcd-proxy=10.0.0.1:3128", `invalid proxy "10.0.0.1:3128" in --etcd-proxy`, "put the scheme first"},
 		{"--etcd-proxy=socks5://a", `invalid proxy "socks5://a"`, "http or https"},
 		{"--etcd-proxy=http://u:hunter2@a", "--etcd-proxy has credentials", "by its address"},
+		{"--etcd-api=v4", `invalid value "v4" for --etcd-api`, "auto, v2 or v3"},
 		{"--etcd-prefix=/", "--etcd-prefix names no key", "/coreos.com/network"},
 		{"--etcd-certfile=/c", "--etcd-certfile is given without --etcd-keyfile", "needs both"},
 		{"--etcd-keyfile=/k", "--etcd-keyfile is given without --etcd-certfile", "needs both"},
@@ -263,6 +265,26 @@ func TestOptionErrors(t *testing.T) {
 				t.Errorf("%q: password in %q", in, err)
 			}
 		}
+	}
+}
+
+// With v2, and with auto, which may find v2, it is a warning: units have had it for years.
+func TestTLSFilesWithoutHTTPSAreAnErrorForV3(t *testing.T) {
+	for _, flag := range []string{"--etcd-cafile=/ca", "--etcd-certfile=/c --etcd-keyfile=/k"} {
+		args := append(strings.Fields(flag), "--etcd-endpoints=http://a:2379")
+		for api, want := range map[string]bool{"auto": true, "v2": true, "v3": false} {
+			o, _, err := Parse(append(args, "--etcd-api="+api), nil)
+			e, _ := errors.AsType[UsageError](err)
+			if (err == nil) != want || !want && (!strings.Contains(e.Msg, "no endpoint of --etcd-endpoints is https") || !strings.Contains(e.Hint, "write https://")) {
+				t.Errorf("%s %s: error %v, hint %s", api, flag, err, e.Hint)
+			}
+			if err == nil && (o.Etcd.API != api || !o.Etcd.TLSUnused()) {
+				t.Errorf("%s: %+v", api, o.Etcd)
+			}
+		}
+	}
+	if o, _, err := Parse([]string{"--etcd-api=v3", "--etcd-cafile=/ca", "--etcd-endpoints=http://a,https://b"}, nil); err != nil || o.Etcd.TLSUnused() {
+		t.Errorf("with one https: %v", err)
 	}
 }
 

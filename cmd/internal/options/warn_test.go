@@ -69,6 +69,7 @@ func TestWarnings(t *testing.T) {
 		{"password in the clear", []string{"--etcd-username=u", "--etcd-endpoints=http://localhost:1,http://[::1]:1,http://192.0.2.1:2379"}, nil, []string{"sent in the clear to 192.0.2.1:2379"}},
 		{"password over TLS", []string{"--etcd-username=u", "--etcd-endpoints=https://a"}, nil, nil},
 		{"TLS without https", []string{"--etcd-cafile=/ca"}, nil, []string{"no endpoint of --etcd-endpoints is https"}},
+		{"TLS without https, v2", []string{"--etcd-api=v2", "--etcd-cafile=/ca"}, nil, []string{"so etcd is reached in the clear"}},
 		{"TLS with one https", []string{"--etcd-cafile=/ca", "--etcd-endpoints=http://a,https://b"}, nil, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

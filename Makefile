@@ -202,7 +202,7 @@ packages: ## Build .deb and .rpm with everything a host needs (ARCHES="amd64 arm
 	for arch in $(ARCHES); do \
 		CGO_ENABLED=0 GOOS=linux GOARCH=$$arch GOARM=7 go build -trimpath -buildvcs=false \
 			-ldflags "-s -w -X main.version=$(VERSION)" -o $$work/flanneld ./cmd/flanneld; \
-		$$work/sbom $$work/flanneld $(PKG_VERSION) $(BUILT) >$$work/sbom.spdx.json; \
+		$$work/sbom $(PKG_VERSION) $(BUILT) $$work/flanneld >$$work/sbom.spdx.json; \
 		for kind in deb rpm; do \
 			sed "s|@OUT@|$$work|; s|@ARCH@|$${arch/%arm/arm7}|; s|@VERSION@|$(PKG_VERSION)|; s|@MTIME@|$(BUILT)|" \
 				dist/package/nfpm.yaml >$$work/nfpm.yaml; \

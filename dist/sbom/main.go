@@ -1,9 +1,10 @@
-// Sbom prints what a Go program was built from, as the program itself has it, in
-// the format SPDX 2.3 (https://spdx.github.io/spdx-spec/v2.3/):
+// Sbom prints what a package's Go programs were built from, as the programs themselves have
+// it, in the format SPDX 2.3 (https://spdx.github.io/spdx-spec/v2.3/):
 //
-//	sbom PROGRAM VERSION TIME
+//	sbom VERSION TIME PROGRAM...
 //
-// The time is when it was built, in RFC 3339: the same arguments print the same.
+// The first program names the document. The time is when they were built, in RFC 3339: the
+// same arguments print the same.
 package main
 
 import (
@@ -14,33 +15,38 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 )
 
 func main() {
-	if len(os.Args) != 4 {
-		fmt.Fprintln(os.Stderr, "usage: sbom PROGRAM VERSION TIME")
+	if len(os.Args) < 4 {
+		fmt.Fprintln(os.Stderr, "usage: sbom VERSION TIME PROGRAM...")
 		os.Exit(2)
 	}
-	if err := run(os.Stdout, os.Args[1], os.Args[2], os.Args[3]); err != nil {
+	if err := run(os.Stdout, os.Args[1], os.Args[2], os.Args[3:]...); err != nil {
 		fmt.Fprintf(os.Stderr, "error: %v\n", err)
 		os.Exit(1)
 	}
 }
 
-func run(w io.Writer, path, version, built string) error {
+func run(w io.Writer, version, built string, programs ...string) error {
 	at, err := time.Parse(time.RFC3339, built)
 	if err != nil {
 		return fmt.Errorf("read the time of the build: %w", err)
 	}
-	info, err := buildinfo.ReadFile(path)
-	if err != nil {
-		return fmt.Errorf("read what %s is built from: %w", path, err)
+	d := newDocument(filepath.Base(programs[0]), version, at.UTC())
+	for _, path := range programs {
+		info, err := buildinfo.ReadFile(path)
+		if err != nil {
+			return fmt.Errorf("read what %s is built from: %w", path, err)
+		}
+		d.describe(filepath.Base(path), version, info)
 	}
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
-	return e.Encode(describe(filepath.Base(path), version, at.UTC(), info))
+	return e.Encode(d)
 }
 
 // document, item and relation are the parts of SPDX that are used.
@@ -87,27 +93,34 @@ type relation struct {
 const (
 	unknown = "NOASSERTION"
 	self    = "SPDXRef-DOCUMENT"
-	program = "SPDXRef-program"
 )
 
-// describe lists the program, the Go release and each module.
-func describe(name, version string, built time.Time, info *debug.BuildInfo) document {
-	d := document{
+func newDocument(name, version string, built time.Time) *document {
+	return &document{
 		Version: "SPDX-2.3", License: "CC0-1.0", ID: self, Name: name + "-" + version,
 		Namespace: "https://spdx.org/spdxdocs/" + name + "-" + version,
 		Creation:  creation{built.Format(time.RFC3339), []string{"Tool: " + name + "-sbom"}},
-		Items:     []item{{ID: program, Name: name, Version: version, Location: unknown, License: "Apache-2.0", Declared: "Apache-2.0"}},
-		Relations: []relation{{self, "DESCRIBES", program}},
 	}
+}
+
+// describe adds a program, and what it is built from: the Go release and each module, once
+// where several programs have it.
+func (d *document) describe(name, version string, info *debug.BuildInfo) {
+	program := "SPDXRef-program-" + name
+	d.Items = append(d.Items, item{ID: program, Name: name, Version: version, Location: unknown, License: "Apache-2.0", Declared: "Apache-2.0"})
+	d.Relations = append(d.Relations, relation{self, "DESCRIBES", program})
 	add := func(module, version, sum string) {
-		id := fmt.Sprintf("SPDXRef-module-%d", len(d.Items))
-		m := item{ID: id, Name: module, Version: version, Location: unknown, License: unknown, Declared: unknown,
-			Refs: []reference{{"PACKAGE-MANAGER", "purl", "pkg:golang/" + module + "@" + version}}}
-		if sum != "" {
-			m.Comment = "go.sum " + sum
+		at := slices.IndexFunc(d.Items, func(i item) bool { return i.Name == module && i.Version == version && i.Refs != nil })
+		if at < 0 {
+			at = len(d.Items)
+			m := item{ID: fmt.Sprintf("SPDXRef-module-%d", at), Name: module, Version: version, Location: unknown, License: unknown, Declared: unknown,
+				Refs: []reference{{"PACKAGE-MANAGER", "purl", "pkg:golang/" + module + "@" + version}}}
+			if sum != "" {
+				m.Comment = "go.sum " + sum
+			}
+			d.Items = append(d.Items, m)
 		}
-		d.Items = append(d.Items, m)
-		d.Relations = append(d.Relations, relation{program, "DEPENDS_ON", id})
+		d.Relations = append(d.Relations, relation{program, "DEPENDS_ON", d.Items[at].ID})
 	}
 	add("std", strings.TrimPrefix(info.GoVersion, "go"), "")
 	for _, m := range info.Deps {
@@ -116,5 +129,4 @@ func describe(name, version string, built time.Time, info *debug.BuildInfo) docu
 		}
 		add(m.Path, m.Version, m.Sum)
 	}
-	return d
 }

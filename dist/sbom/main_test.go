@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"strings"
 	"testing"
@@ -16,7 +17,7 @@ func TestListsEveryModuleOfTheProgram(t *testing.T) {
 	}
 	var first, again bytes.Buffer
 	for _, w := range []*bytes.Buffer{&first, &again} {
-		if err := run(w, self, "1.2", "2026-01-02T03:04:05Z"); err != nil {
+		if err := run(w, "1.2", "2026-01-02T03:04:05Z", self); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -43,9 +44,36 @@ func TestListsEveryModuleOfTheProgram(t *testing.T) {
 	}
 }
 
+// What two programs share is listed once, and said of both.
+func TestTwoPrograms(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := filepath.Join(t.TempDir(), "other")
+	if err := os.Symlink(self, other); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := run(&out, "1.2", "2026-01-02T03:04:05Z", self, other); err != nil {
+		t.Fatal(err)
+	}
+	var d document
+	if err := json.Unmarshal(out.Bytes(), &d); err != nil {
+		t.Fatal(err)
+	}
+	info, _ := debug.ReadBuildInfo()
+	if items, relations := 3+len(info.Deps), 4+2*len(info.Deps); len(d.Items) != items || len(d.Relations) != relations {
+		t.Errorf("%d packages and %d relationships, want %d and %d", len(d.Items), len(d.Relations), items, relations)
+	}
+	if want := filepath.Base(self) + "-1.2"; d.Name != want {
+		t.Errorf("the document is %s, want %s", d.Name, want)
+	}
+}
+
 func TestRefuses(t *testing.T) {
 	for _, row := range [][2]string{{"/dev/null", "2026-01-02T03:04:05Z"}, {"/nowhere", "2026-01-02T03:04:05Z"}, {os.Args[0], "today"}} {
-		if err := run(new(bytes.Buffer), row[0], "1", row[1]); err == nil || strings.HasSuffix(err.Error(), ".") {
+		if err := run(new(bytes.Buffer), "1", row[1], row[0]); err == nil || strings.HasSuffix(err.Error(), ".") {
 			t.Errorf("%v: %v", row, err)
 		}
 	}

@@ -1,7 +1,7 @@
 // Package subnet decides which host has which part of the network: it takes a lease on
 // a free subnet, holds it, follows the leases of all other hosts, and keeps those that a
 // store has lost for a while. It does not know how a lease is stored (see [Store] and
-// the packages etcd2 and memstore), what the configuration looks like (see
+// the packages etcd2, etcd3 and memstore), what the configuration looks like (see
 // subnet/config), nor what a backend does with a lease.
 package subnet
 
@@ -23,7 +23,7 @@ type Lease struct {
 	Node    string    // id of the host that wrote it; empty if that was an older daemon, which has none
 	Contest string    // of a host that asks whether the lease's own is there; empty: none does
 	Mirror  string    // of a copy: the keyspace where its host has the original; empty: this is an original
-	Expires time.Time // by the store's clock; zero for a reservation, which never expires
+	Expires time.Time // by the store's clock, or at the latest (see Store); zero for a reservation, which never expires
 	Rev     Revision  // of the store when the lease was read or written
 }
 

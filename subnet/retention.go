@@ -35,10 +35,10 @@ const (
 // peerGone takes note that a peer's lease has vanished, and reports whether to keep it.
 // It is kept if our own has vanished just before: then the store has probably lost both.
 // While our own cannot be renewed, the peer's probably cannot either: it is kept if it has
-// expired. One with life left was deleted by somebody.
-func (r *retention) peerGone(l Lease, now time.Time) bool {
+// expired, as far as the store can tell. One with life left was deleted by somebody.
+func (r *retention) peerGone(l Lease, unclear bool, now time.Time) bool {
 	recent := func(t time.Time) bool { return !t.IsZero() && now.Sub(t) <= together }
-	expired := !l.Reserved() && !l.Expires.After(now.Add(lostGrace)) // clocks differ
+	expired := !l.Reserved() && (unclear || !l.Expires.After(now.Add(lostGrace))) // clocks differ
 	if recent(r.ownAt) || expired && (r.atRisk || recent(r.safeAt)) {
 		r.keep(l, now)
 		return true

@@ -18,27 +18,33 @@ func TestRetentionKeepsWhatGoesTogetherWithOurOwn(t *testing.T) {
 		do   func(r *retention)
 		want []Key
 	}{
-		{"a peer alone", func(r *retention) { r.peerGone(two, at(0)) }, nil},
-		{"a peer just before our own", func(r *retention) { r.peerGone(two, at(0)); r.ownGone(at(together)) }, []Key{two.Key()}},
-		{"a peer long before our own", func(r *retention) { r.peerGone(two, at(0)); r.ownGone(at(together + 1)) }, nil},
-		{"a peer just after our own", func(r *retention) { r.ownGone(at(0)); r.peerGone(two, at(together)) }, []Key{two.Key()}},
-		{"a peer long after our own", func(r *retention) { r.ownGone(at(0)); r.peerGone(two, at(together+1)) }, nil},
-		{"before and after", func(r *retention) { r.peerGone(two, at(0)); r.ownGone(at(1)); r.peerGone(three, at(2)) }, []Key{two.Key(), three.Key()}},
-		{"our own is at risk", func(r *retention) { r.ownAtRisk(true, at(0)); r.peerGone(expired, at(time.Hour)) }, []Key{two.Key()}},
-		{"a peer that is deleted while our own is at risk", func(r *retention) { r.ownAtRisk(true, at(0)); r.peerGone(two, at(time.Hour)) }, nil},
+		{"a peer alone", func(r *retention) { r.peerGone(two, false, at(0)) }, nil},
+		{"a peer just before our own", func(r *retention) { r.peerGone(two, false, at(0)); r.ownGone(at(together)) }, []Key{two.Key()}},
+		{"a peer long before our own", func(r *retention) { r.peerGone(two, false, at(0)); r.ownGone(at(together + 1)) }, nil},
+		{"a peer just after our own", func(r *retention) { r.ownGone(at(0)); r.peerGone(two, false, at(together)) }, []Key{two.Key()}},
+		{"a peer long after our own", func(r *retention) { r.ownGone(at(0)); r.peerGone(two, false, at(together+1)) }, nil},
+		{"before and after", func(r *retention) { r.peerGone(two, false, at(0)); r.ownGone(at(1)); r.peerGone(three, false, at(2)) }, []Key{two.Key(), three.Key()}},
+		{"our own is at risk", func(r *retention) { r.ownAtRisk(true, at(0)); r.peerGone(expired, false, at(time.Hour)) }, []Key{two.Key()}},
+		{"a peer that is deleted while our own is at risk", func(r *retention) { r.ownAtRisk(true, at(0)); r.peerGone(two, false, at(time.Hour)) }, nil},
+		{"a peer that may have been deleted while our own is at risk", func(r *retention) { r.ownAtRisk(true, at(0)); r.peerGone(two, true, at(time.Hour)) }, []Key{two.Key()}},
+		{"a peer that may have been deleted while our own is safe", func(r *retention) { r.peerGone(two, true, at(time.Hour)) }, nil},
 		{"our own was at risk", func(r *retention) {
 			r.ownAtRisk(true, at(0))
 			r.ownAtRisk(false, at(1))
-			r.peerGone(expired, at(together))
+			r.peerGone(expired, false, at(together))
 		}, []Key{two.Key()}},
-		{"a peer that is deleted when our own was at risk", func(r *retention) { r.ownAtRisk(true, at(0)); r.ownAtRisk(false, at(1)); r.peerGone(two, at(together)) }, nil},
-		{"our own is safe", func(r *retention) { r.ownAtRisk(false, at(0)); r.peerGone(two, at(1)) }, nil},
+		{"a peer that is deleted when our own was at risk", func(r *retention) {
+			r.ownAtRisk(true, at(0))
+			r.ownAtRisk(false, at(1))
+			r.peerGone(two, false, at(together))
+		}, nil},
+		{"our own is safe", func(r *retention) { r.ownAtRisk(false, at(0)); r.peerGone(two, false, at(1)) }, nil},
 		{"leased anew before our own goes", func(r *retention) {
-			r.peerGone(two, at(0))
+			r.peerGone(two, false, at(0))
 			r.leased(lease("10.1.2.0/25", "192.0.2.9"))
 			r.ownGone(at(1))
 		}, nil},
-		{"leased anew afterwards", func(r *retention) { r.peerGone(two, at(0)); r.ownGone(at(1)); r.leased(two) }, nil},
+		{"leased anew afterwards", func(r *retention) { r.peerGone(two, false, at(0)); r.ownGone(at(1)); r.leased(two) }, nil},
 	} {
 		var r retention
 		tt.do(&r)

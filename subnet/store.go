@@ -17,6 +17,7 @@ type Revision = config.Revision
 type Event struct {
 	Lease   Lease
 	Deleted bool
+	Unclear bool // whether it was deleted or has expired: the store does not tell, and Expires of what it listed does not either
 }
 
 // Sentinels of Store. Implementations wrap them; test with errors.Is.
@@ -58,7 +59,9 @@ type Store interface {
 
 	// Leases returns all leases, in no order, and the revision they were read
 	// at, from which Watch goes on. Keys and values that are no leases are
-	// logged once and left out.
+	// logged once and left out. Expires is zero for a reservation only; what a store would
+	// have to ask for one by one may be the latest time that it can be, of other hosts'
+	// leases, or the earliest, of a key of this host's that somebody else has written.
 	Leases(ctx context.Context) ([]Lease, Revision, error)
 
 	// Watch yields every change of a lease after the given revision, in order,

@@ -179,7 +179,7 @@ func (v *View) Apply(e Event) {
 		return
 	}
 	if e.Deleted {
-		v.wake(v.delete(k))
+		v.wake(v.delete(k, e.Unclear))
 	} else {
 		old, ok := v.find(k)
 		v.leases[k] = e.Lease
@@ -194,7 +194,7 @@ func (v *View) Apply(e Event) {
 
 // delete removes a lease, unless it is kept, and reports whether anything is different
 // now.
-func (v *View) delete(k Key) bool {
+func (v *View) delete(k Key, unclear bool) bool {
 	old, ok := v.find(k)
 	delete(v.leases, k)
 	now := time.Now()
@@ -204,7 +204,7 @@ func (v *View) delete(k Key) bool {
 	case !ok:
 		return false
 	}
-	v.lost.peerGone(old, now)
+	v.lost.peerGone(old, unclear, now)
 	v.free(k)
 	return true
 }

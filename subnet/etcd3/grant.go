@@ -29,14 +29,17 @@ type grant struct {
 type grants struct {
 	api *api
 
-	mu   sync.Mutex
-	made map[int64]grant // in this process
+	mu    sync.Mutex
+	made  map[int64]grant   // and kept, in this process
+	nodes map[string]string // whose a key is that was tied to one of them
 }
 
 // mostGrants bounds what is remembered: a daemon has one key.
 const mostGrants = 1000
 
-func newGrants(a *api) *grants { return &grants{api: a, made: make(map[int64]grant)} }
+func newGrants(a *api) *grants {
+	return &grants{api: a, made: make(map[int64]grant), nodes: make(map[string]string)}
+}
 
 func (g *grants) know(l grant) grant {
 	g.mu.Lock()
@@ -55,14 +58,31 @@ func (g *grants) find(id int64) (grant, bool) {
 	return l, ok
 }
 
-// expires returns when a key ends that is tied to an etcd lease; zero: never. Of another
-// host's it says when at the latest, since to ask for each would be a request per key.
-func (g *grants) expires(id int64) time.Time {
-	if id == 0 {
-		return time.Time{}
+// tie takes note that a host's key is tied to one of its grants.
+func (g *grants) tie(key, node string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.nodes) >= mostGrants {
+		clear(g.nodes)
 	}
-	if l, ok := g.find(id); ok {
+	g.nodes[key] = node
+}
+
+// expires returns when a host's key ends that is tied to an etcd lease; zero: never. How
+// long others' live is not asked, which would be a request per key: other hosts' end
+// in a day at the latest, and a key of ours that somebody has tied to another lease than
+// ours may end at any time.
+func (g *grants) expires(key string, id int64, node string) time.Time {
+	l, known := g.find(id)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case id == 0:
+		return time.Time{}
+	case known:
 		return l.expires
+	case node != "" && g.nodes[key] == node && id>>32<<32 != mark(node):
+		return time.Now()
 	}
 	return time.Now().Add(subnet.DefaultTTL)
 }

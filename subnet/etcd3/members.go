@@ -34,6 +34,7 @@ type members struct {
 	access    etcd.Access
 	dialer    *etcd.Dialer
 	times     timing
+	options   []grpc.DialOption // of tests
 
 	mu      sync.Mutex
 	at      int     // the endpoint in use
@@ -60,7 +61,7 @@ type member struct {
 }
 
 func newMembers(o Options, d *etcd.Dialer, t timing) (*members, error) {
-	ms := &members{access: o.Access.Filled(), dialer: d, times: t, open: make(map[*member]bool)}
+	ms := &members{access: o.Access.Filled(), dialer: d, times: t, options: o.grpc, open: make(map[*member]bool)}
 	for _, e := range o.Endpoints {
 		u, err := url.Parse(e)
 		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
@@ -155,7 +156,7 @@ func (ms *members) connect(u *url.URL, config *tls.Config) (*member, error) {
 		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
 	}
 	m := &member{endpoint: etcd.Endpoint(u), config: config}
-	conn, err := grpc.NewClient("passthrough:///"+net.JoinHostPort(u.Hostname(), port),
+	conn, err := grpc.NewClient("passthrough:///"+net.JoinHostPort(u.Hostname(), port), append([]grpc.DialOption{
 		grpc.WithTransportCredentials(newHandshake(m, u.Scheme == "https", config)),
 		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
 			c, err := ms.dialer.Dial(ctx, "tcp", address)
@@ -169,8 +170,8 @@ func (ms *members) connect(u *url.URL, config *tls.Config) (*member, error) {
 		}),
 		// etcd takes a ping each 5 s, and gRPC sends none more often than each 10 s.
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: ms.times.answer}),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)), grpc.WithMaxHeaderListSize(1<<16),
-	)
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)), grpc.WithMaxHeaderListSize(1 << 16),
+	}, ms.options...)...)
 	if err != nil {
 		return nil, fmt.Errorf("set up etcd client: %w", err)
 	}

@@ -18,6 +18,7 @@ import (
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc"
 
 	"flanneld/subnet"
 	"flanneld/subnet/config"
@@ -34,6 +35,7 @@ type Options struct {
 	Log       *slog.Logger
 
 	dial func(ctx context.Context, network, address string) (net.Conn, error) // nil: the network's
+	grpc []grpc.DialOption                                                    // of tests
 }
 
 // Store implements subnet.Store.

@@ -99,5 +99,5 @@ func (s *Store) event(e *mvccpb.Event) (subnet.Event, bool) {
 	}
 	l := subnet.Lease{Rev: subnet.Revision(e.Kv.ModRevision)}
 	l.V4.Subnet, l.V6.Subnet = k.V4, k.V6
-	return subnet.Event{Lease: l, Deleted: true}, true
+	return subnet.Event{Lease: l, Deleted: true, Unclear: e.Type == mvccpb.Event_DELETE}, true
 }

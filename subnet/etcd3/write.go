@@ -102,6 +102,7 @@ func (w *writer) refresh(ctx context.Context, e entry) (*mvccpb.KeyValue, bool, 
 			return kv, true, nil
 		}
 		if _, ok, err := w.tied(ctx, e, kv); ok || err != nil {
+			w.grants.tie(e.key, e.node)
 			return kv, true, err
 		}
 		if kv, err = w.over(ctx, e, kv); !errors.Is(err, errChanged) {
@@ -194,6 +195,9 @@ func (w *writer) over(ctx context.Context, e entry, found *mvccpb.KeyValue) (*mv
 	default:
 		return nil, err
 	}
+	if g.id != 0 {
+		w.grants.tie(e.key, e.node)
+	}
 	if found != nil && found.Lease != g.id && w.grants.ours(found.Lease, e.node) {
 		w.grants.revoke(ctx, found.Lease) // no key needs it any more
 	}
@@ -250,6 +254,6 @@ func (w *writer) swap(ctx context.Context, key string, found *mvccpb.KeyValue, d
 // stamp adds to a lease what its key knows.
 func (w *writer) stamp(l subnet.Lease, kv *mvccpb.KeyValue) subnet.Lease {
 	l.Rev = subnet.Revision(kv.ModRevision)
-	l.Expires = w.grants.expires(kv.Lease)
+	l.Expires = w.grants.expires(string(kv.Key), kv.Lease, l.Node)
 	return l
 }

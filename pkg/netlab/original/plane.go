@@ -77,14 +77,21 @@ type vxlan struct {
 	}
 }
 
-// newVXLAN keeps a device that is there, and with it its MAC.
+// newVXLAN keeps a device that is there, and with it its MAC, unless it sends from another
+// address.
 func newVXLAN(n network, e external) (*vxlan, error) {
 	v := &vxlan{external: e, name: fmt.Sprintf("flannel.%d", n.Backend.VNI), port: n.Backend.Port}
 	if v.port == 0 {
 		v.port = 8472
 	}
 	address := "/sys/class/net/" + v.name + "/address"
-	if _, err := os.Stat(address); err != nil {
+	is, err := ip("-d -o link show %s", v.name)
+	if err == nil && !strings.Contains(is, " local "+e.public+" ") {
+		if _, err = ip("link del %s", v.name); err == nil {
+			is = ""
+		}
+	}
+	if err != nil || is == "" {
 		mac := fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", rand.IntN(64)<<2|2, rand.IntN(256), rand.IntN(256), rand.IntN(256), rand.IntN(256), rand.IntN(256))
 		if _, err := ip("link add %s address %s mtu %d type vxlan id %d dev %s local %s dstport %d nolearning",
 			v.name, mac, v.mtu(), n.Backend.VNI, e.name, e.public, v.port); err != nil {

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -59,7 +60,8 @@ func (u *udp) up(own netip.Prefix) error {
 		fmt.Sprintf("link set %s mtu %d up", u.name, u.mtu()),
 		fmt.Sprintf("route add %s dev %s", u.network, u.name),
 	} {
-		if _, err := ip("%s", command); err != nil {
+		// A route that is there stays, though it be another device's.
+		if out, err := ip("%s", command); err != nil && !strings.Contains(out, "File exists") {
 			return err
 		}
 	}

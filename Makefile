@@ -10,7 +10,7 @@ BACKEND  ?= udp,vxlan,host-gw
 FUZZTIME ?= 10s
 SOAKTIME ?= 10m
 ETCD     ?= debian
-API      ?= v2
+API      ?= v3
 CHAOSTIME ?= 90s
 TIMEOUT  ?= 40m
 ARCHES   ?= amd64 arm64 arm riscv64 ppc64le s390x
@@ -147,7 +147,7 @@ bench: root tools ## Run the benchmarks (root)
 	go test -run '^$$' -bench . ./...
 
 .PHONY: demo
-demo: root tools build $(filter-out debian,$(ETCD:flannel-etcd=etcd)) ## Show three hosts with containers behind each (root; BACKEND=udp,vxlan,host-gw API=v2|v3 ETCD=debian|flannel-etcd)
+demo: root tools build $(filter-out debian,$(ETCD:flannel-etcd=etcd)) ## Show three hosts with containers behind each (root; BACKEND=udp,vxlan,host-gw API=v3|v2 ETCD=debian|flannel-etcd)
 	go build -o bin/flannel-demo ./cmd/flannel-demo
 	bin/flannel-demo --flanneld=bin/flanneld --etcd=$(if $(filter debian,$(ETCD)),etcd,bin/$(ETCD)) --etcd-api=$(API) --backend=$(BACKEND)
 

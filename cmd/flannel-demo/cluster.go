@@ -94,11 +94,12 @@ func (c *cluster) startDaemons(ctx context.Context, p *printer, program string) 
 		ready[i] = s
 		args := []string{
 			fmt.Sprintf("--etcd-endpoints=http://%s:2379", n.Gateway()),
+			"--etcd-api=" + string(c.api),
 			"--subnet-file=" + n.subnetFile(),
 			"--state-dir=" + filepath.Join(n.dir, "state"),
 			"--iface=" + n.Addr().Addr().String(),
 		}
-		p.command(n.Name(), "flanneld %s --subnet-file=…/subnet.env --state-dir=…/state %s &", args[0], args[3])
+		p.command(n.Name(), "flanneld %s %s --subnet-file=…/subnet.env --state-dir=…/state %s &", args[0], args[1], args[4])
 		daemons[i], err = startProcess(c, "flanneld on "+n.Name(), n.Namespace, []string{"NOTIFY_SOCKET=" + s.path}, program, args...)
 		if err != nil {
 			return err

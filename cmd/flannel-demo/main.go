@@ -44,7 +44,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("flannel-demo", flag.ContinueOnError)
 	program := flags.String("flanneld", "bin/flanneld", "daemon to run")
 	etcd := flags.String("etcd", string(etcdproc.Debian), "etcd to run: a name in PATH, or a path such as bin/flannel-etcd")
-	store := api("v2")
+	store := api("v3")
 	flags.Var(&store, "etcd-api", "API of etcd to use, v2 or v3")
 	backends := flags.String("backend", "udp,vxlan,host-gw", "backend types to show, one after the other")
 	seconds := flags.Int("seconds", 2, "duration of each throughput measurement")

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -58,7 +59,7 @@ func (m *member) named(ctx context.Context, err error) error {
 		return err
 	}
 	why := m.reason()
-	text := words.Clip(etcd.Line(status.Convert(err).Message()))
+	text := plain(err)
 	switch c := code(err); {
 	case refused(err):
 		return &etcd.EndpointError{Endpoint: m.endpoint, Err: err}
@@ -67,6 +68,12 @@ func (m *member) named(ctx context.Context, err error) error {
 	case why != nil && (c == codes.Unavailable || ctx.Err() != nil):
 	case c == codes.ResourceExhausted && strings.Contains(text, "larger than max"):
 		why = errTooLong
+	case strings.HasSuffix(text, "error reading from server: EOF"):
+		why = errors.New("the connection was closed")
+	case strings.HasSuffix(text, "EOF"): // nothing was read: the port may speak TLS
+		why = &etcd.Failure{Text: "EOF", Causes: []error{err, io.EOF}}
+	case strings.Contains(text, "connection reset"):
+		why = &etcd.Failure{Text: text, Causes: []error{err}}
 	case c == codes.Unimplemented, c == codes.Internal, strings.Contains(text, "unexpected HTTP status"), strings.Contains(text, "server preface"):
 		why = fmt.Errorf("%w: %s", errNotEtcd, text)
 	case c != codes.OK:
@@ -75,6 +82,15 @@ func (m *member) named(ctx context.Context, err error) error {
 		why = err
 	}
 	return &etcd.EndpointError{Endpoint: m.endpoint, Err: why}
+}
+
+// plain returns the text of gRPC's error, without those of its parts around it.
+func plain(err error) string {
+	text := status.Convert(err).Message()
+	if i := strings.LastIndex(text, `desc = "`); i >= 0 {
+		text = strings.TrimSuffix(text[i+len(`desc = "`):], `"`)
+	}
+	return words.Clip(etcd.Line(text))
 }
 
 // failure returns what the endpoints' errors say, with what to do about them.

@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 )
@@ -43,7 +44,14 @@ func (f *faults) option() grpc.DialOption {
 		case f.keep.Add(-1) >= 0:
 			md, _ := metadata.FromOutgoingContext(ctx)
 			late := metadata.NewOutgoingContext(context.Background(), md)
-			f.kept <- func() error { return invoke(late, method, request, answer, conn, o...) }
+			f.kept <- func() error {
+				c, err := grpc.NewClient(conn.Target(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+				if err != nil {
+					return err
+				}
+				defer c.Close()
+				return c.Invoke(late, method, request, answer)
+			}
 			return lost
 		}
 		return invoke(ctx, method, request, answer, conn, o...)

@@ -23,6 +23,7 @@ type watch struct {
 	cursor   int64  // the last revision that is dealt with
 	cluster  uint64 // where that is; zero: not known
 	stream   *stream
+	short    int // how many streams in a row have ended soon
 }
 
 // stream is what comes from one member.
@@ -51,8 +52,8 @@ func (w *watch) close() {
 }
 
 // next waits for the next events, one at least. It returns subnet.ErrCompacted if the
-// place in the history is lost. A stream that breaks after a while is begun anew, by
-// another member if there is one.
+// place in the history is lost. A stream that breaks is begun anew, by another member if
+// there is one: that shows why. If streams end soon again and again, it is an error.
 func (w *watch) next(ctx context.Context) ([]*mvccpb.Event, error) {
 	for {
 		if w.stream == nil {
@@ -74,7 +75,10 @@ func (w *watch) next(ctx context.Context) ([]*mvccpb.Event, error) {
 		if another(err) {
 			w.members.leave(s.member)
 		}
-		if errors.Is(err, subnet.ErrCompacted) || refused(err) || time.Since(s.began) < w.times.soon {
+		if w.short++; time.Since(s.began) >= w.times.soon {
+			w.short = 0
+		}
+		if errors.Is(err, subnet.ErrCompacted) || refused(err) || w.short > len(w.members.endpoints) {
 			return nil, w.explain(ctx, err)
 		}
 	}

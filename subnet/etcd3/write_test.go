@@ -110,7 +110,7 @@ func TestALateWriteChangesNothing(t *testing.T) {
 	late := func(what string) {
 		t.Helper()
 		if err := (<-f.kept)(); err != nil {
-			t.Logf("%s, late: %v", what, err)
+			t.Errorf("%s, late: %v", what, err)
 		}
 	}
 

@@ -1,0 +1,230 @@
+package etcd3
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"flanneld/subnet"
+	etcdproc "flanneld/subnet/storetest/etcd"
+)
+
+func endpoints(members []*etcdproc.Proc) []string {
+	var all []string
+	for _, m := range members {
+		all = append(all, m.URL)
+	}
+	return all
+}
+
+// startMembers starts a cluster of three.
+func startMembers(t *testing.T) []*etcdproc.Proc {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("-short: members that are stopped, elect and come back take 10 s of real time")
+	}
+	return etcdproc.StartCluster(t, 3)
+}
+
+// Watches are open at all members, since each store picks one for itself.
+func TestOneOfThreeMembersHangs(t *testing.T) {
+	t.Parallel()
+	members := startMembers(t)
+	times := defaults(0)
+	times.quiet, times.answer, times.dial = 2*time.Second, time.Second, time.Second
+	s := newTestStore(t, Options{Endpoints: endpoints(members), Prefix: "/net"}, times)
+	a := mustCreate(t, s, 1)
+	var watches []watching
+	for range 6 {
+		w := goWatch(t, newTestStore(t, Options{Endpoints: endpoints(members), Prefix: "/net"}, times), a.Rev-1)
+		w.event(t, a.Key())
+		watches = append(watches, w)
+	}
+	for i, m := range members {
+		if err := m.Signal(syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		// That member may have been the leader, so others have to elect one.
+		l := eventuallyCreate(t, s, byte(i+2), 20*time.Second)
+		if _, _, err := s.Leases(t.Context()); err != nil {
+			t.Errorf("Leases while a member hangs: %v", err)
+		}
+		for _, w := range watches {
+			seen(t, w, l, start.Add(20*time.Second))
+		}
+		if err := m.Signal(syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+		eventuallyHealthy(t, s)
+	}
+}
+
+// eventuallyCreate creates a lease however often the outcome is unknown.
+func eventuallyCreate(t *testing.T, s *Store, n byte, within time.Duration) subnet.Lease {
+	t.Helper()
+	for start := time.Now(); ; {
+		l, err := s.Create(t.Context(), lease(n), time.Hour)
+		if err == nil {
+			return l
+		}
+		if errors.Is(err, subnet.ErrTaken) || time.Since(start) > within {
+			t.Fatalf("Create: %v", err)
+		}
+	}
+}
+
+func eventuallyHealthy(t *testing.T, s *Store) {
+	t.Helper()
+	for start := time.Now(); ; time.Sleep(100 * time.Millisecond) {
+		_, _, err := s.Leases(t.Context())
+		if err == nil {
+			return
+		}
+		if time.Since(start) > 20*time.Second {
+			t.Fatalf("Leases: %v", err)
+		}
+	}
+}
+
+// seen waits for a lease's event.
+func seen(t *testing.T, w watching, l subnet.Lease, until time.Time) {
+	t.Helper()
+	for {
+		select {
+		case e := <-w.events:
+			if e.Lease.Key() == l.Key() {
+				return
+			}
+		case err := <-w.ended:
+			t.Fatalf("a watch ends while two members of three are well: %v", err)
+		case <-time.After(time.Until(until)):
+			t.Fatalf("no event of %v", l.Key())
+		}
+	}
+}
+
+// The first endpoint hangs, and the calls are no longer than they may be.
+func TestAMemberThatHangsCostsNoCall(t *testing.T) {
+	t.Parallel()
+	members := startMembers(t)
+	if err := members[0].Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	defer members[0].Signal(syscall.SIGCONT)
+	eventuallyHealthy(t, newTestStore(t, Options{Endpoints: endpoints(members[1:]), Prefix: "/net"}, defaults(0)))
+	for i := range 6 {
+		times := defaults(0)
+		times.answer = time.Second
+		s := newTestStore(t, Options{Endpoints: endpoints(members), Prefix: "/net"}, times)
+		start := time.Now()
+		if _, err := s.Create(t.Context(), lease(byte(i+1)), time.Hour); err != nil {
+			t.Errorf("Create: %v", err)
+		}
+		if d := time.Since(start); d > times.answer+stall/2 {
+			t.Errorf("Create took %v", d)
+		}
+	}
+}
+
+// The member that is left would say nothing ever again.
+func TestAWatchNoticesThatTheQuorumIsLost(t *testing.T) {
+	t.Parallel()
+	members := startMembers(t)
+	times := defaults(0)
+	times.quiet, times.answer, times.dial, times.call = 2*time.Second, time.Second, time.Second, 4*time.Second
+	s := newTestStore(t, Options{Endpoints: []string{members[0].URL}, Prefix: "/net"}, times)
+	a := mustCreate(t, s, 1)
+	w := goWatch(t, s, a.Rev-1)
+	w.event(t, a.Key())
+	for _, m := range members[1:] {
+		if err := m.Signal(syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantFailure(t, "Watch", w.end(t, 20*time.Second), members[0].URL, " (check ")
+	if _, _, err := s.Leases(t.Context()); err == nil {
+		t.Error("Leases are read without a quorum")
+	}
+	for _, m := range members[1:] {
+		if err := m.Signal(syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventuallyHealthy(t, s)
+	w = goWatch(t, s, a.Rev)
+	w.event(t, eventuallyCreate(t, s, 2, 20*time.Second).Key())
+}
+
+// A member that comes back behind the others is no store that was wiped.
+func TestMembersThatAreStoppedInTurnEndNoWatch(t *testing.T) {
+	t.Parallel()
+	members := startMembers(t)
+	times := defaults(0)
+	times.quiet, times.answer, times.dial = 2*time.Second, time.Second, time.Second
+	s := newTestStore(t, Options{Endpoints: endpoints(members), Prefix: "/net"}, times)
+	a := mustCreate(t, s, 1)
+	w := goWatch(t, s, a.Rev-1)
+	w.event(t, a.Key())
+	for i, m := range members {
+		m.Stop()
+		l := eventuallyCreate(t, s, byte(i+2), 20*time.Second)
+		seen(t, w, l, time.Now().Add(20*time.Second))
+		members[i] = again(t, m)
+		eventuallyHealthy(t, s)
+	}
+}
+
+// Many at once, at the same key: exactly one is told that it is its own.
+func TestOneCreateWinsWhateverMembersDo(t *testing.T) {
+	t.Parallel()
+	members := startMembers(t)
+	// A member that another test keeps from answering within a second is not to be
+	// taken for one that hangs: a write that is given up is tried again, and refused.
+	times := defaults(0)
+	times.answer, times.dial = 2*time.Second, time.Second
+	var stores []*Store
+	for range 6 {
+		stores = append(stores, newTestStore(t, Options{Endpoints: endpoints(members), Prefix: "/net"}, times))
+	}
+	for round := range 6 {
+		m := members[round%3]
+		var mu sync.Mutex
+		owners := 0
+		var g sync.WaitGroup
+		stop := time.AfterFunc(time.Duration(round)*time.Millisecond, func() { _ = m.Signal(syscall.SIGSTOP) })
+		for i, s := range stores {
+			g.Go(func() {
+				l := lease(byte(round + 1))
+				l.Node = fmt.Sprint("node", i)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				var last error
+				for ctx.Err() == nil {
+					_, err := s.Create(ctx, l, time.Hour)
+					if err == nil {
+						mu.Lock()
+						owners++
+						mu.Unlock()
+					}
+					if err == nil || errors.Is(err, subnet.ErrTaken) {
+						return
+					}
+					last = err
+				}
+				t.Errorf("a creation is never settled: %v", last)
+			})
+		}
+		g.Wait()
+		stop.Stop()
+		_ = m.Signal(syscall.SIGCONT)
+		if owners != 1 {
+			t.Errorf("round %d: %d owners", round, owners)
+		}
+		eventuallyHealthy(t, stores[0])
+	}
+}

@@ -60,7 +60,7 @@ func TestDebiansDataAreTakenOver(t *testing.T) {
 	putV3(t, p, "b", "2")
 	p.terminate(t)
 
-	// A copy is restored as docs/etcd.md says.
+	// A copy is restored as docs/flannel-etcd.md says.
 	if err := os.RemoveAll(filepath.Join(dir, "member")); err != nil {
 		t.Fatal(err)
 	}
@@ -239,7 +239,7 @@ func TestInspect(t *testing.T) {
 	}
 }
 
-// TestBackup follows docs/etcd.md: a backup of the v2 API's keys while the member runs.
+// TestBackup follows docs/flannel-etcd.md: a backup of the v2 API's keys while the member runs.
 // With --with-v3, etcdctl would wait for the member to end.
 func TestBackup(t *testing.T) {
 	t.Parallel()
@@ -256,13 +256,13 @@ func TestBackup(t *testing.T) {
 	p.kill()
 	p = single(t, saved, "--force-new-cluster")
 	want(t, p, "a", "1")
-	wantV3(t, p, "a", "") // docs/etcd.md says so
+	wantV3(t, p, "a", "") // docs/flannel-etcd.md says so
 	p.terminate(t)
 	p = single(t, saved)
 	want(t, p, "a", "1")
 }
 
-// TestSnapshot follows docs/etcd.md: etcd's own snapshot has the v3 API's keys, and no others.
+// TestSnapshot follows docs/flannel-etcd.md: etcd's own snapshot has the v3 API's keys, and no others.
 func TestSnapshot(t *testing.T) {
 	t.Parallel()
 	saved, dir := filepath.Join(t.TempDir(), "etcd.db"), filepath.Join(t.TempDir(), "restored")
@@ -276,7 +276,7 @@ func TestSnapshot(t *testing.T) {
 	p = single(t, dir)
 	wantV3(t, p, "a", "1")
 	if got, err := v2(t.Context(), http.MethodGet, p.url, "/v2/keys/b?quorum=true", nil); err == nil {
-		t.Errorf("a snapshot has the v2 key %q: docs/etcd.md says that it has none", got)
+		t.Errorf("a snapshot has the v2 key %q: docs/flannel-etcd.md says that it has none", got)
 	}
 	p.terminate(t)
 	wantV3(t, single(t, dir), "a", "1")

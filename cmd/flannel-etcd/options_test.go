@@ -158,10 +158,10 @@ func TestWarnsOfOpenDoors(t *testing.T) {
 	}
 }
 
-// TestHelpNamesEveryDefault also keeps docs/etcd.md true.
+// TestHelpNamesEveryDefault also keeps docs/flannel-etcd.md true.
 func TestHelpNamesEveryDefault(t *testing.T) {
 	text := usage("flannel-etcd")
-	doc, err := os.ReadFile(filepath.Join("..", "..", "docs", "etcd.md"))
+	doc, err := os.ReadFile(filepath.Join("..", "..", "docs", "flannel-etcd.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,12 +170,12 @@ func TestHelpNamesEveryDefault(t *testing.T) {
 			t.Errorf("--help lacks --%s %s", name, value)
 		}
 		if !strings.Contains(string(doc), "`"+name+"`") {
-			t.Errorf("docs/etcd.md lacks `%s`", name)
+			t.Errorf("docs/flannel-etcd.md lacks `%s`", name)
 		}
 	}
 	for name := range successors() {
 		if !strings.Contains(string(doc), "`"+name+"`") {
-			t.Errorf("docs/etcd.md lacks `%s`", name)
+			t.Errorf("docs/flannel-etcd.md lacks `%s`", name)
 		}
 	}
 }

@@ -80,7 +80,7 @@ func explain(err error) error {
 	case strings.Contains(err.Error(), "has already been bootstrapped"):
 		remedy = "the other members know this one, and its data are gone: remove it from the cluster, add it again, and start it once with --initial-cluster-state=existing"
 	case errors.Is(err, fs.ErrPermission):
-		remedy = "under systemd the unit's user must be able to read it; see LoadCredential= in docs/etcd.md"
+		remedy = "under systemd the unit's user must be able to read it; see LoadCredential= in docs/flannel-etcd.md"
 	}
 	return fmt.Errorf("start etcd: %w (%s)", err, remedy)
 }

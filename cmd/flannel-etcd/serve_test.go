@@ -278,7 +278,7 @@ func TestThreeMembersBearTheLossOfOne(t *testing.T) {
 	})
 }
 
-// TestOneBecomesThree follows docs/etcd.md.
+// TestOneBecomesThree follows docs/flannel-etcd.md.
 func TestOneBecomesThree(t *testing.T) {
 	t.Parallel()
 	hosts := []string{"127.0.0.1", "127.0.0.2", "127.0.0.3"}

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -178,6 +179,29 @@ func TestShapesOf(t *testing.T) {
 		}
 		if got := strings.Join(what, ", "); got != row.want {
 			t.Errorf("%s: %q breaks a rule, want %q", row.name, got, row.want)
+		}
+	}
+}
+
+// go build leaves a program in the directory where it is called, and git add -A takes it:
+// from then on each clone has it.
+func TestFilesAreNoPrograms(t *testing.T) {
+	cmd := exec.Command("git", "ls-files", "-z")
+	cmd.Dir = "../.."
+	list, err := cmd.Output()
+	if err != nil {
+		t.Skip("not a working tree of git: ", err)
+	}
+	for name := range strings.SplitSeq(strings.TrimRight(string(list), "\x00"), "\x00") {
+		f, err := os.Open(filepath.Join("../..", name))
+		if err != nil {
+			continue // about to be removed
+		}
+		head := make([]byte, 4)
+		n, _ := f.Read(head)
+		_ = f.Close()
+		if string(head[:n]) == "\x7fELF" {
+			t.Errorf("%s is a program: git rm --cached it, and have .gitignore name it", name)
 		}
 	}
 }

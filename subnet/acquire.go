@@ -27,6 +27,8 @@ type Request struct {
 	// lease yet; may be nil.
 	Report func(Standing)
 
+	// Mark is what node ids begin with that were made on this machine; empty: not known.
+	Mark string
 	// Known: the host has the node id from an earlier run, and so a lease with it is its own.
 	Known bool
 	// TakeOver: any lease with its PublicIP is its own, as for all older releases.
@@ -36,6 +38,8 @@ type Request struct {
 	Freed []Key
 	// Avoid are the subnets that this host itself is in. No lease of it may overlap them.
 	Avoid []netip.Prefix
+
+	stranger bool // the host of a lease that might have been this host's is another one
 }
 
 // Acquired is a lease as it was taken.
@@ -48,7 +52,8 @@ type Acquired struct {
 }
 
 // Acquire takes a lease: the host's own, found by its node id or, if the lease has
-// none, by its PublicIP; else the previous subnet if it is free; else a random free
+// none, by its PublicIP; else one whose host is gone and was this one, by its PublicIP, its
+// machine or its device; else the previous subnet if it is free; else a random free
 // one. It tries until it has one, or returns the error of ctx. It waits while the store
 // does not answer, while the network is full, and while another node's lease has our
 // PublicIP. It returns ErrDuplicate if a live host has our node id.
@@ -119,9 +124,6 @@ type acquirer struct {
 
 	answered   Key       // of a lease that a live host has, with our PublicIP
 	answeredAt time.Time // the last time
-	// What we wrote over, or tried to, of a host that had our node id at another
-	// address; zero: nothing.
-	challenged Lease
 }
 
 // wait says why there is no lease yet, and waits until another try is worth it.
@@ -178,7 +180,11 @@ func (a *acquirer) once(ctx context.Context) (Acquired, error) {
 			err = ErrLost
 		}
 	case adopt:
-		lease, err = a.adopt(ctx, s)
+		ttl := a.TTL
+		if s.was.Reserved() {
+			ttl = 0
+		}
+		lease, err = a.store.Renew(ctx, s.was, s.lease, ttl)
 	case reuse, create:
 		lease, err = a.store.Create(ctx, s.lease, a.TTL)
 		if errors.Is(err, ErrTaken) {
@@ -194,7 +200,8 @@ func (a *acquirer) once(ctx context.Context) (Acquired, error) {
 
 // contest returns a lease that seems to be ours, as it is now, if no live host has it, or
 // ErrDuplicate or, of another node, errRival. A rival that has answered is not asked again
-// for a while.
+// for a while. One with another PublicIP is not waited for: contest returns ErrLost, and
+// looks for no other.
 func (a *acquirer) contest(ctx context.Context, was Lease) (Lease, error) {
 	patience, lives := patienceTwin, duplicate(was)
 	if was.Node != a.Lease.Node {
@@ -208,45 +215,11 @@ func (a *acquirer) contest(ctx context.Context, was Lease) (Lease, error) {
 	if alive {
 		a.answered, a.answeredAt = was.Key(), time.Now()
 		err = lives
+		if was.Node != a.Lease.Node && was.V4.PublicIP != a.Lease.V4.PublicIP {
+			a.stranger, err = true, ErrLost
+		}
 	}
 	return now, err
-}
-
-// adopt writes over the lease. If a host had it at another address and with our node
-// id, that host gets the time to object: if it is alive, we are a copy of it. Adopt
-// returns ErrDuplicate then. A mirror's copy is taken at once: its host is not where it
-// could hear us, and objects through the mirror if it is another one than this.
-func (a *acquirer) adopt(ctx context.Context, s step) (Lease, error) {
-	ttl := a.TTL
-	if s.lease.Reserved() {
-		ttl = 0
-	}
-	if s.contest || s.was.Node == "" || s.was.Mirror != "" || s.was.V4.PublicIP == s.lease.V4.PublicIP {
-		return a.store.Renew(ctx, s.was, s.lease, ttl)
-	}
-	// It objects once: to write again over what it has written since would be to take the
-	// lease from it.
-	if c := a.challenged; c.Key() == s.was.Key() && c.V4.PublicIP == s.was.V4.PublicIP && s.was.Rev > c.Rev {
-		return Lease{}, duplicate(s.was)
-	}
-	a.challenged = s.was
-	lease, err := a.store.Renew(ctx, s.was, s.lease, ttl)
-	if err == nil {
-		err = backoff.Sleep(ctx, min(patienceTwin, a.TTL/4))
-	}
-	if err != nil {
-		return Lease{}, err
-	}
-	now, there, err := read(ctx, a.store, lease.Key())
-	switch {
-	case err != nil:
-		return Lease{}, fmt.Errorf("list leases: %w", err)
-	case !there || now.Node != lease.Node:
-		return Lease{}, ErrLost
-	case !now.SameClaim(lease):
-		return Lease{}, duplicate(now)
-	}
-	return now, nil
 }
 
 func duplicate(l Lease) error {

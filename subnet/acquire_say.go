@@ -28,6 +28,9 @@ func (a *acquirer) say(s step) {
 					"then give each its own with --public-ip or --iface",
 					"PublicIP", ip, "subnet", was.Key(), "theirs", was.data(), "ours", s.lease.data())
 			}
+		case a.Lease.Node != "" && was.Node != a.Lease.Node && was.V4.PublicIP != ip:
+			a.log.Warn("Taking over another node's lease, which this machine or its device had at another PublicIP, before the state directory was lost",
+				"subnet", was.Key(), "was", was.V4.PublicIP, "now", ip, "node", was.Node, "this node", a.Lease.Node)
 		case a.Lease.Node != "" && was.Node != a.Lease.Node:
 			a.log.Warn("Taking over another node's lease, which has this host's PublicIP", "subnet", was.Key(), "PublicIP", ip,
 				"node", was.Node, "this node", a.Lease.Node)

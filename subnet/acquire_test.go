@@ -3,7 +3,6 @@ package subnet
 import (
 	"context"
 	"errors"
-	"flanneld/subnet/config"
 	"log/slog"
 	"net/netip"
 	"strings"
@@ -12,6 +11,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"flanneld/pkg/backoff"
+	"flanneld/subnet/config"
 )
 
 const me = "192.0.2.1"
@@ -390,11 +392,11 @@ func TestDecideByNode(t *testing.T) {
 			change: func(r *Request) { r.Known = true }, want: adopt, key: key("10.1.7.0/24"), asks: true},
 		{name: "own id, own address, previous subnet", leases: []Lease{node(lease("10.1.7.0/24", me), "aaaa")},
 			change: func(r *Request) { r.Previous = key("10.1.7.0/24") }, want: adopt, key: key("10.1.7.0/24")},
-		{name: "own id, another address", leases: []Lease{node(lease("10.1.7.0/24", other), "aaaa")}, want: adopt, key: key("10.1.7.0/24")},
+		{name: "own id, another address", leases: []Lease{node(lease("10.1.7.0/24", other), "aaaa")}, want: adopt, key: key("10.1.7.0/24"), asks: true},
 		{name: "no id, own address", leases: []Lease{lease("10.1.7.0/24", me)}, want: adopt, key: key("10.1.7.0/24")},
 		{name: "no id, another address", leases: []Lease{lease("10.1.7.0/24", other)}, want: create},
-		{name: "own id before own address", leases: []Lease{lease("10.1.3.0/24", me), node(lease("10.1.7.0/24", other), "aaaa")}, want: adopt, key: key("10.1.7.0/24")},
-		{name: "reserved for the id", leases: []Lease{reserved}, want: adopt, key: key("10.1.7.0/24")},
+		{name: "own id before own address", leases: []Lease{lease("10.1.3.0/24", me), node(lease("10.1.7.0/24", other), "aaaa")}, want: adopt, key: key("10.1.7.0/24"), asks: true},
+		{name: "reserved for the id", leases: []Lease{reserved}, want: adopt, key: key("10.1.7.0/24"), asks: true},
 		{name: "another id, own address", leases: []Lease{node(lease("10.1.7.0/24", me), "bbbb")}, want: adopt, key: key("10.1.7.0/24"), asks: true},
 		{name: "another id, own address, and a lease of ours", leases: []Lease{node(lease("10.1.3.0/24", me), "bbbb"), node(lease("10.1.7.0/24", me), "aaaa")},
 			want: adopt, key: key("10.1.7.0/24"), asks: true},
@@ -429,25 +431,32 @@ func TestDecideByNode(t *testing.T) {
 	}
 }
 
-// A copy of a live host finds that host's lease by the id. The host objects.
 // alive answers who contests a lease, as its host does until ctx is done, and notes whether
 // anybody has written another lease there while the host was.
 func alive(ctx context.Context, store *fakeStore, l Lease) (changed *atomic.Bool) {
 	changed = new(atomic.Bool)
+	answer := func(now Lease) {
+		if now.Contest != "" {
+			_, _ = store.Renew(ctx, now, l, 0)
+		}
+	}
 	_, rev, _ := store.Leases(ctx)
 	go func() {
-		for e, err := range store.Watch(ctx, rev) {
-			if err != nil || ctx.Err() != nil {
-				return
+		for ; ctx.Err() == nil; _ = backoff.Sleep(ctx, time.Second) {
+			for e, err := range store.Watch(ctx, rev) {
+				if err != nil {
+					break
+				}
+				if rev = e.Lease.Rev; e.Lease.Key() != l.Key() {
+					continue
+				}
+				if e.Deleted || !e.Lease.SameClaim(l) || e.Lease.Node != l.Node {
+					changed.Store(true)
+				}
+				answer(e.Lease)
 			}
-			if e.Deleted || !e.Lease.SameClaim(l) || e.Lease.Node != l.Node {
-				changed.Store(true)
-			}
-			if e.Lease.Contest != "" {
-				answer := l
-				answer.Rev = e.Lease.Rev
-				_, _ = store.Renew(ctx, e.Lease, answer, 0)
-			}
+			now, _ := store.get(l.Key())
+			answer(now)
 		}
 	}()
 	return changed
@@ -524,65 +533,96 @@ func TestAcquireTakesWhatARivalHasLeft(t *testing.T) {
 	})
 }
 
+// A copy of a whole host has another address, and that host's node id.
 func TestAcquireIsNotTheDuplicateOfALiveHost(t *testing.T) {
-	for _, alive := range []bool{true, false} {
-		synctest.Test(t, func(t *testing.T) {
-			theirs := lease("10.1.7.0/24", "192.0.2.9")
-			theirs.Node = "aaaa"
-			store := newFakeStore(theirs)
-			if alive {
-				time.AfterFunc(time.Second, func() { store.force(theirs, DefaultTTL) })
-			}
-			r := request("")
-			r.Lease.Node = "aaaa"
-			got, err := Acquire(t.Context(), store, r, new(logs).logger())
-			if alive != errors.Is(err, ErrDuplicate) || !alive && (err != nil || got.Lease.Key() != theirs.Key()) {
-				t.Errorf("alive: %t: Acquire = %v, %v", alive, got.Lease, err)
-			}
+	for name, row := range map[string]struct {
+		lives bool
+		down  time.Duration // when the store is away, for 5 s; zero: it is not
+		late  error         // of the first write, which is carried out
+	}{
+		"alive": {lives: true}, "gone": {}, "gone, and the answer is lost": {late: errDown},
+		"alive, and the listing fails": {lives: true, down: time.Millisecond}, "alive, and the answer is lost": {lives: true, late: errDown},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				theirs := lease("10.1.7.0/24", "192.0.2.9")
+				theirs.Node = "aaaa"
+				store := newFakeStore()
+				store.force(theirs, 0)
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				changed := new(atomic.Bool)
+				if row.lives {
+					changed = alive(ctx, store, theirs)
+				}
+				store.late = row.late
+				if row.down > 0 {
+					time.AfterFunc(row.down, func() { store.setDown(errDown) })
+					time.AfterFunc(row.down+5*time.Second, func() { store.setDown(nil) })
+				}
+				r := request("")
+				r.Lease.Node = "aaaa"
+				got, err := Acquire(t.Context(), store, r, new(logs).logger())
+				now, _ := store.get(theirs.Key())
+				switch {
+				case row.lives && (!errors.Is(err, ErrDuplicate) || changed.Load() || !now.Same(theirs)):
+					t.Errorf("Acquire = %v, %v beside a live host, whose lease says %+v", got.Lease, err, now)
+				case !row.lives && (err != nil || got.Lease.Key() != theirs.Key() || !now.Same(got.Lease)):
+					t.Errorf("Acquire = %v, %v; the lease says %+v", got.Lease, err, now)
+				}
+			})
 		})
 	}
 }
 
-// The host that objects does so once: what it has written must be found, however often
-// the store fails to say so.
-func TestAcquireIsNotTheDuplicateOfALiveHostThatAFailureHid(t *testing.T) {
-	for _, row := range []struct {
-		name   string
-		unsure bool          // the answer to the write is lost
-		after  time.Duration // of the write, from when on the store is away for 5 s
-	}{{"the listing fails", false, time.Second}, {"the answer is lost", true, time.Millisecond}} {
-		t.Run(row.name, func(t *testing.T) {
+// A host has lost its node id and has another address, and etcd has its former lease.
+func TestAcquireTakesWhatItsMachineHasLeft(t *testing.T) {
+	former := lease("10.1.7.0/24", "192.0.2.9", "old")
+	former.Node = "0123-9"
+	device := former
+	device.Node, device.V4.Data = "bbbb", quoted("new")
+	older := device
+	older.Node = ""
+	another := former
+	another.V4.Subnet, another.V4.PublicIP, another.Node = netip.MustParsePrefix("10.1.8.0/24"), netip.MustParseAddr("192.0.2.10"), "0123-a"
+	for name, row := range map[string]struct {
+		leases   []Lease
+		lives    bool
+		previous string
+		known    bool
+		takes    bool
+		most     time.Duration
+	}{
+		"the machine's mark":             {leases: []Lease{former}, takes: true, most: patienceRival + time.Second},
+		"the device's MAC":               {leases: []Lease{device}, takes: true, most: patienceRival + time.Second},
+		"of a live host":                 {leases: []Lease{former}, lives: true, most: patienceRival},
+		"an older release's":             {leases: []Lease{older}},
+		"of a host that knows its id":    {leases: []Lease{former}, known: true},
+		"one of two of the machine's":    {leases: []Lease{former, another}},
+		"one of two, the previous one's": {leases: []Lease{former, another}, previous: "10.1.7.0/24", takes: true, most: patienceRival + time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				theirs := lease("10.1.7.0/24", "192.0.2.9")
-				theirs.Node = "aaaa"
-				store := newFakeStore(theirs)
-				if row.unsure {
-					store.late = errDown
+				store, l := newFakeStore(row.leases...), new(logs)
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				changed := new(atomic.Bool)
+				if row.lives {
+					changed = alive(ctx, store, former)
 				}
-				objected := 0
-				done := make(chan struct{})
-				go func() { // the host that holds the lease
-					defer close(done)
-					for e, err := range store.Watch(t.Context(), 2) {
-						if err != nil || e.Lease.V4.PublicIP == theirs.V4.PublicIP {
-							break
-						}
-						store.force(theirs, DefaultTTL)
-						objected++
-						time.Sleep(row.after)
-						store.setDown(errDown)
-						time.Sleep(5 * time.Second)
-						store.setDown(nil)
-						break
-					}
-				}()
-				r := request("")
-				r.Lease.Node = "aaaa"
-				got, err := Acquire(t.Context(), store, r, new(logs).logger())
-				<-done
-				if l, _ := store.get(theirs.Key()); !errors.Is(err, ErrDuplicate) || objected != 1 || l.V4.PublicIP != theirs.V4.PublicIP {
-					t.Errorf("Acquire = %v, %v; the key has %v after %d objections", got.Lease, err, l, objected)
+				r := request(row.previous)
+				r.Lease.Node, r.Mark, r.Known = "0123-1", "0123", row.known
+				start := time.Now()
+				got, err := Acquire(t.Context(), store, r, l.logger())
+				took := time.Since(start)
+				if err != nil || (got.Lease.Key() == former.Key()) != row.takes || took > row.most || changed.Load() {
+					t.Errorf("Acquire = %v, %v after %s; the lease of a live host was written over: %t", got.Lease, err, took, changed.Load())
 				}
+				now, _ := store.get(former.Key())
+				if now.Contest != "" || (now.Node == "0123-1") != row.takes {
+					t.Errorf("the lease says %+v", now)
+				}
+				l.want(t, "which this machine or its device had", map[bool]int{true: 1}[row.takes])
 			})
 		})
 	}
@@ -622,4 +662,39 @@ func TestAcquireWaitsForARivalToGo(t *testing.T) {
 			t.Error("a live host's lease was written over")
 		}
 	})
+}
+
+// Two hosts with one PublicIP start at once, and find the lease of a third that is gone.
+func TestOneOfTwoTakesWhatARivalHasLeft(t *testing.T) {
+	for range 20 {
+		synctest.Test(t, func(t *testing.T) {
+			theirs := lease("10.1.7.0/24", me, "old")
+			theirs.Node = "aaaa"
+			store, start := newFakeStore(theirs), time.Now()
+			ctx, cancel := context.WithCancel(t.Context())
+			got := make(chan Acquired, 2)
+			for _, node := range []string{"bbbb", "cccc"} {
+				go func() {
+					r := request("")
+					r.Lease.Node = node
+					if a, err := Acquire(ctx, store, r, new(logs).logger()); err == nil {
+						got <- a
+					}
+				}()
+			}
+			a := <-got
+			if took := time.Since(start); took > 3*patienceRival {
+				t.Errorf("neither had the lease for %s", took)
+			}
+			lives, ends := context.WithCancel(t.Context())
+			changed := alive(lives, store, a.Lease)
+			time.Sleep(time.Minute)
+			if now, _ := store.get(theirs.Key()); changed.Load() || len(got) > 0 || now.Node != a.Lease.Node {
+				t.Errorf("both had it: %+v, which %+v took first", now, a.Lease)
+			}
+			ends()
+			cancel()
+			synctest.Wait()
+		})
+	}
 }

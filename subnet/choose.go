@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"flanneld/subnet/config"
 )
@@ -39,6 +40,9 @@ func decide(leases []Lease, r Request) (step, error) {
 	var s step
 	var unfit Lease
 	own, rival := r.own(leases)
+	if rival == (Lease{}) {
+		rival = r.former(leases)
+	}
 	for _, l := range own {
 		switch {
 		case !r.fits(l.Key()) && l.Reserved():
@@ -79,15 +83,40 @@ func decide(leases []Lease, r Request) (step, error) {
 }
 
 // doubts reports whether a lease that is to be adopted may be of a live host with our node
-// id: a copy of this one, or this one's original.
+// id: a copy of this one, or this one's original. It has another PublicIP also if this host
+// has moved while it was away. The host of a mirror's copy is not where it could hear us,
+// and objects through the mirror if it is another one than this.
 func (r Request) doubts(s step) bool {
-	if s.was.Node == "" || s.was.Node != s.lease.Node || s.was.V4.PublicIP != s.lease.V4.PublicIP {
-		return false // an older release's, what the operator takes over, and a host that moved
+	if s.was.Node == "" || s.was.Node != s.lease.Node || s.was.Mirror != "" {
+		return false // an older release's, what the operator takes over, and a copy
 	}
-	if s.was.Mirror != "" {
-		return false // see adopt
+	return s.was.V4.PublicIP != s.lease.V4.PublicIP || s.was.contradicts(s.lease) || !r.Known && s.was.Key() != r.Previous
+}
+
+// former returns the lease that this host may have had with another node id and another
+// PublicIP, before it lost its state directory: by its machine's mark, or by the MAC in the
+// data of its device. It must be the previous subnet's, or the only such one. It returns
+// zero if there is none.
+func (r Request) former(leases []Lease) (former Lease) {
+	if r.Known || r.stranger {
+		return Lease{}
 	}
-	return s.was.contradicts(s.lease) || !r.Known && s.was.Key() != r.Previous
+	n := 0
+	for _, l := range leases {
+		machine := r.Mark != "" && strings.HasPrefix(l.Node, r.Mark)
+		device := l.V4.Data != "" && l.V4.Data == r.Lease.V4.Data && l.Type == r.Lease.Type
+		if l.Node == "" || l.Mirror != "" || !r.fits(l.Key()) || !machine && !device {
+			continue
+		}
+		if n++; l.Key() == r.Previous {
+			return l
+		}
+		former = l
+	}
+	if n > 1 {
+		return Lease{}
+	}
+	return former
 }
 
 // random returns free subnets of the families that are enabled.

@@ -19,9 +19,17 @@ const (
 // contest asks whether the host of a lease is there, by a mark in it that changes nothing
 // for anybody else: a live host writes its lease again without the mark. Without an answer
 // contest returns the lease with its mark. It returns ErrLost if the lease is gone, or if
-// another host contests it, too.
+// another host contests it, too: two that asked in turns would never have an answer.
 func contest(ctx context.Context, store Store, was Lease, ttl, patience time.Duration) (now Lease, alive bool, err error) {
 	patience = min(patience, ttl/4)
+	if was.Contest != "" {
+		if now, err = await(ctx, store, was, patience+patience/4); err == nil && !now.Same(was) {
+			err = ErrLost
+		}
+		if err != nil {
+			return Lease{}, false, err
+		}
+	}
 	if was.Reserved() {
 		ttl = 0
 	}
@@ -30,22 +38,34 @@ func contest(ctx context.Context, store Store, was Lease, ttl, patience time.Dur
 	if marked, err = store.Renew(ctx, was, marked, ttl); err != nil {
 		return Lease{}, false, err
 	}
-	const looks = 6
-	for range looks {
-		if err := backoff.Sleep(ctx, patience/looks); err != nil {
-			return Lease{}, false, err
-		}
-		now, there, err := read(ctx, store, was.Key())
-		switch {
-		case err != nil:
-			return Lease{}, false, fmt.Errorf("list leases: %w", err)
-		case there && now.Contest == "":
-			return now, true, nil
-		case !there || now.Contest != marked.Contest:
-			return Lease{}, false, ErrLost
-		}
+	now, err = await(ctx, store, marked, patience)
+	switch {
+	case err != nil:
+		return Lease{}, false, err
+	case now.Key() == was.Key() && now.Contest == "":
+		return now, true, nil
+	case now.Contest != marked.Contest:
+		return Lease{}, false, ErrLost
 	}
 	return marked, false, nil
+}
+
+// await returns a lease as soon as it has changed, zero if it is gone, or unchanged once
+// the time is over.
+func await(ctx context.Context, store Store, was Lease, most time.Duration) (now Lease, err error) {
+	const looks = 6
+	for range looks {
+		if err := backoff.Sleep(ctx, most/looks); err != nil {
+			return Lease{}, err
+		}
+		if now, _, err = read(ctx, store, was.Key()); err != nil {
+			return Lease{}, fmt.Errorf("list leases: %w", err)
+		}
+		if !now.Same(was) {
+			return now, nil
+		}
+	}
+	return now, nil
 }
 
 // read reads the lease on a key from the store.

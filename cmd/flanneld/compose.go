@@ -225,7 +225,7 @@ func (d *daemon) openTenant() error {
 	known := d.state.Identity.ID() != ""
 	d.host.Tenant = tenant.New(tenant.Options{
 		Store: d.store, View: d.host.View, Known: d.state.Cache.Leases(), Margin: d.opts.RenewMargin, Surrender: d.opts.LeaseLost == options.LeaseLostExit,
-		Request: subnet.Request{Config: d.origin.Config, Lease: subnet.Lease{Node: d.state.Identity.Make(d.underlay.PublicV4)},
+		Request: subnet.Request{Config: d.origin.Config, Lease: subnet.Lease{Node: d.state.Identity.Make(d.underlay.PublicV4)}, Mark: d.state.Identity.Mark(),
 			Previous: d.previous.Key(), Known: known, TTL: d.opts.Tuning.LeaseTTL, TakeOver: d.opts.TakeOver},
 		Rename: d.state.Identity.Renew, Changed: d.host.LeaseChanged, Log: d.log,
 	})

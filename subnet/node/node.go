@@ -40,6 +40,7 @@ func (f file) sum() string {
 const (
 	fileName = "node-id"
 	idLen    = 32 // hexadecimal digits
+	markLen  = 16 // likewise
 )
 
 // Load reads the id that the host had before. A file that cannot be understood, or is
@@ -73,13 +74,24 @@ func (i *Identity) ID() string { return i.NodeID }
 // Make gives the host an id if it has none: one that follows from the machine and the
 // address at which its peers first know it, so that a host which has lost its state
 // directory has its id again. The address tells containers of one machine apart, and
-// the clones of an image.
+// the clones of an image. The id begins with the machine's mark, if a machine can be told
+// for certain.
 func (i *Identity) Make(public netip.Addr) string {
 	if i.NodeID == "" {
-		i.NodeID = hash("node " + i.Machine.ID + " " + i.Machine.Board + " " + public.String())[:idLen]
+		mark := i.Mark()
+		i.NodeID = mark + hash("node " + i.Machine.ID + " " + i.Machine.Board + " " + public.String())[len(mark):idLen]
 		i.save()
 	}
 	return i.NodeID
+}
+
+// Mark is what the ids begin with that are made on this machine; empty if not all is known
+// of it.
+func (i *Identity) Mark() string {
+	if i.Machine.ID == "" || i.Machine.Board == "" {
+		return ""
+	}
+	return hash("machine " + i.Machine.ID + " " + i.Machine.Board)[:markLen]
 }
 
 // Renew gives the host a random id, since another one uses the present one, and returns

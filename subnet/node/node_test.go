@@ -80,6 +80,26 @@ func TestHostsOfOneMachineHaveIDsOfTheirOwn(t *testing.T) {
 	}
 }
 
+func TestIDsOfOneMachineBeginWithItsMark(t *testing.T) {
+	m := Machine{ID: hash("a"), Board: hash("x")}
+	mark := Load(statedir.Memory(), m, discard).Mark()
+	for _, public := range []netip.Addr{publicIP, publicIP.Next()} {
+		if id := Load(statedir.Memory(), m, discard).Make(public); len(mark) != markLen || len(id) != idLen || !strings.HasPrefix(id, mark) {
+			t.Errorf("the mark is %q, and an id %q", mark, id)
+		}
+	}
+	i := Load(statedir.Memory(), m, discard)
+	i.Make(publicIP)
+	if id := i.Renew(nil); strings.HasPrefix(id, mark) {
+		t.Errorf("a random id begins with the mark: %q", id)
+	}
+	for _, unsure := range []Machine{{}, {ID: m.ID}, {Board: m.Board}} {
+		if got := Load(statedir.Memory(), unsure, discard).Mark(); got != "" {
+			t.Errorf("%+v has the mark %q", unsure, got)
+		}
+	}
+}
+
 func TestIdentityStaysWhenTheAddressChanges(t *testing.T) {
 	state := statedir.Memory()
 	first := load(state, Machine{ID: hash("a")}, discard)

@@ -133,7 +133,7 @@ func (t *Tenant) Begin(got subnet.Acquired, unverified bool) {
 // Run holds the lease until ctx is done, and then returns nil. If another host has it,
 // Run takes a new one, or returns ErrRevoked.
 func (t *Tenant) Run(ctx context.Context) error {
-	t.Request.TakeOver = false // a node that takes the lease from now on is alive
+	t.Request.TakeOver, t.Request.Known = false, true // a node that takes the lease from now on is alive
 	for rebound := false; ; rebound = true {
 		lease := t.acquired.Lease
 		err := subnet.Hold(ctx, t.Store, lease, subnet.Holding{

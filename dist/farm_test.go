@@ -30,9 +30,8 @@ type host struct {
 	web     string // the container's first process
 }
 
-// settings make etcd speak the v2 API and listen to the other hosts.
-const settings = `ETCD_ENABLE_V2=true
-ETCD_LISTEN_CLIENT_URLS=http://0.0.0.0:2379
+// settings make etcd listen to the other hosts.
+const settings = `ETCD_LISTEN_CLIENT_URLS=http://0.0.0.0:2379
 ETCD_ADVERTISE_CLIENT_URLS=http://192.168.1.11:2379
 `
 
@@ -143,10 +142,10 @@ func (f *farm) step(what string, do func()) {
 	f.Logf("%5.1fs %s", time.Since(start).Seconds(), what)
 }
 
-// etcdctl runs it on the first host, with the v2 API.
+// etcdctl runs it on the first host, with the API that it has unless told otherwise: v3.
 func (f *farm) etcdctl(args string) {
 	f.Helper()
-	f.hosts[0].sh("ETCDCTL_API=2 etcdctl " + args)
+	f.hosts[0].sh("etcdctl " + args)
 }
 
 // try runs a shell script.

@@ -22,7 +22,7 @@ func TestFirewalld(t *testing.T) {
 	for _, h := range f.hosts {
 		h.write("/etc/default/flanneld", "FLANNELD_ETCD_ENDPOINTS=http://192.168.1.11:2379\nFLANNEL_OPTIONS=--ip-masq\n")
 	}
-	f.etcdctl(`mk /coreos.com/network/config '{"Network":"10.100.0.0/16","Backend":{"Type":"vxlan"}}'`)
+	f.etcdctl(`put /coreos.com/network/config '{"Network":"10.100.0.0/16","Backend":{"Type":"vxlan"}}'`)
 	f.all("systemctl enable --quiet flanneld docker && systemctl --no-block start flanneld docker")
 	f.each(func(h *host) error {
 		return h.until(time.Minute, "systemctl is-active flanneld docker", "^active\nactive$")
@@ -38,7 +38,7 @@ func TestFirewalld(t *testing.T) {
 	for _, backend := range []string{"nftables", "iptables"} {
 		f.all("sed -i 's/^FirewallBackend=.*/FirewallBackend=" + backend + "/' /etc/firewalld/firewalld.conf && systemctl restart firewalld")
 		for _, typ := range []string{"vxlan", "host-gw"} {
-			f.etcdctl(`set /coreos.com/network/config '{"Network":"10.100.0.0/16","Backend":{"Type":"` + typ + `"}}'`)
+			f.etcdctl(`put /coreos.com/network/config '{"Network":"10.100.0.0/16","Backend":{"Type":"` + typ + `"}}'`)
 			f.all("systemctl restart flanneld docker")
 			f.addresses()
 			f.reach(reachTime)

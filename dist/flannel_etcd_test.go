@@ -13,6 +13,15 @@ func TestFlannelEtcdUnit(t *testing.T) {
 	if _, err := os.Stat(program); err != nil {
 		t.Skipf("%v (make etcd builds it)", err)
 	}
+	for _, row := range []struct{ api, write, read string }{
+		{"v3", "etcdctl put", "etcdctl get"},
+		{"v2", "ETCDCTL_API=2 etcdctl mk", "ETCDCTL_API=2 etcdctl get"},
+	} {
+		t.Run(row.api, func(t *testing.T) { flannelEtcd(t, program, row.api, row.write, row.read) })
+	}
+}
+
+func flannelEtcd(t *testing.T, program, api, write, read string) {
 	f := newFarm(t, "192.168.1.11/24")
 	h := f.hosts[0]
 	h.copy(program, "/usr/bin/flannel-etcd")
@@ -20,8 +29,9 @@ func TestFlannelEtcdUnit(t *testing.T) {
 	h.write("/etc/default/flanneld", "FLANNELD_ETCD_ENDPOINTS=http://127.0.0.1:2379\n")
 	h.sh("chmod 755 /usr/bin/flannel-etcd && systemctl daemon-reload && systemctl enable --now flannel-etcd")
 	h.want("ss -Hltn sport = :2379", `^LISTEN +\d+ +\d+ +127\.0\.0\.1:2379`)
-	f.etcdctl(`mk /coreos.com/network/config '{"Network":"10.100.0.0/16","Backend":{"Type":"vxlan"}}'`)
+	h.sh(write + ` /coreos.com/network/config '{"Network":"10.100.0.0/16","Backend":{"Type":"vxlan"}}'`)
 	h.sh("systemctl enable flanneld docker && systemctl start flanneld docker")
+	h.want("journalctl -q -u flanneld", "Using etcd's "+api+" API")
 	subnet := h.sh("grep ^FLANNEL_SUBNET= /run/flannel/subnet.env")
 
 	if err := h.Reboot(t.Context()); err != nil {
@@ -43,7 +53,7 @@ func TestFlannelEtcdUnit(t *testing.T) {
 	h.sh(`pid=$(systemctl show --property=MainPID --value flanneld)
 		systemctl kill --signal=KILL flannel-etcd
 		test $pid = $(systemctl show --property=MainPID --value flanneld)`)
-	if err := h.until(30*time.Second, "ETCDCTL_API=2 etcdctl get /coreos.com/network/config", "vxlan"); err != nil {
+	if err := h.until(30*time.Second, read+" /coreos.com/network/config", "vxlan"); err != nil {
 		t.Fatal(err)
 	}
 }

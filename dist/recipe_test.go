@@ -29,7 +29,7 @@ func TestRecipe(t *testing.T) {
 		f.all("systemctl enable --quiet flanneld docker && systemctl --no-block start flanneld docker")
 		f.each(func(h *host) error {
 			return errors.Join(
-				h.until(20*time.Second, "journalctl -u flanneld", "Couldn't fetch network config: .*Key not found"),
+				h.until(20*time.Second, "journalctl -u flanneld", "Couldn't fetch network config: flannel config not found in etcd store.*put /coreos.com/network/config"),
 				h.until(20*time.Second, "journalctl -u flanneld", `Using interface with name eth0 and address 192\.168\.`),
 				h.until(time.Second, "systemctl show -p ActiveState,StatusText flanneld", "(?s)waiting for the network configuration.*activating|activating.*waiting for"),
 				h.until(time.Second, "systemctl show -p ActiveState docker", "inactive|activating"),
@@ -38,7 +38,7 @@ func TestRecipe(t *testing.T) {
 	})
 
 	f.step("udp", func() {
-		f.etcdctl(`mk /coreos.com/network/config '{"Network":"10.100.0.0/16"}'`)
+		f.etcdctl(`put /coreos.com/network/config '{"Network":"10.100.0.0/16"}'`)
 		f.each(func(h *host) error {
 			return h.until(time.Minute, "systemctl is-active flanneld docker", "^active\nactive$")
 		})
@@ -67,7 +67,7 @@ func TestRecipe(t *testing.T) {
 	})
 
 	f.step("vxlan", func() {
-		f.etcdctl(`set /coreos.com/network/config '{"Network":"10.100.0.0/16","Backend":{"Type":"vxlan","VNI":1,"Port":8472}}'`)
+		f.etcdctl(`put /coreos.com/network/config '{"Network":"10.100.0.0/16","Backend":{"Type":"vxlan","VNI":1,"Port":8472}}'`)
 		f.all("systemctl restart flanneld")
 		f.reach(reachTime)
 		f.all(`ip -o link show flannel.1 | grep -q ' mtu 1450 ' && ethtool -i flannel.1 | grep -qx 'driver: vxlan' && ! ip link show flannel0 2>/dev/null`)
@@ -97,7 +97,7 @@ func TestRecipe(t *testing.T) {
 	f.step("iptables, of both kinds, with and without root", func() { iptables(docker4) })
 
 	f.step("another VNI", func() {
-		f.etcdctl(`set /coreos.com/network/config '{"Network":"10.100.0.0/16","Backend":{"Type":"vxlan","VNI":2,"Port":8472}}'`)
+		f.etcdctl(`put /coreos.com/network/config '{"Network":"10.100.0.0/16","Backend":{"Type":"vxlan","VNI":2,"Port":8472}}'`)
 		f.all("systemctl restart flanneld")
 		// A host whose etcd was too slow to say so goes on as before, and asks for a restart.
 		f.all("ip link show flannel.2 || { journalctl --sync; journalctl -q -n 50 -u flanneld | grep 'etcd does not answer; starting from' && systemctl restart flanneld; }")
@@ -133,7 +133,7 @@ func TestRecipe(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		f.etcdctl(`mk /coreos.com/network/config '{"Network":"10.100.0.0/16","Backend":{"Type":"host-gw"}}'`)
+		f.etcdctl(`put /coreos.com/network/config '{"Network":"10.100.0.0/16","Backend":{"Type":"host-gw"}}'`)
 		f.each(func(h *host) error {
 			// The connections to etcd were from the old address.
 			return h.until(15*time.Second, "journalctl -u flanneld", "The network configuration in etcd has changed; restart to apply")

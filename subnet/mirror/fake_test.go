@@ -44,12 +44,15 @@ func (s *space) setDown(err error) {
 
 func (s *space) begin(op string, was, l subnet.Lease) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.down == nil && op != "" {
+	down := s.down
+	if down == nil && op != "" {
 		s.writes[op]++
+	}
+	s.mu.Unlock()
+	if down == nil && op != "" {
 		s.before(op, was, l)
 	}
-	return s.down
+	return down
 }
 
 // count returns the writes but for refreshes.

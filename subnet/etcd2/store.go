@@ -101,6 +101,22 @@ func (s *Store) config(ctx context.Context) (config.Document, subnet.Revision, e
 	return config.Document{Raw: []byte(r.Node.Value), Rev: subnet.Revision(r.Node.ModifiedIndex)}, subnet.Revision(r.Index), nil
 }
 
+// WriteConfig writes the configuration if that is still the document was, or if there is
+// still none and was has no content. Else it returns subnet.ErrLost.
+func (s *Store) WriteConfig(ctx context.Context, was config.Document, raw []byte) error {
+	ctx, cancel := s.api.bound(ctx)
+	defer cancel()
+	only := client.SetOptions{PrevExist: client.PrevNoExist}
+	if was.Raw != nil {
+		only = client.SetOptions{PrevIndex: uint64(was.Rev), PrevValue: string(was.Raw)}
+	}
+	_, err := s.writer.set(ctx, entry{key: s.configKey(), value: string(raw)}, only)
+	if apiError(err, client.ErrorCodeNodeExist, client.ErrorCodeTestFailed, client.ErrorCodeKeyNotFound) {
+		return fmt.Errorf("%w: %w", subnet.ErrLost, err)
+	}
+	return err
+}
+
 // Leases implements subnet.Store.
 func (s *Store) Leases(ctx context.Context) ([]subnet.Lease, subnet.Revision, error) {
 	ctx, cancel := s.api.bound(ctx)

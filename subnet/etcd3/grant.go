@@ -161,6 +161,22 @@ func (g *grants) keep(ctx context.Context, id int64) (grant, error) {
 	return g.know(l), nil
 }
 
+// ends asks when a lease ends.
+func (g *grants) ends(ctx context.Context, id int64) (at time.Time, err error) {
+	err = g.api.ask(ctx, func(ctx context.Context, m *member) error {
+		r, err := m.lease.LeaseTimeToLive(ctx, &pb.LeaseTimeToLiveRequest{ID: id})
+		switch {
+		case err != nil:
+			return rpctypes.Error(err)
+		case r.GetID() != id:
+			return errNotEtcd
+		}
+		at = time.Now().Add(max(time.Duration(r.GetTTL()), 0) * time.Second) // -1: it has ended
+		return sound(r.Header)
+	})
+	return at, err
+}
+
 // revoke ends a lease that no key needs. A failure is not worth another try: it expires.
 func (g *grants) revoke(ctx context.Context, id int64) {
 	_ = g.api.ask(ctx, func(ctx context.Context, m *member) error {

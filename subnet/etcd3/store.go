@@ -106,6 +106,22 @@ func (s *Store) config(ctx context.Context) (config.Document, subnet.Revision, e
 	return config.Document{Raw: r.Kvs[0].Value, Rev: subnet.Revision(r.Kvs[0].ModRevision)}, at, nil
 }
 
+// WriteConfig writes the configuration if that is still the document was, or if there is
+// still none and was has no content. Else it returns subnet.ErrLost.
+func (s *Store) WriteConfig(ctx context.Context, was config.Document, raw []byte) error {
+	ctx, cancel := s.api.bound(ctx)
+	defer cancel()
+	var found *mvccpb.KeyValue
+	if was.Raw != nil {
+		found = &mvccpb.KeyValue{Value: was.Raw, ModRevision: int64(was.Rev)}
+	}
+	_, err := s.writer.swap(ctx, s.configKey(), found, clientv3.OpPut(s.configKey(), string(raw)))
+	if errors.Is(err, errChanged) {
+		return fmt.Errorf("%w: the configuration has changed", subnet.ErrLost)
+	}
+	return err
+}
+
 // Leases implements subnet.Store.
 func (s *Store) Leases(ctx context.Context) ([]subnet.Lease, subnet.Revision, error) {
 	ctx, cancel := s.api.bound(ctx)
@@ -181,22 +197,48 @@ func (s *Store) put(ctx context.Context, verb string, l subnet.Lease, ttl time.D
 	}
 	ctx, cancel := s.api.bound(ctx)
 	defer cancel()
-	kv, err := write(ctx, entry{key: s.leaseKey(l.Key()), value: value, node: l.Node, ttl: seconds(ttl)})
+	kv, err := write(ctx, entry{key: s.leaseKey(l.Key()), value: value, node: owner(l), ttl: seconds(ttl)})
 	if err != nil {
 		return l, fmt.Errorf("%s lease %s: %w", verb, l.Key(), err)
 	}
 	return s.writer.stamp(l, kv), nil
 }
 
+// Expiry returns when a lease expires, which a listing does not say; zero: never. It
+// returns subnet.ErrLost if the key says something else now.
+func (s *Store) Expiry(ctx context.Context, l subnet.Lease) (time.Time, error) {
+	ctx, cancel := s.api.bound(ctx)
+	defer cancel()
+	kv, err := s.writer.read(ctx, s.leaseKey(l.Key()))
+	switch {
+	case err != nil:
+		return time.Time{}, err
+	case kv == nil || !s.holds(kv, l):
+		return time.Time{}, fmt.Errorf("ask how long lease %s lives: %w", l.Key(), subnet.ErrLost)
+	case kv.Lease == 0:
+		return time.Time{}, nil
+	}
+	return s.writer.grants.ends(ctx, kv.Lease)
+}
+
 // Delete implements subnet.Store.
 func (s *Store) Delete(ctx context.Context, l subnet.Lease) error {
 	ctx, cancel := s.api.bound(ctx)
 	defer cancel()
-	err := s.writer.delete(ctx, s.leaseKey(l.Key()), l.Node, func(kv *mvccpb.KeyValue) bool { return s.holds(kv, l) })
+	err := s.writer.delete(ctx, s.leaseKey(l.Key()), owner(l), func(kv *mvccpb.KeyValue) bool { return s.holds(kv, l) })
 	if err != nil {
 		return fmt.Errorf("delete lease %s: %w", l.Key(), err)
 	}
 	return nil
+}
+
+// owner returns the node id of who keeps a lease's key alive: its host, and of a copy the
+// mirror. A host that takes a copy over must not take the mirror's grant for its own.
+func owner(l subnet.Lease) string {
+	if l.Mirror != "" {
+		return "the mirror of " + l.Mirror
+	}
+	return l.Node
 }
 
 // seconds rounds a ttl to what etcd takes: whole seconds, and at least one, since zero

@@ -22,8 +22,7 @@ type writer struct {
 
 func newWriter(a *api) *writer { return &writer{a, newGrants(a)} }
 
-// entry is a key, the value that it is to hold, the node id of the host that it is of,
-// and its ttl.
+// entry is a key, the value that it is to hold, the node id of who keeps it, and its ttl.
 type entry struct {
 	key, value, node string
 	ttl              time.Duration
@@ -254,6 +253,6 @@ func (w *writer) swap(ctx context.Context, key string, found *mvccpb.KeyValue, d
 // stamp adds to a lease what its key knows.
 func (w *writer) stamp(l subnet.Lease, kv *mvccpb.KeyValue) subnet.Lease {
 	l.Rev = subnet.Revision(kv.ModRevision)
-	l.Expires = w.grants.expires(string(kv.Key), kv.Lease, l.Node)
+	l.Expires = w.grants.expires(string(kv.Key), kv.Lease, owner(l))
 	return l
 }

@@ -110,6 +110,7 @@ func (p *Probe) version(ctx context.Context, u *url.URL) (version string, asked 
 	if err != nil {
 		return "", false
 	}
+	r.Close = true // what is no etcd may say more, which net/http would log
 	resp, err := p.transport.RoundTrip(r)
 	if err != nil {
 		return "", false

@@ -31,13 +31,16 @@ func (e *proxyError) Error() string {
 
 func (e *proxyError) Unwrap() error { return e.err }
 
-// Failure returns the EndpointError of a request that failed, with the proxy that was
-// used, or the environment's that was not.
-func (t *Transport) Failure(r *http.Request, err error) error {
-	if t.access.Proxy != "" {
-		err = &proxyError{t.access.Proxy, true, err}
-	} else if u, bad := http.ProxyFromEnvironment(r); bad == nil && u != nil {
-		err = &proxyError{u.Redacted(), false, err}
+// Failure returns the EndpointError of what has failed at an endpoint's URL, with the
+// proxy that was used, or the environment's that was not.
+func (a Access) Failure(u *url.URL, err error) error {
+	if a.Proxy != "" {
+		err = &proxyError{a.Proxy, true, err}
+	} else if other, bad := http.ProxyFromEnvironment(&http.Request{URL: u}); bad == nil && other != nil {
+		err = &proxyError{other.Redacted(), false, err}
 	}
-	return &EndpointError{Endpoint(r.URL), err}
+	return &EndpointError{Endpoint(u), err}
 }
+
+// Failure is that of the Transport's Access.
+func (t *Transport) Failure(r *http.Request, err error) error { return t.access.Failure(r.URL, err) }

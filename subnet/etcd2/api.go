@@ -122,7 +122,7 @@ func (a *api) explain(ctx context.Context, err error) error {
 	if hints != nil {
 		text += " (" + strings.Join(hints, "; ") + ")"
 	}
-	if lacks := lacking(causes); lacks != nil {
+	if lacks := etcd.Lacking(causes, errNoV2, errServer); lacks != nil {
 		causes = append(slices.Clip(causes), lacks)
 	}
 	return &etcd.Failure{Text: text, Causes: causes}

@@ -20,6 +20,8 @@ var (
 	errSilent   = errors.New("the watch is not answered")
 	errEnded    = errors.New("the watch was ended")
 	errNoHeader = fmt.Errorf("%w: it has no header", errNotEtcd)
+	errOther    = fmt.Errorf("%w: it is of another key", errNotEtcd)
+	errFlood    = fmt.Errorf("%w: the watch says again and again that nothing happens", errNotEtcd)
 	errNoKey    = fmt.Errorf("%w: it lacks a key", errNotEtcd)
 	errAhead    = fmt.Errorf("%w: a key is newer than the store", errNotEtcd)
 	errRepeat   = errors.New("etcd, or something before it, repeats an event")

@@ -72,6 +72,9 @@ func (a *api) askOne(ctx context.Context, others bool, request func(context.Cont
 	err = m.named(part, a.tokens.carry(part, m, request))
 	if another(err) {
 		a.members.leave(m)
+		if m.url.Scheme == "https" { // one side may have refused the other's certificate
+			m.access.Refused()
+		}
 	}
 	return err
 }
@@ -81,6 +84,9 @@ func (a *api) get(ctx context.Context, key string, o ...clientv3.OpOption) (r *c
 	err = a.ask(ctx, func(ctx context.Context, m *member) error {
 		if r, err = m.kv.Get(ctx, key, o...); err != nil {
 			return err
+		}
+		if len(o) == 0 && (len(r.Kvs) > 1 || len(r.Kvs) == 1 && string(r.Kvs[0].GetKey()) != key) {
+			return errOther
 		}
 		return sound(r.Header, r.Kvs...)
 	})

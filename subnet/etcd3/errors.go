@@ -21,6 +21,8 @@ import (
 var (
 	// errNotEtcd: there is an answer, and not one that etcd gives.
 	errNotEtcd = errors.New("the answer is not etcd's")
+	errNoV3    = errors.New("there is no etcd v3 API")
+	errAnswer  = errors.New("an answer of etcd's")
 	errTooLong = errors.New("the answer is too long: is there more below --etcd-prefix than leases?")
 )
 
@@ -62,7 +64,7 @@ func (m *member) named(ctx context.Context, err error) error {
 	text := plain(err)
 	switch c := code(err); {
 	case refused(err):
-		return &etcd.EndpointError{Endpoint: m.endpoint, Err: err}
+		return m.access.Failure(m.url, err)
 	case ctx.Err() != nil && why == nil:
 		why = context.Cause(ctx)
 	case why != nil && (c == codes.Unavailable || ctx.Err() != nil):
@@ -77,11 +79,15 @@ func (m *member) named(ctx context.Context, err error) error {
 	case c == codes.Unimplemented, c == codes.Internal, strings.Contains(text, "unexpected HTTP status"), strings.Contains(text, "server preface"):
 		why = fmt.Errorf("%w: %s", errNotEtcd, text)
 	case c != codes.OK:
-		why = &etcd.Failure{Text: text, Causes: []error{err}}
+		f := &etcd.Failure{Text: text, Causes: []error{err}}
+		if _, ok := errors.AsType[rpctypes.EtcdError](err); ok {
+			f.Causes = append(f.Causes, errAnswer)
+		}
+		why = f
 	default:
 		why = err
 	}
-	return &etcd.EndpointError{Endpoint: m.endpoint, Err: why}
+	return m.access.Failure(m.url, why)
 }
 
 // plain returns the text of gRPC's error, without those of its parts around it.
@@ -96,11 +102,15 @@ func plain(err error) string {
 // failure returns what the endpoints' errors say, with what to do about them.
 func (a *api) failure(ctx context.Context, causes []error) error {
 	var texts, hints []string
-	for _, c := range causes {
+	for i, c := range causes {
 		if text := c.Error(); !slices.Contains(texts, text) {
 			texts = append(texts, text)
 		}
-		if hint := a.hint(ctx, c); hint != "" && !slices.Contains(hints, hint) {
+		hint := a.hint(ctx, c)
+		if strings.Contains(hint, noV3) {
+			causes[i] = fmt.Errorf("%w: %w", errNoV3, c)
+		}
+		if hint != "" && !slices.Contains(hints, hint) {
 			hints = append(hints, hint)
 		}
 	}
@@ -110,6 +120,9 @@ func (a *api) failure(ctx context.Context, causes []error) error {
 	}
 	if hints != nil {
 		text += " (" + strings.Join(hints, "; ") + ")"
+	}
+	if lacks := etcd.Lacking(causes, errNoV3, errAnswer); lacks != nil {
+		causes = append(causes, lacks)
 	}
 	return &etcd.Failure{Text: text, Causes: causes}
 }
@@ -139,10 +152,12 @@ func remedy(err error) string {
 	return etcd.Remedy(err)
 }
 
+const noV3 = "has no v3 API"
+
 // withoutV3 says what to do about an etcd that does not speak the v3 API.
 func withoutV3(version string) string {
 	if !etcd.AtLeast(version, 3, 0) {
-		return fmt.Sprintf("etcd %s has no v3 API: use etcd 3.4 or later, or --etcd-api=v2", version)
+		return fmt.Sprintf("etcd %s "+noV3+": use etcd 3.4 or later, or --etcd-api=v2", version)
 	}
 	return fmt.Sprintf("etcd %s answers there, but not its v3 API: check what is between it and here, which must pass on HTTP/2", version)
 }

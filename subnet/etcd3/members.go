@@ -45,13 +45,14 @@ type members struct {
 
 // member is one connection to an endpoint, which gRPC makes anew when it breaks.
 type member struct {
-	endpoint string // scheme and host
-	conn     *grpc.ClientConn
-	kv       clientv3.KV
-	lease    pb.LeaseClient
-	watch    pb.WatchClient
-	auth     pb.AuthClient
-	config   *tls.Config // what it was made with
+	url    *url.URL
+	access etcd.Access
+	conn   *grpc.ClientConn
+	kv     clientv3.KV
+	lease  pb.LeaseClient
+	watch  pb.WatchClient
+	auth   pb.AuthClient
+	config *tls.Config // what it was made with
 
 	users int // with what follows, the members' lock is for it
 	left  bool
@@ -155,11 +156,11 @@ func (ms *members) connect(u *url.URL, config *tls.Config) (*member, error) {
 	if port == "" {
 		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
 	}
-	m := &member{endpoint: etcd.Endpoint(u), config: config}
+	m := &member{url: u, access: ms.access, config: config}
 	conn, err := grpc.NewClient("passthrough:///"+net.JoinHostPort(u.Hostname(), port), append([]grpc.DialOption{
 		grpc.WithTransportCredentials(newHandshake(m, u.Scheme == "https", config)),
 		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
-			c, err := ms.dialer.Dial(ctx, "tcp", address)
+			c, err := ms.dialer.Reach(ctx, ms.access, address)
 			return c, m.note(err)
 		}),
 		grpc.WithNoProxy(), grpc.WithDisableServiceConfig(), grpc.WithDisableHealthCheck(),

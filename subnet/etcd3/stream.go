@@ -34,6 +34,7 @@ type stream struct {
 	began  time.Time
 	came   chan answer // closed when nothing comes any more
 	asked  bool        // whether it is there
+	empty  int         // how many answers without an event have come since
 }
 
 type answer struct {
@@ -161,6 +162,10 @@ func (s *stream) run(ctx context.Context) {
 	}
 }
 
+// mostEmpty is the number of answers without an event after which no more is listened to:
+// etcd sends one when it is asked, and one in ten minutes.
+const mostEmpty = 100
+
 // receive waits for events. A member that keeps silent is asked whether it is there: what
 // it does not answer then, it would never tell.
 func (w *watch) receive(ctx context.Context) ([]*mvccpb.Event, error) {
@@ -182,6 +187,12 @@ func (w *watch) receive(ctx context.Context) ([]*mvccpb.Event, error) {
 			}
 			s.asked = false
 			events, err := judge(a.WatchResponse, w.cursor, w.cluster)
+			if s.empty++; len(events) > 0 {
+				s.empty = 0
+			}
+			if err == nil && s.empty > mostEmpty {
+				err = errFlood
+			}
 			if err == nil && len(events) == 0 {
 				err = w.reached(ctx, s.member, a.Header.Revision)
 			}
@@ -192,7 +203,7 @@ func (w *watch) receive(ctx context.Context) ([]*mvccpb.Event, error) {
 			if s.asked {
 				return nil, errSilent
 			}
-			s.asked = true
+			s.asked, s.empty = true, 0
 			_ = s.client.Send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_ProgressRequest{ProgressRequest: &pb.WatchProgressRequest{}}}) // see begin
 		}
 	}

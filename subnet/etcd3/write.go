@@ -239,7 +239,9 @@ func (w *writer) swap(ctx context.Context, key string, found *mvccpb.KeyValue, d
 		}
 		now = nil
 		if kvs := r.Responses[0].GetResponseRange().Kvs; len(kvs) > 0 {
-			now = kvs[0]
+			if now = kvs[0]; string(now.GetKey()) != key {
+				return errOther
+			}
 			return sound(r.Header, now)
 		}
 		return sound(r.Header)

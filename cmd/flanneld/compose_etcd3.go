@@ -10,7 +10,9 @@ import (
 	"flanneld/subnet/etcdapi"
 )
 
-// newV3 makes the store of etcd's v3 API.
-func newV3(endpoints []string, prefix string, access etcd.Access, log *slog.Logger) (etcdapi.Store, error) {
-	return etcd3.New(etcd3.Options{Endpoints: endpoints, Prefix: prefix, Access: access, Log: log})
+// newV3 returns what makes stores of etcd's v3 API.
+func newV3(prefix string, access etcd.Access, log *slog.Logger) opener {
+	return func(endpoints []string) (etcdapi.Store, error) {
+		return etcd3.New(etcd3.Options{Endpoints: endpoints, Prefix: prefix, Access: access, Log: log})
+	}
 }

@@ -10,6 +10,7 @@ import (
 	"flanneld/subnet/etcd"
 	"flanneld/subnet/etcd2"
 	"flanneld/subnet/etcdapi"
+	"flanneld/subnet/etcdsrv"
 )
 
 // errNoV3 ends a start of a program that was built with the tag no_etcd3.
@@ -37,16 +38,39 @@ func makeStore(o options.Etcd, last etcdapi.API, log *slog.Logger) (*etcdapi.Cho
 	if o.TLSUnused() {
 		choice.RefusedV3 = errors.New("the network lies in etcd's v3 API, and the TLS files have no effect on endpoints with http:// (" + options.TLSHint + ")")
 	}
-	if choice.V2, err = etcd2.New(etcd2.Options{Endpoints: o.Endpoints, Prefix: o.Prefix, Access: access, Log: log}); err != nil {
+	var newV2 opener = func(endpoints []string) (etcdapi.Store, error) {
+		return etcd2.New(etcd2.Options{Endpoints: endpoints, Prefix: o.Prefix, Access: access, Log: log})
+	}
+	newV3 := newV3(o.Prefix, access, log)
+	if o.SRV != "" {
+		finder := &etcdsrv.Finder{Domain: o.SRV, Secure: o.Secrets(), Log: log}
+		newV2, newV3 = found(finder, newV2), found(finder, newV3)
+	}
+	if choice.V2, err = newV2(o.Endpoints); err != nil {
 		return nil, err
 	}
-	if choice.V3, err = newV3(o.Endpoints, o.Prefix, access, log); err != nil {
-		return nil, err
+	if newV3 != nil {
+		if choice.V3, err = newV3(o.Endpoints); err != nil {
+			return nil, err
+		}
 	}
 	if choice.V3 == nil && choice.API == etcdapi.V3 {
 		return nil, errNoV3
 	}
 	return etcdapi.New(choice), nil
+}
+
+// opener makes a store at endpoints.
+type opener func(endpoints []string) (etcdapi.Store, error)
+
+// found returns an opener of stores at the endpoints that a finder finds; nil for none.
+func found(f *etcdsrv.Finder, open opener) opener {
+	if open == nil {
+		return nil
+	}
+	return func([]string) (etcdapi.Store, error) {
+		return etcdsrv.New(f, func(endpoints []string) (etcdsrv.Inner, error) { return open(endpoints) }), nil
+	}
 }
 
 func credentials(o options.Etcd) etcd.Credentials {

@@ -15,7 +15,7 @@ import (
 
 // Etcd says how to reach etcd, and what in it is this network's.
 type Etcd struct {
-	Endpoints    []string // client URLs, http or https; at least one
+	Endpoints    []string // client URLs, http or https; at least one, or nil with SRV
 	Prefix       string   `log:"etcdPrefix"`   // key below which everything lies; starts with "/", ends without
 	KeyFile      string   `log:"etcdKeyfile"`  // client key, PEM; set if and only if CertFile is
 	CertFile     string   `log:"etcdCertfile"` // client certificate, PEM
@@ -27,6 +27,7 @@ type Etcd struct {
 	// and there are a user, no Password and no PasswordFile.
 	Credential string
 	API        string `log:"etcdAPI"`   // APIv2 or APIv3; APIAuto: the one in which the configuration lies
+	SRV        string `log:"etcdSRV"`   // domain whose SRV records name the endpoints; empty: none
 	Proxy      string `log:"etcdProxy"` // URL of the proxy to reach etcd by; empty: none
 }
 
@@ -50,6 +51,8 @@ func (e *Etcd) flags() []flagtable.Flag {
 	return in("Store",
 		flagtable.Flag{Name: "etcd-endpoints", Set: endpoints(&e.Endpoints), Default: "http://127.0.0.1:4001,http://127.0.0.1:2379", Arg: "URLS",
 			Vars: []string{"FLANNEL_ETCD_ENDPOINTS", "FLANNEL_ETCD"}, Help: "etcd client URLs, separated by commas"},
+		flagtable.Flag{Name: "etcd-srv", Set: flagtable.Parsed(&e.SRV, "give a domain such as example.com", domain), Arg: "DOMAIN",
+			Help: "find etcd by this domain's SRV records _etcd-client-ssl._tcp, or _etcd-client._tcp if there are none; instead of --etcd-endpoints"},
 		flagtable.Flag{Name: "etcd-api", Set: flagtable.Choice(&e.API, APIAuto, APIv2, APIv3), Default: APIAuto, Arg: "API",
 			Help: "etcd's API: v2, v3, or auto, which is v2 if the network's configuration lies there, else v3 if it lies there; whichever has one first if neither does"},
 		flagtable.Flag{Name: "etcd-prefix", Set: prefix(&e.Prefix), Default: DefaultPrefix, Arg: "KEY",
@@ -79,6 +82,12 @@ func (e *Etcd) check(given flagtable.Given, env flagtable.Env) (warnings []strin
 			Msg:  fmt.Sprintf("%s is given without --%s", given.From(have), lack),
 			Hint: "a client certificate needs both; leave both out to use none",
 		}
+	}
+	if e.SRV != "" {
+		if _, ok := given["etcd-endpoints"]; ok {
+			return nil, UsageError{Msg: given.From("etcd-srv") + " and " + given.From("etcd-endpoints") + " are given", Hint: "name etcd by one of them"}
+		}
+		e.Endpoints = nil
 	}
 	if e.Username == "" {
 		if e.Password != "" {
@@ -116,7 +125,21 @@ const TLSHint = "write https:// in --etcd-endpoints, or leave --etcd-cafile, --e
 // clusters with the v2 API have had that for years, so that it is an error with v3 alone.
 func (e *Etcd) TLSUnused() bool {
 	https := slices.ContainsFunc(e.Endpoints, func(s string) bool { return strings.HasPrefix(s, "https:") })
-	return (e.CertFile != "" || e.CAFile != "") && !https
+	return (e.CertFile != "" || e.CAFile != "") && !https && e.SRV == ""
+}
+
+// Secrets names what only connections with TLS may be shown, of which DNS alone says where
+// they lead; empty: nothing.
+func (e *Etcd) Secrets() string {
+	switch {
+	case e.Username != "":
+		return "--etcd-username"
+	case e.CertFile != "":
+		return "--etcd-certfile"
+	case e.CAFile != "":
+		return "--etcd-cafile"
+	}
+	return ""
 }
 
 // inTheClear reports whether what is sent to an endpoint crosses the network
@@ -128,6 +151,13 @@ func inTheClear(endpoint string) bool {
 	}
 	a, err := netip.ParseAddr(u.Hostname())
 	return u.Hostname() != "localhost" && (err != nil || !a.IsLoopback())
+}
+
+// domain takes a domain, or nothing.
+func domain(value string) (string, bool) {
+	value = strings.TrimSuffix(strings.TrimSpace(value), ".")
+	_, err := netip.ParseAddr(value)
+	return value, value == "" || len(value) <= 200 && hostName.MatchString(value) && err != nil
 }
 
 func prefix(into *string) flagtable.Setter {

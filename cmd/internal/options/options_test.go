@@ -77,6 +77,7 @@ func TestLiveFlags(t *testing.T) {
 		"lease-lost":                {"exit", func(o *Daemon) { o.LeaseLost = "exit" }},
 		"fence":                     {"true", func(o *Daemon) { o.Fence = true }},
 		"take-over":                 {"true", func(o *Daemon) { o.TakeOver = true }},
+		"etcd-srv":                  {" example.com.", func(o *Daemon) { o.Etcd.SRV, o.Etcd.Endpoints = "example.com", nil }},
 		"etcd-api":                  {"v3", func(o *Daemon) { o.Etcd.API = "v3" }},
 		"log-format":                {"json", func(o *Daemon) { o.LogFormat = "json" }},
 		"v":                         {"10", func(o *Daemon) { o.Verbosity = 10 }},
@@ -206,6 +207,8 @@ func TestOptionErrors(t *testing.T) {
 		{"--etcd-proxy=10.0.0.1:3128", `invalid proxy "10.0.0.1:3128" in --etcd-proxy`, "put the scheme first"},
 		{"--etcd-proxy=socks5://a", `invalid proxy "socks5://a"`, "http or https"},
 		{"--etcd-proxy=http://u:hunter2@a", "--etcd-proxy has credentials", "by its address"},
+		{"--etcd-srv=http://a", `invalid value "http://a" for --etcd-srv`, "example.com"},
+		{"--etcd-srv=192.0.2.1", `invalid value "192.0.2.1" for --etcd-srv`, "example.com"},
 		{"--etcd-api=v4", `invalid value "v4" for --etcd-api`, "auto, v2 or v3"},
 		{"--etcd-prefix=/", "--etcd-prefix names no key", "/coreos.com/network"},
 		{"--etcd-certfile=/c", "--etcd-certfile is given without --etcd-keyfile", "needs both"},
@@ -285,6 +288,18 @@ func TestTLSFilesWithoutHTTPSAreAnErrorForV3(t *testing.T) {
 	}
 	if o, _, err := Parse([]string{"--etcd-api=v3", "--etcd-cafile=/ca", "--etcd-endpoints=http://a,https://b"}, nil); err != nil || o.Etcd.TLSUnused() {
 		t.Errorf("with one https: %v", err)
+	}
+}
+
+func TestEtcdIsNamedByOneFlag(t *testing.T) {
+	for _, env := range []string{"FLANNELD_ETCD_ENDPOINTS=http://a", "FLANNEL_ETCD=http://a", "FLANNELD_ETCD_SRV="} {
+		o, _, err := Parse([]string{"--etcd-srv=example.com", "--etcd-cafile=/ca", "--etcd-username=u"}, []string{env})
+		e, _ := errors.AsType[UsageError](err)
+		if name, value, _ := strings.Cut(env, "="); value != "" && (e.Msg != "--etcd-srv and "+name+" are given" || e.Hint == "") {
+			t.Errorf("%s: error %v", env, err)
+		} else if value == "" && (err != nil || o.Etcd.Endpoints != nil || o.Etcd.TLSUnused() || o.Etcd.Secrets() != "--etcd-username") {
+			t.Errorf("%s: %+v, %v", env, o.Etcd, err)
+		}
 	}
 }
 

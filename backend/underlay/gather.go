@@ -102,16 +102,34 @@ func defaults(family int) ([]defaultRoute, error) {
 	return all, nil
 }
 
-// outOf returns the index of the one interface by which a route leaves, or 0.
+// outOf returns the index of the one interface by which a default route leaves, or 0.
 func outOf(r netlink.Route) int {
-	if len(r.MultiPath) == 0 {
-		return r.LinkIndex
+	switch {
+	case len(r.MultiPath) > 0:
+		index := r.MultiPath[0].LinkIndex
+		for _, hop := range r.MultiPath {
+			if hop.LinkIndex != index {
+				return 0
+			}
+		}
+		return index
+	case r.LinkIndex == 0:
+		return asked(r.Family)
 	}
-	index := r.MultiPath[0].LinkIndex
-	for _, hop := range r.MultiPath {
-		if hop.LinkIndex != index {
+	return r.LinkIndex
+}
+
+// asked returns the index of the one interface by which packets leave for anywhere, or 0.
+// A route by nexthop objects names none where net.ipv4.nexthop_compat_mode is 0; of several
+// hops each address may have another, so some are asked for.
+func asked(family int) (index int) {
+	to := anywhere[map[int]int{netlink.FAMILY_V4: 0, netlink.FAMILY_V6: 1}[family]]
+	for range 16 {
+		at, _, err := reach(to)
+		if err != nil || index != 0 && at != index {
 			return 0
 		}
+		index, to = at, to.Next()
 	}
 	return index
 }

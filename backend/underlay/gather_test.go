@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -173,5 +174,23 @@ func TestFindInNamespace(t *testing.T) {
 	must(netlink.RouteAdd(&netlink.Route{Dst: any4, Priority: 5, MultiPath: hops("up0", "up1")}))
 	if got := find(Query{}); !strings.Contains(got, "could not determine interface") {
 		t.Errorf("several hops: %s", got)
+	}
+
+	// By nexthop objects, of which the kernel tells nothing but numbers.
+	for _, tt := range []struct {
+		name, commands string
+		want           string
+	}{
+		{"one object", "ip nexthop add id 1 via 10.1.0.1 dev up0; ip route add default metric 4 nhid 1", "up0 1450 10.1.0.2 " + none},
+		{"several of one interface", "ip nexthop add id 2 via 10.1.0.99 dev up0; ip nexthop add id 3 group 1/2; ip route add default metric 3 nhid 3", "up0 1450 10.1.0.2 " + none},
+		{"several", "ip nexthop add id 4 via 10.2.0.1 dev up1; ip nexthop add id 5 group 1/4; ip route add default metric 2 nhid 5", "could not determine interface"},
+	} {
+		out, err := exec.Command("sh", "-ec", "sysctl -qw net.ipv4.nexthop_compat_mode=0; "+tt.commands).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s: %v: %s", tt.name, err, out)
+		}
+		if got := find(Query{}); !strings.Contains(got, tt.want) {
+			t.Errorf("%s: got %s, want %s", tt.name, got, tt.want)
+		}
 	}
 }

@@ -62,7 +62,9 @@ func (f *filter) match(typ uint16, p []byte) bool {
 	case unix.RTM_NEWLINK, unix.RTM_DELLINK:
 		return f.link(typ, index, p)
 	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
-		return known || f.carriers[index]
+		// Others are rare, but those that each container's interface gives itself (fe80::),
+		// and say what this host reaches without us, or by which address it is reached.
+		return known || f.carriers[index] || p[3] != unix.RT_SCOPE_LINK
 	case unix.RTM_DELNEIGH:
 		return owned
 	case unix.RTM_NEWNEIGH:

@@ -132,6 +132,9 @@ func TestWatchTellsOfWhatConcernsUs(t *testing.T) {
 		"ip link set other.3 alias ours",
 		"ip addr add 192.0.2.99/24 dev eth0",
 		"ip addr del 192.0.2.99/24 dev eth0",
+		"ip addr add 192.0.2.77/32 dev lo",
+		"ip addr del 192.0.2.77/32 dev lo",
+		"ip addr add 172.17.0.1/24 dev farside",
 		"ip link set eth0 down",
 		"ip link set eth0 up",
 		"ip link set side down",
@@ -156,9 +159,9 @@ func TestWatchIsSilentAboutOthers(t *testing.T) {
 	labtest.Native(t)
 	wake := watched(t)
 	for _, other := range []string{
-		"ip link add veth7 type veth; ip link set veth0 name veth8; ip link set veth7 up; ip addr add 172.17.0.1/24 dev veth7",
+		"ip link add veth7 type veth; ip link set veth0 name veth8; ip link set veth7 up; ip addr add 169.254.7.1/24 dev veth7 scope link; ip addr add fe80::7/64 dev veth7",
 		"ip neigh add 172.17.0.9 lladdr 0a:00:00:00:00:03 dev veth7 nud permanent",
-		"ip link set veth8 up; ip route add 172.18.0.0/16 dev veth7",
+		"ip link set veth8 up; ip route add 172.18.0.0/16 dev veth7 scope link",
 		"bridge fdb add 0a:00:00:00:00:09 dev other.3 dst 192.0.2.9 self permanent",
 		"ip neigh add 10.5.2.9 lladdr 0a:00:00:00:00:03 dev vx.1 nud reachable",
 		"ip link del veth7; ip link del other.3",

@@ -16,16 +16,27 @@ import (
 
 // TestScripts runs testdata/*.txtar: whole daemons on real hosts with a real etcd.
 func TestScripts(t *testing.T) {
-	runScripts(t, script.Params{Dir: "testdata", Program: underTest(t, etcdproc.Chosen()), API: os.Getenv("FLANNELD_TEST_API")})
+	runScripts(t, script.Params{Dir: "testdata", Program: underTest(t, etcdproc.Chosen()), API: os.Getenv("NETLAB_API")})
 }
 
 // TestFlannelEtcdScripts runs those that try the store itself on ours.
 func TestFlannelEtcdScripts(t *testing.T) {
-	var files []string
-	for _, name := range []string{"etcd-wiped", "lease", "reservation"} {
+	runScripts(t, script.Params{Files: scripts("etcd-wiped", "lease", "reservation"), Program: underTest(t, etcdproc.FlannelEtcd(t))})
+}
+
+// TestV3Scripts runs those about faults of etcd on one that has the v3 API alone. All others
+// run there with NETLAB_API=v3 and FLANNELD_TEST_ETCD=bin/etcd-3.6, by TestScripts.
+func TestV3Scripts(t *testing.T) {
+	files := scripts("etcd-counts-again", "etcd-killed", "etcd-members", "etcd-outage", "etcd-restored-moved", "etcd-wiped",
+		"etcd-wiped-restart", "lease", "lease-states", "reservation", "without-etcd-vxlan")
+	runScripts(t, script.Params{Files: files, Program: underTest(t, etcdproc.Release(t, "3.6")), API: "v3"})
+}
+
+func scripts(names ...string) (files []string) {
+	for _, name := range names {
 		files = append(files, filepath.Join("testdata", name+".txtar"))
 	}
-	runScripts(t, script.Params{Files: files, Program: underTest(t, etcdproc.FlannelEtcd(t))})
+	return files
 }
 
 func runScripts(t *testing.T, p script.Params) {

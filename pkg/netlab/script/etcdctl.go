@@ -44,7 +44,8 @@ func (t *translator) do(args []string) (string, error) {
 		return t.set(words[0], words[1], flags["ttl"])
 	case command == "rm" && len(words) == 1:
 		_, recursive := flags["recursive"]
-		return t.rm(words[0], recursive)
+		_, r := flags["r"]
+		return t.rm(words[0], recursive || r)
 	case command == "ls" && len(words) == 1:
 		return t.ls(words[0])
 	}
@@ -59,8 +60,8 @@ func split(args []string) (command string, flags map[string]string, words []stri
 		case arg == "--ttl" && i+1 < len(args):
 			i++
 			flags["ttl"] = args[i]
-		case strings.HasPrefix(arg, "--"):
-			flags[strings.TrimPrefix(arg, "--")] = ""
+		case strings.HasPrefix(arg, "-"):
+			flags[strings.TrimLeft(arg, "-")] = ""
 		default:
 			words = append(words, arg)
 		}

@@ -35,7 +35,7 @@ func (program Program) Knows(args []string) []string {
 	if err != nil || strings.Contains(string(out), "enable-v2") {
 		return args
 	}
-	return slices.DeleteFunc(args, func(a string) bool { return strings.HasPrefix(a, "--enable-v2=") })
+	return slices.DeleteFunc(slices.Clone(args), func(a string) bool { return strings.HasPrefix(a, "--enable-v2=") })
 }
 
 // FlannelEtcd returns the one that `make etcd` has built in this tree. The test

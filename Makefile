@@ -84,8 +84,18 @@ exec go test -race -vet=off -short -timeout 5m -json $(AS_USER) $(PKGS)
 endef
 export UNPRIVILEGED
 
+# The most bytes of the program, and of one without etcd's v3 API, whose gRPC has eight million.
+.PHONY: sizes
+sizes: ## Check that the program is small enough, with and without etcd's v3 API
+	@measure() { \
+		CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -tags "$$1" -o bin/measured ./cmd/flanneld; \
+		size=$$(stat -c %s bin/measured); rm bin/measured; echo "flanneld$${1:+ -tags $$1}: $$size bytes"; \
+		[ $$size -le $$2 ] || { echo "error: flanneld$${1:+ -tags $$1} has more than $$2 bytes"; exit 1; }; \
+	}; \
+	measure "" 24000000; measure no_etcd3 12000000
+
 .PHONY: check
-check: cc lint ## Run linter and, with -race, all tests that need no root (PKGS=./subnet/...)
+check: cc lint sizes ## Run linter, check sizes and, with -race, all tests that need no root (PKGS=./subnet/...)
 	@$(call report,check,UNPRIVILEGED,--hide-summary=skipped)
 
 .PHONY: cc

@@ -183,7 +183,6 @@ func TestAMissingConfigurationIsNamedAsItsAPIDoes(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				says := func(api API, doc string, err error) *fake {
 					if doc == "" && err == nil {
-						err = errors.Join(none[api], config.ErrNone)
 						err = &config.Missing{Err: worded{none[api]}}
 					}
 					return newFake(doc, err, "192.0.2.1")

@@ -2,6 +2,7 @@ package dist_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -90,8 +91,43 @@ func TestPackagesAreTheSameTwice(t *testing.T) {
 			t.Errorf("%s: %v", more, err)
 		}
 	}
+	wantLicences(t, filepath.Join(root, "usr/share/doc/flanneld"))
 	if out, err := exec.Command(filepath.Join(root, "usr/bin/flanneld"), "--version").CombinedOutput(); err != nil || len(out) == 0 {
 		t.Errorf("the program in it says %q, %v", out, err)
+	}
+}
+
+// wantLicences looks for a licence of everything that is listed as a part.
+func wantLicences(t *testing.T, dir string) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(dir, "sbom.spdx.json"))
+	var parts struct {
+		Packages []struct {
+			Name, VersionInfo string
+			ExternalRefs      []any
+		}
+	}
+	if err == nil {
+		err = json.Unmarshal(text, &parts)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	licences := output(t, "gzip", "-dc", filepath.Join(dir, "licences.gz"))
+	modules := 0
+	for _, p := range parts.Packages {
+		if p.ExternalRefs == nil || p.Name == "std" { // the programs themselves, and Go
+			continue
+		}
+		modules++
+		if !strings.Contains(licences, p.Name+" "+p.VersionInfo+"\n") {
+			t.Errorf("there is no licence of %s %s", p.Name, p.VersionInfo)
+		}
+	}
+	for _, name := range []string{"google.golang.org/grpc v", "google.golang.org/protobuf v", "go.uber.org/zap v", "The Go Authors"} {
+		if modules == 0 || !strings.Contains(licences, name) {
+			t.Errorf("of %d modules, there is no %s", modules, name)
+		}
 	}
 }
 

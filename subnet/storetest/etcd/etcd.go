@@ -1,5 +1,5 @@
 // Package etcdproc runs an etcd of the machine's own for tests: a process with
-// the v2 API on free loopback ports. It does not know what is kept in it.
+// both APIs, where it has both, on free loopback ports. It does not know what is kept in it.
 package etcdproc
 
 import (

@@ -44,8 +44,8 @@ help: ## Print this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: build
-build: ## Build bin/flanneld, static
-	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/flanneld ./cmd/flanneld
+build: ## Build bin/flanneld and bin/flannelctl, static
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/ ./cmd/flanneld ./cmd/flannelctl
 
 # A module of its own: etcd's 258 modules are none of the daemon's. Whatever builds
 # it has the same flags, or Go would compile etcd once more for each.

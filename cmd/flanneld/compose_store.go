@@ -6,8 +6,6 @@ import (
 	"log/slog"
 
 	"flanneld/cmd/internal/options"
-	"flanneld/pkg/tlsfile"
-	"flanneld/subnet/etcd"
 	"flanneld/subnet/etcd2"
 	"flanneld/subnet/etcdapi"
 	"flanneld/subnet/etcdsrv"
@@ -27,7 +25,7 @@ func newStore(o options.Etcd, last etcdapi.API, log *slog.Logger) (*etcdapi.Choi
 }
 
 func makeStore(o options.Etcd, last etcdapi.API, log *slog.Logger) (*etcdapi.Choice, error) {
-	access, err := credentials(o).Open(log)
+	access, err := o.Credentials().Open(log)
 	if err != nil {
 		return nil, err
 	}
@@ -71,9 +69,4 @@ func found(f *etcdsrv.Finder, open opener) opener {
 	return func([]string) (etcdapi.Store, error) {
 		return etcdsrv.New(f, func(endpoints []string) (etcdsrv.Inner, error) { return open(endpoints) }), nil
 	}
-}
-
-func credentials(o options.Etcd) etcd.Credentials {
-	return etcd.Credentials{TLS: tlsfile.Files{Cert: o.CertFile, Key: o.KeyFile, CA: o.CAFile},
-		Username: o.Username, Password: string(o.Password), File: o.PasswordFile, Credential: o.Credential, Proxy: o.Proxy}
 }

@@ -39,7 +39,7 @@ func TestPasswordComesFromOnePlace(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			a, err := credentials(o.Etcd).Open(discard)
+			a, err := o.Etcd.Credentials().Open(discard)
 			if err != nil {
 				t.Fatal(err)
 			}

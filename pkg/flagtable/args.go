@@ -48,7 +48,7 @@ func arguments(fs *pflag.FlagSet, args []string) (values map[string][]string, wa
 		return nil
 	})
 	if err != nil {
-		return nil, nil, explain(fs, err)
+		return nil, nil, Explain(fs, err)
 	}
 	if fs.NArg() > 0 {
 		return nil, nil, positional(fs, args[:len(args)-fs.NArg()], fs.Arg(0))
@@ -95,8 +95,8 @@ func named(fs *pflag.FlagSet, arg string) *pflag.Flag {
 	return fs.Lookup(name)
 }
 
-// explain says what pflag or a row found wrong, and what to do about it.
-func explain(fs *pflag.FlagSet, err error) error {
+// Explain says what pflag or a row found wrong, and what to do about it.
+func Explain(fs *pflag.FlagSet, err error) error {
 	switch e := err.(type) { //nolint:errorlint // pflag wraps none of them
 	case *pflag.NotExistError:
 		return unknownFlag(fs, e.GetSpecifiedName())

@@ -89,7 +89,7 @@ func (t Table) Parse(args []string, env Env) (Given, []string, error) {
 		}
 		for _, text := range all {
 			if err := fs.Set(row.Name, text); err != nil {
-				return nil, nil, explain(fs, err)
+				return nil, nil, Explain(fs, err)
 			}
 		}
 		if f.Changed {
@@ -121,6 +121,13 @@ func (t Table) flagSet() *pflag.FlagSet {
 		}
 		return pflag.NormalizedName(name)
 	})
+	t.Add(fs)
+	return fs
+}
+
+// Add adds the flags to a set that somebody else parses, such as that of a command. Then
+// Complete sets the rest, and Explain makes an Error of what pflag found wrong.
+func (t Table) Add(fs *pflag.FlagSet) {
 	for _, row := range t.Flags {
 		v := &value{Flag: row, from: "--" + row.Name, text: row.Default}
 		if row.Bool && row.Default == "" {
@@ -130,7 +137,29 @@ func (t Table) flagSet() *pflag.FlagSet {
 			f.NoOptDefVal = "true"
 		}
 	}
-	return fs
+}
+
+// Complete sets the flags that were not given: from the environment, or to the default.
+func (t Table) Complete(fs *pflag.FlagSet, env Env) (Given, error) {
+	given := make(Given)
+	for _, row := range t.Flags {
+		f := fs.Lookup(row.Name)
+		v := f.Value.(*value)
+		if name := t.variable(env, row); !f.Changed && name != "" {
+			v.from = name
+			if err := fs.Set(row.Name, env[name]); err != nil {
+				return nil, Explain(fs, err)
+			}
+		}
+		if f.Changed {
+			given[row.Name] = v.from
+		} else if row.Default != "" {
+			if err := v.Set(row.Default); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return given, nil
 }
 
 // Variable returns the variable that stands for a flag.

@@ -28,7 +28,7 @@ type documents struct {
 func compareConfigs(ctx context.Context, from, to Side) (d documents, err error) {
 	if d.from, err = from.Store.Config(ctx); err != nil {
 		if errors.Is(err, config.ErrNone) {
-			return d, fmt.Errorf("%w: %s has none", ErrConfig, from.Name)
+			return d, fmt.Errorf("%w: %s has none: %w", ErrConfig, from.Name, err)
 		}
 		return d, fmt.Errorf("read the configuration of %s: %w", from.Name, err)
 	}

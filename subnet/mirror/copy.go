@@ -29,6 +29,7 @@ type Item struct {
 	Lease subnet.Lease  // the copy
 	TTL   time.Duration // zero: it is a reservation
 	Do    string        // Copy, Update or Keep
+	To    string        // the side's name
 
 	step step
 }
@@ -40,8 +41,9 @@ const (
 	Keep   = "keep"   // it is there already
 )
 
-// Survey reads both sides and says what Carry would do. It writes nothing.
-func Survey(ctx context.Context, from, to Side) (Plan, error) {
+// Survey reads both sides and says what Carry would do; both: what a Mirror would do first.
+// It writes nothing.
+func Survey(ctx context.Context, from, to Side, both bool) (Plan, error) {
 	p := Plan{from: from, to: to}
 	var err error
 	if p.documents, err = compareConfigs(ctx, from, to); err != nil {
@@ -64,17 +66,20 @@ func Survey(ctx context.Context, from, to Side) (Plan, error) {
 	p.Problems = problems
 	done := make(map[subnet.Key]bool)
 	for _, s := range steps {
-		if s.on != 1 || s.turned || s.do != create && s.do != write {
+		overCopy := s.do == write && s.was.Mirror != ""
+		if s.on != 1 && !both || s.do != create && !overCopy {
 			continue
 		}
-		item := Item{Lease: s.lease, Do: Copy, step: s}
+		item := Item{Lease: s.lease, Do: Copy, To: st.names[s.on], TTL: s.ttl, step: s}
 		if s.do == write {
 			item.Do = Update
 		}
-		if item.TTL, err = remaining(ctx, from.Store, st.spaces[0][s.key()].Lease, now); err != nil {
-			return p, err
+		if !both {
+			if item.TTL, err = remaining(ctx, from.Store, st.spaces[0][s.key()].Lease, now); err != nil {
+				return p, err
+			}
+			item.step.ttl = item.TTL
 		}
-		item.step.ttl = item.TTL
 		p.Items = append(p.Items, item)
 		done[s.key()] = true
 	}
@@ -90,7 +95,7 @@ func (p *Plan) keep(st *state, done map[subnet.Key]bool) {
 	}
 	for k, l := range st.spaces[0] {
 		if l.Mirror == "" && !done[k] && !wrong[k.String()] {
-			p.Items = append(p.Items, Item{Lease: l.Lease, Do: Keep})
+			p.Items = append(p.Items, Item{Lease: l.Lease, Do: Keep, To: st.names[1]})
 		}
 	}
 	slices.SortFunc(p.Items, func(a, b Item) int { return a.Lease.Compare(b.Lease) })
@@ -133,7 +138,7 @@ func (p *Plan) Carry(ctx context.Context) (written int, err error) {
 			p.Problems = append(p.Problems, Problem{Subnet: i.Lease.Key().String(), Conflict: true,
 				Why: fmt.Sprintf("%s was leased on %s meanwhile", i.Lease.Key(), p.to.Name), Hint: "run it again: it says by whom"})
 		case err != nil:
-			return written, fmt.Errorf("copy the lease %s of %s: %w", i.Lease.Key(), who(i.Lease), err)
+			return written, fmt.Errorf("copy the lease %s of %s: %w", i.Lease.Key(), Who(i.Lease), err)
 		default:
 			written++
 		}

@@ -13,7 +13,7 @@ import (
 // survey returns a plan from v2 to v3.
 func (l *lab) survey() Plan {
 	l.Helper()
-	p, err := Survey(l.Context(), Side{"v2", l.v2}, Side{"v3", l.v3})
+	p, err := Survey(l.Context(), Side{"v2", l.v2}, Side{"v3", l.v3}, false)
 	if err != nil {
 		l.Fatal(err)
 	}
@@ -84,14 +84,14 @@ func TestSurveyFindsWhatWouldHarm(t *testing.T) {
 			t.Errorf("plan: %+v", p)
 		}
 		l.v3.SetConfig(`{"Network": "10.6.0.0/16"}`)
-		if _, err := Survey(t.Context(), Side{"v2", l.v2}, Side{"v3", l.v3}); !errors.Is(err, ErrConfig) {
+		if _, err := Survey(t.Context(), Side{"v2", l.v2}, Side{"v3", l.v3}, false); !errors.Is(err, ErrConfig) {
 			t.Errorf("another configuration: %v", err)
 		}
 		l.v2.SetConfig(`{"Network": 1}`)
-		if _, err := Survey(t.Context(), Side{"v2", l.v2}, Side{"v3", l.v3}); !errors.Is(err, ErrConfig) {
+		if _, err := Survey(t.Context(), Side{"v2", l.v2}, Side{"v3", l.v3}, false); !errors.Is(err, ErrConfig) {
 			t.Errorf("no configuration: %v", err)
 		}
-		if _, err := Survey(t.Context(), Side{"v2", newSpace("v2")}, Side{"v3", l.v3}); !errors.Is(err, ErrConfig) {
+		if _, err := Survey(t.Context(), Side{"v2", newSpace("v2")}, Side{"v3", l.v3}, false); !errors.Is(err, ErrConfig) {
 			t.Errorf("none at all: %v", err)
 		}
 	})

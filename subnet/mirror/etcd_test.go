@@ -253,7 +253,7 @@ func TestCarryOnEtcd(t *testing.T) {
 			_, err := from.Store.Create(t.Context(), l, ttl)
 			r.check(err)
 		}
-		p, err := mirror.Survey(t.Context(), from, to)
+		p, err := mirror.Survey(t.Context(), from, to, false)
 		r.check(err)
 		if n, err := p.Carry(t.Context()); n != 3 || err != nil {
 			t.Errorf("Carry = %d, %v", n, err)

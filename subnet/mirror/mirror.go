@@ -197,9 +197,9 @@ func (m *Mirror) tell(s step) {
 	log, on, other := m.opts.Log, m.sides[s.on].Name, m.sides[1-s.on].Name
 	switch {
 	case s.turned:
-		log.Info(fmt.Sprintf("The host of %s is on %s now; what %s has is a copy", s.key(), other, on), "host", who(s.lease))
+		log.Info(fmt.Sprintf("The host of %s is on %s now; what %s has is a copy", s.key(), other, on), "host", Who(s.lease))
 	case s.do == remove:
-		log.Info(fmt.Sprintf("The lease %s has gone from %s; its copy on %s is removed", s.key(), other, on), "host", who(s.was))
+		log.Info(fmt.Sprintf("The lease %s has gone from %s; its copy on %s is removed", s.key(), other, on), "host", Who(s.was))
 	}
 }
 

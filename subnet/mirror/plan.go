@@ -128,7 +128,7 @@ func (p *planner) key(k subnet.Key) {
 // both decides about two originals.
 func (p *planner) both(a, b entry) {
 	if !sameHost(a.Lease, b.Lease) {
-		p.conflict(a.Key(), fmt.Sprintf("%s is leased to %s on %s and to %s on %s", a.Key(), who(a.Lease), p.names[0], who(b.Lease), p.names[1]),
+		p.conflict(a.Key(), fmt.Sprintf("%s is leased to %s on %s and to %s on %s", a.Key(), Who(a.Lease), p.names[0], Who(b.Lease), p.names[1]),
 			"stop the daemon of one of them, delete its lease and start it again: it takes another subnet")
 		return
 	}
@@ -150,7 +150,7 @@ func (p *planner) copy(from int, original entry) {
 	k, to := original.Key(), 1-from
 	if h, ok := p.hosts[to].of(original.Lease); ok && h.Key() != k && !original.Reserved() && later(h, original) {
 		p.problems = append(p.problems, Problem{Subnet: k.String(), Hint: "nothing is to be done if that host is well: its former lease expires",
-			Why: fmt.Sprintf("%s has %s on %s now; its former lease %s on %s is not copied", who(h.Lease), h.Key(), p.names[to], k, p.names[from])})
+			Why: fmt.Sprintf("%s has %s on %s now; its former lease %s on %s is not copied", Who(h.Lease), h.Key(), p.names[to], k, p.names[from])})
 		return
 	}
 	s := step{do: create, on: to, lease: p.copyOf(original.Lease, from), ttl: p.life(original.Lease)}
@@ -159,7 +159,7 @@ func (p *planner) copy(from int, original entry) {
 		s.do, s.was = write, c.Lease
 	} else if e, ok := p.overlap(to, k); ok {
 		p.conflict(k, fmt.Sprintf("%s is leased to %s on %s, and %s, which overlaps it, to %s on %s",
-			k, who(original.Lease), p.names[from], e.Key(), who(e.Lease), p.names[to]), "stop the daemon of one of them, delete its lease and start it again: it takes another subnet")
+			k, Who(original.Lease), p.names[from], e.Key(), Who(e.Lease), p.names[to]), "stop the daemon of one of them, delete its lease and start it again: it takes another subnet")
 		return
 	}
 	switch n := p.note(k); {
@@ -228,8 +228,8 @@ func (p *planner) conflict(k subnet.Key, why, hint string) {
 	p.problems = append(p.problems, Problem{Subnet: k.String(), Conflict: true, Why: why, Hint: hint})
 }
 
-// who names a lease's host.
-func who(l subnet.Lease) string {
+// Who names a lease's host.
+func Who(l subnet.Lease) string {
 	if l.Node == "" {
 		return l.V4.PublicIP.String()
 	}

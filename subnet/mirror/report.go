@@ -53,3 +53,15 @@ func standing(s *state, on int) Standing {
 	}
 	return st
 }
+
+// String returns the host as a person reads it.
+func (h Host) String() string {
+	s := h.Subnet + "  " + h.PublicIP
+	if h.Node != "" {
+		s += " (node " + h.Node + ")"
+	}
+	if h.Reserved {
+		s += ", reserved"
+	}
+	return s
+}

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"flanneld/pkg/flagtable"
+	"flanneld/pkg/tlsfile"
+	"flanneld/subnet/etcd"
 )
 
 // Etcd says how to reach etcd, and what in it is this network's.
@@ -67,6 +69,12 @@ func (e *Etcd) flags() []flagtable.Flag {
 			Help: "file with the password for etcd, read again when it changes; without it, systemd's credential etcd-password"},
 		flagtable.Flag{Name: "etcd-proxy", Set: proxy(&e.Proxy), Arg: "URL",
 			Help: "HTTP proxy to reach etcd by; without it etcd is reached directly, whatever HTTP_PROXY and HTTPS_PROXY say"})
+}
+
+// Credentials says where what etcd is shown of this host lies.
+func (e *Etcd) Credentials() etcd.Credentials {
+	return etcd.Credentials{TLS: tlsfile.Files{Cert: e.CertFile, Key: e.KeyFile, CA: e.CAFile},
+		Username: e.Username, Password: string(e.Password), File: e.PasswordFile, Credential: e.Credential, Proxy: e.Proxy}
 }
 
 // check looks at what several flags say together, and picks the place of the

@@ -12,12 +12,19 @@ import (
 // docs/flags.md follows it.
 func table(d *Daemon) flagtable.Table {
 	flags := live(d)
+	return flagtable.Table{Prefix: variables, Flags: append(checkQuotes(flags), legacy()...)}
+}
+
+// variables is what the names of all variables begin with.
+const variables = "FLANNELD_"
+
+func checkQuotes(flags []flagtable.Flag) []flagtable.Flag {
 	for i := range flags {
 		if flags[i].Name != "etcd-password" { // which may have quotes
 			flags[i].Set = unquoted(flags[i].Set)
 		}
 	}
-	return flagtable.Table{Prefix: "FLANNELD_", Flags: append(flags, legacy()...)}
+	return flags
 }
 
 // live returns the flags that set d.

@@ -106,6 +106,24 @@ func Parse(args, environ []string) (Daemon, []string, error) {
 	return d, slices.Concat(warnings, more), nil
 }
 
+// EtcdFlags returns the flags that say how to reach etcd, for another program than the
+// daemon: all but the choice of an API. Once they are complete, EtcdWarnings looks at them.
+func EtcdFlags(e *Etcd) flagtable.Table {
+	flags := slices.DeleteFunc(e.flags(), func(f flagtable.Flag) bool { return f.Name == "etcd-api" })
+	return flagtable.Table{Prefix: variables, Flags: checkQuotes(flags)}
+}
+
+// EtcdWarnings looks at what several flags say together. The warnings are sentences.
+func EtcdWarnings(e *Etcd, given flagtable.Given, env flagtable.Env) ([]string, error) {
+	return e.check(given, env)
+}
+
+// Endpoints reads etcd client URLs from a flag of such a program.
+func Endpoints(value, from string) (urls []string, err error) {
+	err = endpoints(&urls)(value, from)
+	return urls, err
+}
+
 // Usage is the text of --help.
 func Usage(argv0 string) string {
 	return fmt.Sprintf("Usage: %s [OPTION]...\n", argv0) + flagtable.Help(table(new(Daemon)))

@@ -1,0 +1,226 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"flanneld/pkg/logtest"
+	"flanneld/subnet/mirror"
+	etcdproc "flanneld/subnet/storetest/etcd"
+)
+
+// run calls the program, and returns what it prints and its exit status.
+func run(t *testing.T, args ...string) (stdout, stderr string, status int) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	status = program(t.Context(), args, nil, &out, &errs)
+	return out.String(), errs.String(), status
+}
+
+func TestMistakesOnTheCommandLine(t *testing.T) {
+	for _, tt := range []struct{ name, args, what, hint string }{
+		{"a command that there is not", "migrat", `unknown command "migrat"`, "lists the commands"},
+		{"a flag that there is not", "migrate --form v2", "unknown flag --form", "did you mean --from?"},
+		{"no direction", "migrate", "--from or --to is missing", "--from v2 --to v3"},
+		{"another API", "migrate --from v1 --to v3", `invalid value "v1" for --from`, "--from v2 --to v3"},
+		{"the same API", "migrate --from v2 --to v2", "the same", "--from v2 --to v3"},
+		{"an endpoint without a scheme", "migrate --from v2 --to v3 --etcd-endpoints=10.0.0.1:2379", `invalid endpoint "10.0.0.1:2379" in --etcd-endpoints`, "http://10.0.0.1:2379"},
+		{"the other's endpoint without a scheme", "migrate --from v2 --to v3 --to-etcd-endpoints=10.0.0.1:2379", `in --to-etcd-endpoints`, "http://10.0.0.1:2379"},
+		{"an output that there is not", "migrate --from v2 --to v3 -o yaml", `invalid value "yaml" for --output`, "text or json"},
+		{"an argument", "migrate v2 v3", `unknown command "v2"`, "lists the commands"},
+		{"half of a certificate", "migrate --from v2 --to v3 --etcd-certfile=/c", "--etcd-certfile is given without --etcd-keyfile", "needs both"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			out, errs, status := run(t, strings.Fields(tt.args)...)
+			what, hint, _ := strings.Cut(errs, "\nhint: ")
+			if status != exitUsage || out != "" || !strings.HasPrefix(what, "error: ") || !strings.Contains(what, tt.what) || !strings.Contains(hint, tt.hint) {
+				t.Errorf("status %d, %q, %q", status, out, errs)
+			}
+		})
+	}
+}
+
+func TestHelpAndVersion(t *testing.T) {
+	for args, want := range map[string]string{
+		"--version": "dev\n", "--help": "migrate", "migrate --help": "--etcd-endpoints URLS", "completion bash": "__start_flannelctl",
+		"__complete migrate --from v": "v3",
+	} {
+		if out, _, status := run(t, strings.Fields(args)...); status != exitDone || !strings.Contains(out, want) {
+			t.Errorf("%s: status %d, %q", args, status, out)
+		}
+	}
+}
+
+// etcd is one with an API v2 that has a configuration and two leases.
+func etcd(t *testing.T) (url string) {
+	url = etcdproc.Start(t)
+	put(t, url, "config", `{"Network": "10.5.0.0/16"}`, "")
+	put(t, url, "subnets/10.5.1.0-24", `{"PublicIP":"192.0.2.1"}`, "80000")
+	put(t, url, "subnets/10.5.2.0-24", `{"PublicIP":"192.0.2.2","NodeID":"n2"}`, "")
+	return url
+}
+
+func put(t *testing.T, etcd, key, value, ttl string) {
+	t.Helper()
+	form := url.Values{"value": {value}}
+	if ttl != "" {
+		form.Set("ttl", ttl)
+	}
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPut, etcd+"/v2/keys/coreos.com/network/"+key, strings.NewReader(form.Encode()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = answer.Body.Close()
+}
+
+// put3 writes a key through the v3 API, as a host does that has an original there.
+func put3(t *testing.T, etcd, key, value string) {
+	t.Helper()
+	body, _ := json.Marshal(map[string][]byte{"key": []byte("/coreos.com/network/" + key), "value": []byte(value)}) // it does not fail
+	answer, err := http.Post(etcd+"/v3/kv/put", "application/json", bytes.NewReader(body))
+	if err != nil || answer.StatusCode != http.StatusOK {
+		t.Fatal(answer, err)
+	}
+	_ = answer.Body.Close()
+}
+
+func TestMigrateStopsAtAConflict(t *testing.T) {
+	url := etcd(t)
+	put3(t, url, "subnets/10.5.1.0-24", `{"PublicIP":"192.0.2.7","NodeID":"n7"}`)
+	args := []string{"migrate", "--etcd-endpoints=" + url, "--from=v2", "--to=v3"}
+	for _, more := range [][]string{nil, {"--yes"}} {
+		out, errs, status := run(t, append(args, more...)...)
+		if status != exitFailed || !strings.Contains(out, "conflict: 10.5.1.0/24 is leased to 192.0.2.1 on v2 and to 192.0.2.7 (node n7) on v3\nhint: ") ||
+			!strings.HasPrefix(errs, "error: 1 conflict: nothing is copied") {
+			t.Errorf("%q: status %d, %q\n%s", more, status, errs, out)
+		}
+	}
+	if out, _, status := run(t, append(args, "-o", "json")...); status != exitFailed || !strings.Contains(out, `"conflict": true`) {
+		t.Errorf("status %d\n%s", status, out)
+	}
+	put3(t, url, "subnets/10.5.1.0-24", `{"PublicIP":"192.0.2.1","NodeID":"n1"}`) // it has moved
+	if out, errs, status := run(t, append(args, "--yes")...); status != exitDone || !strings.Contains(out, "1 lease copied to v3, 1 as they were") {
+		t.Errorf("settled: status %d, %q\n%s", status, errs, out)
+	}
+}
+
+func TestMigrateCopiesOnce(t *testing.T) {
+	url := etcd(t)
+	migrate := func(more ...string) (string, string, int) {
+		return run(t, append([]string{"migrate", "--etcd-endpoints=" + url, "--from=v2", "--to=v3"}, more...)...)
+	}
+	const table = `SUBNET       HOST                 TO  ACTION  COPY LIVES
+10.5.1.0/24  192.0.2.1            v3  copy    22h13m0s
+10.5.2.0/24  192.0.2.2 (node n2)  v3  copy    for ever
+`
+	for range 2 { // a dry run changes nothing
+		out, errs, status := migrate()
+		if want := "configuration: to be copied to v3\n" + table + "2 leases to be copied, 0 there already; nothing was written\nhint: run it again with --yes\n"; out != want || errs != "" || status != exitDone {
+			t.Errorf("status %d, %q, and it prints\n%s\nwant\n%s", status, errs, out, want)
+		}
+	}
+	out, errs, status := migrate("--yes", "-o", "json")
+	var p planned
+	if err := json.Unmarshal([]byte(out), &p); err != nil || status != exitDone || p.Written != 2 || len(p.Leases) != 2 || p.Leases[1].Reserved != true || p.Config != mirror.Copy || p.DryRun {
+		t.Errorf("status %d, %q: %v\n%s", status, errs, err, out)
+	}
+	if out, errs, status = migrate("--yes"); status != exitDone || !strings.Contains(out, "0 leases copied to v3, 2 as they were") {
+		t.Errorf("again: status %d, %q\n%s", status, errs, out)
+	}
+	put(t, url, "subnets/10.5.2.0-24", `{"PublicIP":"192.0.2.9","NodeID":"n9"}`, "")
+	put(t, url, "subnets/10.5.3.0-24", `{"PublicIP":"192.0.2.3"}`, "60")
+	if out, errs, status = migrate("--yes"); status != exitDone || !strings.Contains(out, "update") || !strings.Contains(out, "2h0m0s") {
+		t.Errorf("after changes: status %d, %q\n%s", status, errs, out)
+	}
+	back := []string{"migrate", "--etcd-endpoints=" + url, "--from=v3", "--to=v2"}
+	if out, errs, status = run(t, back...); status != exitDone || !strings.Contains(out, "0 leases to be copied") {
+		t.Errorf("back: status %d, %q\n%s", status, errs, out)
+	}
+}
+
+func TestMigrateRefusesWhatWouldHarm(t *testing.T) {
+	url := etcd(t)
+	other := etcdproc.Start(t)
+	put(t, other, "subnets/10.5.1.0-24", `{"PublicIP":"192.0.2.7"}`, "")
+	args := []string{"migrate", "--etcd-endpoints=" + other, "--from=v2", "--to=v3", "--yes"}
+	_, errs, status := run(t, args...)
+	if status != exitFailed || !strings.Contains(errs, "error: configuration: v2 has none") || !strings.Contains(errs, "hint: check --etcd-prefix") {
+		t.Errorf("status %d, %q", status, errs)
+	}
+	put(t, other, "config", `{"Network": "10.5.0.0/16"}`, "")
+	args = append(args, "--to-etcd-endpoints="+url)
+	if _, errs, status = run(t, "migrate", "--etcd-endpoints="+url, "--from=v2", "--to=v3", "--yes"); status != exitDone {
+		t.Fatalf("status %d, %q", status, errs)
+	}
+	// The lease in the other etcd is a copy, which gives way; once its host has it, it does not.
+	ctl := "--etcd-endpoints=" + url
+	if _, errs, status = run(t, "migrate", ctl, "--to-etcd-endpoints="+other, "--from=v3", "--to=v2", "--yes"); status != exitDone {
+		t.Errorf("only copies: status %d, %q", status, errs)
+	}
+	out, errs, status := run(t, args...)
+	if status != exitDone || !strings.Contains(out, "update") {
+		t.Errorf("over a copy: status %d, %q\n%s", status, errs, out)
+	}
+	put(t, other, "config", `{"Network": "10.6.0.0/16"}`, "")
+	_, errs, status = run(t, args...)
+	if status != exitFailed || !strings.Contains(errs, "v3 has another one than v2: Network 10.6.0.0/16 -> 10.5.0.0/16") || !strings.Contains(errs, "hint: write one document to both") {
+		t.Errorf("another configuration: status %d, %q", status, errs)
+	}
+}
+
+func TestMigrateSaysThatEtcdIsAway(t *testing.T) {
+	_, errs, status := run(t, "migrate", "--etcd-endpoints=http://127.0.0.1:1", "--from=v2", "--to=v3")
+	if status != exitFailed || !strings.Contains(errs, "connection refused") {
+		t.Errorf("status %d, %q", status, errs)
+	}
+}
+
+// A mirror says at its end what stands where.
+func TestMigrateMirrors(t *testing.T) {
+	url := etcd(t)
+	for _, format := range []string{"text", "json"} {
+		ctx, cancel := context.WithCancel(t.Context())
+		var out bytes.Buffer
+		var log logtest.Buffer
+		ended := make(chan int, 1)
+		go func() {
+			ended <- program(ctx, []string{"migrate", "--etcd-endpoints=" + url, "--from=v2", "--to=v3", "--mirror", "--yes", "-o", format}, nil, &out, io.MultiWriter(&log, t.Output()))
+		}()
+		put(t, url, "subnets/10.5.3.0-24", `{"PublicIP":"192.0.2.3"}`, "80000")
+		for until := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+			now, errs, _ := run(t, "migrate", "--etcd-endpoints="+url, "--from=v2", "--to=v3", "-o", "json")
+			var p planned
+			if err := json.Unmarshal([]byte(now), &p); err == nil && len(p.Leases) == 3 && p.Leases[0].Action == mirror.Keep && p.Leases[2].Action == mirror.Keep {
+				break
+			}
+			if time.Now().After(until) {
+				t.Fatalf("%q\n%s", errs, now)
+			}
+		}
+		cancel()
+		if status := <-ended; status != exitDone {
+			t.Errorf("status %d", status)
+		}
+		want := "v2: 3 hosts, 0 copies of v3\n  10.5.1.0/24  192.0.2.1\n  10.5.2.0/24  192.0.2.2 (node n2), reserved\n"
+		if format == "json" {
+			var r mirror.Report
+			if err := json.Unmarshal(out.Bytes(), &r); err != nil || len(r.Sides) != 2 || len(r.Sides[0].Hosts) != 3 || r.Sides[1].Copies != 3 {
+				t.Errorf("%v\n%s", err, out.String())
+			}
+		} else if !strings.Contains(out.String(), want) || !strings.Contains(out.String(), "v3: 0 hosts, 3 copies of v2, the first of which ends at ") {
+			t.Errorf("it prints\n%s", out.String())
+		}
+	}
+}

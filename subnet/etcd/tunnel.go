@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -54,7 +55,7 @@ func (d *Dialer) Reach(ctx context.Context, a Access, address string) (net.Conn,
 }
 
 // connect asks a proxy for a connection to an address. It reads no more than the answer.
-func connect(c net.Conn, address string) error {
+func connect(c io.ReadWriter, address string) error {
 	if _, err := fmt.Fprintf(c, "CONNECT %s HTTP/1.1\r\nHost: %s\r\n\r\n", address, address); err != nil {
 		return err
 	}

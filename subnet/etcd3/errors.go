@@ -74,7 +74,8 @@ func (m *member) named(ctx context.Context, err error) error {
 		why = errors.New("the connection was closed")
 	case strings.HasSuffix(text, "EOF"): // nothing was read: the port may speak TLS
 		why = &etcd.Failure{Text: "EOF", Causes: []error{err, io.EOF}}
-	case strings.Contains(text, "connection reset"):
+	case strings.Contains(text, "connection reset"), strings.Contains(text, "broken pipe"), strings.Contains(text, "remote error: tls:"):
+		text = strings.TrimPrefix(text, "error reading server preface: ")
 		why = &etcd.Failure{Text: text, Causes: []error{err}}
 	case c == codes.Unimplemented, c == codes.Internal, strings.Contains(text, "unexpected HTTP status"), strings.Contains(text, "server preface"):
 		why = fmt.Errorf("%w: %s", errNotEtcd, text)

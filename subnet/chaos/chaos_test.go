@@ -27,13 +27,15 @@ func TestNoSubnetHasTwoOwners(t *testing.T) {
 	for _, tt := range []struct {
 		pool  int
 		usual time.Duration
+		v3    bool
 	}{
-		{20, 90 * time.Second}, // nearly full: what expires is taken at once
-		{256, 90 * time.Second},
+		{20, 90 * time.Second, false}, // nearly full: what expires is taken at once
+		{256, 90 * time.Second, false},
+		{20, 60 * time.Second, true},
 	} {
-		t.Run(fmt.Sprintf("pool of %d", tt.pool), func(t *testing.T) {
+		t.Run(fmt.Sprintf("pool of %d, v3 %t", tt.pool, tt.v3), func(t *testing.T) {
 			t.Parallel()
-			r := &run{pool: tt.pool, length: length(t, tt.usual), live: live, frozen: 3}
+			r := &run{pool: tt.pool, length: length(t, tt.usual), live: live, v3: tt.v3, frozen: 3}
 			events, notes := r.do(t)
 			evidence{events, notes}.judge(t, "")
 			if held := len(beliefs(notes, now())); held < hosts {

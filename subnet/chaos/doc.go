@@ -15,6 +15,10 @@
 //     the same clock in all processes;
 //   - operations: each call of the store, with its answer, its start and its end.
 //
+// With etcd's v3 API the history is one that cannot have pieces missing: nothing is
+// compacted that the watches have not seen. A deletion that no host has asked for is an
+// expiry there.
+//
 // From these follows what is checked: no two hosts ever believe at one time that
 // a subnet is theirs; none believes so after the store has given it to another;
 // no write changes another host's key and no delete removes it; and the

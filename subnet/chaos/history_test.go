@@ -22,6 +22,7 @@ type event struct {
 	Action         string
 	Node, PrevNode *node
 	Seen           moment // when the first watch had it: later than it happened
+	Begun          moment `json:",omitempty"` // before it happened; zero: that follows from when its key was to expire
 }
 
 type node struct {
@@ -207,6 +208,12 @@ func (h *history) finish(t testing.TB, e *etcd) []event {
 	if err := e.set(ctx, endKey, "x"); err != nil {
 		t.Fatal(err)
 	}
+	return h.whole(ctx, t)
+}
+
+// whole returns all events up to the last one, when that was seen.
+func (h *history) whole(ctx context.Context, t testing.TB) []event {
+	t.Helper()
 	select {
 	case <-h.end:
 	case <-ctx.Done():

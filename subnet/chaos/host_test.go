@@ -14,6 +14,7 @@ import (
 	"flanneld/subnet"
 	"flanneld/subnet/config"
 	"flanneld/subnet/etcd2"
+	"flanneld/subnet/etcd3"
 	"flanneld/subnet/wire"
 )
 
@@ -32,6 +33,7 @@ type identity struct {
 	Previous  string   // the key of the last life; empty if there was none
 	Lives     int      // before this one
 	Verbose   bool
+	V3        bool // it is etcd's v3 API
 
 	clock *clock // nil: nobody sets it
 }
@@ -72,13 +74,27 @@ func (i identity) log() *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, nil)).With("host", i.Number)
 }
 
+// dial returns the host's store, and what ends it.
+func (i identity) dial() (subnet.Store, func(), error) {
+	if i.V3 {
+		s, err := etcd3.New(etcd3.Options{Endpoints: i.Endpoints, Prefix: prefix, Timeout: call, Log: i.log()})
+		if err != nil {
+			return nil, nil, err
+		}
+		return s, s.Close, nil
+	}
+	s, err := etcd2.New(etcd2.Options{Endpoints: i.Endpoints, Prefix: prefix, Timeout: call, Log: i.log()})
+	return s, func() {}, err
+}
+
 // live is a host's life: it takes a lease, holds it and follows those of others,
 // until ctx is done. What it does and believes is noted.
 func live(ctx context.Context, id identity, tell func(note)) error {
-	s, err := etcd2.New(etcd2.Options{Endpoints: id.Endpoints, Prefix: prefix, Timeout: call, Log: id.log()})
+	s, done, err := id.dial()
 	if err != nil {
 		return err
 	}
+	defer done()
 	var calls atomic.Int64
 	calls.Store(int64(id.Lives) * 1e6)
 	store := &noted{Store: s, host: id.owner(), last: &calls, note: tell}

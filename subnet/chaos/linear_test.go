@@ -124,7 +124,10 @@ func operations(events []event, notes []note) map[string][]porcupine.Operation {
 	}
 	for _, e := range events {
 		if e.Action == "expire" && keys[e.lease()] {
-			begun := min(e.Seen, now().of(*e.PrevNode.Expiration).add(-time.Second))
+			begun := e.Begun
+			if begun == 0 {
+				begun = min(e.Seen, now().of(*e.PrevNode.Expiration).add(-time.Second))
+			}
 			ops[e.lease()] = append(ops[e.lease()], porcupine.Operation{
 				ClientId: len(hosts), Call: int64(begun), Return: int64(e.Seen), Input: input{kind: expiry}, Output: got{done: ok},
 			})

@@ -15,6 +15,7 @@ type run struct {
 	pool   int                                               // subnets of the network
 	length time.Duration                                     // of the faults
 	live   func(context.Context, identity, func(note)) error // the rules
+	v3     bool                                              // it is etcd's v3 API
 	frozen int                                               // how many hosts are processes that are stopped and killed
 	stop   func(events []event, notes []note) bool           // asked every few seconds; nil: go on
 	t      testing.TB
@@ -23,6 +24,12 @@ type run struct {
 	notes  account
 	next   atomic.Int64 // host
 	counts counts
+}
+
+// recorder is a history that is being recorded.
+type recorder interface {
+	soFar() []event
+	finish(t testing.TB, e *etcd) []event
 }
 
 type counts struct {
@@ -49,7 +56,14 @@ func (r *run) do(t testing.TB) ([]event, []note) {
 	seed := rand.Uint64()
 	r.t, r.e = t, newEtcd(t, 3)
 	r.l = newLinks(r.e.urls)
-	h := record(t, r.e)
+	var h recorder
+	forget := r.e.burn
+	if r.v3 {
+		h3 := record3(t, r.e)
+		h, forget = h3, h3.forget
+	} else {
+		h = record(t, r.e)
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), r.length)
 	defer cancel()
 	alive, die := context.WithCancel(t.Context())
@@ -79,7 +93,7 @@ func (r *run) do(t testing.TB) ([]event, []note) {
 		start(func(ctx context.Context, rnd *rand.Rand) { r.disturb(ctx, rnd, way) }, ctx, &faultsDone)
 	}
 	start(r.failMembers, ctx, &faultsDone)
-	start(r.burst, ctx, &faultsDone)
+	start(func(ctx context.Context, rnd *rand.Rand) { r.burst(ctx, rnd, forget) }, ctx, &faultsDone)
 	r.wait(ctx, h)
 	cancel()
 	faultsDone.Wait()
@@ -89,11 +103,15 @@ func (r *run) do(t testing.TB) ([]event, []note) {
 	t.Logf("%d faults of links, %d of members, %d processes frozen, %d clocks set, %d hosts killed and started again, %d bursts, %d joiners",
 		r.counts.linkFaults.Load(), r.counts.memberFaults.Load(), r.counts.freezes.Load(), r.counts.jumps.Load(), r.counts.restarts.Load(),
 		r.counts.bursts.Load(), r.counts.joiners.Load())
-	return h.finish(t, r.e), r.notes.all()
+	events, notes := h.finish(t, r.e), r.notes.all()
+	if r.v3 {
+		events = classified(events, notes)
+	}
+	return events, notes
 }
 
 // wait returns when the faults have lasted, or stop says so.
-func (r *run) wait(ctx context.Context, h *history) {
+func (r *run) wait(ctx context.Context, h recorder) {
 	for ctx.Err() == nil {
 		pause(ctx, 2*time.Second)
 		if r.stop != nil && r.stop(h.soFar(), r.notes.all()) {
@@ -103,7 +121,7 @@ func (r *run) wait(ctx context.Context, h *history) {
 }
 
 func (r *run) identity(way *link) identity {
-	return identity{Number: int(r.next.Add(1)), Endpoints: way.urls(), Pool: r.pool}
+	return identity{Number: int(r.next.Add(1)), Endpoints: way.urls(), Pool: r.pool, V3: r.v3}
 }
 
 // host lives in this process, and is killed now and then: what it has sent may
@@ -259,7 +277,7 @@ func (r *run) failMembers(ctx context.Context, rnd *rand.Rand) {
 }
 
 // burst makes etcd forget what happened before.
-func (r *run) burst(ctx context.Context, rnd *rand.Rand) {
+func (r *run) burst(ctx context.Context, rnd *rand.Rand, forget func(context.Context, int)) {
 	for {
 		pause(ctx, between(rnd, 4*time.Second, 8*time.Second))
 		if ctx.Err() != nil {
@@ -267,7 +285,7 @@ func (r *run) burst(ctx context.Context, rnd *rand.Rand) {
 		}
 		r.counts.bursts.Add(1)
 		burst, end := context.WithTimeout(ctx, 5*time.Second)
-		r.e.burn(burst, 1200)
+		forget(burst, 1200)
 		end()
 	}
 }

@@ -23,6 +23,9 @@ type noted struct {
 
 func (s *noted) begin(k kind, l subnet.Lease) note {
 	n := note{Kind: k}
+	if k == remove {
+		n.Rev = uint64(l.Rev)
+	}
 	if k != list {
 		n.Key, n.Value = wire.Key(l.Key()), encode(l)
 	}

@@ -75,6 +75,31 @@ func split(want, have, placed []Route) (free []Route, blocked []error) {
 	return free, blocked
 }
 
+// onLinkAnew returns the operations with one more before each that sets an IPv6 route by a
+// gateway on the link, in the place of one by another link: the deletion of that. By it the
+// kernel finds the gateway elsewhere, and refuses to replace it.
+func onLinkAnew(ops []Op, have []Route) []Op {
+	there := make(map[key[netip.Prefix, uint32]]Route) // IPv6 only
+	for _, h := range have {
+		if h.Dst.Addr().Is6() && h.Type != Blackhole {
+			there[routeKey(h)] = h
+		}
+	}
+	if len(there) == 0 {
+		return ops
+	}
+	anew := make([]Op, 0, len(ops))
+	for _, op := range ops {
+		if w, ok := op.Object.(Route); ok && op.Verb == Set && w.OnLink {
+			if h, ok := there[routeKey(w)]; ok && h.Link != w.Link {
+				anew = append(anew, Op{Delete, h})
+			}
+		}
+		anew = append(anew, op)
+	}
+	return anew
+}
+
 // shadows names routes of others to a part of what a wanted route by a gateway leads to, of
 // which there are hardly any: no more than some are looked at.
 func shadows(want, have []Route) string {

@@ -74,6 +74,9 @@ func (r *Reconciler) Apply(ctx context.Context, want State) (int, error) {
 		ops = withoutLinks(r.diff(want, have), have, failed)
 	}
 	r.placed = want.Routes
+	if len(ops) > 0 {
+		ops = onLinkAnew(ops, have.Routes)
+	}
 	done += len(ops)
 	more, err := r.do(ctx, ops)
 	if err != nil {

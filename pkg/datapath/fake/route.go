@@ -26,7 +26,7 @@ func linkTo(s *datapath.State, r datapath.Route) (link string, err error) {
 		return r.Link, nil
 	case r.Gateway.Is4() != r.Dst.Addr().Is4(), local(s, r.Gateway):
 		return "", unix.EINVAL
-	case r.OnLink && r.Link == "":
+	case r.OnLink && r.Link == "", r.OnLink && elsewhere(s, r):
 		return "", unix.EINVAL
 	case r.OnLink:
 		return r.Link, nil
@@ -35,6 +35,21 @@ func linkTo(s *datapath.State, r datapath.Route) (link string, err error) {
 		return "", unix.EHOSTUNREACH
 	}
 	return link, nil
+}
+
+// elsewhere reports whether the gateway of an IPv6 route leads to another link by the routes
+// that there are (ip6_route_check_nh_onlink of net/ipv6/route.c).
+func elsewhere(s *datapath.State, r datapath.Route) bool {
+	if r.Gateway.Is4() {
+		return false
+	}
+	var best datapath.Route
+	for _, h := range allRoutes(s) {
+		if h.Dst.Contains(r.Gateway) && h.Dst.Bits() > max(best.Dst.Bits(), 0) {
+			best = h
+		}
+	}
+	return best.Type == datapath.Unicast && best.Link != "" && best.Link != r.Link
 }
 
 // local reports whether ip is this host's own.

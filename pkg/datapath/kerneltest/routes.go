@@ -2,8 +2,10 @@ package kerneltest
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -202,6 +204,19 @@ var failureCases = map[string]func(*fixture){
 			f.Errorf("error is not ENODEV: %v", err)
 		}
 		f.expect(datapath.State{Routes: s.Routes[2:]})
+	},
+	"IPv6 routes from the underlay to a tunnel and back": func(f *fixture) {
+		plain := datapath.State{Routes: slices.Clone(tunnel6().Routes)}
+		for i := range plain.Routes {
+			r := &plain.Routes[i]
+			r.Gateway, r.Link, r.OnLink = addr(fmt.Sprintf("2001:db8::%d", 2+i)), "eth0", false
+		}
+		for range 2 {
+			f.apply(plain)
+			f.expect(plain)
+			f.apply(tunnel6())
+			f.expect(tunnel6())
+		}
 	},
 	"route through a link that is down": func(f *fixture) {
 		want := tunnel4()

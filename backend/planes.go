@@ -143,8 +143,12 @@ func (s *sorter) place(f *family, p peer) {
 	case slices.ContainsFunc(s.Local, p.Subnet.Overlaps):
 		wrong = "its subnet overlaps one that this host itself is in"
 	case needed >= 0:
-		wrong = fmt.Sprintf("its subnet covers what this host reaches without the overlay, %s (%s); let SubnetMin and SubnetMax leave that out",
-			s.Needed[needed].What, s.Needed[needed].Prefix)
+		n := s.Needed[needed]
+		remedy := "let SubnetMin and SubnetMax leave that out"
+		if n.Prefix == p.Subnet { // as Docker's bridge has it after this host got another subnet
+			remedy = "if it was this host's before, restart Docker with what the subnet file says now; else " + remedy
+		}
+		wrong = fmt.Sprintf("its subnet covers what this host reaches without the overlay, %s (%s); %s", n.What, n.Prefix, remedy)
 	case !f.pool.Contains(p.Subnet):
 		wrong = fmt.Sprintf("the configuration leases nothing but a /%d from %s to %s; restart that host's daemon, or delete the lease",
 			f.pool.SubnetLen, f.pool.Min, f.pool.Max)

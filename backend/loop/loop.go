@@ -168,9 +168,9 @@ func (r *runner) pass(ctx context.Context) reconcile.Result {
 		changes, first, err = r.apply(ctx)
 	}
 	planes := r.wanted
-	r.peers = forwarded(planes, r.skipped)
+	r.peers = forwarded(planes, r.skipped, err)
 	// A forwarder reaches no peer without its one route.
-	inPlace := err == nil || r.forwarder == nil && datapath.OnlyRoutes(err, r.peers.most)
+	inPlace := err == nil || r.forwarder == nil && datapath.OnlyRoutes(err, forwarded(planes, r.skipped, nil).most)
 	r.last = Pass{Peers: r.peers.most, MTU: r.backend.MTU(), Err: err, Ready: inPlace}
 	repeated := r.planes != nil && slices.EqualFunc(r.planes, planes, same)
 	if r.planes = nil; err == nil {

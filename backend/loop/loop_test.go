@@ -355,6 +355,33 @@ func TestLoopNamesPeersOnceTheyAreForwardedTo(t *testing.T) {
 	})
 }
 
+func TestLoopNamesNoPeerWhoseRouteIsRefused(t *testing.T) {
+	var told loop.Pass
+	refuse := true
+	run(t, func(b *bench) {
+		b.script.routes.Store(2)
+		b.script.broken = func(int) []error {
+			if !refuse {
+				return nil
+			}
+			return []error{&datapath.OpError{Op: datapath.Op{Verb: datapath.Set, Object: datapath.Route{Dst: subnetOf(3)}}, Err: datapath.ErrForeign}}
+		}
+		b.loop.Planes = func() ([]backend.Plane, []backend.Fault) { return peers(2, 3), nil }
+		b.loop.Done = func(p loop.Pass) error { told = p; return nil }
+	}, func(b *bench) {
+		synctest.Wait()
+		if text := b.log.String(); !told.Ready || told.Peers != 1 || !strings.Contains(text, "1 added") || !strings.Contains(text, "10.5.3.0/24") {
+			t.Errorf("told %+v; log is\n%s", told, text)
+		}
+		b.read = len(b.log.String())
+		refuse = false
+		time.Sleep(time.Minute)
+		if b.wantLogged(`INFO msg="Datapath is in step again" peers=2`, `INFO msg="Subnet added: 10.5.3.0/24 via 192.0.2.3"`); told.Peers != 2 {
+			t.Errorf("told of %d peers, want 2", told.Peers)
+		}
+	})
+}
+
 func TestLoopDoesNotCountSkippedPeers(t *testing.T) {
 	var told loop.Pass
 	run(t, func(b *bench) {

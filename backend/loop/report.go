@@ -2,12 +2,14 @@ package loop
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
 	"slices"
 
 	"flanneld/backend"
+	"flanneld/pkg/datapath"
 	"flanneld/subnet"
 )
 
@@ -20,11 +22,21 @@ type peers struct {
 	most   int            // of one family
 }
 
-// forwarded returns the peers of planes but those that the plan leaves out.
-func forwarded(planes []backend.Plane, skipped []backend.Skip) (p peers) {
+// forwarded returns the peers of planes but those that the plan leaves out, and those
+// whose routes could not be made.
+func forwarded(planes []backend.Plane, skipped []backend.Skip, err error) (p peers) {
 	out := make(map[netip.Prefix]bool, len(skipped))
 	for _, s := range skipped {
 		out[s.Subnet] = true
+	}
+	if failed, ok := errors.AsType[*datapath.ApplyError](err); ok {
+		for _, err := range failed.Failed {
+			if op, ok := errors.AsType[*datapath.OpError](err); ok && op.Op.Verb == datapath.Set {
+				if route, ok := op.Op.Object.(datapath.Route); ok {
+					out[route.Dst] = true
+				}
+			}
+		}
 	}
 	p.claims = []subnet.Claim{}
 	for _, plane := range planes {

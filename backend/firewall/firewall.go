@@ -55,6 +55,7 @@ type Firewall struct {
 	wake    wake.Chan
 	first   wake.Chan // is woken once inPlace is set; nil: nobody waits
 	inPlace atomic.Bool
+	report  func(err error, repairs int, took time.Duration) // of each pass; nil: nobody wants to know
 
 	// Only Run's goroutine uses these.
 	rules rules
@@ -125,6 +126,10 @@ func (f *Firewall) InPlace() bool { return f.inPlace.Load() }
 // before Run.
 func (f *Firewall) Subscribe(c wake.Chan) { f.first = c }
 
+// Report has f called after each pass, with how many of others' changes it undid. It is
+// for before Run.
+func (f *Firewall) Report(report func(err error, repairs int, took time.Duration)) { f.report = report }
+
 // Counters returns how many packets were dropped since the first Admit.
 func (f *Firewall) Counters() []backend.Counter { return f.dropped.counters() }
 
@@ -155,6 +160,7 @@ func (f *Firewall) pass(ctx context.Context) reconcile.Result {
 	if now == nil || f.disabled {
 		return reconcile.Result{Idle: true}
 	}
+	start := time.Now()
 	same := slices.Equal(f.built, now)
 	changes, err := f.rules.apply(ctx, now)
 	if f.rules.tools.nftables {
@@ -170,6 +176,9 @@ func (f *Firewall) pass(ctx context.Context) reconcile.Result {
 	r := reconcile.Result{Err: err}
 	if same && len(changes) > 0 { // otherwise nobody has removed what was not wanted before
 		r.Repairs, r.First = len(changes), changes[0]
+	}
+	if f.report != nil {
+		f.report(err, r.Repairs, time.Since(start))
 	}
 	return r
 }

@@ -74,6 +74,12 @@ type Pass struct {
 	// Ready is set if the firewall and the datapath are in place but, at most, the
 	// routes to some peers that cannot be reached from here.
 	Ready bool
+
+	Took     time.Duration
+	Changes  map[string]int // of the kernel's state, by the kind of object
+	Repaired bool           // only others' changes made them necessary
+	Skipped  []backend.Skip // peers that the backend cannot forward to
+	Device   string         // the overlay's own interface; empty: there is none
 }
 
 // Run forwards by the backend, which is made for the underlay, and then by those that
@@ -157,11 +163,15 @@ type runner struct {
 	planes  []backend.Plane // of the last pass, if that was a success
 	peers   peers           // of the last pass
 	skipped []backend.Skip  // likewise
+	device  string          // likewise
+	changed map[string]int  // likewise, by kind of object
 }
 
 // pass carries out the plan for the planes as they are now. One that takes long begins
 // anew, and so with the firewall, when other planes are wanted.
 func (r *runner) pass(ctx context.Context) reconcile.Result {
+	start := time.Now()
+	r.changed = nil
 	changes, first, err := r.apply(ctx)
 	for errors.Is(err, errOutdated) {
 		r.planes = nil // what is changed from here on is not others' doing
@@ -171,11 +181,12 @@ func (r *runner) pass(ctx context.Context) reconcile.Result {
 	r.peers = forwarded(planes, r.skipped, err)
 	// A forwarder reaches no peer without its one route.
 	inPlace := err == nil || r.forwarder == nil && datapath.OnlyRoutes(err, forwarded(planes, r.skipped, nil).most)
-	r.last = Pass{Peers: r.peers.most, MTU: r.backend.MTU(), Err: err, Ready: inPlace}
 	repeated := r.planes != nil && slices.EqualFunc(r.planes, planes, same)
 	if r.planes = nil; err == nil {
 		r.planes = planes
 	}
+	r.last = Pass{Peers: r.peers.most, MTU: r.backend.MTU(), Err: err, Ready: inPlace, Took: time.Since(start),
+		Changes: r.changed, Repaired: repeated && changes > 0, Skipped: r.skipped, Device: r.device}
 	if !repeated {
 		changes = 0 // they were necessary without others' doing
 	}
@@ -220,13 +231,17 @@ func (r *runner) apply(ctx context.Context) (changes int, first datapath.Op, err
 		return 0, first, err
 	}
 	r.report.skips(r.skipped, plan.Skipped)
-	r.skipped = plan.Skipped
+	r.skipped, r.device = plan.Skipped, ""
+	if len(plan.Ingress) > 0 {
+		r.device = plan.Ingress[0].Device
+	}
 	r.reconciler.Keep, r.reconciler.Never = false, nil
 	for _, p := range planes {
 		r.reconciler.Keep, r.reconciler.Never = r.reconciler.Keep || p.Partial, p.Needed // of all families
 	}
 	admitted := r.loop.Firewall.Admit(ctx, planes, plan.Ingress)
 	changes, first, err = plan.Apply(ctx, r.loop.Scope, &r.reconciler)
+	r.changed = r.reconciler.Kinds
 	if err == nil && r.forwarder != nil {
 		err = r.forwarder.Forward(planes)
 	}

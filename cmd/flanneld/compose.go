@@ -70,13 +70,14 @@ func documentReader(store config.Source, log *slog.Logger) config.Reader {
 
 // daemon is the parts of a running daemon, as far as one has to do with another.
 type daemon struct {
-	opts   options.Daemon
-	notify *systemd.Notifier
-	board  *status.Board
-	server *status.Server
-	log    *slog.Logger
+	opts    options.Daemon
+	notify  *systemd.Notifier
+	board   *status.Board
+	servers []*status.Server
+	log     *slog.Logger
 
 	store    *etcdapi.Choice
+	observed subnet.Store // the same, and the board knows how it answers
 	reader   config.Reader
 	previous host.SubnetEnv // what the subnet file said at the start
 	state    boot.State
@@ -118,9 +119,11 @@ func (d *daemon) start(ctx context.Context, reload <-chan os.Signal) error {
 	})
 	d.previous = host.ReadSubnetEnv(d.opts.SubnetFile, d.log)
 	d.log.Info("Created subnet manager: Etcd Local Manager with Previous Subnet: " + d.previous.String())
-	d.reader = documentReader(d.store, d.log)
+	d.observed = status.Observe(d.store, d.board)
+	d.board.SetAPI(func() string { return string(d.store.Decided()) })
+	d.reader = documentReader(d.observed, d.log)
 	preview := sync.OnceFunc(func() { underlay.Preview(d.query(config.Config{}), d.log) })
-	b.Store, b.Reader, b.Cache = d.store, d.reader, d.state.Cache
+	b.Store, b.Reader, b.Cache = d.observed, d.reader, d.state.Cache
 	// The configuration that is accepted last is the one that is used.
 	b.Reader.Accept = func(cfg config.Config) (err error) {
 		d.newBackend, err = chooseBackend(cfg)
@@ -166,7 +169,8 @@ func (d *daemon) query(cfg config.Config) underlay.Query {
 // openDatapath makes the backend, the firewall and the loop that applies their plans.
 func (d *daemon) openDatapath(ctx context.Context, descriptors *systemd.FDStore) (release func(), err error) {
 	o, cfg := d.opts, d.origin.Config
-	d.board.SetBackend(cfg.Type)
+	d.board.SetBackend(cfg)
+	d.board.SetUnderlay(d.underlay)
 	local, err := underlay.Local(d.underlay.Name, cfg.Networks(), d.log)
 	if err != nil {
 		return nil, err
@@ -191,6 +195,7 @@ func (d *daemon) openDatapath(ctx context.Context, descriptors *systemd.FDStore)
 		policy.Prefix = o.Etcd.Prefix
 	}
 	d.firewall = firewall.New(policy, d.underlay.Name, d.log)
+	d.firewall.Report(d.board.SetFirewall)
 	if privilege != nil { // alloc gets so far without it
 		d.firewall.Disable(privilege)
 	}
@@ -202,6 +207,7 @@ func (d *daemon) openDatapath(ctx context.Context, descriptors *systemd.FDStore)
 	if err != nil {
 		return nil, fmt.Errorf("Error fetching backend: %w", err)
 	}
+	d.board.SetPath(pathOf(d.backend, cfg.Type))
 	if err := descriptors.Close(); err != nil { // another backend's
 		d.log.Warn("Cannot forget files of the last run", "err", err)
 	}
@@ -216,6 +222,17 @@ func (d *daemon) openDatapath(ctx context.Context, descriptors *systemd.FDStore)
 	return release, nil
 }
 
+// pathOf says what carries packets.
+func pathOf(b backend.Backend, typ string) string {
+	if _, ok := b.(backend.Forwarder); ok {
+		return "user space"
+	}
+	if typ == alloc.Type {
+		return "none"
+	}
+	return "kernel"
+}
+
 // openTenant says which lease this host wants.
 func (d *daemon) openTenant() error {
 	claims, err := backend.Claims(d.backend, d.underlay, d.origin.Config.V6.Enabled())
@@ -224,7 +241,7 @@ func (d *daemon) openTenant() error {
 	}
 	known := d.state.Identity.ID() != ""
 	d.host.Tenant = tenant.New(tenant.Options{
-		Store: d.store, View: d.host.View, Known: d.state.Cache.Leases(), Margin: d.opts.RenewMargin, Surrender: d.opts.LeaseLost == options.LeaseLostExit,
+		Store: d.observed, View: d.host.View, Known: d.state.Cache.Leases(), Margin: d.opts.RenewMargin, Surrender: d.opts.LeaseLost == options.LeaseLostExit,
 		Request: subnet.Request{Config: d.origin.Config, Lease: subnet.Lease{Node: d.state.Identity.Make(d.underlay.PublicV4)}, Mark: d.state.Identity.Mark(),
 			Previous: d.previous.Key(), Known: known, TTL: d.opts.Tuning.LeaseTTL, TakeOver: d.opts.TakeOver},
 		Rename: d.state.Identity.Renew, Changed: d.host.LeaseChanged, Log: d.log,
@@ -247,12 +264,15 @@ func (d *daemon) run(ctx context.Context, rev subnet.Revision, reload <-chan os.
 		}
 		return c
 	}
-	d.server.SetCounters(counters)
+	d.board.SetCounters(counters)
+	for _, s := range d.servers {
+		s.SetAlive(alive)
+	}
 	known := func() (cache.Known, bool) {
 		_, s := h.Tenant.State()
 		return d.state.Cache.Known(s, d.origin.Document, h.View.Leases())
 	}
-	heard := boot.Heard(d.store, func() { d.board.SetEtcdAway(false) })
+	heard := boot.Heard(d.observed, func() { d.board.SetEtcdAway(false) })
 
 	d.log.Info("Running backend.")
 	h.View.Subscribe(h.Wake)
@@ -266,7 +286,8 @@ func (d *daemon) run(ctx context.Context, rev subnet.Revision, reload <-chan os.
 	if d.state.Kept { // or it would not last until the next start
 		g.Go(func() error { return d.state.Cache.Keep(ctx, h.Began, h.Standing, h.View, known) })
 	}
-	g.Go(func() error { return status.LogCounters(ctx, counters, d.log) })
+	g.Go(func() error { return status.LogCounters(ctx, d.board, d.log) })
+	g.Go(func() error { return status.SampleTraffic(ctx, d.board) })
 	g.Go(func() error { return host.Watch(ctx, h.Docker, d.opts.DockerBridge, cfg.Type != alloc.Type) })
 	g.Go(func() error {
 		return h.Docker.Reload(ctx, reload, d.notify.Reloading, func(ctx context.Context) { d.reader.Compare(ctx, cfg) }, h.Wake)

@@ -109,7 +109,10 @@ func serve(ctx context.Context, o options.Daemon, log *slog.Logger) error {
 	signal.Notify(reload, unix.SIGHUP)
 	defer signal.Stop(reload)
 	board := status.NewBoard(notify.Status)
-	server, err := status.Listen(o.HealthzIP, o.HealthzPort, board, log)
+	board.Describe(version, o.Etcd.Prefix)
+	// Not for the notifier: the board calls it.
+	log = slog.New(status.Record(log.Handler(), board))
+	server, err := status.Listen(o.HealthzIP, o.HealthzPort, o.HealthzTold, board, log)
 	if err != nil {
 		board.Fail(err)
 		notify.Stopping()
@@ -119,12 +122,15 @@ func serve(ctx context.Context, o options.Daemon, log *slog.Logger) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var g sync.WaitGroup
-	g.Go(func() { server.Run(ctx) })
+	servers := []*status.Server{server, status.ListenSocket(o.StatusSocket, board, log)}
+	for _, s := range servers {
+		g.Go(func() { s.Run(ctx) })
+	}
 	g.Go(func() {
 		<-ctx.Done()
 		notify.Stopping() // at once, however long the rest takes
 	})
-	d := &daemon{opts: o, notify: notify, board: board, server: server, log: log}
+	d := &daemon{opts: o, notify: notify, board: board, servers: servers, log: log}
 	err = d.start(ctx, reload)
 	if err != nil && asked.Err() == nil {
 		board.Fail(err)

@@ -28,7 +28,15 @@ type Object interface {
 	// On returns the name of the link that the object hangs on; empty: none.
 	On() string
 	command(Verb) string
+	// kind is a word of few for what it is.
+	kind() string
 }
+
+func (Link) kind() string     { return "link" }
+func (Addr) kind() string     { return "address" }
+func (FDBEntry) kind() string { return "fdb" }
+func (Neigh) kind() string    { return "neighbour" }
+func (Route) kind() string    { return "route" }
 
 // On implements Object.
 func (Link) On() string { return "" }

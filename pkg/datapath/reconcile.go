@@ -29,7 +29,8 @@ type Reconciler struct {
 	// ends Apply, with the rest undone. Nil: nothing follows.
 	Step func() error
 
-	First Op // the first operation of the last Apply that took any
+	First Op             // the first operation of the last Apply that took any
+	Kinds map[string]int // how many operations the last Apply took, by kind of object
 
 	placed  []Route // of the last Apply
 	shadows logonce.Line
@@ -41,6 +42,7 @@ type Reconciler struct {
 // made holds up nothing but what hangs on it, and until it is there no link is
 // removed.
 func (r *Reconciler) Apply(ctx context.Context, want State) (int, error) {
+	r.Kinds = nil
 	have, err := r.read(ctx)
 	if err != nil {
 		return 0, err
@@ -61,6 +63,7 @@ func (r *Reconciler) Apply(ctx context.Context, want State) (int, error) {
 		// Whatever happens to a link changes what hangs on it in ways that only
 		// the kernel knows: a MAC change flushes neighbours, up and down drop
 		// routes. So links first, then look again.
+		r.count(ops[:done])
 		if failed, err = r.do(ctx, ops[:done]); err != nil {
 			return done, err
 		}
@@ -78,6 +81,7 @@ func (r *Reconciler) Apply(ctx context.Context, want State) (int, error) {
 		ops = onLinkAnew(ops, have.Routes)
 	}
 	done += len(ops)
+	r.count(ops)
 	more, err := r.do(ctx, ops)
 	if err != nil {
 		return done, err
@@ -87,6 +91,15 @@ func (r *Reconciler) Apply(ctx context.Context, want State) (int, error) {
 		return done, nil
 	}
 	return done, &ApplyError{Total: done + len(blocked), Failed: failed}
+}
+
+func (r *Reconciler) count(ops []Op) {
+	if r.Kinds == nil && len(ops) > 0 {
+		r.Kinds = make(map[string]int)
+	}
+	for _, op := range ops {
+		r.Kinds[op.Object.kind()]++
+	}
 }
 
 func (r *Reconciler) diff(want, have State) []Op {

@@ -65,7 +65,7 @@ func FeedWatchdog(ctx context.Context, parts []func(context.Context) error, feed
 	defer ticker.Stop()
 	var hangs logonce.Line
 	for {
-		err := askAll(ctx, interval/feedsPer, parts)
+		err := AskAll(ctx, interval/feedsPer, parts)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -86,8 +86,8 @@ func FeedWatchdog(ctx context.Context, parts []func(context.Context) error, feed
 	}
 }
 
-// askAll returns the first error.
-func askAll(ctx context.Context, within time.Duration, parts []func(context.Context) error) error {
+// AskAll asks all parts whether they are alive, and returns the first error.
+func AskAll(ctx context.Context, within time.Duration, parts []func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	var g errgroup.Group

@@ -13,6 +13,9 @@ import (
 // ErrFull: every subnet between SubnetMin and SubnetMax is leased.
 var ErrFull = errors.New("out of subnets")
 
+// Subnets returns how many subnets there are for hosts, at most 2^62.
+func (r Range) Subnets() int64 { return r.slot(r.Max) + 1 }
+
 // Free returns a subnet of r that overlaps none of those taken, which may be of
 // any length, each with the same chance: hosts that start together then rarely
 // want the same one. It returns ErrFull if there is none. It counts free

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"flanneld/cmd/internal/status"
 	"flanneld/pkg/backoff"
 	"flanneld/pkg/datapath/kernel"
 	"flanneld/pkg/logonce"
@@ -43,13 +44,10 @@ func Watch(ctx context.Context, d *Docker, bridge string, forward bool) error {
 				ofBridge.report(p)
 			}
 		}
-		what := ofBridge.line.Text()
+		d.Board.SetTrouble(status.DockerBridge, ofBridge.line.Text())
 		if forward {
-			if p := off.check(); p != (Problem{}) {
-				what = p.What
-			}
+			d.Board.SetTrouble(status.Forwarding, off.check().What)
 		}
-		d.Board.SetTrouble(what)
 	}
 	return nil
 }

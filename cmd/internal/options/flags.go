@@ -97,6 +97,8 @@ func lifeFlags(d *Daemon) []flagtable.Flag {
 			flagtable.Flag{Name: "healthz-ip", Set: flagtable.Text(&d.HealthzIP), Default: "0.0.0.0", Arg: "IP", Help: "address of the health server"},
 			flagtable.Flag{Name: "healthz-port", Set: flagtable.Int(&d.HealthzPort, 0, 65535, "give a port, 1 to 65535, or 0 for no health server"), Default: "0", Arg: "PORT",
 				Help: "port of the health server; 0 turns it off"},
+			flagtable.Flag{Name: "status-socket", Set: flagtable.Path(&d.StatusSocket), Arg: "PATH|off",
+				Help: "unix socket that says how this host is, for flannelctl; without the flag, flanneld.sock beside the subnet file; off for none"},
 			flagtable.Flag{Name: "log-format", Set: flagtable.Choice(&d.LogFormat, "glog", "json"), Default: "glog", Arg: "FORMAT", Help: "glog or json"},
 			flagtable.Flag{Name: "v", Set: flagtable.Int(&d.Verbosity, math.MinInt, math.MaxInt, ""), Default: "0", Arg: "LEVEL", Help: "verbosity of the logs"}),
 		in("Other",

@@ -6,6 +6,7 @@ package options
 import (
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -49,6 +50,9 @@ type Daemon struct {
 
 	HealthzIP   string `log:"healthzIP"`   // address or host name; empty: all addresses; not checked if there is no port
 	HealthzPort int    `log:"healthzPort"` // TCP port, 0 to 65535; 0: no health server
+	HealthzTold bool   // HealthzIP was given: it is no default
+
+	StatusSocket string `log:"statusSocket"` // path; empty: none
 
 	Tuning Tuning
 
@@ -95,6 +99,12 @@ func Parse(args, environ []string) (Daemon, []string, error) {
 			d.StateDir = dir
 		}
 	}
+	if _, ok := given["status-socket"]; !ok {
+		d.StatusSocket = SocketFor(d.SubnetFile)
+	} else if d.StatusSocket == "off" {
+		d.StatusSocket = ""
+	}
+	_, d.HealthzTold = given["healthz-ip"]
 	d.HealthzIP = strings.TrimSpace(d.HealthzIP)
 	if d.HealthzPort != 0 && !isHost(d.HealthzIP) {
 		return Daemon{}, nil, flagtable.Invalid(d.HealthzIP, given.From("healthz-ip"), "give an IP address such as 0.0.0.0 or 127.0.0.1, or a host name")
@@ -122,6 +132,16 @@ func EtcdWarnings(e *Etcd, given flagtable.Given, env flagtable.Env) ([]string, 
 func Endpoints(value, from string) (urls []string, err error) {
 	err = endpoints(&urls)(value, from)
 	return urls, err
+}
+
+// SocketFor returns where a daemon with that subnet file has its socket: beside it, so that
+// daemons of several networks have one each.
+func SocketFor(subnetFile string) string {
+	dir, name := filepath.Split(subnetFile)
+	if name = strings.TrimSuffix(name, ".env"); name == "subnet" {
+		name = "flanneld"
+	}
+	return filepath.Join(dir, name+".sock")
 }
 
 // Usage is the text of --help.

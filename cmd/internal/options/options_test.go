@@ -24,6 +24,7 @@ func defaults() Daemon {
 		Etcd:           Etcd{Endpoints: []string{"http://127.0.0.1:4001", "http://127.0.0.1:2379"}, API: "auto", Prefix: "/coreos.com/network"},
 		SubnetFile:     "/run/flannel/subnet.env",
 		StateDir:       "/var/lib/flannel",
+		StatusSocket:   "/run/flannel/flanneld.sock",
 		DockerBridge:   "docker0",
 		RenewMargin:    time.Hour,
 		Resync:         time.Minute,
@@ -62,7 +63,7 @@ func TestLiveFlags(t *testing.T) {
 		"iptables-resync":              {"0x1e", func(o *Daemon) { o.FirewallResync = 30 * time.Second }},
 		"docker-firewall":              {"off", func(o *Daemon) { o.DockerFirewall = false }},
 		"ip-blackhole-route":           {"1", func(o *Daemon) { o.BlackholeRoute = true }},
-		"subnet-file":                  {"/s", func(o *Daemon) { o.SubnetFile = "/s" }},
+		"subnet-file":                  {"/s", func(o *Daemon) { o.SubnetFile, o.StatusSocket = "/s", "/s.sock" }},
 		"docker-bridge":                {"br-flannel", func(o *Daemon) { o.DockerBridge = "br-flannel" }},
 		"state-dir":                    {"/d", func(o *Daemon) { o.StateDir = "/d" }},
 		"peer-filter":                  {"off", func(o *Daemon) { o.PeerFilter = false }},
@@ -72,7 +73,8 @@ func TestLiveFlags(t *testing.T) {
 		"udp-offload":               {"gso, vnet,gso", func(o *Daemon) { o.UDPOffload = []string{"gso", "vnet"} }},
 		"subnet-lease-renew-margin": {"0x10", func(o *Daemon) { o.RenewMargin = 16 * time.Minute }},
 		"resync":                    {"1s", func(o *Daemon) { o.Resync = time.Second }},
-		"healthz-ip":                {"127.0.0.1", func(o *Daemon) { o.HealthzIP = "127.0.0.1" }},
+		"healthz-ip":                {"127.0.0.1", func(o *Daemon) { o.HealthzIP, o.HealthzTold = "127.0.0.1", true }},
+		"status-socket":             {"off", func(o *Daemon) { o.StatusSocket = "" }},
 		"healthz-port":              {"010", func(o *Daemon) { o.HealthzPort = 8 }},
 		"lease-lost":                {"exit", func(o *Daemon) { o.LeaseLost = "exit" }},
 		"fence":                     {"true", func(o *Daemon) { o.Fence = true }},
@@ -110,6 +112,22 @@ func TestLiveFlags(t *testing.T) {
 				t.Errorf("%q (-want +got):\n%s", in, diff)
 			}
 		}
+	}
+}
+
+func TestSocketLiesBesideTheSubnetFile(t *testing.T) {
+	for file, want := range map[string]string{
+		"/run/flannel/subnet.env": "/run/flannel/flanneld.sock",
+		"/run/flannel/red.env":    "/run/flannel/red.sock",
+		"/run/red/subnet.env":     "/run/red/flanneld.sock",
+		"red":                     "red.sock",
+	} {
+		if d, _, err := Parse([]string{"--subnet-file", file}, nil); err != nil || d.StatusSocket != want {
+			t.Errorf("beside %s: %q, %v", file, d.StatusSocket, err)
+		}
+	}
+	if d, _, err := Parse([]string{"--status-socket=/run/a.sock"}, nil); err != nil || d.StatusSocket != "/run/a.sock" {
+		t.Errorf("%q, %v", d.StatusSocket, err)
 	}
 }
 

@@ -55,7 +55,6 @@ func (h *Host) Planes() ([]backend.Plane, []backend.Fault) {
 	h.Docker.Begin()
 	own, s := h.Tenant.State()
 	leases := h.View.Leases()
-	h.Board.SetLost(h.View.Lost())
 	if s.State == subnet.Conflict { // the lease that is being taken may be there already
 		leases = slices.DeleteFunc(leases, func(l subnet.Lease) bool {
 			return l.Key() != own.Key() && l.V4.PublicIP == own.V4.PublicIP
@@ -70,12 +69,14 @@ func (h *Host) Planes() ([]backend.Plane, []backend.Fault) {
 		Local: h.Local, Needed: h.needed, Before: h.before,
 		Blackhole: h.Blackhole, Fenced: h.Fence && !s.State.Safe(), Partial: !h.View.Listed()})
 	h.before = planes
+	h.Board.Want(planes, faults, len(leases), h.View.Lost())
 	return planes, faults
 }
 
 // Passed follows each pass.
 func (h *Host) Passed(p loop.Pass) error {
 	h.once.Do(func() { close(h.Began) })
+	h.Board.Passed(p)
 	if !p.Ready {
 		h.Docker.Incomplete(p.Err)
 		return nil
@@ -93,6 +94,7 @@ func (h *Host) Moved(to backend.Underlay, next backend.Backend) error {
 		h.Log.Debug("The subnets that this host is in are taken for those of before", "err", err)
 	}
 	h.Firewall.SetUnderlay(to.Name)
+	h.Board.SetUnderlay(to)
 	h.Store.Moved()
 	claims, err := backend.Claims(next, to, h.Config.V6.Enabled())
 	if err == nil {

@@ -18,9 +18,11 @@ func TestCountersAreLoggedWhenTheyChange(t *testing.T) {
 		var out bytes.Buffer
 		log := slog.New(glog.New(&out, slog.LevelDebug))
 		read := func() []backend.Counter { return []backend.Counter{{Name: "a", Value: 1}, {Name: "b", Value: 0}} }
+		b := NewBoard(func(string) {})
+		b.SetCounters(read)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
-		go func() { done <- LogCounters(ctx, read, log) }()
+		go func() { done <- LogCounters(ctx, b, log) }()
 		for range 2 {
 			time.Sleep(countersEvery + time.Second)
 			synctest.Wait()
@@ -32,7 +34,7 @@ func TestCountersAreLoggedWhenTheyChange(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
-		if err := LogCounters(t.Context(), read, slog.New(glog.New(&out, slog.LevelInfo))); err != nil {
+		if err := LogCounters(t.Context(), b, slog.New(glog.New(&out, slog.LevelInfo))); err != nil {
 			t.Error(err) // returns at once
 		}
 	})

@@ -4,33 +4,39 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"strconv"
-	"strings"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/netutil"
-
-	"flanneld/backend"
-	"flanneld/subnet"
 )
 
-// Server answers /healthz, /readyz and /counters.
+// Server answers questions about a Board: see handler. It changes nothing.
 type Server struct {
+	what     string // it is, for the log
 	board    *Board
-	listener net.Listener                             // nil: no port was asked for
-	counters atomic.Pointer[func() []backend.Counter] // nil: there are none
+	listener net.Listener // nil: nobody is answered
+	limit    int          // of connections at one time; more wait in the kernel
+	guard    func(http.Handler) http.Handler
+	close    func() // what else ends with it; nil: nothing
+	alive    liveness
 	log      *slog.Logger
 }
 
+// maxConnections is the number of connections to a port at one time. The daemon has only
+// so many descriptors, and needs them for etcd and the firewall.
+const maxConnections = 64
+
 // Listen returns a Server on that address; port 0: one that answers nobody. A port that
-// is taken is an error.
-func Listen(ip string, port int, b *Board, log *slog.Logger) (*Server, error) {
-	s := &Server{board: b, log: log}
+// is taken is an error. Told is set if the address is one that the operator has named: then
+// whoever reaches it is answered, and else other hosts learn no more than from older releases.
+func Listen(ip string, port int, told bool, b *Board, log *slog.Logger) (*Server, error) {
+	s := &Server{what: "healthz server", board: b, limit: maxConnections, log: log}
+	if !told {
+		s.guard = onlyThisHost
+	}
 	if port == 0 {
 		return s, nil
 	}
@@ -44,12 +50,9 @@ func Listen(ip string, port int, b *Board, log *slog.Logger) (*Server, error) {
 	return s, nil
 }
 
-// SetCounters sets what reads the counters. It may be called at any time.
-func (s *Server) SetCounters(read func() []backend.Counter) { s.counters.Store(&read) }
-
-// maxConnections is the number of connections at one time; more wait in the kernel. The
-// daemon has only so many descriptors, and needs them for etcd and the firewall.
-const maxConnections = 64
+// SetAlive sets what returns nil if a loop of the daemon ticks: the watchdog asks the same.
+// It may be called at any time.
+func (s *Server) SetAlive(parts []func(context.Context) error) { s.alive.set(parts) }
 
 // requestTime is the longest time that a client may take to send a request, or to take an
 // answer; connections that stay open without one are closed after it, too. When the daemon
@@ -62,10 +65,13 @@ func (s *Server) Run(ctx context.Context) {
 	if s.listener == nil {
 		return
 	}
+	if s.close != nil {
+		defer s.close()
+	}
 	h := &http.Server{
 		Handler: s.handler(), MaxHeaderBytes: 16 << 10,
 		ReadTimeout: requestTime, WriteTimeout: 2 * requestTime, IdleTimeout: requestTime, // the second begins with the first
-		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
+		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // or clients would fill the log
 	}
 	shut := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -76,52 +82,10 @@ func (s *Server) Run(ctx context.Context) {
 			_ = h.Close()
 		}
 	})
-	if err := h.Serve(netutil.LimitListener(s.listener, maxConnections)); !errors.Is(err, http.ErrServerClosed) {
-		s.log.Error("The healthz server has ended", "err", err)
+	if err := h.Serve(netutil.LimitListener(s.listener, s.limit)); !errors.Is(err, http.ErrServerClosed) {
+		s.log.Error("The "+s.what+" has ended", "err", err)
 	}
 	if !stop() {
 		<-shut
 	}
-}
-
-func (s *Server) handler() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) {
-		setHeader(w, s.board.Status().Lease)
-		_, _ = io.WriteString(w, "flanneld is running")
-	})
-	mux.HandleFunc("/readyz", func(w http.ResponseWriter, _ *http.Request) {
-		now := s.board.Status()
-		setHeader(w, now.Lease)
-		if !now.Ready {
-			http.Error(w, "flanneld is not ready yet", http.StatusServiceUnavailable)
-			return
-		}
-		_, _ = io.WriteString(w, "flanneld is ready")
-	})
-	mux.HandleFunc("/counters", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		if read := s.counters.Load(); read != nil {
-			for _, c := range (*read)() {
-				fmt.Fprintln(w, c.Name, c.Value)
-			}
-		}
-	})
-	return mux
-}
-
-// setHeader says how the host stands with its lease in a header, since scripts compare
-// the bodies with what older releases answer.
-func setHeader(w http.ResponseWriter, l Lease) {
-	if l.State == "" {
-		return
-	}
-	text := l.State
-	if key := (subnet.Key{V4: l.Subnet, V6: l.SubnetV6}); key != (subnet.Key{}) {
-		text += "; subnet=" + strings.ReplaceAll(key.String(), " ", ",")
-	}
-	if l.Reason != "" {
-		text += "; reason=" + strconv.QuoteToASCII(l.Reason)
-	}
-	w.Header().Set("Flannel-Lease", text)
 }

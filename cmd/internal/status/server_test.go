@@ -3,6 +3,7 @@ package status
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -10,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -26,10 +28,16 @@ func get(t *testing.T, s *Server, path string) (code int, body, header string) {
 	return w.Code, w.Body.String(), w.Header().Get("Flannel-Lease")
 }
 
+func serveOne(s *Server, r *http.Request) int {
+	w := httptest.NewRecorder()
+	s.handler().ServeHTTP(w, r)
+	return w.Code
+}
+
 func newServer(t *testing.T) (*Server, *Board) {
 	t.Helper()
 	b := NewBoard(func(string) {})
-	s, err := Listen("", 0, b, slog.New(slog.DiscardHandler))
+	s, err := Listen("", 0, true, b, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,11 +45,11 @@ func newServer(t *testing.T) (*Server, *Board) {
 }
 
 func TestCountersAreServed(t *testing.T) {
-	s, _ := newServer(t)
+	s, b := newServer(t)
 	if code, body, _ := get(t, s, "/counters"); code != 200 || body != "" {
 		t.Errorf("without a backend: %d %q", code, body)
 	}
-	s.SetCounters(func() []backend.Counter { return []backend.Counter{{Name: "udp_a", Value: 1}, {Name: "udp_b"}} })
+	b.SetCounters(func() []backend.Counter { return []backend.Counter{{Name: "udp_a", Value: 1}, {Name: "udp_b"}} })
 	if code, body, _ := get(t, s, "/counters"); code != 200 || body != "udp_a 1\nudp_b 0\n" {
 		t.Errorf("counters are served as %d %q", code, body)
 	}
@@ -56,20 +64,21 @@ func TestAnswersFollowTheBoard(t *testing.T) {
 		do     func()
 		ready  int
 		header string
+		why    string
 	}{
-		{"before a lease is asked for", func() { b.SetUnusable("none") }, 503, ""},
-		{"acquiring", func() { b.SetLease(standing(subnet.Acquiring, subnet.Lease{}, "")) }, 503, "acquiring"},
-		{"held, without a pass", func() { b.SetLease(standing(subnet.Held, one, "")) }, 503, "held; subnet=10.1.1.0/24"},
-		{"ready", func() { b.Complete(one.Key(), 1) }, 200, "held; subnet=10.1.1.0/24"},
+		{"before a lease is asked for", func() { b.SetUnusable("none") }, 503, "", "lease: none is asked for yet\ndatapath: waiting\nfirewall: waiting\nsubnetFile: waiting"},
+		{"acquiring", func() { b.SetLease(standing(subnet.Acquiring, subnet.Lease{}, "")) }, 503, "acquiring", "lease: acquiring\ndatapath: waiting\nfirewall: waiting\nsubnetFile: waiting"},
+		{"held, without a pass", func() { b.SetLease(standing(subnet.Held, one, "")) }, 503, "held; subnet=10.1.1.0/24", "datapath: waiting\nfirewall: waiting\nsubnetFile: waiting"},
+		{"ready", func() { b.Complete(one.Key(), 1) }, 200, "held; subnet=10.1.1.0/24", ""},
 		{"a lost lease", func() { b.SetLease(standing(subnet.Conflict, one, "it is “gone”\n")) }, 503,
-			`conflict; subnet=10.1.1.0/24; reason="it is \u201cgone\u201d\n"`},
+			`conflict; subnet=10.1.1.0/24; reason="it is \u201cgone\u201d\n"`, "lease: conflict: it is “gone”\n"},
 		{"two families", func() { b.SetLease(standing(subnet.Held, six, "")); b.Complete(six.Key(), 1) }, 200,
-			"held; subnet=10.1.1.0/24,fd00:1::/64"},
+			"held; subnet=10.1.1.0/24,fd00:1::/64", ""},
 	} {
 		row.do()
 		want := "flanneld is ready"
 		if row.ready != 200 {
-			want = "flanneld is not ready yet\n"
+			want = "flanneld is not ready yet\n" + row.why + "\n"
 		}
 		if code, body, header := get(t, s, "/readyz"); code != row.ready || body != want || header != row.header {
 			t.Errorf("%s: /readyz answers %d %q with %q", row.name, code, body, header)
@@ -164,5 +173,63 @@ func TestClientsThatWasteConnections(t *testing.T) {
 				<-ended
 			})
 		})
+	}
+}
+
+func TestAliveAsTheLoopsAre(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _ := newServer(t)
+		if code, body, _ := get(t, s, "/livez"); code != 200 || body != "flanneld is alive" {
+			t.Errorf("without loops: %d %q", code, body)
+		}
+		var hangs atomic.Bool
+		var asked atomic.Int32
+		s.SetAlive([]func(context.Context) error{func(ctx context.Context) error {
+			asked.Add(1)
+			if hangs.Load() {
+				<-ctx.Done()
+				return errors.New("the loop that digs does not answer")
+			}
+			return nil
+		}})
+		var all sync.WaitGroup
+		for range 100 {
+			all.Go(func() {
+				if code, _, _ := get(t, s, "/livez"); code != 200 {
+					t.Errorf("a loop that ticks: %d", code)
+				}
+			})
+		}
+		all.Wait()
+		if n := asked.Load(); n != 1 {
+			t.Errorf("100 clients asked the loop %d times", n)
+		}
+		hangs.Store(true)
+		time.Sleep(aliveFor)
+		if code, body, _ := get(t, s, "/livez"); code != 503 || body != "flanneld hangs: the loop that digs does not answer\n" {
+			t.Errorf("a loop that hangs: %d %q", code, body)
+		}
+		hangs.Store(false)
+		time.Sleep(aliveFor)
+		if code, _, _ := get(t, s, "/livez"); code != 200 {
+			t.Errorf("a loop that goes on: %d", code)
+		}
+	})
+}
+
+func TestReadinessInFull(t *testing.T) {
+	s, b := newServer(t)
+	start(b)
+	if code, body, _ := get(t, s, "/readyz?verbose"); code != 200 || body != "[+]lease held\n[+]datapath ok\n[+]firewall ok\n[+]subnetFile ok\nflanneld is ready" {
+		t.Errorf("ready: %d %q", code, body)
+	}
+	b.SetFirewall(errors.New("iptables: exit status 4"), 0, 0)
+	if code, body, _ := get(t, s, "/readyz?verbose"); code != 503 ||
+		body != "[+]lease held\n[+]datapath ok\n[-]firewall failing: iptables: exit status 4\n[+]subnetFile ok\nflanneld is not ready yet\n" {
+		t.Errorf("not ready: %d %q", code, body)
+	}
+	b.SetFirewall(nil, 1, 0)
+	if code, _, _ := get(t, s, "/readyz"); code != 200 {
+		t.Errorf("and back: %d", code)
 	}
 }

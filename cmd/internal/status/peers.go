@@ -1,0 +1,177 @@
+package status
+
+import (
+	"cmp"
+	"errors"
+	"net/netip"
+	"slices"
+	"time"
+
+	"flanneld/backend"
+	"flanneld/backend/loop"
+	"flanneld/pkg/datapath"
+	"flanneld/subnet"
+)
+
+// book is what is known of peers.
+type book struct {
+	backend, path string
+	hosts         int // of the last complete pass, of one family
+	wanted        map[netip.Prefix]*Peer
+	ignored       map[netip.Prefix]Peer // leases that are no peers
+}
+
+func newBook() book {
+	return book{wanted: make(map[netip.Prefix]*Peer), ignored: make(map[netip.Prefix]Peer)}
+}
+
+// want takes note of what a pass is for. It returns how many peers are new or have moved,
+// and how many are gone.
+func (b *book) want(planes []backend.Plane, faults []backend.Fault, now time.Time) (added, removed int) {
+	still := 0
+	var fresh map[netip.Prefix]bool // is only made if a peer is gone
+	for _, p := range planes {
+		for _, c := range p.Peers {
+			if peer := b.wanted[c.Subnet]; peer != nil && peer.PublicIP == c.PublicIP {
+				still++
+				continue
+			}
+			added++
+			b.wanted[c.Subnet] = &Peer{Subnet: c.Subnet, PublicIP: c.PublicIP, State: PeerPending, Since: now}
+		}
+	}
+	if removed = len(b.wanted) - still - added; removed > 0 {
+		fresh = make(map[netip.Prefix]bool, still+added)
+		for _, p := range planes {
+			for _, c := range p.Peers {
+				fresh[c.Subnet] = true
+			}
+		}
+		for s := range b.wanted {
+			if !fresh[s] {
+				delete(b.wanted, s)
+			}
+		}
+	}
+	b.ignore(faults, now)
+	return added, max(removed, 0)
+}
+
+// ignore takes note of leases that are no peers.
+func (b *book) ignore(faults []backend.Fault, now time.Time) {
+	if len(faults) == 0 && len(b.ignored) == 0 {
+		return
+	}
+	before := b.ignored
+	b.ignored = make(map[netip.Prefix]Peer, len(faults))
+	for _, f := range faults {
+		p := Peer{State: PeerIgnored, Since: now, Reason: clip(f.Text)}
+		for i := 0; i+1 < len(f.Attrs); i += 2 {
+			switch v := f.Attrs[i+1].(type) {
+			case netip.Prefix:
+				p.Subnet = v
+			case subnet.Key:
+				if !p.Subnet.IsValid() { // another lease's may follow
+					p.Subnet = cmp.Or(v.V4, v.V6)
+				}
+			case netip.Addr:
+				p.PublicIP = v
+			}
+		}
+		if b.wanted[p.Subnet] != nil || !p.Subnet.IsValid() || len(b.ignored) >= MostPeers {
+			continue
+		}
+		if was, ok := before[p.Subnet]; ok && was.Reason == p.Reason {
+			p.Since = was.Since
+		}
+		b.ignored[p.Subnet] = p
+	}
+}
+
+// passed takes note of how a pass went.
+func (b *book) passed(p loop.Pass, now time.Time) {
+	skipped := make(map[netip.Prefix]string, len(p.Skipped))
+	for _, s := range p.Skipped {
+		skipped[s.Subnet] = s.Reason.Error()
+	}
+	failed, others := refused(p.Err)
+	for s, peer := range b.wanted {
+		state, reason := PeerProgrammed, ""
+		switch {
+		case skipped[s] != "":
+			state, reason = PeerSkipped, skipped[s]
+		case failed[s] != "":
+			state, reason = PeerFailed, failed[s]
+		case others && peer.State != PeerProgrammed: // it is not known of which peer
+			state, reason = PeerPending, p.Err.Error()
+		}
+		if peer.State != state {
+			peer.State, peer.Since = state, now
+		}
+		peer.Reason = clip(reason)
+	}
+}
+
+// refused returns which subnets have no route, and why, and whether anything else has
+// failed.
+func refused(err error) (routes map[netip.Prefix]string, others bool) {
+	if err == nil {
+		return nil, false
+	}
+	apply, ok := errors.AsType[*datapath.ApplyError](err)
+	if !ok {
+		return nil, true
+	}
+	routes = make(map[netip.Prefix]string)
+	for _, f := range apply.Failed {
+		op, ok := errors.AsType[*datapath.OpError](f)
+		if !ok {
+			others = true
+			continue
+		}
+		if r, ok := op.Op.Object.(datapath.Route); ok {
+			routes[r.Dst] = f.Error()
+		} else {
+			others = true
+		}
+	}
+	return routes, others
+}
+
+func (b *book) counts() (p Peers) {
+	p.Wanted, p.Ignored = len(b.wanted), len(b.ignored)
+	for _, peer := range b.wanted {
+		switch peer.State {
+		case PeerFailed:
+			p.Failed++
+		case PeerSkipped:
+			p.Skipped++
+		case PeerPending:
+			p.Pending++
+		default:
+			p.Programmed++
+		}
+	}
+	return p
+}
+
+// worst orders states.
+var worst = []PeerState{PeerFailed, PeerSkipped, PeerIgnored, PeerPending, PeerProgrammed}
+
+// list returns at most so many peers, the worst first, and how many it leaves out.
+func (b *book) list(most int) (list []Peer, omitted int) {
+	list = slices.Grow(list, len(b.wanted)+len(b.ignored))
+	for _, p := range b.wanted {
+		peer := *p
+		peer.Backend, peer.Path = b.backend, b.path
+		list = append(list, peer)
+	}
+	for _, p := range b.ignored {
+		list = append(list, p)
+	}
+	slices.SortFunc(list, func(a, c Peer) int {
+		return cmp.Or(slices.Index(worst, a.State)-slices.Index(worst, c.State), a.Subnet.Compare(c.Subnet))
+	})
+	omitted = max(len(list)-most, 0)
+	return list[:len(list)-omitted], omitted
+}

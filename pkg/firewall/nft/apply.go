@@ -77,9 +77,10 @@ func change(c *nftables.Conn, t Table, want, have parts) (changes []string) {
 	// The same chains, sets and counters stay, whatever is in them.
 	fresh := !maps.EqualFunc(have, want, func(_, _ []string) bool { return true })
 	if fresh {
-		if have != nil {
-			c.DelTable(table)
-		}
+		// Without an error if it is there or not: others may have made it since it was looked
+		// for, and its rules must not be there twice.
+		c.AddTable(table)
+		c.DelTable(table)
 		c.AddTable(table)
 		for _, name := range t.Counters {
 			c.AddObj(&nftables.CounterObj{Table: table, Name: name})

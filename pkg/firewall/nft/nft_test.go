@@ -86,6 +86,22 @@ func apply(t testing.TB, k *Kernel, table Table) []string {
 	return changes
 }
 
+// Two daemons find no table, or one does whose look was disturbed.
+func TestATableThatIsMadeTwiceHasEachRuleOnce(t *testing.T) {
+	labtest.Native(t)
+	k, _ := lab(t)
+	for range 2 {
+		c := k.conn()
+		change(c, labTable, labTable.parts(), nil)
+		if err := c.Flush(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if changes := apply(t, k, labTable); len(changes) > 0 {
+		t.Errorf("the table was not as wanted: %v", changes)
+	}
+}
+
 // forget makes the kernel be read again.
 func (k *Kernel) forget() { k.same = nil }
 

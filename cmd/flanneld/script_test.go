@@ -49,6 +49,9 @@ func runScripts(t *testing.T, p script.Params) {
 		"narrow":    {Usage: "narrow <host> <MTU>", Run: narrow},
 		"fragments": {Usage: "fragments <from> <to> <bytes of the first>", Run: fragments},
 	}
+	m := newMirrors(t)
+	p.Commands["flannelctl"] = script.Command{Usage: "flannelctl <argument...>", Run: m.flannelctl}
+	p.Commands["mirror"] = script.Command{Usage: "mirror <begin|log|kill|end> [flag...]", Run: m.mirror}
 	script.Run(t, p)
 }
 

@@ -131,9 +131,9 @@ func (p *Process) Kill() {
 	<-p.done
 }
 
-// exited waits for a process to end by itself, and returns its exit status; -1
+// Exited waits for a process to end by itself, and returns its exit status; -1
 // if a signal ended it.
-func (p *Process) exited(within time.Duration) (int, error) {
+func (p *Process) Exited(within time.Duration) (int, error) {
 	if _, ok := await(within, p.done); !ok {
 		return 0, fmt.Errorf("it still runs after %s", within)
 	}

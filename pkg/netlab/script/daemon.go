@@ -108,7 +108,7 @@ func exitsCommand(s *Script, args []string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	got, err := n.Daemon.exited(readyTime)
+	got, err := n.Daemon.Exited(readyTime)
 	if err != nil {
 		return "", err
 	}

@@ -199,6 +199,9 @@ func withinCommand(s *Script, args []string) (string, error) {
 	return out, err
 }
 
+// Context ends when the script's time is up.
+func (s *Script) Context() context.Context { return s.ctx }
+
 // Find returns a host by its name.
 func (s *Script) Find(name string) (*Node, error) {
 	if n := s.nodes[name]; n != nil {

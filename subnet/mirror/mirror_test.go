@@ -437,3 +437,42 @@ func TestReportSaysWhatStandsWhere(t *testing.T) {
 		}
 	})
 }
+
+// Two mirrors do the same, and do not keep each other busy.
+func TestTwoMirrors(t *testing.T) {
+	bubble(t, func(l *lab) {
+		l.v2.put(one, day)
+		l.v2.put(two, 0)
+		l.v3.put(three, day)
+	}, func(l *lab) {
+		second := &lab{T: t, v2: l.v2, v3: l.v3}
+		second.begin()
+		defer second.end()
+		l.settle()
+		moved := one
+		moved.V4.Data = `{"VtepMAC":"99"}`
+		l.v3.put(moved, day)
+		l.settle()
+		l.want(l.v3, moved, "")
+		l.want(l.v2, moved, "v3")
+		l.want(l.v3, two, "v2")
+		l.want(l.v2, three, "v3")
+		before := l.v2.count() + l.v3.count()
+		for range 30 {
+			time.Sleep(time.Hour)
+			for _, at := range []subnet.Lease{moved, three} {
+				_, _, _ = l.v3.Store.Refresh(l.Context(), at, day)
+			}
+		}
+		if n := l.v2.count() + l.v3.count() - before; n > 0 {
+			t.Errorf("%d writes although all is in step", n)
+		}
+		l.want(l.v2, moved, "v3")
+		l.v3.Remove(wire.Key(moved.Key()))
+		l.settle()
+		l.wantNone(l.v2, moved.Key())
+		l.v2.put(one, day)
+		time.Sleep(time.Minute)
+		l.want(l.v3, one, "v2")
+	})
+}

@@ -27,7 +27,7 @@ func TestFlannelEtcdScripts(t *testing.T) {
 // TestV3Scripts runs those about faults of etcd on one that has the v3 API alone. All others
 // run there with NETLAB_API=v3 and FLANNELD_TEST_ETCD=bin/etcd-3.6, by TestScripts.
 func TestV3Scripts(t *testing.T) {
-	files := scripts("etcd-counts-again", "etcd-killed", "etcd-members", "etcd-outage", "etcd-restored-moved", "etcd-wiped",
+	files := scripts("etcd-counts-again", "etcd-killed", "etcd-members", "etcd-outage", "etcd-password", "etcd-restored-moved", "etcd-wiped",
 		"etcd-wiped-restart", "lease", "lease-states", "reservation", "without-etcd-vxlan")
 	runScripts(t, script.Params{Files: files, Program: underTest(t, etcdproc.Release(t, "3.6")), API: "v3"})
 }

@@ -19,6 +19,7 @@ import (
 	"strings"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sys/unix"
 
 	"flanneld/pkg/envfile"
@@ -28,18 +29,19 @@ import (
 var errRevoked = errors.New("Lease has been revoked. Shutting down daemon.")
 
 type host struct {
-	endpoints, prefix string
-	publicIP          string
-	subnetFile        string
-	margin            time.Duration // before a lease's end at which it is renewed
-	masq              bool
-	log               *log.Logger
-	network           network
-	external          external
-	plane             plane
-	own               lease
-	renew             chan os.Signal // SIGUSR1 stands for the time at which a lease is renewed
-	store             *store
+	endpoints, prefix  string
+	username, password string
+	publicIP           string
+	subnetFile         string
+	margin             time.Duration // before a lease's end at which it is renewed
+	masq               bool
+	log                *log.Logger
+	network            network
+	external           external
+	plane              plane
+	own                lease
+	renew              chan os.Signal // SIGUSR1 stands for the time at which a lease is renewed
+	store              *store
 }
 
 // Main runs the host until a signal or a reason of its own ends it, and returns its exit
@@ -69,6 +71,8 @@ func (h *host) flags(args []string) error {
 	set := flag.NewFlagSet("flanneld", flag.ContinueOnError)
 	set.StringVar(&h.endpoints, "etcd-endpoints", "http://127.0.0.1:2379", "")
 	set.StringVar(&h.prefix, "etcd-prefix", "/coreos.com/network", "")
+	set.StringVar(&h.username, "etcd-username", "", "")
+	set.StringVar(&h.password, "etcd-password", "", "")
 	set.StringVar(&h.publicIP, "public-ip", "", "")
 	set.StringVar(&h.subnetFile, "subnet-file", "/run/flannel/subnet.env", "")
 	set.BoolVar(&h.masq, "ip-masq", false, "")
@@ -82,7 +86,7 @@ func (h *host) flags(args []string) error {
 }
 
 func (h *host) run(ctx context.Context) (err error) {
-	if h.store, err = open(strings.Split(h.endpoints, ","), h.prefix); err != nil {
+	if h.store, err = open(clientv3.Config{Endpoints: strings.Split(h.endpoints, ","), Username: h.username, Password: h.password}, h.prefix); err != nil {
 		return fmt.Errorf("Failed to create SubnetManager: %w", err)
 	}
 	defer h.store.Close()

@@ -19,8 +19,8 @@ type store struct {
 	prefix string
 }
 
-func open(endpoints []string, prefix string) (*store, error) {
-	c, err := clientv3.New(clientv3.Config{Endpoints: endpoints})
+func open(config clientv3.Config, prefix string) (*store, error) {
+	c, err := clientv3.New(config)
 	return &store{c, prefix}, err
 }
 

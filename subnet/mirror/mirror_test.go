@@ -445,7 +445,7 @@ func TestTwoMirrors(t *testing.T) {
 		l.v2.put(two, 0)
 		l.v3.put(three, day)
 	}, func(l *lab) {
-		second := &lab{T: t, v2: l.v2, v3: l.v3}
+		second := &lab{T: l.T, v2: l.v2, v3: l.v3}
 		second.begin()
 		defer second.end()
 		l.settle()

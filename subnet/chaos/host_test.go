@@ -74,8 +74,8 @@ func (i identity) log() *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, nil)).With("host", i.Number)
 }
 
-// dial returns the host's store, and what ends it.
-func (i identity) dial() (subnet.Store, func(), error) {
+// dial returns the host's store, and what ends it. A call may take so long.
+func (i identity) dial(call time.Duration) (subnet.Store, func(), error) {
 	if i.V3 {
 		s, err := etcd3.New(etcd3.Options{Endpoints: i.Endpoints, Prefix: prefix, Timeout: call, Log: i.log()})
 		if err != nil {
@@ -90,7 +90,7 @@ func (i identity) dial() (subnet.Store, func(), error) {
 // live is a host's life: it takes a lease, holds it and follows those of others,
 // until ctx is done. What it does and believes is noted.
 func live(ctx context.Context, id identity, tell func(note)) error {
-	s, done, err := id.dial()
+	s, done, err := id.dial(call)
 	if err != nil {
 		return err
 	}

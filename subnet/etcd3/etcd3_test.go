@@ -21,9 +21,13 @@ func TestStore(t *testing.T) {
 	testStore(t, etcdproc.Start(t))
 }
 
-func TestStoreOnFlannelEtcd(t *testing.T) {
+func TestStoreOnOtherReleases(t *testing.T) {
 	t.Parallel()
-	testStore(t, etcdproc.FlannelEtcd(t).Start(t).URL)
+	etcdproc.EachRelease(t, func(t *testing.T, program etcdproc.Program) {
+		if program != etcdproc.Chosen() {
+			testStore(t, program.Start(t).URL)
+		}
+	})
 }
 
 // testStore gives each test a prefix of its own on one server.

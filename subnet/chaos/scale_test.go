@@ -2,10 +2,13 @@ package chaos
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"math"
 	"net/netip"
 	"os"
+	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -232,6 +235,43 @@ func aThousandHosts(t *testing.T, v3 bool) {
 	if hourly(each) >= 0.1 {
 		t.Errorf("renewals use %.4f %% of a core, want less than 0.1 %%", hourly(each))
 	}
+}
+
+// What hosts cost that do nothing but watch: their connections are looked at, and their
+// watches asked whether they are there.
+func TestAThousandHostsThatWait(t *testing.T) {
+	if os.Getenv("CHAOSFIGURES") == "" {
+		t.Skip("CHAOSFIGURES is not set")
+	}
+	for _, v3 := range []bool{false, true} {
+		t.Run(fmt.Sprintf("v3 %t", v3), func(t *testing.T) {
+			e := newEtcd(t, 1)
+			const n = 1000
+			f := newFleet(t, e, 1<<14, subnet.DefaultTTL)
+			f.v3 = v3
+			before := rss(t, os.Getpid())
+			f.start(1, n, 3*time.Minute)
+			close(f.follow)
+			for last := int64(-1); f.events.Load() != last || f.unaware(n) > 0; time.Sleep(3 * time.Second) {
+				last = f.events.Load()
+			}
+			time.Sleep(10 * time.Second)
+			const length = time.Minute
+			used, ours := -e.cpu(), -cpu(t, os.Getpid())
+			time.Sleep(length)
+			used, ours = used+e.cpu(), ours+cpu(t, os.Getpid())
+			runtime.GC()
+			debug.FreeOSMemory()
+			t.Logf("the store used %.2f %% of a core, and the hosts together %.2f %%; the store has %d MiB, and a host %d KiB, of them in use %d KiB",
+				100*used.Seconds()/length.Seconds(), 100*ours.Seconds()/length.Seconds(), rss(t, e.proc(0).Pid())>>20, (rss(t, os.Getpid())-before)/n/1024, heap()/n/1024)
+		})
+	}
+}
+
+func heap() uint64 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
 }
 
 // renewalMark is what the renewals up to a moment have used of a processor.

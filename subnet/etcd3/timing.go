@@ -21,6 +21,6 @@ func defaults(call time.Duration) timing {
 	}
 	return timing{
 		call: call, dial: 3 * time.Second, answer: 3 * time.Second,
-		quiet: 20 * time.Second, soon: time.Second, pause: 200 * time.Millisecond,
+		quiet: 40 * time.Second, soon: time.Second, pause: 200 * time.Millisecond,
 	}
 }

@@ -209,12 +209,14 @@ packages: ## Build .deb and .rpm with everything a host needs (ARCHES="amd64 arm
 	out=$$(realpath $(OUT)); work=$$(mktemp -d); trap "rm -rf $$work" EXIT; \
 	go build -o $$work ./dist/sbom ./dist/licences; \
 	(cd dist/package && go build -o $$work/nfpm github.com/goreleaser/nfpm/v2/cmd/nfpm); \
-	for page in flanneld.8 subnet.env.5; do gzip -9nc dist/man/$$page >$$work/$$page.gz; done; \
+	for page in flanneld.8 flannelctl.8 subnet.env.5; do gzip -9nc dist/man/$$page >$$work/$$page.gz; done; \
+	go build -o $$work/here/ ./cmd/flannelctl; \
+	for shell in bash zsh fish; do env -i $$work/here/flannelctl completion $$shell >$$work/flannelctl.$$shell; done; \
 	for arch in $(ARCHES); do \
 		CGO_ENABLED=0 GOOS=linux GOARCH=$$arch GOARM=7 go build -trimpath -buildvcs=false \
-			-ldflags "-s -w -X main.version=$(VERSION)" -o $$work/flanneld ./cmd/flanneld; \
-		$$work/sbom $(PKG_VERSION) $(BUILT) $$work/flanneld >$$work/sbom.spdx.json; \
-		$$work/licences $$work/flanneld | gzip -9nc >$$work/licences.gz; \
+			-ldflags "-s -w -X main.version=$(VERSION)" -o $$work ./cmd/flanneld ./cmd/flannelctl; \
+		$$work/sbom $(PKG_VERSION) $(BUILT) $$work/flanneld $$work/flannelctl >$$work/sbom.spdx.json; \
+		$$work/licences $$work/flanneld $$work/flannelctl | gzip -9nc >$$work/licences.gz; \
 		for kind in deb rpm; do \
 			sed "s|@OUT@|$$work|; s|@ARCH@|$${arch/%arm/arm7}|; s|@VERSION@|$(PKG_VERSION)|; s|@MTIME@|$(BUILT)|" \
 				dist/package/nfpm.yaml >$$work/nfpm.yaml; \

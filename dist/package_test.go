@@ -86,14 +86,25 @@ func TestPackagesAreTheSameTwice(t *testing.T) {
 		}
 	}
 	for _, more := range []string{"/usr/share/man/man8/flanneld.8.gz", "/usr/share/man/man5/subnet.env.5.gz",
+		"/usr/share/man/man8/flannelctl.8.gz", "/usr/share/bash-completion/completions/flannelctl",
+		"/usr/share/zsh/vendor-completions/_flannelctl", "/usr/share/fish/vendor_completions.d/flannelctl.fish",
 		"/usr/share/bash-completion/completions/flanneld", "/usr/share/doc/flanneld/sbom.spdx.json", "/usr/share/doc/flanneld/copyright"} {
 		if info, err := os.Stat(filepath.Join(root, more)); err != nil || info.Size() == 0 {
 			t.Errorf("%s: %v", more, err)
 		}
 	}
 	wantLicences(t, filepath.Join(root, "usr/share/doc/flanneld"))
-	if out, err := exec.Command(filepath.Join(root, "usr/bin/flanneld"), "--version").CombinedOutput(); err != nil || len(out) == 0 {
-		t.Errorf("the program in it says %q, %v", out, err)
+	for _, program := range []string{"flanneld", "flannelctl"} {
+		if out, err := exec.Command(filepath.Join(root, "usr/bin", program), "--version").CombinedOutput(); err != nil || len(out) == 0 {
+			t.Errorf("%s in it says %q, %v", program, out, err)
+		}
+	}
+	for _, path := range strings.Fields(output(t, "rpm", "-qlp", rpm)) {
+		if want := filepath.Join(root, path); strings.Contains(path, "flannelctl") && !strings.Contains(path, "/zsh/") {
+			if _, err := os.Stat(want); err != nil {
+				t.Errorf("the .rpm has %s, and the .deb has not: %v", path, err)
+			}
+		}
 	}
 }
 
@@ -124,7 +135,7 @@ func wantLicences(t *testing.T, dir string) {
 			t.Errorf("there is no licence of %s %s", p.Name, p.VersionInfo)
 		}
 	}
-	for _, name := range []string{"google.golang.org/grpc v", "google.golang.org/protobuf v", "go.uber.org/zap v", "The Go Authors"} {
+	for _, name := range []string{"google.golang.org/grpc v", "google.golang.org/protobuf v", "go.uber.org/zap v", "github.com/spf13/cobra v", "The Go Authors"} {
 		if modules == 0 || !strings.Contains(licences, name) {
 			t.Errorf("of %d modules, there is no %s", modules, name)
 		}

@@ -98,7 +98,7 @@ func (c *call) root() *cobra.Command {
 	flags := root.PersistentFlags()
 	flags.SortFlags = false
 	options.EtcdFlags(&c.etcd).Add(flags)
-	flags.StringVarP(&c.output, "output", "o", "text", "how to print the result: text or json")
+	flags.StringVarP(&c.output, "output", "o", "text", "`FORM` of the result: text or json")
 	flags.BoolVarP(&c.verbose, "verbose", "v", false, "log more")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp)) // there is such a flag
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return c.complete(cmd) }

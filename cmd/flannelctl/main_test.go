@@ -7,13 +7,9 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/spf13/pflag"
 
 	"flanneld/pkg/logtest"
 	"flanneld/subnet/mirror"
@@ -225,31 +221,6 @@ func TestMigrateMirrors(t *testing.T) {
 			}
 		} else if !strings.Contains(out.String(), want) || !strings.Contains(out.String(), "v3: 0 hosts, 3 copies of v2, the first of which ends at ") {
 			t.Errorf("it prints\n%s", out.String())
-		}
-	}
-}
-
-func TestManualPageNamesAllFlags(t *testing.T) {
-	page, err := os.ReadFile("../../dist/man/flannelctl.8")
-	if err != nil {
-		t.Fatal(err)
-	}
-	root := (&call{}).root()
-	migrate, _, err := root.Find([]string{"migrate"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	text := strings.ReplaceAll(string(page), `\-`, "-")
-	for _, flags := range []*pflag.FlagSet{root.PersistentFlags(), migrate.Flags()} {
-		flags.VisitAll(func(f *pflag.Flag) {
-			if !strings.Contains(text, "--"+f.Name) {
-				t.Errorf("flannelctl.8 lacks --%s", f.Name)
-			}
-		})
-	}
-	if _, err := exec.LookPath("groff"); err == nil {
-		if out, err := exec.Command("groff", "-man", "-ww", "-z", "../../dist/man/flannelctl.8").CombinedOutput(); err != nil || len(out) > 0 {
-			t.Errorf("%v: %s", err, out)
 		}
 	}
 }

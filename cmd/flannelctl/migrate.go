@@ -47,9 +47,9 @@ func migrateCommand(c *call) *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.StringVar(&m.from, "from", "", "the API that has the configuration: v2 or v3")
-	flags.StringVar(&m.to, "to", "", "the other one")
-	flags.StringVar(&m.toEndpoints, "to-etcd-endpoints", "", "etcd client URLs of the other one, if it is in another etcd")
+	flags.StringVar(&m.from, "from", "", "the `API` that has the configuration: v2 or v3")
+	flags.StringVar(&m.to, "to", "", "the other `API`")
+	flags.StringVar(&m.toEndpoints, "to-etcd-endpoints", "", "etcd client `URLS` of the other one, if it is in another etcd")
 	flags.BoolVar(&m.yes, "yes", false, "write; without it, print what would be written")
 	flags.BoolVar(&m.mirror, "mirror", false, "go on, and keep both in step, until this is ended")
 	apis := cobra.FixedCompletions([]string{options.APIv2, options.APIv3}, cobra.ShellCompDirectiveNoFileComp)

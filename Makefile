@@ -93,6 +93,7 @@ sizes: ## Check that the program is small enough, with and without etcd's v3 API
 		[ $$size -le $$2 ] || { echo "error: flanneld$${1:+ -tags $$1} has more than $$2 bytes"; exit 1; }; \
 	}; \
 	measure "" 24000000; measure no_etcd3 12000000
+	@go test -tags no_etcd3 -run 'WithoutV3' ./cmd/flanneld
 
 .PHONY: check
 check: cc lint sizes ## Run linter, check sizes and, with -race, all tests that need no root (PKGS=./subnet/...)

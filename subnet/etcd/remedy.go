@@ -42,7 +42,7 @@ func remedyDirect(err error) string {
 	has := func(s string) bool { return strings.Contains(text, s) }
 	switch {
 	case errors.As(err, new(*net.DNSError)), has("dial tcp: lookup "):
-		return "check the names in --etcd-endpoints, and the resolver"
+		return "check the names in --etcd-endpoints, or in the records of --etcd-srv, and the resolver"
 	case errors.Is(err, ErrNoAnswer), has("timeout"), has("no route to host"), has("network is unreachable"):
 		return "check that the host is up and reachable, and that its etcd is not stopped or overloaded"
 	case has("connection refused"), has("connection reset"):

@@ -148,5 +148,5 @@ func TestANameThatDoesNotExistIsAFailure(t *testing.T) {
 	}}
 	s := newTestStore(t, Options{Endpoints: []string{"http://etcd.example.test:2379"}, Prefix: "/net", dial: resolving(r)}, hasty())
 	_, err := s.Config(t.Context())
-	wantFailure(t, "Config", err, "etcd.example.test", "check the names in --etcd-endpoints, and the resolver")
+	wantFailure(t, "Config", err, "etcd.example.test", "check the names in --etcd-endpoints, or in the records of --etcd-srv, and the resolver")
 }

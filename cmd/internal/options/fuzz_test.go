@@ -17,6 +17,7 @@ func FuzzParseOptions(f *testing.F) {
 	f.Add("--etcd-endpoints=https://a,http://[::1", "STATE_DIRECTORY=:")
 	f.Add("---\n-=\n-h", "=\nFLANNELD_")
 	f.Add("--etcd-prefix=../..\n--iface-regex=(\n--resync=-1s", "FLANNELD_RESYNC=1e9h")
+	f.Add("--etcd-srv=example.com\n--etcd-api=v3", "")
 	f.Fuzz(func(t *testing.T, args, env string) {
 		o, _, err := Parse(strings.Split(args, "\n"), strings.Split(env, "\n"))
 		if args == "" {
@@ -33,7 +34,7 @@ func FuzzParseOptions(f *testing.F) {
 			return
 		}
 		switch {
-		case len(o.Etcd.Endpoints) == 0,
+		case (len(o.Etcd.Endpoints) == 0) != (o.Etcd.SRV != ""), strings.ContainsAny(o.Etcd.SRV, "/:@ "),
 			!strings.HasPrefix(o.Etcd.Prefix, "/"), strings.HasSuffix(o.Etcd.Prefix, "/"),
 			(o.Etcd.KeyFile == "") != (o.Etcd.CertFile == ""),
 			o.RenewMargin < time.Minute, o.RenewMargin >= 24*time.Hour,

@@ -143,6 +143,20 @@ func (s *space) raw() map[subnet.Key]subnet.Lease {
 	return by
 }
 
+// restore puts another store in the place of this one, as a restored backup is. Who watches
+// is told that the store is away.
+func (s *space) restore(with func(*space)) {
+	s.setDown(errors.New("away"))
+	s.Churn(2000)
+	s.put(lease("10.5.99.0/24", "192.0.2.99", "", ""), time.Minute)
+	synctest.Wait()
+	s.mu.Lock()
+	s.Store = memstore.New()
+	s.mu.Unlock()
+	with(s)
+	s.setDown(nil)
+}
+
 func (s *space) get(k subnet.Key) subnet.Lease { return s.raw()[k] }
 
 // put writes a lease whatever is there, as releases do.

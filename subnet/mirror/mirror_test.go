@@ -253,6 +253,39 @@ func TestMirrorKeepsCopiesOfAWipedSide(t *testing.T) {
 	}
 }
 
+// A backup lacks what came after it, although its hosts are there: that is less than half.
+func TestMirrorKeepsCopiesOfARestoredSide(t *testing.T) {
+	all := []subnet.Lease{one, two, lease("10.5.4.0/24", "192.0.2.4", "n4", "04"), lease("10.5.5.0/24", "192.0.2.5", "n5", "05")}
+	bubble(t, func(l *lab) {
+		for _, a := range all {
+			l.v2.put(a, day)
+		}
+	}, func(l *lab) {
+		l.settle()
+		l.v2.Churn(10)
+		l.v2.put(all[3], day)
+		l.settle()
+		l.v2.restore(func(s *space) {
+			s.SetConfig(document)
+			for _, a := range all[:3] {
+				s.put(a, day)
+			}
+		})
+		time.Sleep(time.Minute)
+		for _, a := range all {
+			l.want(l.v3, a, "v2")
+		}
+		if r := l.mirror.Report(); r.Sides[1].Left != 1 {
+			t.Errorf("report: %+v", r)
+		}
+		l.v2.put(all[3], day) // it registers again
+		l.settle()
+		if r := l.mirror.Report(); r.Sides[1].Left != 0 || r.Sides[1].Copies != 4 {
+			t.Errorf("report: %+v", r)
+		}
+	})
+}
+
 // What goes while no mirror runs is left to expire.
 func TestMirrorRemovesWhatItSawGo(t *testing.T) {
 	copied := two

@@ -1,6 +1,7 @@
 package etcd
 
 import (
+	"bufio"
 	"cmp"
 	"context"
 	"crypto/tls"
@@ -110,8 +111,7 @@ func (p *Probe) version(ctx context.Context, u *url.URL) (version string, asked 
 	if err != nil {
 		return "", false
 	}
-	r.Close = true // what is no etcd may say more, which net/http would log
-	resp, err := p.transport.RoundTrip(r)
+	resp, err := p.send(ctx, r)
 	if err != nil {
 		return "", false
 	}
@@ -124,6 +124,57 @@ func (p *Probe) version(ctx context.Context, u *url.URL) (version string, asked 
 		return "", true
 	}
 	return Line(v.Etcdserver), true
+}
+
+// send carries a request by a connection of its own: an http.Transport logs what a server says
+// before it is asked, and may talk to the wrong one. A proxy may want to know what for.
+func (p *Probe) send(ctx context.Context, r *http.Request) (*http.Response, error) {
+	if p.transport.access.Proxy != "" {
+		return p.transport.RoundTrip(r)
+	}
+	c, err := p.open(ctx, r.URL)
+	if err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
+	r.Close = true
+	err = r.Write(c)
+	var resp *http.Response
+	if err == nil {
+		resp, err = http.ReadResponse(bufio.NewReader(io.LimitReader(c, 2*maxBody)), r)
+	}
+	if err != nil {
+		stop()
+		_ = c.Close()
+		return nil, err
+	}
+	resp.Body = struct {
+		io.Reader
+		io.Closer
+	}{resp.Body, closer(func() error { stop(); return c.Close() })}
+	return resp, nil
+}
+
+type closer func() error
+
+func (c closer) Close() error { return c() }
+
+// open opens a connection to a URL's server, which lasts until the context's deadline.
+func (p *Probe) open(ctx context.Context, u *url.URL) (net.Conn, error) {
+	if u.Scheme == "https" {
+		config := p.transport.access.TLS().Clone()
+		if config == nil {
+			config = new(tls.Config)
+		}
+		config.ServerName, config.NextProtos = u.Hostname(), nil
+		return p.handshake(ctx, u, "443", config)
+	}
+	c, err := p.transport.dialer.Dial(ctx, "tcp", net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "80")))
+	if err == nil {
+		end, _ := ctx.Deadline() // ask sets one
+		_ = c.SetDeadline(end)
+	}
+	return c, err
 }
 
 // AtLeast reports whether a version such as "3.4.0" is major.minor or later. One

@@ -54,6 +54,9 @@ func another(err error) bool {
 	return err != nil && !refused(err) && !errors.Is(err, errClosed) && !errors.Is(err, errTooLong) && !errors.Is(err, subnet.ErrCompacted)
 }
 
+// closed is how an error ends of a connection that was closed by this side.
+const closed = "use of closed network connection"
+
 // named adds the endpoint to an error of this member, and puts its reason in the place of
 // what gRPC makes of it.
 func (m *member) named(ctx context.Context, err error) error {
@@ -70,17 +73,19 @@ func (m *member) named(ctx context.Context, err error) error {
 	case why != nil && (c == codes.Unavailable || ctx.Err() != nil):
 	case c == codes.ResourceExhausted && strings.Contains(text, "larger than max"):
 		why = errTooLong
-	case strings.HasSuffix(text, "error reading from server: EOF"):
+	case strings.HasPrefix(text, "error reading server preface: ") && strings.HasSuffix(text, closed): // by gRPC, after a while
+		why = etcd.ErrNoAnswer
+	case strings.HasSuffix(text, "error reading from server: EOF"), strings.HasSuffix(text, closed):
 		why = errors.New("the connection was closed")
 	case strings.HasSuffix(text, "EOF"): // nothing was read: the port may speak TLS
 		why = &etcd.Failure{Text: "EOF", Causes: []error{err, io.EOF}}
 	case strings.Contains(text, "connection reset"), strings.Contains(text, "broken pipe"), strings.Contains(text, "remote error: tls:"):
 		text = strings.TrimPrefix(text, "error reading server preface: ")
-		why = &etcd.Failure{Text: text, Causes: []error{err}}
+		why = &etcd.Failure{Text: words.Clip(text), Causes: []error{err}}
 	case c == codes.Unimplemented, c == codes.Internal, strings.Contains(text, "unexpected HTTP status"), strings.Contains(text, "server preface"):
-		why = fmt.Errorf("%w: %s", errNotEtcd, text)
+		why = fmt.Errorf("%w: %s", errNotEtcd, words.Clip(text))
 	case c != codes.OK:
-		f := &etcd.Failure{Text: text, Causes: []error{err}}
+		f := &etcd.Failure{Text: words.Clip(text), Causes: []error{err}}
 		if _, ok := errors.AsType[rpctypes.EtcdError](err); ok {
 			f.Causes = append(f.Causes, errAnswer)
 		}
@@ -97,7 +102,7 @@ func plain(err error) string {
 	if i := strings.LastIndex(text, `desc = "`); i >= 0 {
 		text = strings.TrimSuffix(text[i+len(`desc = "`):], `"`)
 	}
-	return words.Clip(etcd.Line(text))
+	return etcd.Line(text)
 }
 
 // failure returns what the endpoints' errors say, with what to do about them.

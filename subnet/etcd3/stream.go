@@ -12,6 +12,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"flanneld/pkg/backoff"
 	"flanneld/subnet"
 )
 
@@ -85,10 +86,30 @@ func (w *watch) next(ctx context.Context) ([]*mvccpb.Event, error) {
 	}
 }
 
-// open begins a stream from whichever member answers.
+// open begins a stream from whichever member answers. One that knows of no leader may know
+// one soon.
 func (w *watch) open(ctx context.Context) error {
 	bound, cancel := w.bound(ctx)
 	defer cancel()
+	var answered error
+	for {
+		err := w.openOne(bound)
+		switch {
+		case errors.Is(err, errAnswer):
+			answered = err
+		case err != nil && bound.Err() != nil && ctx.Err() == nil && answered != nil: // the time is over
+			return answered
+		default:
+			return err
+		}
+		if backoff.Sleep(bound, w.times.pause) != nil && ctx.Err() == nil {
+			return answered
+		}
+	}
+}
+
+// openOne asks each member once.
+func (w *watch) openOne(bound context.Context) error {
 	return w.ask(bound, func(part context.Context, m *member) error {
 		// The stream outlives this call, unless it fails.
 		long, end := context.WithCancel(clientv3.WithRequireLeader(context.WithoutCancel(part)))

@@ -6,6 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -105,7 +107,8 @@ func (c *Cluster) Start(ns netlab.Namespace, env []string, program string, arg .
 func (c *Cluster) startWith(ns netlab.Namespace, env []string, files []*os.File, program string, arg ...string) *Process {
 	c.t.Helper()
 	p := &Process{Cmd: ns.Command(context.Background(), program, arg...), done: make(chan struct{})}
-	p.Env = append(os.Environ(), env...)
+	// A daemon would take variables of tests, such as the etcd to use, for its own flags.
+	p.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "FLANNELD_TEST_") }), env...)
 	p.Stdout, p.Stderr = &p.Log, &p.Log
 	p.ExtraFiles = files
 	err := p.Start()

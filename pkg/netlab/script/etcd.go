@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -103,8 +104,19 @@ func apiCommand(s *Script, args []string) (string, error) {
 	return "", nil
 }
 
-// etcdctlCommand asks the API that the script has chosen.
+// etcdctlCommand asks the API that the script has chosen. The argument @file is what the
+// file holds, without its last newline.
 func etcdctlCommand(s *Script, args []string) (string, error) {
+	args = slices.Clone(args)
+	for i, arg := range args {
+		if file, ok := strings.CutPrefix(arg, "@"); ok {
+			text, err := os.ReadFile(s.MkAbs(file))
+			if err != nil {
+				return "", errScript{err}
+			}
+			args[i] = strings.TrimSuffix(string(text), "\n")
+		}
+	}
 	if s.api == "v3" {
 		return (&translator{run: func(args ...string) (string, error) { return etcdctl3Command(s, args) }}).do(args)
 	}

@@ -102,6 +102,9 @@ func (b *Board) SetLease(s subnet.Standing) {
 			if s.State != was.State {
 				b.now.Lease.Since = now
 				b.tally.count("lease_state_changes", "state", s.State.String())
+				if s.State == subnet.Conflict {
+					b.tally.count("lease_conflicts")
+				}
 			}
 			level, text := "info", "the lease is "+s.State.String()
 			if !s.State.Safe() && s.State != subnet.Acquiring || s.State == subnet.AtRisk {

@@ -26,6 +26,7 @@ func (s *Server) handler() http.Handler {
 	open.HandleFunc("GET /readyz", s.readyz)
 	guarded.HandleFunc("GET /v1/status", s.status)
 	guarded.HandleFunc("GET /counters", s.counters)
+	guarded.Handle("GET /metrics", metricsHandler(s.board, s.log))
 	var rest http.Handler = guarded
 	if s.guard != nil {
 		rest = s.guard(guarded)

@@ -174,6 +174,13 @@ func because(text, reason string) string {
 	return text + ": " + reason
 }
 
+// Histograms returns how long what is done again and again has taken.
+func (b *Board) Histograms() []Histogram {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.tally.histograms()
+}
+
 // BackendCounters reads the backend's counters, which may ask the kernel.
 func (b *Board) BackendCounters() []backend.Counter {
 	b.mu.Lock()

@@ -17,8 +17,21 @@ type tally struct {
 // tallied is a name, and up to two labels with their values.
 type tallied struct{ name, label, value, label2, value2 string }
 
+// newTally returns a tally with a zero for what alerts look at: a counter that is first seen
+// with a one has not grown, as far as they can tell.
 func newTally() tally {
-	return tally{counts: make(map[tallied]uint64), times: make(map[tallied]*Histogram)}
+	t := tally{counts: make(map[tallied]uint64), times: make(map[tallied]*Histogram)}
+	for _, outcome := range []string{"ok", "refused", "error"} {
+		t.add("lease_renewals", 0, "result", outcome)
+	}
+	for _, of := range []string{"datapath_passes", "firewall_passes"} {
+		t.add(of, 0, "result", "ok")
+		t.add(of, 0, "result", "error")
+	}
+	for _, name := range []string{"lease_conflicts", "firewall_repairs", "watch_events"} {
+		t.add(name, 0)
+	}
+	return t
 }
 
 func tag(name string, labels []string) tallied {
@@ -33,10 +46,10 @@ func tag(name string, labels []string) tallied {
 }
 
 func (k tallied) labels() map[string]string {
-	m := make(map[string]string, 2)
-	if k.label != "" {
-		m[k.label] = k.value
+	if k.label == "" {
+		return nil
 	}
+	m := map[string]string{k.label: k.value}
 	if k.label2 != "" {
 		m[k.label2] = k.value2
 	}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -352,4 +353,38 @@ func TestAV3ThatHangsDoesNotDelayV2(t *testing.T) {
 			t.Errorf("%v after %s; it is %q", err, time.Since(start), c.Decided())
 		}
 	})
+}
+
+// Calls at once, of which each may find another one, end with the same.
+func TestCallsAtOnceFindOneAPI(t *testing.T) {
+	for range 50 {
+		v2, v3 := newFake("", nil, "192.0.2.2"), newFake(doc3, nil, "192.0.2.3")
+		c, log := choice(t, v2, v3, nil)
+		var all sync.WaitGroup
+		for i := range 8 {
+			all.Go(func() {
+				switch i % 4 {
+				case 0:
+					_, _ = c.Config(t.Context())
+				case 1:
+					_, _, _ = c.Leases(t.Context())
+				case 2:
+					_ = c.Resume(V2)
+				case 3:
+					v2.SetConfig(doc2)
+				}
+				c.Moved()
+				c.Tried()
+			})
+		}
+		all.Wait()
+		is := c.Decided()
+		doc, err := c.Config(t.Context())
+		if want := map[API]string{V2: doc2, V3: doc3}[is]; err != nil || string(doc.Raw) != want || strings.Count(log.String(), "Using etcd's") != 1 {
+			t.Fatalf("it is %q: %s, %v; log %s", is, doc.Raw, err, log)
+		}
+		if v2.closed.Load() != (is == V3) || v3.closed.Load() != (is == V2) {
+			t.Fatalf("it is %q; closed: v2 %t, v3 %t", is, v2.closed.Load(), v3.closed.Load())
+		}
+	}
 }

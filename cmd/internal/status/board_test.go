@@ -6,7 +6,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -24,6 +23,7 @@ import (
 	"flanneld/backend"
 	"flanneld/backend/loop"
 	"flanneld/pkg/datapath"
+	"flanneld/pkg/logtest"
 	"flanneld/subnet"
 	"flanneld/subnet/config"
 )
@@ -272,7 +272,7 @@ func TestPeersStates(t *testing.T) {
 // What is remembered is bounded, however much there is to tell.
 func TestWhatIsRememberedIsBounded(t *testing.T) {
 	b := NewBoard(func(string) {})
-	log := slog.New(Record(slog.NewTextHandler(io.Discard, nil), b))
+	log := slog.New(Record(new(logtest.Buffer).Logger().Handler(), b))
 	for n := range 10 * mostEvents {
 		log.Warn(fmt.Sprint(n)+strings.Repeat("long ", 1000), "n", n)
 		b.SetTrouble(DockerBridge, []string{"", strings.Repeat("x", 1<<20)}[n%2])

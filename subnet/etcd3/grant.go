@@ -34,8 +34,8 @@ type grants struct {
 	nodes map[string]string // whose a key is that was tied to one of them
 }
 
-// mostGrants bounds what is remembered: a daemon has one key.
-const mostGrants = 1000
+// mostGrants bounds what is remembered: a daemon has one key, and a mirror all.
+const mostGrants = 1 << 16
 
 func newGrants(a *api) *grants {
 	return &grants{api: a, made: make(map[int64]grant), nodes: make(map[string]string)}

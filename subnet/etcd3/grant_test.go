@@ -191,6 +191,15 @@ func TestAKeyIsTiedToNobodyElsesEtcdLease(t *testing.T) {
 			l := lease(1)
 			key := s.leaseKey(l.Key())
 			theirs := seen.grant(time.Hour)
+			if tt.name == "Renew" { // a mirror's, of another process than the host's
+				copied := l
+				copied.Mirror = "v2"
+				other := newTestStore(t, Options{Endpoints: seen.Endpoints(), Prefix: "/net"}, defaults(0))
+				if _, err := other.Create(t.Context(), copied, time.Hour); err != nil {
+					t.Fatal(err)
+				}
+				_, theirs, _ = seen.get(key)
+			}
 			seen.put(key, encoded(t, l), theirs)
 			seen.put(key+"-other", "x", theirs)
 			_, _, rev := seen.get(key)

@@ -276,6 +276,7 @@ func TestUsersOfARealEtcd(t *testing.T) {
 
 // Tokens end when they were not used for a while, and all at once when etcd starts again.
 func TestTokensThatHaveExpired(t *testing.T) {
+	t.Parallel()
 	url, root := withUsers(t, "--auth-token-ttl=2")
 	s := newTestStore(t, Options{Endpoints: []string{url}, Prefix: "/net", Access: etcd.Access{Username: "host", Password: func() string { return "first" }}}, defaults(0))
 	l := mustCreate(t, s, 1)

@@ -81,8 +81,8 @@ func New(c Config) (*Engine, error) {
 	return e, nil
 }
 
-// Set makes the engine forward by the state from now on. It may be called at any
-// time, also twice with the same state.
+// Set makes the engine forward by the state, each queue from its next round on. It may be
+// called at any time, also twice with the same state.
 func (e *Engine) Set(s State) { e.forwarding.Store(compile(s, e.forwarding.Load())) }
 
 // Attach makes the engine move packets of a device in place of the one before. The

@@ -119,7 +119,7 @@ func TestTooLargeForTheOverlayIsAnswered(t *testing.T) {
 	connect(t, a, b, rung{}, rung{})
 	s := a.state(b)
 	s.MTU = 1000
-	a.Set(s)
+	a.set(t, s)
 	out, err := a.c.Output("ping", "-c1", "-W5", "-Mdo", "-s1200", b.c.Addr().Addr().String())
 	if err == nil || !strings.Contains(out, "mtu = 1000") {
 		t.Errorf("%v, want that the MTU is 1000:\n%s", err, out)
@@ -260,7 +260,7 @@ func TestOnlyPeersGetIn(t *testing.T) {
 	s.Peers[0].Endpoint = netip.MustParseAddrPort("192.168.1.99:8285")
 	var log recorder
 	b.log = slog.New(&log)
-	b.Set(s)
+	b.set(t, s)
 	if a.c.Run("ping", "-q", "-c3", "-i0.1", "-W1", address) == nil {
 		t.Error("a packet from an unknown address came in")
 	}
@@ -272,7 +272,7 @@ func TestOnlyPeersGetIn(t *testing.T) {
 	}
 	// The answers go astray, but not for want of being let in.
 	s.Allow = []netip.Prefix{netip.MustParsePrefix("192.168.1.8/29")}
-	b.Set(s)
+	b.set(t, s)
 	before := b.Counters()[Rx+Packets]
 	_ = a.c.Run("ping", "-q", "-c1", "-W1", address)
 	if n := b.Counters()[Rx+Packets] - before; n != 1 {
@@ -280,12 +280,12 @@ func TestOnlyPeersGetIn(t *testing.T) {
 	}
 	s = b.state(a)
 	s.Subnet = netip.MustParsePrefix("10.100.3.0/24")
-	b.Set(s)
+	b.set(t, s)
 	if a.c.Run("ping", "-q", "-c1", "-W1", address) == nil {
 		t.Error("a packet to a foreign subnet came in")
 	}
 	s.Open = true
-	b.Set(s)
+	b.set(t, s)
 	must(t, a.c.Run("ping", "-q", "-c1", "-W5", address))
 }
 

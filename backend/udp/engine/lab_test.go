@@ -214,6 +214,14 @@ func (s *side) state(others ...*side) State {
 	return st
 }
 
+// set makes the engine go by the state. A queue that has begun a round before may still
+// move a packet by the last one.
+func (s *side) set(t testing.TB, state State) {
+	t.Helper()
+	s.Set(state)
+	must(t, s.Alive(t.Context()))
+}
+
 func (s *side) ip(t testing.TB, format string, args ...any) {
 	t.Helper()
 	must(t, s.Run2(t, "ip", strings.Fields(fmt.Sprintf(format, args...))...))

@@ -25,6 +25,7 @@ type space struct {
 	*memstore.Store
 	name   string
 	before func(op string, was, l subnet.Lease) // called before each write
+	loses  func() bool                          // reports whether the answer to a write is lost
 
 	mu     sync.Mutex
 	down   error
@@ -32,7 +33,7 @@ type space struct {
 }
 
 func newSpace(name string) *space {
-	s := &space{Store: memstore.New(), name: name, writes: make(map[string]int), before: func(string, subnet.Lease, subnet.Lease) {}}
+	s := &space{Store: memstore.New(), name: name, writes: make(map[string]int), before: func(string, subnet.Lease, subnet.Lease) {}, loses: func() bool { return false }}
 	return s
 }
 
@@ -87,14 +88,14 @@ func (s *space) Create(ctx context.Context, l subnet.Lease, ttl time.Duration) (
 	if err := s.begin("create", subnet.Lease{}, l); err != nil {
 		return l, err
 	}
-	return s.Store.Create(ctx, l, ttl)
+	return answer(s, func() (subnet.Lease, error) { return s.Store.Create(ctx, l, ttl) })
 }
 
 func (s *space) Renew(ctx context.Context, was, l subnet.Lease, ttl time.Duration) (subnet.Lease, error) {
 	if err := s.begin("renew", was, l); err != nil {
 		return l, err
 	}
-	return s.Store.Renew(ctx, was, l, ttl)
+	return answer(s, func() (subnet.Lease, error) { return s.Store.Renew(ctx, was, l, ttl) })
 }
 
 func (s *space) Refresh(ctx context.Context, l subnet.Lease, ttl time.Duration) (subnet.Lease, bool, error) {
@@ -108,7 +109,17 @@ func (s *space) Delete(ctx context.Context, l subnet.Lease) error {
 	if err := s.begin("delete", l, subnet.Lease{}); err != nil {
 		return err
 	}
-	return s.Store.Delete(ctx, l)
+	_, err := answer(s, func() (subnet.Lease, error) { return l, s.Store.Delete(ctx, l) })
+	return err
+}
+
+// answer returns what a write returns, unless that is lost.
+func answer(s *space, write func() (subnet.Lease, error)) (subnet.Lease, error) {
+	l, err := write()
+	if s.loses() {
+		return subnet.Lease{}, errors.New("no answer")
+	}
+	return l, err
 }
 
 func (s *space) Config(ctx context.Context) (config.Document, error) {

@@ -86,7 +86,10 @@ func (m *Mirror) Run(ctx context.Context) error {
 	if err == nil {
 		err = c.carry(ctx, m.opts.To)
 	}
-	if err != nil {
+	switch {
+	case ctx.Err() != nil:
+		return nil
+	case err != nil:
 		return err
 	}
 	var followers sync.WaitGroup

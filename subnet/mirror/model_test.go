@@ -33,6 +33,7 @@ type model struct {
 	sides  [2]*space
 	hosts  []*host
 	runs   bool       // the mirror
+	cut    bool       // answers to the mirror are lost at times
 	mu     sync.Mutex // held by the test but while it waits
 	unsafe bool       // a side was wiped, or the mirror was away: copies without an original may be left
 	log    []string
@@ -282,6 +283,7 @@ func (m *model) settled() {
 			m.Fatal("hosts and the mirror do not come to an end")
 		}
 	}
+	m.cut = false
 	before := m.sides[0].count() + m.sides[1].count()
 	m.sleep(30 * time.Minute)
 	if n := m.sides[0].count() + m.sides[1].count() - before; n > 0 {
@@ -341,11 +343,16 @@ func TestMirrorModel(t *testing.T) {
 				m.sides = [2]*space{m.v2, m.v3}
 				for on, s := range m.sides {
 					s.before = m.check(on)
+					s.loses = func() bool {
+						m.mu.Lock()
+						defer m.mu.Unlock()
+						return m.cut && m.rng.IntN(4) == 0
+					}
 				}
 				m.begin()
 				m.mu.Lock()
 				for range 4 {
-					m.unsafe = false
+					m.unsafe, m.cut = false, m.rng.IntN(2) == 0
 					for range 15 {
 						m.act()
 						if t.Failed() {

@@ -132,15 +132,16 @@ func (p *planner) both(a, b entry) {
 			"stop the daemon of one of them, delete its lease and start it again: it takes another subnet")
 		return
 	}
+	if a.Reserved() != b.Reserved() && a.Same(b.Lease) {
+		return // an operator has reserved what the host holds on the other side
+	}
 	host, former, from := b, a, 1
 	if later(a, b) {
 		host, former, from = a, b, 0
 	}
 	s := step{do: write, on: 1 - from, was: former.Lease, seen: former.seen, lease: p.copyOf(host.Lease, from), ttl: p.life(host.Lease), turned: true}
-	if former.Reserved() && !host.Reserved() { // an operator made it: it says what the host says, and stays what it is
-		if s.lease.Mirror, s.ttl, s.turned = "", 0, false; s.lease.Same(former.Lease) {
-			return
-		}
+	if former.Reserved() && !host.Reserved() { // likewise: it says what the host says, and stays what it is
+		s.lease.Mirror, s.ttl, s.turned = "", 0, false
 	}
 	p.paced(s)
 }

@@ -93,6 +93,7 @@ func TestPackagesAreTheSameTwice(t *testing.T) {
 			t.Errorf("%s: %v", more, err)
 		}
 	}
+	output(t, "bash", "-n", filepath.Join(root, "usr/share/bash-completion/completions/flannelctl"))
 	wantLicences(t, filepath.Join(root, "usr/share/doc/flanneld"))
 	for _, program := range []string{"flanneld", "flannelctl"} {
 		if out, err := exec.Command(filepath.Join(root, "usr/bin", program), "--version").CombinedOutput(); err != nil || len(out) == 0 {

@@ -22,6 +22,10 @@ _flanneld() {
 		COMPREPLY=($(compgen -W "$(cd /sys/class/net && echo *)" -- "$word"))
 		return
 		;;
+	--etcd-api)
+		COMPREPLY=($(compgen -W 'auto v2 v3' -- "$word"))
+		return
+		;;
 	--peer-filter)
 		COMPREPLY=($(compgen -W 'on off' -- "$word"))
 		return

@@ -132,6 +132,10 @@ _flanneld() {
 		COMPREPLY=($(compgen -W "$(cd /sys/class/net && echo *)" -- "$word"))
 		return
 		;;
+	--etcd-api)
+		COMPREPLY=($(compgen -W 'auto v2 v3' -- "$word"))
+		return
+		;;
 	--peer-filter)
 		COMPREPLY=($(compgen -W 'on off' -- "$word"))
 		return
@@ -188,6 +192,7 @@ func TestCompletion(t *testing.T) {
 		{[]string{"flanneld", "--peer-filter", "=", "of"}, "off"},
 		{[]string{"flanneld", "--iface", "=", "lo"}, "lo"},
 		{[]string{"flanneld", "--log-format", "="}, "glog json"},
+		{[]string{"flanneld", "--etcd-api", "=", "v"}, "v2 v3"},
 		{[]string{"flanneld", "--subnet-file", "=", "/etc/hostn"}, "/etc/hostname"},
 		{[]string{"flanneld", "--state-dir", "=", "/etc/hostn"}, ""},
 		{[]string{"flanneld", "--public-ip", "=", ""}, ""},

@@ -39,15 +39,22 @@ func (a *api) bound(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeoutCause(ctx, a.times.call, etcd.ErrNoAnswer)
 }
 
-// ask lets one member answer, and the others when that one does not. What is asked must
+// ask lets one member answer, and the others when that one does not. A connection that ends
+// meanwhile, as when the host moves, costs no member its turn, once. What is asked must
 // come to the same if it is done twice: nobody knows what a member that does not answer
 // has done. The context is a bound one, here and below.
 func (a *api) ask(ctx context.Context, request func(context.Context, *member) error) error {
 	var failed []error
+	broken := false
 	for left := len(a.members.endpoints); left > 0 && ctx.Err() == nil; left-- {
 		err := a.askOne(ctx, left > 1, request)
 		if err == nil || !another(err) {
 			return a.explain(ctx, err)
+		}
+		if errors.Is(err, errBroken) && !broken {
+			broken = true
+			left++
+			continue
 		}
 		failed = append(failed, err)
 	}

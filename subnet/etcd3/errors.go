@@ -23,6 +23,7 @@ var (
 	errNotEtcd = errors.New("the answer is not etcd's")
 	errNoV3    = errors.New("there is no etcd v3 API")
 	errAnswer  = errors.New("an answer of etcd's")
+	errBroken  = errors.New("the connection was closed")
 	errTooLong = errors.New("the answer is too long: is there more below --etcd-prefix than leases?")
 )
 
@@ -76,7 +77,7 @@ func (m *member) named(ctx context.Context, err error) error {
 	case strings.HasPrefix(text, "error reading server preface: ") && strings.HasSuffix(text, closed): // by gRPC, after a while
 		why = etcd.ErrNoAnswer
 	case strings.HasSuffix(text, "error reading from server: EOF"), strings.HasSuffix(text, closed):
-		why = errors.New("the connection was closed")
+		why = errBroken
 	case strings.HasSuffix(text, "EOF"): // nothing was read: the port may speak TLS
 		why = &etcd.Failure{Text: "EOF", Causes: []error{err, io.EOF}}
 	case strings.Contains(text, "connection reset"), strings.Contains(text, "broken pipe"), strings.Contains(text, "remote error: tls:"):

@@ -179,6 +179,31 @@ func TestAWatchGoesOnBehindAShortOutage(t *testing.T) {
 	w.event(t, mustCreate(t, s, 2).Key())
 }
 
+// The host moves while etcd is asked, and is answered where it is now.
+func TestACallWhoseConnectionIsClosedIsMadeAgain(t *testing.T) {
+	t.Parallel()
+	p := etcdproc.StartProc(t)
+	s := newTestStore(t, Options{Endpoints: []string{p.URL}, Prefix: "/net"}, defaults(0))
+	mustCreate(t, s, 1)
+	s.Moved() // it has not: what is open stays
+	if err := p.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	answer := make(chan error, 2)
+	go func() { _, _, err := s.Leases(t.Context()); answer <- err }()
+	go func() { _, err := s.Create(t.Context(), lease(2), time.Hour); answer <- err }()
+	time.Sleep(300 * time.Millisecond)
+	loseConnections(s)
+	if err := p.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := <-answer; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestEtcdThatIsWiped(t *testing.T) {
 	p := etcdproc.StartProc(t)
 	s := newTestStore(t, Options{Endpoints: []string{p.URL}, Prefix: "/net"}, brisk())

@@ -26,6 +26,9 @@ func (s *Server) handler() http.Handler {
 	open.HandleFunc("GET /readyz", s.readyz)
 	guarded.HandleFunc("GET /v1/status", s.status)
 	guarded.HandleFunc("GET /counters", s.counters)
+	guarded.HandleFunc("GET /{$}", webPage("index.html"))
+	guarded.HandleFunc("GET /page.js", webPage("page.js"))
+	guarded.HandleFunc("GET /page.css", webPage("page.css"))
 	guarded.Handle("GET /metrics", metricsHandler(s.board, s.log))
 	var rest http.Handler = guarded
 	if s.guard != nil {

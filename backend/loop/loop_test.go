@@ -357,11 +357,11 @@ func TestLoopNamesPeersOnceTheyAreForwardedTo(t *testing.T) {
 
 func TestLoopNamesNoPeerWhoseRouteIsRefused(t *testing.T) {
 	var told loop.Pass
-	refuse := true
+	var free atomic.Bool // the route's place
 	run(t, func(b *bench) {
 		b.script.routes.Store(2)
 		b.script.broken = func(int) []error {
-			if !refuse {
+			if free.Load() {
 				return nil
 			}
 			return []error{&datapath.OpError{Op: datapath.Op{Verb: datapath.Set, Object: datapath.Route{Dst: subnetOf(3)}}, Err: datapath.ErrForeign}}
@@ -374,7 +374,7 @@ func TestLoopNamesNoPeerWhoseRouteIsRefused(t *testing.T) {
 			t.Errorf("told %+v; log is\n%s", told, text)
 		}
 		b.read = len(b.log.String())
-		refuse = false
+		free.Store(true)
 		time.Sleep(time.Minute)
 		if b.wantLogged(`INFO msg="Datapath is in step again" peers=2`, `INFO msg="Subnet added: 10.5.3.0/24 via 192.0.2.3"`); told.Peers != 2 {
 			t.Errorf("told of %d peers, want 2", told.Peers)

@@ -35,7 +35,11 @@ const rounds = 7
 func benchmarkStart(b *testing.B, typ string, peers int) {
 	c := script.NewCluster(b, underTest(b, etcdproc.Chosen()))
 	configure(b, c, fmt.Sprintf(`{"Network":"10.0.0.0/8","SubnetMin":"10.100.0.0","SubnetLen":24,"Backend":{"Type":%q}}`, typ))
-	store := script.NewLoader(c)
+	store, err := script.NewLoader(c)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer store.Close()
 	for i := range peers {
 		if err := putLease(store, peerLease(i, typ)); err != nil {
 			b.Fatal(err)

@@ -34,7 +34,11 @@ func BenchmarkPeerFilter(b *testing.B) {
 	const peers = 5000
 	c := script.NewCluster(b, underTest(b, etcdproc.Chosen()))
 	configure(b, c, `{"Network":"10.0.0.0/8","SubnetMin":"10.100.0.0","SubnetLen":24,"Backend":{"Type":"vxlan"}}`)
-	store := script.NewLoader(c)
+	store, err := script.NewLoader(c)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer store.Close()
 	for i := range peers {
 		if err := putLease(store, peerLease(i, "vxlan")); err != nil {
 			b.Fatal(err)

@@ -139,8 +139,11 @@ func load(s *script.Script, args []string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	store := script.NewLoader(s.Cluster)
-	defer store.CloseIdleConnections()
+	store, err := script.NewLoader(s.Cluster)
+	if err != nil {
+		return "", err
+	}
+	defer store.Close()
 	for i := range n {
 		if err := putLease(store, peerLease(i, args[0])); err != nil {
 			return "", err

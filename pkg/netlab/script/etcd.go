@@ -169,8 +169,11 @@ func churnCommand(s *Script, args []string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	store := NewLoader(s.Cluster)
-	defer store.CloseIdleConnections()
+	store, err := NewLoader(s.Cluster)
+	if err != nil {
+		return "", err
+	}
+	defer store.Close()
 	for i := range n {
 		if err := store.Write("churn", strconv.Itoa(i), 0); err != nil {
 			return "", err

@@ -2,7 +2,6 @@ package script
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -10,16 +9,19 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc"
 )
 
 // Loader writes many keys into a cluster's etcd, over one connection.
 type Loader struct {
-	http.Client
-	api string
+	v2 http.Client
+	v3 *clientv3.Client // nil: v2 is used
 }
 
-// NewLoader returns one for the API that is in use. The caller closes its idle connections.
-func NewLoader(c *Cluster) *Loader {
+// NewLoader returns one for the API that is in use. The caller closes it.
+func NewLoader(c *Cluster) (*Loader, error) {
 	dial := func(ctx context.Context, network, addr string) (conn net.Conn, err error) {
 		err = c.Lab.Switch().Enter(func() error {
 			var d net.Dialer
@@ -28,55 +30,68 @@ func NewLoader(c *Cluster) *Loader {
 		})
 		return conn, err
 	}
-	return &Loader{http.Client{Transport: &http.Transport{DialContext: dial}, Timeout: 10 * time.Second}, c.api}
+	l := &Loader{v2: http.Client{Transport: &http.Transport{DialContext: dial}, Timeout: 10 * time.Second}}
+	if c.api != "v3" {
+		return l, nil
+	}
+	var err error
+	l.v3, err = clientv3.New(clientv3.Config{
+		Endpoints: []string{"http://127.0.0.1:2379"},
+		DialOptions: []grpc.DialOption{grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
+			return dial(ctx, "tcp", strings.TrimPrefix(addr, "http://"))
+		})},
+	})
+	return l, err
+}
+
+// Close ends the connection.
+func (l *Loader) Close() {
+	l.v2.CloseIdleConnections()
+	if l.v3 != nil {
+		_ = l.v3.Close()
+	}
 }
 
 // Write sets a key, such as "a/b". A life of zero has no end.
 func (l *Loader) Write(key, value string, life time.Duration) error {
-	if l.api == "v3" {
+	if l.v3 != nil {
 		return l.put(key, value, life)
 	}
 	form := url.Values{"value": {value}}
 	if life > 0 {
 		form.Set("ttl", fmt.Sprint(int(life.Seconds())))
 	}
-	return l.send("PUT", "v2/keys/"+key, "application/x-www-form-urlencoded", form.Encode(), nil)
-}
-
-// put is Write by the v3 API's JSON. Each key has an etcd lease of its own.
-func (l *Loader) put(key, value string, life time.Duration) error {
-	lease := struct{ ID string }{"0"}
-	if life > 0 {
-		if err := l.send("POST", "v3/lease/grant", "application/json", fmt.Sprintf(`{"TTL":"%d"}`, int(life.Seconds())), &lease); err != nil {
-			return err
-		}
-	}
-	body, err := json.Marshal(map[string]any{"key": []byte("/" + key), "value": []byte(value), "lease": lease.ID})
+	req, err := http.NewRequest("PUT", "http://127.0.0.1:2379/v2/keys/"+key, strings.NewReader(form.Encode()))
 	if err != nil {
 		return err
 	}
-	return l.send("POST", "v3/kv/put", "application/json", string(body), nil)
-}
-
-func (l *Loader) send(method, path, content, body string, answer any) error {
-	req, err := http.NewRequest(method, "http://127.0.0.1:2379/"+path, strings.NewReader(body))
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Content-Type", content)
-	resp, err := l.Do(req)
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	resp, err := l.v2.Do(req)
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	switch {
-	case err != nil:
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
 		return err
-	case resp.StatusCode >= 300:
-		return fmt.Errorf("write %s: %s: %s", path, resp.Status, text)
-	case answer == nil:
-		return nil
 	}
-	return json.Unmarshal(text, answer)
+	if resp.StatusCode >= 300 {
+		return fmt.Errorf("write %s: %s", key, resp.Status)
+	}
+	return nil
+}
+
+// put is Write by the v3 API. Each key has an etcd lease of its own.
+func (l *Loader) put(key, value string, life time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	var o []clientv3.OpOption
+	if life > 0 {
+		lease, err := l.v3.Grant(ctx, int64(life.Seconds()))
+		if err != nil {
+			return err
+		}
+		o = append(o, clientv3.WithLease(lease.ID))
+	}
+	_, err := l.v3.Put(ctx, "/"+key, value, o...)
+	return err
 }

@@ -20,7 +20,8 @@ type Backend interface {
 	Type() string
 
 	// Advertise writes into a claim of this host's lease what peers must know
-	// (its Data). It is called once per family, before the lease is taken.
+	// (its Data). It is called once per family before the lease is taken, and when
+	// Params.Changed was.
 	Advertise(c *subnet.Claim) error
 
 	// MTU is the largest packet that containers may send, in bytes.
@@ -107,6 +108,10 @@ type Params struct {
 	// still run. What it has open is taken over instead of what Descriptors keeps.
 	// Nil: there is none.
 	Before Backend
+
+	// Changed is called when what Advertise says has changed: it is asked again after a
+	// pass, which comes at once. It does not block. Nil: nobody asks.
+	Changed func()
 }
 
 // Filter says who may send to this host. The zero value lets in only what

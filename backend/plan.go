@@ -18,6 +18,11 @@ type Plan struct {
 	Skipped []Skip
 	Ingress []Ingress // one per plane
 
+	// Spare reports whether the backend does without an object that cannot be made; Spared
+	// is told after each Apply why one was not, or nil. Nil: there are no such objects.
+	Spare  func(datapath.Object) bool
+	Spared func(error)
+
 	// Unreachable is what an administrator can do about a gateway that the kernel
 	// cannot reach; may be empty.
 	Unreachable string
@@ -50,10 +55,38 @@ func (p Plan) Apply(ctx context.Context, scope datapath.Scope, r *datapath.Recon
 		r.Scope.Links = append(r.Scope.Links, l.Name)
 	}
 	changes, err = r.Apply(ctx, p.State)
+	if p.Spare != nil {
+		var spared []error
+		if spared, err = p.spare(err); p.Spared != nil {
+			p.Spared(errors.Join(spared...))
+		}
+		changes -= len(spared)
+	}
 	if p.Unreachable != "" && (errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTUNREACH)) {
 		err = fmt.Errorf("%w; %s", err, p.Unreachable)
 	}
 	return changes, r.First, err
+}
+
+// spare parts an error of a Reconciler into what is wrong with objects that the backend
+// does without, and with others.
+func (p Plan) spare(err error) (spared []error, failed error) {
+	all, ok := errors.AsType[*datapath.ApplyError](err)
+	if !ok {
+		return nil, err
+	}
+	rest := datapath.ApplyError{Total: all.Total}
+	for _, e := range all.Failed {
+		if op, ok := errors.AsType[*datapath.OpError](e); ok && p.Spare(op.Op.Object) {
+			spared = append(spared, e)
+		} else {
+			rest.Failed = append(rest.Failed, e)
+		}
+	}
+	if rest.Failed == nil {
+		return spared, nil
+	}
+	return spared, &rest
 }
 
 // Metric returns the metric that the kernel gives to a route to p without one: 0 in

@@ -246,7 +246,7 @@ func (s *sorter) withoutLoops(f *family) {
 
 // latest returns the claims of a family's peers but those that the kernel has no room
 // for beside a later one: of the same subnet, or with the same tunnel endpoint on
-// another host. A backend that publishes Data names its endpoint there.
+// another host. A backend that publishes Data names its endpoint there, but for udp.
 func (s *sorter) latest(f family) []subnet.Claim {
 	subnets := make(map[netip.Addr]peer, len(f.peers)) // by the first address, which is the gateway of a tunnel
 	endpoints := make(map[string]peer, len(f.peers))
@@ -254,7 +254,7 @@ func (s *sorter) latest(f family) []subnet.Claim {
 		if last, ok := subnets[p.Subnet.Addr()]; !ok || p.lease.Rev > last.lease.Rev {
 			subnets[p.Subnet.Addr()] = p
 		}
-		if last, ok := endpoints[p.Data]; f.own.Data != "" && p.Data != "" && (!ok || p.lease.Rev > last.lease.Rev) {
+		if last, ok := endpoints[p.Data]; f.own.Data != "" && p.Data != "" && s.Own.Type != "" && (!ok || p.lease.Rev > last.lease.Rev) {
 			endpoints[p.Data] = p
 		}
 	}

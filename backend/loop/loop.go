@@ -43,6 +43,11 @@ type Loop struct {
 	// Moved is called between two backends. An error ends Run.
 	Moved func(u backend.Underlay, next backend.Backend) error
 
+	// Publish is called after a pass if Changed was called before, with the backend whose
+	// claims peers are to be told. Nil: nobody tells them.
+	Publish func(u backend.Underlay, be backend.Backend) error
+
+	changed atomic.Bool
 	running atomic.Pointer[backend.Forwarder] // nil: the backend moves no packets, or none runs
 	faults  faults
 }
@@ -125,6 +130,12 @@ func (l *Loop) run(ctx context.Context, be backend.Backend, u backend.Underlay) 
 	}
 	g.Go(func() error { return passes.Run(ctx) })
 	return g.Wait()
+}
+
+// Changed says that the backend advertises something else now; it is for Params.Changed.
+func (l *Loop) Changed() {
+	l.changed.Store(true)
+	l.Wake.Wake()
 }
 
 // CheckForwarder returns nil if what moves packets is alive, or nothing does.
@@ -258,6 +269,11 @@ func (r *runner) done() error {
 	}
 	if err := r.follow(); err != nil {
 		return err
+	}
+	if r.loop.changed.Swap(false) && r.loop.Publish != nil {
+		if err := r.loop.Publish(r.underlay, r.backend); err != nil {
+			return err
+		}
 	}
 	r.last.Ready = r.last.Ready && r.loop.Firewall.InPlace()
 	if r.loop.Done == nil {

@@ -31,6 +31,7 @@ type system struct {
 	device  []int // queues of the device that an earlier run kept
 	kept    backend.Descriptors
 	granted udpbatch.Features // to each socket
+	kernel  string            // whether packets go through the kernel, for the log
 	log     *slog.Logger
 
 	mu      sync.Mutex
@@ -137,7 +138,7 @@ func (m *system) attach(device string) error {
 	}
 	m.log.Info("Forwarding between "+device+" and UDP", "queues", len(d.Queues()), "vnet_hdr", d.Features().Header,
 		"offloads", d.Features().Offloads, "gso", m.granted.Segment, "gro", m.granted.GRO,
-		"receive_buffer", m.granted.ReceiveBuffer)
+		"receive_buffer", m.granted.ReceiveBuffer, "kernel", m.kernel)
 	if m.tunOpts.Queues > 1 && !d.Features().Steered {
 		m.log.Info("The kernel does not let the queue of a flow be chosen: answers may change it, and then the order of some packets",
 			"hint", "Linux 4.16 and CAP_BPF can, or --udp-offload=multiqueue")

@@ -13,6 +13,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"sync"
 
 	"flanneld/backend"
@@ -69,7 +70,9 @@ type Backend struct {
 	scope    datapath.Scope
 	kernel   backend.Kernel
 	filter   backend.Filter
-	device   string // empty: not chosen yet
+	path     kernelPath
+	reached  map[netip.Addr]bool // peers that announce, by the underlay's interface
+	device   string              // empty: not chosen yet
 	mtu      int
 	warnIPv6 sync.Once
 	log      *slog.Logger
@@ -92,16 +95,18 @@ func New(p backend.Params, o Options) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newBackend(p, o, m), nil
+	path := openKernelPath(p, o)
+	m.kernel = path.String()
+	return newBackend(p, o, m, path), nil
 }
 
-func newBackend(p backend.Params, o Options, m machine) *Backend {
+func newBackend(p backend.Params, o Options, m machine, path kernelPath) *Backend {
 	if p.Filter.Off {
 		p.Log.Warn("Packets are let in from anybody who sends some to this host's port (--peer-filter=off)", "port", o.Port)
 	}
 	p.Log.Info(fmt.Sprintf("UDP config: Port=%d", o.Port))
 	return &Backend{
-		machine: m, opts: o, underlay: p.Underlay, scope: p.Scope, kernel: p.Kernel, filter: p.Filter,
+		machine: m, path: path, opts: o, underlay: p.Underlay, scope: p.Scope, kernel: p.Kernel, filter: p.Filter,
 		mtu: mtuOver(p.Underlay.MTU), log: p.Log,
 	}
 }
@@ -109,8 +114,16 @@ func newBackend(p backend.Params, o Options, m machine) *Backend {
 // Type implements backend.Backend: empty, as every release left it out.
 func (b *Backend) Type() string { return "" }
 
-// Advertise implements backend.Backend. The PublicIP says it all.
-func (b *Backend) Advertise(*subnet.Claim) error { return nil }
+// Advertise implements backend.Backend. Beside the PublicIP it says whether peers may send
+// to this host's kernel.
+func (b *Backend) Advertise(c *subnet.Claim) error {
+	if b.path.fastPath != nil && b.path.Announces() && c.PublicIP.Is4() {
+		data, err := json.Marshal(announced{Direct: takesAll})
+		c.Data = string(data)
+		return err
+	}
+	return nil
+}
 
 // MTU implements backend.Backend. It follows the underlay's with each Plan.
 func (b *Backend) MTU() int { return b.mtu }
@@ -127,21 +140,39 @@ func (b *Backend) Plan(ctx context.Context, planes []backend.Plane) (backend.Pla
 	if err := b.choose(ctx); err != nil {
 		return backend.Plan{}, err
 	}
-	return plan(datapath.Link{
+	if b.path.fastPath != nil {
+		var err error
+		if b.reached, err = b.near(ctx, planes[0].Peers); err != nil {
+			return backend.Plan{}, err
+		}
+		if !b.path.ready { // or what peers send meanwhile would be nobody's
+			b.setPath(planes)
+		}
+	}
+	p := plan(datapath.Link{
 		Name: b.device, Kind: "tun", Alias: b.scope.Owner, Up: true, MTU: b.mtu, TUN: b.machine.tun(),
-	}, b.opts.Port, b.scope.Protocol, planes), nil
+	}, b.opts.Port, b.scope.Protocol, planes)
+	b.path.add(&p, b.device, planes[0].Partial)
+	return p, nil
 }
 
 // Forward implements backend.Forwarder.
 func (b *Backend) Forward(planes []backend.Plane) error {
 	// Before a device is attached: packets may be waiting, and have no peer yet.
 	b.Set(stateOf(planes, b.opts.Port, b.mtu, b.filter))
+	b.setPath(planes)
 	return b.attach(b.device)
 }
 
 // Run implements backend.Forwarder.
 func (b *Backend) Run(ctx context.Context) error {
 	defer b.close()
+	if b.path.fastPath != nil {
+		defer b.path.Close()
+		var watch sync.WaitGroup
+		defer watch.Wait()
+		watch.Go(func() { b.path.Run(ctx) })
+	}
 	b.machine.Run(ctx)
 	return nil
 }
@@ -152,6 +183,11 @@ func (b *Backend) Counters() []backend.Counter {
 	list := make([]backend.Counter, len(all))
 	for i, n := range all {
 		list[i] = backend.Counter{Name: "udp_" + engine.Counter(i).String(), Value: n}
+	}
+	if b.path.fastPath != nil {
+		for _, c := range b.path.Counters() {
+			list = append(list, backend.Counter{Name: "udp_kernel_" + c.Name, Value: c.Value})
+		}
 	}
 	return list
 }
@@ -180,6 +216,7 @@ func (b *Backend) choose(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("choose the device's name: %w", err)
 	}
+	b.path.left(have)
 	b.device, err = chooseDevice(have.Links, b.scope.Owner)
 	return err
 }

@@ -64,7 +64,7 @@ func newSteady(raw string, p backend.Params) (backend.Backend, error) {
 		return nil, err
 	}
 	backend.WarnUnknown(p.Log, Type, unknown)
-	return newBackend(p, o, steadyMachine{&fakeMachine{flags: datapath.TUN{VnetHdr: true}}}), nil
+	return newBackend(p, o, steadyMachine{&fakeMachine{flags: datapath.TUN{VnetHdr: true}}}, kernelPath{}), nil
 }
 
 type steadyMachine struct{ *fakeMachine }
@@ -180,7 +180,7 @@ func onFake(t *testing.T) (*Backend, *backendtest.Host, *fakeMachine) {
 	t.Helper()
 	h := backendtest.NewHost(t, nil)
 	m := &fakeMachine{host: h}
-	return newBackend(h.Params(), Options{Port: defaultPort}, m), h, m
+	return newBackend(h.Params(), Options{Port: defaultPort}, m, kernelPath{}), h, m
 }
 
 func set(t *testing.T, h *backendtest.Host, b *Backend, planes []backend.Plane) {
@@ -211,7 +211,7 @@ func TestWarnsOnce(t *testing.T) {
 		h := backendtest.NewHost(t, nil)
 		p := h.Params()
 		row.change(&p)
-		b := newBackend(p, Options{Port: defaultPort}, &fakeMachine{host: h})
+		b := newBackend(p, Options{Port: defaultPort}, &fakeMachine{host: h}, kernelPath{})
 		set(t, h, b, row.planes)
 		set(t, h, b, row.planes)
 		if log := h.Log.String(); strings.Count(log, "WARN") != 1 || !strings.Contains(log, row.want) {

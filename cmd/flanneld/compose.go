@@ -186,7 +186,7 @@ func (d *daemon) openDatapath(ctx context.Context, descriptors *systemd.FDStore)
 	filter := backend.Filter{Off: !o.PeerFilter, Allow: o.PeerAllow}
 	over := func(u backend.Underlay, before backend.Backend) (backend.Backend, error) {
 		return d.newBackend(backend.Params{Underlay: u, Scope: scope, Kernel: kern, State: d.state, Log: d.log, Before: before,
-			Filter: filter, Without: o.UDPOffload, Descriptors: descriptors})
+			Filter: filter, Without: o.UDPOffload, Descriptors: descriptors, Changed: func() { d.loop.Changed() }})
 	}
 	policy := firewall.Policy{Filter: filter, Masquerade: o.IPMasq, PlainPorts: o.MasqPlainPorts, Forward: o.ForwardRules,
 		Docker: o.DockerFirewall, NFTables: cfg.NFTables, Networks: scope.Networks,
@@ -217,7 +217,7 @@ func (d *daemon) openDatapath(ctx context.Context, descriptors *systemd.FDStore)
 	h.Docker = &host.Docker{Board: d.board, Ready: d.notify.Ready, Log: d.log,
 		SubnetFile: o.SubnetFile, Network: cfg.V4.Network, NetworkV6: cfg.V6.Network, IPMasq: o.IPMasq}
 	d.host, d.loop = h, &loop.Loop{Planes: h.Planes, Wake: h.Wake, Kernel: kern, Scope: scope, Firewall: d.firewall, Resync: o.Resync,
-		New: over, Done: h.Passed, Moved: h.Moved, Log: d.log,
+		New: over, Done: h.Passed, Moved: h.Moved, Publish: h.Publish, Log: d.log,
 		Underlay: &underlay.Watch{Query: d.query(cfg), OwnMTU: cfg.Type == udp.Type, Wake: h.Wake.Wake, Log: d.log}}
 	return release, nil
 }

@@ -9,9 +9,11 @@ package bpf
 
 import (
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"unsafe"
 
@@ -23,17 +25,32 @@ type Program struct {
 	Name string // up to 15 letters, digits and underscores
 	Kind uint32 // unix.BPF_PROG_TYPE_*
 	Code string // the instructions in this machine's byte order, as base64
+	Maps []Reference
+}
+
+// Reference is an instruction that takes a map.
+type Reference struct {
+	At  int // its number
+	Map string
 }
 
 // insnSize is the size of a struct bpf_insn of linux/bpf.h, in bytes.
 const insnSize = 8
 
-// Load loads the program and returns its descriptor, which the caller closes. The error
-// has what the kernel's verifier says, if that refuses the program.
-func (p Program) Load() (fd int, err error) {
+// Load loads the program with its maps and returns its descriptor, which the caller closes.
+// The program keeps the maps. The error has what the kernel's verifier says, if that
+// refuses the program.
+func (p Program) Load(maps ...*Map) (fd int, err error) {
 	code, err := base64.StdEncoding.DecodeString(p.Code)
 	if err != nil || len(code) == 0 {
 		return -1, fmt.Errorf("load program %s: it is damaged: %w", p.Name, err)
+	}
+	for _, r := range p.Maps {
+		i := slices.IndexFunc(maps, func(m *Map) bool { return m.spec.Name == r.Map })
+		if i < 0 {
+			return -1, fmt.Errorf("load program %s: it has no map %s", p.Name, r.Map)
+		}
+		refer(code[r.At*insnSize:], maps[i].fd)
 	}
 	fd, err = load(p, code, nil)
 	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EINVAL) {
@@ -47,6 +64,18 @@ func (p Program) Load() (fd int, err error) {
 		return -1, fmt.Errorf("load program %s: %w", p.Name, err)
 	}
 	return fd, nil
+}
+
+// refer makes an instruction load the address of the map, which the kernel fills in. The
+// register fields are two halves of a byte, the first one at the small end of the machine.
+func refer(insn []byte, fd int) {
+	const pseudoMapFD = 1 // BPF_PSEUDO_MAP_FD, as the source register
+	if little := binary.NativeEndian.Uint16([]byte{1, 0}) == 1; little {
+		insn[1] |= pseudoMapFD << 4
+	} else {
+		insn[1] |= pseudoMapFD
+	}
+	binary.NativeEndian.PutUint32(insn[4:], uint32(fd))
 }
 
 func load(p Program, code, log []byte) (int, error) {
@@ -79,13 +108,45 @@ func lastLines(log string) string {
 	return strings.Join(lines[max(0, len(lines)-4):], "; ")
 }
 
+// ID returns the number by which the kernel knows a program.
+func ID(program int) (uint32, error) {
+	var info [8]byte // the beginning of struct bpf_prog_info: type, id
+	attr := struct {
+		fd, size uint32
+		info     uint64
+	}{uint32(program), uint32(len(info)), address(info[:])}
+	_, err := call(unix.BPF_OBJ_GET_INFO_BY_FD, unsafe.Pointer(&attr), unsafe.Sizeof(attr))
+	runtime.KeepAlive(&info)
+	if err != nil {
+		return 0, fmt.Errorf("ask for a program's id: %w", err)
+	}
+	return binary.NativeEndian.Uint32(info[4:]), nil
+}
+
+// Run runs a program of the kind BPF_PROG_TYPE_SCHED_CLS on a frame and returns what it
+// returned, and the frame as it is then. Nothing is sent.
+func Run(program int, frame []byte) (result uint32, out []byte, err error) {
+	out = make([]byte, len(frame)+256)
+	attr := struct {
+		fd, result, sizeIn, sizeOut uint32
+		in, out                     uint64
+		repeat, duration            uint32
+	}{fd: uint32(program), sizeIn: uint32(len(frame)), sizeOut: uint32(len(out)), in: address(frame), out: address(out), repeat: 1}
+	_, err = call(unix.BPF_PROG_TEST_RUN, unsafe.Pointer(&attr), unsafe.Sizeof(attr))
+	runtime.KeepAlive(frame)
+	if err != nil {
+		return 0, nil, fmt.Errorf("run a program: %w", err)
+	}
+	return attr.result, out[:attr.sizeOut], nil
+}
+
 // call is bpf(2).
 func call(command uintptr, attr unsafe.Pointer, size uintptr) (int, error) {
 	fd, _, errno := unix.Syscall(unix.SYS_BPF, command, uintptr(attr), size)
 	if errno != 0 {
 		return -1, errno
 	}
-	return int(fd), nil
+	return int(fd), nil // closed by an exec, as all of bpf(2)
 }
 
 func address(b []byte) uint64 { return uint64(uintptr(unsafe.Pointer(unsafe.SliceData(b)))) }

@@ -32,3 +32,37 @@ struct __sk_buff {
 #define ntoh32 hton32
 
 enum { IPPROTO_ICMP = 1, IPPROTO_TCP = 6, IPPROTO_UDP = 17 };
+
+/* A map, as struct bpf_map_def of old; bpfgen reads it out of the section "maps". */
+struct map {
+	u32 type, key, value, entries, flags;
+};
+
+enum { MAP_ARRAY = 2, MAP_PERCPU_ARRAY = 6, MAP_LPM_TRIE = 11, MAP_DEVMAP = 14, F_NO_PREALLOC = 1 };
+
+/* Helpers, see bpf-helpers(7). */
+static void *(*map_lookup)(const void *map, const void *key) = (void *)1;
+static long (*store_bytes)(struct __sk_buff *skb, u32 offset, const void *from, u32 len, u64 flags) = (void *)9;
+static long (*l3_csum_replace)(struct __sk_buff *skb, u32 offset, u64 from, u64 to, u64 flags) = (void *)10;
+static long (*redirect)(u32 ifindex, u64 flags) = (void *)23;
+static long (*load_bytes)(const struct __sk_buff *skb, u32 offset, void *to, u32 len) = (void *)26;
+static long (*csum_diff)(const void *from, u32 from_size, const void *to, u32 to_size, u32 seed) = (void *)28;
+static long (*change_head)(struct __sk_buff *skb, u32 len, u64 flags) = (void *)43;
+static long (*adjust_room)(struct __sk_buff *skb, int len, u32 mode, u64 flags) = (void *)50;
+static long (*redirect_neigh)(u32 ifindex, const void *params, int plen, u64 flags) = (void *)152;
+
+enum { PASS = -1 /* TC_ACT_UNSPEC: on to the next filter */, DROP = 2 /* TC_ACT_SHOT */, PACKET_HOST = 0, F_INGRESS = 1, F_RECOMPUTE_CSUM = 1 };
+enum { ROOM_NET = 0, ROOM_MAC = 1, F_FIXED_GSO = 1, F_ENCAP_L3_IPV4 = 2, F_ENCAP_L4_UDP = 16 };
+enum { ETH_P_IP = 0x0800, ETH_HLEN = 14, IP_HLEN = 20, UDP_HLEN = 8 };
+
+struct iphdr {
+	u8 version_ihl, tos;
+	u16 tot_len, id, frag_off;
+	u8 ttl, protocol;
+	u16 check;
+	u32 saddr, daddr;
+};
+
+struct udphdr {
+	u16 source, dest, len, check;
+};

@@ -7,7 +7,7 @@ import (
 	"sync"
 )
 
-// Diff returns the operations that turn have into want: links, addresses, FDB,
+// Diff returns the operations that turn have into want: links, filters, addresses, FDB,
 // neighbours and routes last, so that a route never leads to where nothing is
 // ready; then deletions in reverse, but for those of links without which a wanted
 // one cannot be made. A wanted object takes the place of one with the same key
@@ -22,12 +22,13 @@ func Diff(want, have State) []Op {
 	fdb, noFDB := diff(want.FDB, have.FDB, gone, func(e FDBEntry) key[string, MAC] { return key[string, MAC]{e.Link, e.MAC} })
 	neighs, noNeighs := diff(want.Neighs, have.Neighs, gone, func(n Neigh) key[string, netip.Addr] { return key[string, netip.Addr]{n.Link, n.IP} })
 	routes, noRoutes := diff(want.Routes, have.Routes, gone, routeKey)
+	filters, noFilters := diffFilters(want.Filters, have.Filters, gone)
 	noRoutes = slices.DeleteFunc(noRoutes, func(op Op) bool { return op.Object.(Route).Foreign })
 	// The kernel takes no gateway that is this host's own address. It flushes a
 	// link's routes with its last address, so the wanted one comes before.
 	noGateways, noAddrs := gatewaysFirst(noAddrs, want.Routes)
 
-	return slices.Concat(links, addrs, noGateways, fdb, neighs, routes, noRoutes, noNeighs, noFDB, noAddrs, doomed)
+	return slices.Concat(links, filters, addrs, noGateways, fdb, neighs, routes, noRoutes, noFilters, noNeighs, noFDB, noAddrs, doomed)
 }
 
 // split parts wanted routes into those that can be made and those whose place is

@@ -23,7 +23,7 @@ const (
 	Delete
 )
 
-// Object is one of Link, Addr, FDBEntry, Neigh and Route.
+// Object is one of Link, Addr, FDBEntry, Neigh, Route and Filter.
 type Object interface {
 	// On returns the name of the link that the object hangs on; empty: none.
 	On() string
@@ -82,6 +82,9 @@ func (l Link) command(v Verb) string {
 }
 
 func (v VXLAN) args() string {
+	if v.GPE {
+		return fmt.Sprint(" external gpe dstport ", v.Port)
+	}
 	return fmt.Sprint(" id ", v.VNI) + when(v.Parent != "", " dev", v.Parent) + when(v.Local.IsValid(), " local", v.Local) +
 		fmt.Sprint(" dstport ", v.Port) + when(v.Learning, " learning") + when(!v.Learning, " nolearning") + when(v.GBP, " gbp")
 }

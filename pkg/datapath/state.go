@@ -15,11 +15,12 @@ import (
 // comparable struct and names all of its fields, so that == tells whether the
 // kernel has what is wanted.
 type State struct {
-	Links  []Link
-	Addrs  []Addr
-	FDB    []FDBEntry
-	Neighs []Neigh
-	Routes []Route
+	Links   []Link
+	Addrs   []Addr
+	FDB     []FDBEntry
+	Neighs  []Neigh
+	Routes  []Route
+	Filters []Filter
 }
 
 // Link is a virtual network interface that we make.
@@ -45,6 +46,9 @@ type VXLAN struct {
 	Port     uint16     // UDP destination port
 	Learning bool       // learn forwarding entries from received frames
 	GBP      bool       // group policy extension
+	// GPE: the device takes packets of any VNI, with no Ethernet header (external, and the
+	// generic protocol extension). It has no MAC.
+	GPE bool
 }
 
 // Excludes reports whether links with v and o cannot both be there: the kernel could
@@ -122,7 +126,7 @@ const (
 // A link is ours if its name is in Links or its alias is Owner, and with it all
 // that hangs on it except what the kernel adds by itself. On other links only
 // routes can be ours: those to a destination within Networks that carry
-// Protocol. Other routes within Networks are read as Foreign.
+// Protocol, and filters that are named Owner. Other routes within Networks are read as Foreign.
 type Scope struct {
 	Owner    string
 	Links    []string

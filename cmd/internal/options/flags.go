@@ -78,8 +78,8 @@ func trafficFlags(d *Daemon) []flagtable.Flag {
 				Help: "let in only what comes from a registered host; off lets in anything"},
 			flagtable.Flag{Name: "peer-allow", Set: prefixes(&d.PeerAllow), Arg: "CIDR",
 				Help: "further addresses that peers may send from, for peers behind NAT or with several addresses; may be repeated (udp, vxlan)"},
-			flagtable.Flag{Name: "udp-offload", Set: subset(&d.UDPOffload, "gso", "gro", "uso", "vnet", "multiqueue", "priority"), Arg: "LIST",
-				Help: "kernel offloads that the udp backend must not use, separated by commas: gso, gro, uso, vnet, multiqueue, priority; for kernels and devices that get them wrong"})...)
+			flagtable.Flag{Name: "udp-offload", Set: subset(&d.UDPOffload, "gso", "gro", "uso", "vnet", "multiqueue", "priority", "kernel"), Arg: "LIST",
+				Help: "kernel offloads that the udp backend must not use, separated by commas: gso, gro, uso, vnet, multiqueue, priority, kernel; for kernels and devices that get them wrong"})...)
 }
 
 func lifeFlags(d *Daemon) []flagtable.Flag {

@@ -96,7 +96,12 @@ func (h *Host) Moved(to backend.Underlay, next backend.Backend) error {
 	h.Firewall.SetUnderlay(to.Name)
 	h.Board.SetUnderlay(to)
 	h.Store.Moved()
-	claims, err := backend.Claims(next, to, h.Config.V6.Enabled())
+	return h.Publish(to, next)
+}
+
+// Publish tells the peers what the backend advertises now.
+func (h *Host) Publish(u backend.Underlay, be backend.Backend) error {
+	claims, err := backend.Claims(be, u, h.Config.V6.Enabled())
 	if err == nil {
 		h.Tenant.Publish(claims, h.Local)
 	}

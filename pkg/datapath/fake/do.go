@@ -38,6 +38,8 @@ func (t *tables) do(op datapath.Op) error {
 		return t.setNeigh(o)
 	case datapath.Route:
 		return t.setRoute(o)
+	case datapath.Filter:
+		return t.setFilter(o)
 	}
 	return fmt.Errorf("unknown object %T", op.Object)
 }
@@ -53,7 +55,18 @@ func (t *tables) delete(o datapath.Object) {
 		t.Neighs = keep(t.Neighs, func(n datapath.Neigh) bool { return n.Link != o.Link || n.IP != o.IP })
 	case datapath.Route:
 		t.deleteRoute(o)
+	case datapath.Filter:
+		t.Filters = keep(t.Filters, func(f datapath.Filter) bool { return f.Link != o.Link || f.Egress != o.Egress })
 	}
+}
+
+func (t *tables) setFilter(f datapath.Filter) error {
+	if find(t.Links, f.Link) == nil {
+		return errNoLink
+	}
+	f.FD = 0 // nobody reads it back
+	t.Filters = put(t.Filters, f, func(h datapath.Filter) bool { return h.Link == f.Link && h.Egress == f.Egress })
+	return nil
 }
 
 func (t *tables) setAddr(a datapath.Addr) error {

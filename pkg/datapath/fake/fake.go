@@ -63,6 +63,7 @@ func (k *Kernel) Read(ctx context.Context, s datapath.Scope) (datapath.State, er
 	have.Addrs = keep(k.tables.Addrs, func(a datapath.Addr) bool { return owned[a.Link] })
 	have.FDB = keep(k.tables.FDB, func(e datapath.FDBEntry) bool { return owned[e.Link] })
 	have.Neighs = keep(k.tables.Neighs, func(n datapath.Neigh) bool { return owned[n.Link] })
+	have.Filters = keep(k.tables.Filters, func(f datapath.Filter) bool { return s.Owner != "" && f.Owner == s.Owner })
 	for _, r := range k.tables.Routes {
 		if r, ok := s.Route(r, owned[r.Link]); ok {
 			have.Routes = append(have.Routes, r)
@@ -149,7 +150,7 @@ func (k *Kernel) String() string {
 	for _, lines := range [][]string{
 		commands(k.tables.Links, datapath.Make), commands(k.tables.Addrs, datapath.Set),
 		commands(k.tables.FDB, datapath.Set), commands(k.tables.Neighs, datapath.Set),
-		commands(k.tables.Routes, datapath.Set),
+		commands(k.tables.Routes, datapath.Set), commands(k.tables.Filters, datapath.Set),
 	} {
 		slices.Sort(lines)
 		for _, line := range lines {

@@ -59,7 +59,7 @@ func (t *tables) makeLink(l datapath.Link) error {
 		}
 	}
 	l.Up = false
-	if l.MAC.IsZero() && l.Kind != "tun" {
+	if l.MAC.IsZero() && l.Kind != "tun" && !l.VXLAN.GPE {
 		l.MAC = t.newMAC()
 	}
 	t.Links = append(t.Links, l)
@@ -129,6 +129,7 @@ func (t *tables) deleteLink(name string) {
 	t.Addrs = keep(t.Addrs, func(a datapath.Addr) bool { return a.Link != name })
 	t.FDB = keep(t.FDB, func(e datapath.FDBEntry) bool { return e.Link != name })
 	t.Routes = keep(t.Routes, func(r datapath.Route) bool { return r.Link != name })
+	t.Filters = keep(t.Filters, func(f datapath.Filter) bool { return f.Link != name })
 	t.Links = keep(t.Links, func(l datapath.Link) bool { return l.Name != name })
 	for _, l := range keep(t.Links, func(l datapath.Link) bool { return l.VXLAN.Parent == name }) {
 		t.deleteLink(l.Name)

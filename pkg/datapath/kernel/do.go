@@ -39,6 +39,11 @@ func (Kernel) Do(ctx context.Context, ops []datapath.Op) error {
 			b.note(op, doLink(op.Verb, link))
 			continue
 		}
+		if filter, ok := op.Object.(datapath.Filter); ok {
+			b.flush()
+			b.note(op, doFilter(op.Verb, filter))
+			continue
+		}
 		b.add(op)
 	}
 	b.flush()

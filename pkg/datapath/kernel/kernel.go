@@ -85,7 +85,7 @@ func (Kernel) NextHops(ctx context.Context, scope datapath.Scope, sources, dsts 
 // done. A token means "look again": one comes at the start, since earlier changes went
 // unseen, and one after a lost notification.
 func (Kernel) Watch(ctx context.Context, scope datapath.Scope, underlay string, wake chan<- struct{}) error {
-	s, err := open(unix.RTNLGRP_LINK, unix.RTNLGRP_NEIGH,
+	s, err := open(unix.RTNLGRP_LINK, unix.RTNLGRP_NEIGH, unix.RTNLGRP_TC,
 		unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
 		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE)
 	if err != nil {

@@ -72,6 +72,10 @@ func toLink(link netlink.Link, names map[int]string) datapath.Link {
 		l.VXLAN = datapath.VXLAN{
 			VNI: uint32(v.VxlanId), Parent: names[v.VtepDevIndex], Local: local.Unmap(),
 			Port: uint16(v.Port), Learning: v.Learning, GBP: v.GBP,
+			GPE: v.FlowBased && len(a.HardwareAddr) == 0, // which is what netlink's library does not tell
+		}
+		if v.FlowBased != l.VXLAN.GPE {
+			l.Kind += " with an external control plane" // never wanted: re-made
 		}
 		if v.L2miss || v.L3miss || len(v.Group) > 0 {
 			l.Kind += " with miss notifications or a group" // never wanted: re-made
@@ -99,6 +103,9 @@ func doLink(v datapath.Verb, l datapath.Link) error {
 func makeLink(l datapath.Link) error {
 	switch l.Kind {
 	case "vxlan":
+		if l.VXLAN.GPE {
+			return explain(makeGPE(l), l)
+		}
 		return makeVXLAN(l)
 	case "tun":
 		return makeTUN(l)

@@ -27,6 +27,9 @@ func read(scope datapath.Scope) (datapath.State, error) {
 	if err := r.routes(r.addRoute); err != nil {
 		return datapath.State{}, fmt.Errorf("list routes: %w", err)
 	}
+	if err := r.filters(); err != nil {
+		return datapath.State{}, fmt.Errorf("list filters: %w", err)
+	}
 	if r.interrupted {
 		return r.state, netlink.ErrDumpInterrupted
 	}

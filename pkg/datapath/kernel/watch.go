@@ -65,6 +65,8 @@ func (f *filter) match(typ uint16, p []byte) bool {
 		// Others are rare, but those that each container's interface gives itself (fe80::),
 		// and say what this host reaches without us, or by which address it is reached.
 		return known || f.carriers[index] || p[3] != unix.RT_SCOPE_LINK
+	case unix.RTM_NEWTFILTER, unix.RTM_DELTFILTER, unix.RTM_DELQDISC:
+		return known
 	case unix.RTM_DELNEIGH:
 		return owned
 	case unix.RTM_NEWNEIGH:

@@ -192,7 +192,7 @@ func (f *fixture) equal(want, have datapath.State) {
 func sorted(s datapath.State) datapath.State {
 	return datapath.State{
 		Links: sortedTable(s.Links), Addrs: sortedTable(s.Addrs), FDB: sortedTable(s.FDB),
-		Neighs: sortedTable(s.Neighs), Routes: sortedTable(s.Routes),
+		Neighs: sortedTable(s.Neighs), Routes: sortedTable(s.Routes), Filters: sortedTable(s.Filters),
 	}
 }
 

@@ -1,0 +1,164 @@
+package udp
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"flanneld/backend"
+	"flanneld/backend/udp/fastpath"
+	"flanneld/pkg/datapath"
+	"flanneld/subnet"
+)
+
+// announced is what a lease says of this backend, as JSON: BackendData. All releases ignore
+// what they do not know.
+type announced struct {
+	// Direct is 2 if the host takes packets of any length, whose checksums nobody has
+	// computed, from hosts that say the same.
+	Direct int `json:",omitempty"`
+}
+
+const takesAll = 2
+
+// announces reports whether a peer takes such packets.
+func announces(c subnet.Claim) bool {
+	var a announced
+	return c.Data != "" && json.Unmarshal([]byte(c.Data), &a) == nil && a.Direct >= takesAll
+}
+
+// fastPath is what moves packets in the kernel.
+type fastPath interface {
+	Link() datapath.Link
+	Filters(device string) []datapath.Filter
+	Set(fastpath.State) error
+	Failed(error)
+	Announces() bool
+	Run(context.Context)
+	Close()
+	Counters() []fastpath.Counter
+}
+
+// kernelPath is a fastPath, or the reason why there is none.
+type kernelPath struct {
+	fastPath
+	why   string // there is none
+	began time.Time
+	ready bool // it has been told of the peers
+
+	// What an earlier run left attached, while there is none.
+	links   []datapath.Link
+	filters []datapath.Filter
+}
+
+// leftFor is how long what takes packets stays attached, when this run does without: peers
+// send packets so until they have heard that this host does not announce any more.
+const leftFor = time.Minute
+
+// openKernelPath loads the programs, if they can be used here.
+func openKernelPath(p backend.Params, o Options) kernelPath {
+	k := kernelPath{began: time.Now()}
+	if slices.Contains(p.Without, "kernel") {
+		k.why = "--udp-offload"
+		return k
+	}
+	if p.Underlay.PublicV4 != p.Underlay.V4 {
+		k.why = "this host's PublicIP is not its interface's address"
+		return k
+	}
+	changed := p.Changed
+	if changed == nil {
+		changed = func() {}
+	}
+	path, err := fastpath.Open(fastpath.Config{Underlay: p.Underlay.Name, Local: p.Underlay.V4, Port: o.Port,
+		Owner: p.Scope.Owner, Changed: changed, Log: p.Log})
+	if err != nil {
+		k.why = err.Error()
+		return k
+	}
+	k.fastPath = path
+	return k
+}
+
+// String is for the log.
+func (k *kernelPath) String() string {
+	if k.fastPath == nil {
+		return "off (" + k.why + ")"
+	}
+	return "full"
+}
+
+// left notes what an earlier run has left.
+func (k *kernelPath) left(have datapath.State) {
+	for _, l := range have.Links {
+		if l.VXLAN.GPE {
+			k.links = append(k.links, l)
+		}
+	}
+	for _, f := range have.Filters {
+		if !f.Egress {
+			k.filters = append(k.filters, f)
+		}
+	}
+}
+
+// add adds what must be in the kernel to a plan.
+func (k *kernelPath) add(p *backend.Plan, device string, partial bool) {
+	p.Spare = func(o datapath.Object) bool {
+		l, link := o.(datapath.Link)
+		_, filter := o.(datapath.Filter)
+		return filter || link && l.VXLAN.GPE
+	}
+	switch {
+	case k.fastPath != nil:
+		p.State.Links = append(p.State.Links, k.Link())
+		p.State.Filters = k.Filters(device)
+		p.Spared = k.Failed
+	case len(k.filters) > 0 && (partial || time.Since(k.began) < leftFor):
+		p.State.Links = append(p.State.Links, k.links...)
+		p.State.Filters = k.filters
+	}
+}
+
+// stateOfPath returns what the programs have to know. Near are the peers' addresses that the
+// underlay's interface leads to.
+func stateOfPath(plane backend.Plane, device string, mtu int, near map[netip.Addr]bool) fastpath.State {
+	s := fastpath.State{Device: device, Subnet: plane.Subnet, MTU: mtu}
+	for _, p := range plane.Peers {
+		s.Peers = append(s.Peers, fastpath.Peer{Subnet: p.Subnet, Remote: p.PublicIP, Announces: announces(p), Near: near[p.PublicIP]})
+	}
+	return s
+}
+
+// near asks which of the peers that announce are reached by the underlay's interface.
+func (b *Backend) near(ctx context.Context, peers []subnet.Claim) (map[netip.Addr]bool, error) {
+	var ask []netip.Addr
+	for _, p := range peers {
+		if announces(p) {
+			ask = append(ask, p.PublicIP)
+		}
+	}
+	hops, err := b.kernel.NextHops(ctx, b.scope, []netip.Addr{b.underlay.V4}, ask)
+	if err != nil {
+		return nil, fmt.Errorf("ask how peers are reached: %w", err)
+	}
+	near := make(map[netip.Addr]bool, len(ask))
+	for i, hop := range hops {
+		near[ask[i]] = hop.Link == b.underlay.Name
+	}
+	return near, nil
+}
+
+// setPath tells the programs what is forwarded.
+func (b *Backend) setPath(planes []backend.Plane) {
+	if b.path.fastPath == nil {
+		return
+	}
+	if err := b.path.Set(stateOfPath(planes[0], b.device, b.mtu, b.reached)); err != nil {
+		b.path.Failed(err)
+	}
+	b.path.ready = true
+}

@@ -1,0 +1,223 @@
+package fastpath
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"flanneld/pkg/datapath"
+)
+
+// deviceName is the name of the VXLAN-GPE device.
+const deviceName = "flannel-gpe"
+
+// gpePort is the UDP port of VXLAN-GPE (RFC 9699's draft). Packets come to it from this host
+// only, and from the same daemon.
+const gpePort = 4790
+
+// Config is what a Path works with.
+type Config struct {
+	Underlay string     // the interface that carries the tunnel
+	Local    netip.Addr // its address, IPv4, which peers know this host by
+	Port     uint16     // UDP, of all hosts
+	Owner    string     // as in datapath.Scope
+	// Changed is called when Announces has changed. It must not block.
+	Changed func()
+	Log     *slog.Logger
+}
+
+// State is what is forwarded.
+type State struct {
+	Device string       // flannel0
+	Subnet netip.Prefix // this host's; its first address is what pings are from
+	MTU    int          // of the device, in bytes
+	Peers  []Peer
+}
+
+// Peer is another host.
+type Peer struct {
+	Subnet netip.Prefix
+	Remote netip.Addr
+	// Announces: its packets are as only the kernel makes them, and ours may be.
+	Announces bool
+	// Near: it is reached by the underlay's interface.
+	Near bool
+}
+
+func (p Peer) takes() bool { return p.Announces && p.Near }
+
+// Path is the fast path of this host.
+type Path struct {
+	Config
+	programs *programs
+	id       uint16 // of our pings
+
+	mu       sync.Mutex
+	settings settings
+	state    State
+	peers    map[netip.Addr]*peer // by the first address of the subnet, which is pinged
+	there    bool                 // the device was, when it was looked for last
+	proven   bool                 // packets come by the device
+	wrong    string               // why the device or a filter is not in place
+}
+
+// Open loads the programs. An error says why there is no fast path.
+func Open(c Config) (*Path, error) {
+	link, err := net.InterfaceByName(c.Underlay)
+	if err != nil {
+		return nil, fmt.Errorf("find interface %s: %w", c.Underlay, err)
+	}
+	if len(link.HardwareAddr) != 6 {
+		return nil, fmt.Errorf("interface %s is no Ethernet", c.Underlay)
+	}
+	programs, err := load()
+	if err != nil {
+		return nil, err
+	}
+	var random [6]byte
+	_, _ = rand.Read(random[:]) // never fails
+	p := &Path{Config: c, programs: programs, id: binary.BigEndian.Uint16(random[4:]) | 1, peers: make(map[netip.Addr]*peer)}
+	p.settings = settings{
+		Own: c.Local.As4(), Underlay: uint32(link.Index), Port: inPacket(c.Port), GPEPort: inPacket(gpePort),
+		Secret: binary.NativeEndian.Uint32(random[:]) | 1, ProbeOut: inPacket(p.id),
+	}
+	return p, nil
+}
+
+func inPacket(n uint16) (b [2]byte) {
+	binary.BigEndian.PutUint16(b[:], n)
+	return b
+}
+
+// Close lets go of the programs. Those that are attached go on.
+func (p *Path) Close() { p.programs.close() }
+
+// Link is the device that must be there.
+func (p *Path) Link() datapath.Link {
+	// Its MTU does not matter, but that it must not cut anything.
+	return datapath.Link{Name: deviceName, Kind: "vxlan", Alias: p.Owner, Up: true, MTU: 65000,
+		VXLAN: datapath.VXLAN{Port: gpePort, GPE: true}}
+}
+
+// Filters are what must be attached.
+func (p *Path) Filters(device string) []datapath.Filter {
+	filter := func(link string, egress bool, one program) datapath.Filter {
+		return datapath.Filter{Link: link, Egress: egress, Owner: p.Owner, Program: one.id, FD: one.fd}
+	}
+	return []datapath.Filter{filter(deviceName, false, p.programs.gpe), filter(p.Underlay, false, p.programs.rx),
+		filter(device, true, p.programs.tx)}
+}
+
+// Failed is told what keeps the device or a filter from being in place, or nil.
+func (p *Path) Failed(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	was := p.wrong
+	if p.wrong = ""; err != nil {
+		p.wrong = err.Error()
+		if was != p.wrong {
+			p.Log.Info("Packets go through the daemon, not through the kernel", "err", err, "hint", "--udp-offload=kernel says so for good")
+		}
+		p.prove(false)
+	}
+}
+
+// Set makes the programs forward by the state. It is called before they are attached, and
+// then whenever the state may have changed.
+func (p *Path) Set(s State) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.state = s
+	p.there = false
+	if link, err := net.InterfaceByName(s.Device); err == nil {
+		p.there = p.programs.attach(link.Index) == nil // or it has gone meanwhile
+	}
+	p.settings.MTU, p.settings.Subnet = uint32(s.MTU), s.Subnet.Masked().Addr().As4()
+	binary.BigEndian.PutUint32(p.settings.Mask[:], ^uint32(0)<<(32-s.Subnet.Bits()))
+	gone := maps.Clone(p.peers)
+	for _, want := range s.Peers {
+		first := want.Subnet.Masked().Addr()
+		have := p.peers[first]
+		if have == nil || have.Subnet != want.Subnet || have.Remote != want.Remote {
+			have = &peer{Peer: want, next: time.Now()}
+			p.peers[first] = have
+		}
+		if gone[first] == have {
+			delete(gone, first)
+		}
+		have.follow(want, time.Now())
+		if err := p.write(have); err != nil {
+			return err
+		}
+	}
+	for first, one := range gone {
+		if now := p.peers[first]; now == one {
+			delete(p.peers, first)
+		} else if now.Subnet == one.Subnet {
+			continue // its entry was written over
+		}
+		if err := p.programs.remove(one.Subnet); err != nil {
+			return err
+		}
+	}
+	return p.programs.configure(p.settings)
+}
+
+// write makes a peer's entry what it should be.
+func (p *Path) write(one *peer) error {
+	e := one.entry()
+	if one.written == e {
+		return nil
+	}
+	err := p.programs.put(one.Subnet, e)
+	if err == nil {
+		one.written = e
+	}
+	return err
+}
+
+// Announces reports whether peers may send packets as only the kernel makes them.
+func (p *Path) Announces() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.proven
+}
+
+// prove sets whether packets come by the device. While they do not, outer headers are
+// removed in another way, which is always right, and slow.
+func (p *Path) prove(proven bool) {
+	if p.proven == proven {
+		return
+	}
+	p.proven = proven
+	p.settings.Mode = modePlain
+	if proven {
+		p.settings.Mode = modeGPE
+	}
+	if err := p.programs.configure(p.settings); err != nil {
+		p.Log.Error("The kernel does not take a setting of the fast path", "err", err)
+	}
+	p.Changed()
+}
+
+// Counter is a number that only grows.
+type Counter struct {
+	Name  string
+	Value uint64
+}
+
+// Counters returns the same names in the same order each time.
+func (p *Path) Counters() []Counter {
+	n, _ := p.programs.count() // zero, if the kernel does not say
+	return []Counter{
+		{"tx_packets", n.TxPackets}, {"tx_bytes", n.TxBytes}, {"tx_super", n.TxSuper}, {"tx_up", n.TxUp},
+		{"rx_packets", n.RxPackets}, {"rx_bytes", n.RxBytes}, {"rx_super", n.RxSuper}, {"rx_up", n.RxUp},
+		{"gpe_packets", n.GPE}, {"gpe_strangers", n.GPEStrangers}, {"closed_port", n.Closed}, {"errors", n.Errors},
+	}
+}

@@ -1,0 +1,99 @@
+package fastpath
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+)
+
+// TestAPeerIsSentToWhileItAnswers and is taken from for some time after it has withdrawn.
+func TestAPeerIsSentToWhileItAnswers(t *testing.T) {
+	now := time.Now()
+	silent := Peer{Subnet: netip.MustParsePrefix("10.5.2.0/24"), Remote: netip.MustParseAddr("192.0.2.2"), Near: true}
+	says, far := silent, silent
+	says.Announces, far.Announces, far.Near = true, true, false
+	p := peer{Peer: silent}
+	mustBe := func(what string, flags uint32) {
+		t.Helper()
+		if got := p.entry().Flags; got != flags {
+			t.Errorf("%s: flags %d, want %d", what, got, flags)
+		}
+	}
+	if p.ask(now) || p.answered(now) {
+		t.Error("one that does not announce is asked, or its answer counts")
+	}
+	mustBe("does not announce", 0)
+	p.follow(says, now)
+	mustBe("announces", takeRx)
+	if p.answered(now) {
+		t.Error("an answer counts that was not asked for")
+	}
+	if !p.ask(now) || p.ask(now) || !p.answered(now) || p.answered(now) {
+		t.Error("it is not asked once, or does not answer once")
+	}
+	mustBe("answers", takeRx|takeTx)
+	if p.ask(now.Add(askAgain-1)) || !p.ask(now.Add(askAgain)) {
+		t.Error("it is not asked again at its time")
+	}
+	for i := 1; i < patience; i++ {
+		if !p.ask(now.Add(askAgain + time.Duration(i)*time.Second)) {
+			t.Errorf("ping %d is not sent", i)
+		}
+	}
+	mustBe("has not answered yet", takeRx|takeTx)
+	p.ask(now.Add(askAgain + patience*time.Second))
+	mustBe("does not answer", takeRx)
+	later := now.Add(askAgain + patience*time.Second + retry)
+	if p.ask(later.Add(-1)) || !p.ask(later) || !p.answered(later) {
+		t.Error("it is not tried again")
+	}
+	p.follow(far, now)
+	mustBe("is reached by another interface", takeRx)
+	p.follow(silent, now)
+	mustBe("has withdrawn", takeRx)
+	p.rxUntil = now
+	mustBe("has withdrawn long ago", 0)
+	p.follow(says, now)
+	if !p.ask(now) {
+		t.Error("it is not asked when it announces again")
+	}
+}
+
+// TestPeersComeAndGo in the map of the programs.
+func TestPeersComeAndGo(t *testing.T) {
+	programs := mustLoad(t)
+	p := Path{programs: programs, peers: make(map[netip.Addr]*peer), Config: Config{Changed: func() {}}}
+	one := func(subnet, remote string) Peer {
+		return Peer{Subnet: netip.MustParsePrefix(subnet), Remote: netip.MustParseAddr(remote)}
+	}
+	for _, state := range [][]Peer{
+		{one("10.5.2.0/24", "192.0.2.2"), one("10.5.3.0/24", "192.0.2.3")},
+		{one("10.5.2.0/24", "192.0.2.4"), one("10.5.3.0/25", "192.0.2.3")},
+		{one("10.5.3.0/25", "192.0.2.3")},
+		nil,
+	} {
+		for range 2 {
+			if err := p.Set(State{Subnet: netip.MustParsePrefix("10.5.1.0/24"), MTU: 1472, Peers: state}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want := make(map[netip.Prefix]netip.Addr)
+		for _, peer := range state {
+			want[peer.Subnet] = peer.Remote
+			if half := netip.PrefixFrom(peer.Subnet.Addr(), 25); peer.Subnet.Bits() < 25 {
+				want[half] = peer.Remote // a part of it
+			}
+		}
+		for _, subnet := range []string{"10.5.2.0/24", "10.5.3.0/24", "10.5.3.0/25"} {
+			prefix := netip.MustParsePrefix(subnet)
+			value, err := programs.peers.Get(peerKey(prefix))
+			var got netip.Addr
+			if err == nil {
+				got, _ = netip.AddrFromSlice(value[:4])
+			}
+			if got != want[prefix] {
+				t.Errorf("%v: %s is at %v, want %v", state, subnet, got, want[prefix])
+			}
+		}
+	}
+}

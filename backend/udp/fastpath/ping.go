@@ -1,0 +1,68 @@
+package fastpath
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+
+	"flanneld/pkg/checksum"
+)
+
+const echoRequest, echoReply = 8, 0
+
+// pinger sends pings from this host's first address in the overlay to those of others.
+type pinger struct {
+	conn *net.IPConn
+	own  netip.Addr
+	id   uint16
+}
+
+// newPinger opens a raw socket. The address must be there.
+func newPinger(own netip.Addr, id uint16) (*pinger, error) {
+	conn, err := net.ListenIP("ip4:icmp", &net.IPAddr{IP: own.AsSlice()})
+	if err != nil {
+		return nil, fmt.Errorf("open a socket for pings: %w", err)
+	}
+	raw, err := conn.SyscallConn()
+	if err == nil {
+		err = raw.Control(func(fd uintptr) {
+			_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DO)
+			blocked := ^uint32(1 << echoReply)
+			_ = unix.SetsockoptInt(int(fd), unix.SOL_RAW, unix.ICMP_FILTER, int(int32(blocked)))
+		})
+	}
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return &pinger{conn: conn, own: own, id: id}, nil
+}
+
+// send sends an IPv4 packet of a length in bytes. One that is lost is no error.
+func (p *pinger) send(to netip.Addr, length int) {
+	m := make([]byte, max(length-20, 8))
+	m[0] = echoRequest
+	binary.BigEndian.PutUint16(m[4:], p.id)
+	binary.BigEndian.PutUint16(m[6:], uint16(length)) // as the sequence number, which the answer has too
+	binary.BigEndian.PutUint16(m[2:], checksum.Sum(0).Add(m).Checksum())
+	_, _ = p.conn.WriteToIP(m, &net.IPAddr{IP: to.AsSlice()})
+}
+
+// receive calls f with who has answered a ping of which length, until the socket is closed.
+func (p *pinger) receive(f func(from netip.Addr, length int)) {
+	b := make([]byte, 64) // of a longer one the rest is of no interest
+	for {
+		n, from, err := p.conn.ReadFromIP(b)
+		if err != nil {
+			return
+		}
+		if n >= 8 && b[0] == echoReply && binary.BigEndian.Uint16(b[4:]) == p.id {
+			if a, ok := netip.AddrFromSlice(from.IP.To4()); ok {
+				f(a, int(binary.BigEndian.Uint16(b[6:])))
+			}
+		}
+	}
+}

@@ -1,0 +1,266 @@
+package fastpath
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"net/netip"
+	"os"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"flanneld/pkg/bpf"
+	"flanneld/pkg/checksum"
+)
+
+// What programs return, in linux/pkt_cls.h.
+const (
+	pass, drop, redirect = ^uint32(0), 2, 7
+)
+
+// mustLoad loads the programs, with the loopback device in the place of flannel0.
+func mustLoad(t *testing.T) *programs {
+	t.Helper()
+	p := mustLoadWithoutDevice(t)
+	if err := p.attach(1); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func mustLoadWithoutDevice(t *testing.T) *programs {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root to load programs")
+	}
+	p, err := load()
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSYS) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.close)
+	return p
+}
+
+var testSettings = settings{
+	Own: [4]byte{192, 0, 2, 1}, Subnet: [4]byte{10, 5, 1, 0}, Mask: [4]byte{255, 255, 255, 0}, Underlay: 1, MTU: 1472,
+	Secret: 77, Port: [2]byte{0x20, 0x5d}, GPEPort: [2]byte{0x12, 0xb6}, ProbeIn: [2]byte{7, 7}, ProbeOut: [2]byte{7, 8},
+}
+
+// packet returns an IPv4 packet with a checksum.
+func packet(src, dst string, ttl, protocol byte, payload []byte) []byte {
+	p := make([]byte, 20, 20+len(payload))
+	p[0], p[8], p[9] = 0x45, ttl, protocol
+	binary.BigEndian.PutUint16(p[2:], uint16(20+len(payload)))
+	s, d := netip.MustParseAddr(src).As4(), netip.MustParseAddr(dst).As4()
+	copy(p[12:], s[:])
+	copy(p[16:], d[:])
+	binary.BigEndian.PutUint16(p[10:], checksum.Sum(0).Add(p).Checksum())
+	return append(p, payload...)
+}
+
+func datagram(src, dst string, to uint16, payload []byte) []byte {
+	u := make([]byte, 8, 8+len(payload))
+	binary.BigEndian.PutUint16(u, 8285)
+	binary.BigEndian.PutUint16(u[2:], to)
+	binary.BigEndian.PutUint16(u[4:], uint16(8+len(payload)))
+	p := packet(src, dst, 64, unix.IPPROTO_UDP, append(u, payload...))
+	p[6] = 0x40
+	p[10], p[11] = 0, 0
+	binary.BigEndian.PutUint16(p[10:], checksum.Sum(0).Add(p[:20]).Checksum())
+	return p
+}
+
+// frame returns an Ethernet frame for the loopback device, which test runs are for.
+func frame(ip []byte) []byte { return append(append(make([]byte, 12, 14+len(ip)), 8, 0), ip...) }
+
+// with returns a copy with another byte.
+func with(b []byte, at int, v byte) []byte {
+	c := bytes.Clone(b)
+	c[at] = v
+	return c
+}
+
+// TestReceived holds rx to the engine's rules: the sender is a host, the packet's source in
+// its subnet, its destination in ours; whatever is not surely so goes to the engine.
+func TestReceived(t *testing.T) {
+	p := mustLoad(t)
+	for subnet, e := range map[string]entry{
+		"10.5.2.0/24": {[4]byte{192, 0, 2, 2}, takeRx}, "10.5.3.0/24": {[4]byte{192, 0, 2, 3}, 0}, "10.5.2.128/25": {[4]byte{192, 0, 2, 4}, takeRx},
+	} {
+		if err := p.put(netip.MustParsePrefix(subnet), e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	udp := append([]byte{0, 1, 0, 2, 0, 24, 0, 0}, "sixteen bytes..."...)
+	good := packet("10.5.2.9", "10.5.1.8", 63, unix.IPPROTO_UDP, udp)
+	outer := datagram("192.0.2.2", "192.0.2.1", 8285, good)
+	ping := packet("10.5.3.0", "10.5.1.0", 63, unix.IPPROTO_ICMP, []byte{0, 0, 0, 0, 7, 7, 0, 1})
+	for _, row := range []struct {
+		name  string
+		frame []byte
+		want  uint32
+	}{
+		{"a peer's", frame(outer), redirect},
+		{"the longest subnet has another host", frame(datagram("192.0.2.2", "192.0.2.1", 8285, packet("10.5.2.129", "10.5.1.8", 63, 17, udp))), pass},
+		{"that host's", frame(datagram("192.0.2.4", "192.0.2.1", 8285, packet("10.5.2.129", "10.5.1.8", 63, 17, udp))), redirect},
+		{"another sender", frame(datagram("192.0.2.3", "192.0.2.1", 8285, good)), pass},
+		{"a source that is nobody's", frame(datagram("192.0.2.2", "192.0.2.1", 8285, packet("10.5.9.9", "10.5.1.8", 63, 17, udp))), pass},
+		{"a destination that is not ours", frame(datagram("192.0.2.2", "192.0.2.1", 8285, packet("10.5.2.9", "10.5.7.8", 63, 17, udp))), pass},
+		{"a peer that has not announced", frame(datagram("192.0.2.3", "192.0.2.1", 8285, packet("10.5.3.9", "10.5.1.8", 63, 17, udp))), pass},
+		{"an answer to a ping of ours, of such a peer", frame(datagram("192.0.2.3", "192.0.2.1", 8285, ping)), pass},
+		{"an answer to another ping", frame(datagram("192.0.2.3", "192.0.2.1", 8285, with(ping, 25, 9))), pass},
+		{"to another address", frame(datagram("192.0.2.2", "192.0.2.7", 8285, good)), pass},
+		{"to another port", frame(datagram("192.0.2.2", "192.0.2.1", 8472, good)), pass},
+		{"VXLAN-GPE from outside", frame(datagram("192.0.2.2", "192.0.2.1", 4790, good)), drop},
+		{"a train", frame(datagram("192.0.2.2", "192.0.2.1", 8285, append(bytes.Clone(good), good...))), pass},
+		{"a first fragment", frame(with(outer, 6, 0x20)), pass},
+		{"a later fragment", frame(with(outer, 7, 9)), pass},
+		{"outer options", frame(with(outer, 0, 0x46)), pass},
+		{"TCP", frame(with(outer, 9, 6)), pass},
+		{"IPv6", with(frame(outer), 12, 0x86), pass},
+		{"VLAN", append(append(make([]byte, 12), 0x81, 0, 0, 5, 8, 0), outer...), pass},
+		{"for another machine", with(frame(outer), 0, 2), pass},
+		{"TTL 1", frame(datagram("192.0.2.2", "192.0.2.1", 8285, packet("10.5.2.9", "10.5.1.8", 1, 17, udp))), pass},
+		{"an inner header of 16 bytes", frame(with(outer, 28, 0x44)), pass},
+		{"inner IPv6", frame(with(outer, 28, 0x65)), pass},
+		{"cut off", frame(outer)[:14+28+10], pass},
+		{"longer than it says", append(frame(outer), 0), pass},
+		{"empty", frame(datagram("192.0.2.2", "192.0.2.1", 8285, nil)), pass},
+	} {
+		for mode, name := range map[uint32]string{modePlain: "plain", modeGPE: "gpe"} {
+			s := testSettings
+			s.Mode = mode
+			if err := p.configure(s); err != nil {
+				t.Fatal(err)
+			}
+			got, out, err := bpf.Run(p.rx.fd, row.frame)
+			if err != nil {
+				t.Fatalf("%s: %v", row.name, err)
+			}
+			want := row.want
+			taken := want == redirect || bytes.Contains(row.frame, ping)
+			if mode == modeGPE && want == redirect {
+				want = pass
+			}
+			if got != want {
+				t.Errorf("%s, %s: returned %d, want %d", row.name, name, got, want)
+			}
+			switch {
+			case !taken:
+				if !bytes.Equal(out, row.frame) {
+					t.Errorf("%s, %s: the frame was changed", row.name, name)
+				}
+			case got == redirect:
+				if want := append(bytes.Clone(row.frame[:14]), row.frame[42:]...); !bytes.Equal(out, want) {
+					t.Errorf("%s: without outer headers it is\n%swant\n%s", row.name, hex.Dump(out), hex.Dump(want))
+				}
+			default:
+				mustBeGPE(t, row.name, row.frame, out)
+			}
+		}
+	}
+	if sum, err := p.count(); err != nil || sum.Closed != 2 || sum.RxPackets != 6 || sum.ToGPE != 4 || sum.Errors != 0 {
+		t.Errorf("counted %+v, %v", sum, err)
+	}
+}
+
+// mustBeGPE holds what rx made of a frame to RFC 9699 without an Ethernet header.
+func mustBeGPE(t *testing.T, name string, in, out []byte) {
+	t.Helper()
+	ip, n := out[14:], binary.BigEndian.Uint16
+	if len(out) != len(in)+8 || !bytes.Equal(out[14+36:], in[14+28:]) || !bytes.Equal(ip[28:36], []byte{0x0c, 0, 0, 1, 0, 0, 1, 0}) ||
+		n(ip[2:]) != n(in[16:])+8 || n(ip[24:]) != n(in[38:])+8 || n(ip[22:]) != 4790 || n(ip[26:]) != 0 || checksum.Sum(0).Add(ip[:20]).Fold() != 0xffff {
+		t.Errorf("%s: as VXLAN-GPE it is\n%sof\n%s", name, hex.Dump(out), hex.Dump(in))
+	}
+}
+
+// TestSent runs tx on packets whose source makes the test run take them for IPv4: it looks
+// for the type where Ethernet has it, and tx is at a device without that.
+func TestSent(t *testing.T) {
+	p := mustLoad(t)
+	for subnet, flags := range map[string]uint32{"10.5.2.0/24": takeTx, "10.5.3.0/24": takeRx} {
+		if err := p.put(netip.MustParsePrefix(subnet), entry{[4]byte{192, 0, 2, 2}, flags}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.configure(testSettings); err != nil {
+		t.Fatal(err)
+	}
+	good := packet("8.0.1.9", "10.5.2.8", 63, unix.IPPROTO_UDP, make([]byte, 100))
+	ping := packet("8.0.1.9", "10.5.3.0", 63, unix.IPPROTO_ICMP, []byte{8, 0, 0, 0, 7, 8, 0, 1, 16: 0})
+	for _, row := range []struct {
+		name   string
+		packet []byte
+		want   uint32
+	}{
+		{"to a peer", good, redirect},
+		{"to a peer that is not reached yet", packet("8.0.1.9", "10.5.3.8", 63, 17, make([]byte, 100)), pass},
+		{"a ping of ours to that", ping, redirect},
+		{"somebody's ping to that", with(ping, 25, 7), pass},
+		{"to nobody", packet("8.0.1.9", "10.5.9.8", 63, 17, make([]byte, 100)), pass},
+		{"TTL 1", packet("8.0.1.9", "10.5.2.8", 1, 17, make([]byte, 100)), pass},
+		{"of the greatest length", packet("8.0.1.9", "10.5.2.8", 63, 17, make([]byte, 1452)), redirect},
+		{"longer than the device's MTU", packet("8.0.1.9", "10.5.2.8", 63, 17, make([]byte, 1453)), pass},
+		{"longer than it says", append(bytes.Clone(good), 0), pass},
+		{"no IPv4", with(good, 0, 0x65), pass},
+	} {
+		got, out, err := bpf.Run(p.tx.fd, row.packet)
+		if err != nil {
+			t.Fatalf("%s: %v", row.name, err)
+		}
+		if got != row.want {
+			t.Errorf("%s: returned %d, want %d", row.name, got, row.want)
+		}
+		if got != redirect {
+			if !bytes.Equal(out, row.packet) {
+				t.Errorf("%s: the packet was changed", row.name)
+			}
+			continue
+		}
+		// An Ethernet header, then ours. What the test run takes for the Ethernet header of
+		// before is overwritten.
+		want := datagram("192.0.2.1", "192.0.2.2", 8285, row.packet)[:28]
+		if len(out) != len(row.packet)+42 || !bytes.Equal(out[14:42], want) || !bytes.Equal(out[56:], row.packet[14:]) {
+			t.Errorf("%s: became\n%s", row.name, hex.Dump(out))
+		}
+	}
+	if sum, err := p.count(); err != nil || sum.TxPackets != 3 || sum.TxUp != 2 || sum.Errors != 0 {
+		t.Errorf("counted %+v, %v", sum, err)
+	}
+}
+
+// TestOnlyWhatRxSentComesByTheDevice with VXLAN-GPE: a frame has no priority from outside.
+func TestOnlyWhatRxSentComesByTheDevice(t *testing.T) {
+	p := mustLoad(t)
+	if err := p.configure(testSettings); err != nil {
+		t.Fatal(err)
+	}
+	got, _, err := bpf.Run(p.gpe.fd, frame(packet("10.5.2.9", "10.5.1.8", 63, 17, make([]byte, 20))))
+	sum, _ := p.count()
+	if err != nil || got != drop || sum.GPEStrangers != 1 {
+		t.Errorf("gpe returned %d, %v, counted %+v", got, err, sum)
+	}
+}
+
+// TestNothingIsTakenWithoutADevice to give it to.
+func TestNothingIsTakenWithoutADevice(t *testing.T) {
+	p := mustLoadWithoutDevice(t)
+	frame := frame(datagram("192.0.2.2", "192.0.2.1", 4790, make([]byte, 40)))
+	for _, prog := range []program{p.tx, p.rx} {
+		if got, out, err := bpf.Run(prog.fd, frame); err != nil || got != pass || !bytes.Equal(out, frame) {
+			t.Errorf("returned %d, %v", got, err)
+		}
+	}
+	if err := errors.Join(p.configure(testSettings), p.put(netip.MustParsePrefix("10.5.2.0/24"), entry{[4]byte{192, 0, 2, 2}, takeRx})); err != nil {
+		t.Fatal(err)
+	}
+	frame = append(frame[:14], datagram("192.0.2.2", "192.0.2.1", 8285, packet("10.5.2.9", "10.5.1.8", 63, 17, make([]byte, 20)))...)
+	if got, out, err := bpf.Run(p.rx.fd, frame); err != nil || got != pass || !bytes.Equal(out, frame) {
+		t.Errorf("a whole packet: returned %d, %v", got, err)
+	}
+}

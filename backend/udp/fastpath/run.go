@@ -1,0 +1,204 @@
+package fastpath
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+const (
+	tick = time.Second
+	// sooner is the time to the next look after one that found something odd.
+	sooner = 250 * time.Millisecond
+	// mostPings is how many peers are asked in a second at most. Where there are thousands,
+	// each is asked less often.
+	mostPings = 100
+	// proofTime is how long the ping that is to come by the device may take.
+	proofTime = 3 * time.Second
+)
+
+// Run proves the device and the ways to peers, and watches both, until ctx is done.
+func (p *Path) Run(ctx context.Context) {
+	w := watcher{path: p, shut: make(map[string]bool)}
+	defer w.close()
+	for {
+		wait := w.look(time.Now())
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+	}
+}
+
+// watcher is the state of Run.
+type watcher struct {
+	path   *Path
+	pinger *pinger
+	reads  sync.WaitGroup
+	last   tally
+	silent int // looks in a row that saw packets go to the device, and none come
+
+	proofFrom  tally     // what was counted when the proof began
+	proofUntil time.Time // zero: none is made
+	proofNext  time.Time
+	shut       map[string]bool // what was logged
+}
+
+func (w *watcher) close() {
+	if w.pinger != nil {
+		_ = w.pinger.conn.Close()
+	}
+	w.reads.Wait()
+}
+
+// look does what is due, and returns when to look again.
+func (w *watcher) look(now time.Time) time.Duration {
+	p := w.path
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n, err := p.programs.count()
+	if err != nil || !p.there {
+		return tick
+	}
+	w.listen()
+	wait := time.Duration(tick)
+	switch {
+	case p.proven:
+		if w.goesMissing(n) {
+			w.say("UDP port 4790 is closed by this host's firewall, or packets of the kernel's tunnel are lost in it: packets from peers go through the daemon")
+			p.prove(false)
+			w.proofNext = now.Add(retry)
+		} else if w.silent > 0 {
+			wait = sooner
+		}
+	case p.wrong == "" && w.pinger != nil:
+		wait = w.tryProof(n, now)
+	}
+	w.last = n
+	w.askPeers(now)
+	return wait
+}
+
+// listen opens the socket for pings, of the address that this host has now.
+func (w *watcher) listen() {
+	p := w.path
+	own := p.state.Subnet.Masked().Addr()
+	if w.pinger != nil && w.pinger.own == own {
+		return
+	}
+	if w.pinger != nil {
+		_ = w.pinger.conn.Close()
+		w.pinger = nil
+	}
+	pinger, err := newPinger(own, p.id)
+	if err != nil {
+		p.Log.Debug("No pings yet", "err", err)
+		return
+	}
+	w.pinger = pinger
+	w.reads.Go(func() { pinger.receive(p.heard) })
+}
+
+// goesMissing reports whether packets that rx sends to the device do not come out of it,
+// twice in a row.
+func (w *watcher) goesMissing(n tally) bool {
+	switch {
+	case n.GPE != w.last.GPE:
+		w.silent = 0
+	case n.ToGPE != w.last.ToGPE:
+		w.silent++
+	}
+	return w.silent >= 2
+}
+
+// tryProof has the answers to some pings come by the device, though nothing else does. Who
+// is pinged need know nothing of all this.
+func (w *watcher) tryProof(n tally, now time.Time) time.Duration {
+	p := w.path
+	end := func() {
+		w.proofUntil, p.settings.ProbeIn = time.Time{}, [2]byte{}
+		_ = p.programs.configure(p.settings)
+	}
+	switch {
+	case w.proofUntil.IsZero() && now.Before(w.proofNext):
+		return tick
+	case w.proofUntil.IsZero():
+		w.proofFrom, w.proofUntil = n, now.Add(proofTime)
+		p.settings.ProbeIn = inPacket(p.id)
+		_ = p.programs.configure(p.settings)
+	case n.GPE > w.proofFrom.GPE:
+		end()
+		w.silent = 0
+		w.say("")
+		p.Log.Info("Packets from peers that announce the same go through the kernel from now on", "device", deviceName)
+		p.prove(true)
+		return tick
+	case now.After(w.proofUntil):
+		end()
+		w.proofNext = now.Add(proofTime)
+		if n.ToGPE > w.proofFrom.ToGPE {
+			w.proofNext = now.Add(retry)
+			w.say("UDP port 4790 is closed by this host's firewall: packets from peers go through the daemon, not through the kernel")
+		}
+		return tick
+	}
+	const some = 3
+	i := 0
+	for first := range p.peers {
+		if i++; i > some {
+			break
+		}
+		w.pinger.send(first, 64)
+	}
+	return sooner
+}
+
+// askPeers asks those that are due.
+func (w *watcher) askPeers(now time.Time) {
+	if w.pinger == nil {
+		return
+	}
+	p, sent := w.path, 0
+	for first, one := range p.peers {
+		was := one.tx
+		if sent < mostPings && one.ask(now) {
+			sent++
+			w.pinger.send(first, p.state.MTU)
+		}
+		if was && !one.tx {
+			p.Log.Warn("A peer does not answer pings that go through the kernel; packets to it go through the daemon", "subnet", one.Subnet, "peer", one.Remote)
+		}
+		if err := p.write(one); err != nil {
+			p.Log.Debug("The kernel does not take a peer", "err", err)
+		}
+	}
+}
+
+// say warns of what keeps packets from the device, once.
+func (w *watcher) say(what string) {
+	if what == "" {
+		clear(w.shut)
+	} else if !w.shut[what] {
+		w.shut[what] = true
+		w.path.Log.Warn(what, "hint", "let UDP port 4790 in from the peers, or give --udp-offload=kernel")
+	}
+}
+
+// heard is told who has answered a ping. One that is shorter than packets may be proves
+// nothing.
+func (p *Path) heard(from netip.Addr, length int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	one := p.peers[from]
+	if one == nil || length != p.state.MTU {
+		return
+	}
+	if one.answered(time.Now()) {
+		p.Log.Info("Packets to a peer go through the kernel", "subnet", one.Subnet, "peer", one.Remote)
+	}
+	if err := p.write(one); err != nil {
+		p.Log.Debug("The kernel does not take a peer", "err", err)
+	}
+}

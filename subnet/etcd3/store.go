@@ -103,7 +103,8 @@ func (s *Store) config(ctx context.Context) (config.Document, subnet.Revision, e
 	if len(r.Kvs) == 0 {
 		return config.Document{Rev: at}, at, &etcd.Failure{Text: errNoConfig, Causes: []error{config.ErrNone}}
 	}
-	return config.Document{Raw: r.Kvs[0].Value, Rev: subnet.Revision(r.Kvs[0].ModRevision)}, at, nil
+	// What is there and empty is not nil, as what is not there.
+	return config.Document{Raw: append([]byte{}, r.Kvs[0].Value...), Rev: subnet.Revision(r.Kvs[0].ModRevision)}, at, nil
 }
 
 // WriteConfig writes the configuration if that is still the document was, or if there is

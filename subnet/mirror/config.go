@@ -47,13 +47,20 @@ func compareConfigs(ctx context.Context, from, to Side) (d documents, err error)
 // missing reports whether the other side has none.
 func (d documents) missing() bool { return d.to.Raw == nil }
 
-// carry writes the configuration to the other side if that has none.
-func (d documents) carry(ctx context.Context, to Side) error {
-	if !d.missing() {
-		return nil
-	}
-	if err := to.Store.WriteConfig(ctx, d.to, d.from.Raw); err != nil {
-		return fmt.Errorf("write the configuration to %s: %w", to.Name, err)
+// carry writes the configuration to the other side if that has none. If somebody else has
+// written it meanwhile, as another run of this program, it must be the same.
+func (d documents) carry(ctx context.Context, from, to Side) error {
+	for d.missing() {
+		err := to.Store.WriteConfig(ctx, d.to, d.from.Raw)
+		switch {
+		case err == nil:
+			return nil
+		case !errors.Is(err, subnet.ErrLost):
+			return fmt.Errorf("write the configuration to %s: %w", to.Name, err)
+		}
+		if d, err = compareConfigs(ctx, from, to); err != nil {
+			return err
+		}
 	}
 	return nil
 }

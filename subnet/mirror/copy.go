@@ -125,7 +125,7 @@ func remaining(ctx context.Context, store Store, l subnet.Lease, now time.Time) 
 // host has leased meanwhile is a conflict, and added to the problems. After an error it can
 // be done again, from a new plan: that has what is still to be done.
 func (p *Plan) Carry(ctx context.Context) (written int, err error) {
-	if err := p.documents.carry(ctx, p.to); err != nil {
+	if err := p.documents.carry(ctx, p.from, p.to); err != nil {
 		return 0, err
 	}
 	for _, i := range p.Items {

@@ -103,7 +103,14 @@ func TestCarryOverwritesNobody(t *testing.T) {
 		l := newLab(t)
 		l.v2.put(one, day)
 		l.v2.put(two, day)
+		other := l.survey()
+		l.v3.SetConfig(`{"Network": "10.6.0.0/16"}`)
+		if n, err := other.Carry(t.Context()); n != 0 || !errors.Is(err, ErrConfig) {
+			t.Errorf("with another configuration meanwhile, Carry = %d, %v", n, err)
+		}
+		l.v3.DeleteConfig()
 		p := l.survey()
+		l.v3.SetConfig(document + "\n") // by another run
 		rival := lease("10.5.1.0/24", "192.0.2.9", "n9", "09")
 		l.v3.put(rival, day)
 		written, err := p.Carry(t.Context())

@@ -235,8 +235,15 @@ func TestWriteConfigOverwritesNobody(t *testing.T) {
 		if err := s.WriteConfig(ctx, first, []byte("4")); !errors.Is(err, subnet.ErrLost) {
 			t.Errorf("%T: over one that has changed: %v", s, err)
 		}
-		if now, err := s.Config(ctx); err != nil || string(now.Raw) != "3" {
-			t.Errorf("%T has %q, %v", s, now.Raw, err)
+		second, err := s.Config(ctx)
+		if err != nil || string(second.Raw) != "3" {
+			t.Errorf("%T has %q, %v", s, second.Raw, err)
+		}
+		r.check(s.WriteConfig(ctx, second, nil))
+		empty, err := s.Config(ctx)
+		r.check(err)
+		if r.check(s.WriteConfig(ctx, empty, []byte("5"))); err != nil || empty.Raw == nil {
+			t.Errorf("%T: over one that is empty: %#v, %v", s, empty.Raw, err)
 		}
 	}
 }

@@ -84,7 +84,7 @@ func New(o Options) *Mirror {
 func (m *Mirror) Run(ctx context.Context) error {
 	c, err := compareConfigs(ctx, m.opts.From, m.opts.To)
 	if err == nil {
-		err = c.carry(ctx, m.opts.To)
+		err = c.carry(ctx, m.opts.From, m.opts.To)
 	}
 	switch {
 	case ctx.Err() != nil:

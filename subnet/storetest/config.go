@@ -21,6 +21,10 @@ func configAsWritten(t *testing.T, h Harness) {
 	if e, err := h.Store.Config(t.Context()); err != nil || string(e.Raw) != "{}" || e.Rev <= d.Rev {
 		t.Errorf("Config = %q at %d, %v; want {} at a revision after %d", e.Raw, e.Rev, err, d.Rev)
 	}
+	h.SetConfig("")
+	if e, err := h.Store.Config(t.Context()); err != nil || e.Raw == nil || len(e.Raw) != 0 {
+		t.Errorf("Config = %#v, %v; want a document that is empty, and not nil", e.Raw, err)
+	}
 }
 
 func configMissing(t *testing.T, h Harness) {

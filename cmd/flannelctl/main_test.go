@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -177,6 +178,24 @@ func TestMigrateRefusesWhatWouldHarm(t *testing.T) {
 	_, errs, status = run(t, args...)
 	if status != exitFailed || !strings.Contains(errs, "v3 has another one than v2: Network 10.6.0.0/16 -> 10.5.0.0/16") || !strings.Contains(errs, "hint: write one document to both") {
 		t.Errorf("another configuration: status %d, %q", status, errs)
+	}
+}
+
+// What cannot be printed is not taken for done.
+func TestAFullDiskIsAFailure(t *testing.T) {
+	url := etcd(t)
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip(err)
+	}
+	defer full.Close()
+	for _, more := range [][]string{nil, {"-o", "json"}, {"--yes", "--mirror"}, {"--yes", "--mirror", "-o", "json"}} {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second) // ends a mirror
+		var errs bytes.Buffer
+		status := program(ctx, append([]string{"migrate", "--etcd-endpoints=" + url, "--from=v2", "--to=v3"}, more...), nil, full, &errs)
+		if cancel(); status != exitFailed || !strings.Contains(errs.String(), "error: write /dev/full: no space left on device") {
+			t.Errorf("%q: status %d, %q", more, status, errs.String())
+		}
 	}
 }
 

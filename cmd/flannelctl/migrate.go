@@ -142,7 +142,10 @@ func (m *migration) keepInStep(ctx context.Context, from, to mirror.Side) error 
 	if err := mir.Run(ctx); err != nil {
 		return m.explain(err)
 	}
-	return m.printReport(mir.Report())
+	if err := m.printReport(mir.Report()); err != nil {
+		return failure{err, ""}
+	}
+	return nil
 }
 
 // explain adds what to do to an error of the mirror's.

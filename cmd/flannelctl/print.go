@@ -1,8 +1,8 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
-	"io"
 	"text/tabwriter"
 	"time"
 
@@ -50,7 +50,7 @@ func (m *migration) printPlan(p mirror.Plan, written int) error {
 	if m.output == "json" {
 		return m.printJSON(m.asJSON(p, written))
 	}
-	w := m.stdout
+	w := new(bytes.Buffer)
 	if p.Config {
 		fmt.Fprintf(w, "configuration: to be copied to %s\n", m.to)
 	} else {
@@ -64,7 +64,7 @@ func (m *migration) printPlan(p mirror.Plan, written int) error {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", i.Lease.Key(), mirror.Who(i.Lease), i.To, i.Do, life(i))
 	}
 	if len(p.Items) > 0 {
-		_ = table.Flush() // as all of printing
+		_ = table.Flush() // to memory
 	}
 	printProblems(w, p.Problems)
 	todo := done[mirror.Copy] + done[mirror.Update]
@@ -77,7 +77,8 @@ func (m *migration) printPlan(p mirror.Plan, written int) error {
 			fmt.Fprintln(w, "hint: run it again with --yes")
 		}
 	}
-	return nil
+	_, err := m.stdout.Write(w.Bytes())
+	return err
 }
 
 // life says how long a copy lives.
@@ -91,7 +92,7 @@ func life(i mirror.Item) string {
 	return i.TTL.Round(time.Minute).String()
 }
 
-func printProblems(w io.Writer, problems []mirror.Problem) {
+func printProblems(w *bytes.Buffer, problems []mirror.Problem) {
 	for _, p := range problems {
 		what := "note"
 		if p.Conflict {
@@ -109,7 +110,7 @@ func (m *migration) printReport(r mirror.Report) error {
 	if m.output == "json" {
 		return m.printJSON(r)
 	}
-	w := m.stdout
+	w := new(bytes.Buffer)
 	d := r.Done
 	fmt.Fprintf(w, "%s made, %d updated, %d removed; %s moved\n", count(d.Created, "copy", "copies"), d.Updated, d.Removed, count(d.Moved, "host"))
 	for i, s := range r.Sides {
@@ -132,5 +133,6 @@ func (m *migration) printReport(r mirror.Report) error {
 	case len(from.Hosts) == 0 && len(to.Hosts) > 0:
 		fmt.Fprintf(w, "hint: all hosts are on %s: nothing is needed of %s any more\n", to.Name, from.Name)
 	}
-	return nil
+	_, err := m.stdout.Write(w.Bytes())
+	return err
 }

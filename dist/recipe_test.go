@@ -64,6 +64,9 @@ func TestRecipe(t *testing.T) {
 		}
 		s.lossless()
 		docker1.want("journalctl -u flanneld", "queues of the last run are in use again")
+		// With and without root, and after a kill that has left one behind.
+		f.all("stat -c %A /run/flannel/flanneld.sock | grep -qx srw-rw----")
+		f.all("! journalctl -q -u flanneld | grep 'Nobody can ask this daemon'")
 	})
 
 	f.step("vxlan", func() {

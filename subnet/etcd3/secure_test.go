@@ -204,6 +204,10 @@ func withUsers(t *testing.T, args ...string) (url string, root func() *clientv3.
 	check(c.RoleGrantPermission(ctx, "net", "/net/config", "", clientv3.PermissionType(clientv3.PermRead)))
 	check(c.RoleGrantPermission(ctx, "net", "/net/subnets/", clientv3.GetPrefixRangeEnd("/net/subnets/"), clientv3.PermissionType(clientv3.PermReadWrite)))
 	check(c.UserGrantRole(ctx, "host", "net"))
+	check(c.RoleAdd(ctx, "reader"))
+	check(c.RoleGrantPermission(ctx, "reader", "/net/", clientv3.GetPrefixRangeEnd("/net/"), clientv3.PermissionType(clientv3.PermRead)))
+	check(c.UserAdd(ctx, "reader", "reader"))
+	check(c.UserGrantRole(ctx, "reader", "reader"))
 	check(c.AuthEnable(ctx))
 	return url, func() *clientv3.Client {
 		root, err := clientv3.New(clientv3.Config{Endpoints: []string{url}, Username: "root", Password: "rootpass", DialTimeout: 5 * time.Second, Logger: zap.NewNop()})
@@ -271,6 +275,31 @@ func TestUsersOfARealEtcd(t *testing.T) {
 		if _, _, err := s.Leases(t.Context()); err != nil {
 			t.Errorf("Leases of who came %s: %v", name, err)
 		}
+	}
+}
+
+// A host that may not write tries for ever, and leaves nothing in etcd.
+func TestAUserWhoMayNotWriteLeavesNoEtcdLease(t *testing.T) {
+	t.Parallel()
+	url, root := withUsers(t)
+	s := newTestStore(t, Options{Endpoints: []string{url}, Prefix: "/net", Access: etcd.Access{Username: "reader", Password: func() string { return "reader" }}}, defaults(0))
+	seen := etcdAsSeen{root(), t}
+	foreign := seen.grant(time.Hour)
+	seen.put("/net/subnets/10.5.2.0-24", encoded(t, lease(2)), foreign)
+	leases, _, err := s.Leases(t.Context())
+	if err != nil || len(leases) != 1 {
+		t.Fatalf("Leases = %v, %v", leases, err)
+	}
+	for range 2 {
+		_, err := s.Create(t.Context(), lease(1), time.Hour)
+		wantFailure(t, "Create", err, url, "check --etcd-username and its password")
+		_, err = s.Renew(t.Context(), leases[0], lease(2), time.Hour)
+		wantFailure(t, "Renew", err, url, "check --etcd-username and its password")
+		_, _, err = s.Refresh(t.Context(), leases[0], time.Hour)
+		wantFailure(t, "Refresh", err, url, "check --etcd-username and its password")
+	}
+	if all := seen.leases(); len(all) != 1 || all[foreign] == 0 {
+		t.Errorf("etcd has the leases %v; want that of somebody else alone", all)
 	}
 }
 

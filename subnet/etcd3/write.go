@@ -182,16 +182,18 @@ func (w *writer) over(ctx context.Context, e entry, found *mvccpb.KeyValue) (*mv
 			w.grants.revoke(ctx, g.id)
 		}
 		return now, err
-	case !refused(err):
-		// Whether it was done is not known. It can be seen, if it was.
-		if backoff.Sleep(ctx, w.api.times.pause) != nil {
+	default:
+		// Whether a try was done is not known. It can be seen, if it was.
+		if !refused(err) && backoff.Sleep(ctx, w.api.times.pause) != nil {
 			return nil, err
 		}
-		if now, bad := w.read(ctx, e.key); bad == nil && isIt(now) {
+		now, bad := w.read(ctx, e.key)
+		if bad == nil && isIt(now) {
 			return now, nil
 		}
-		return nil, err
-	default:
+		if bad == nil && refused(err) && !kept && g.id != 0 { // the permission lacks, say, and will again
+			w.grants.revoke(ctx, g.id)
+		}
 		return nil, err
 	}
 	if g.id != 0 {

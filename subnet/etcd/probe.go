@@ -56,7 +56,7 @@ func (p *Probe) Connection(ctx context.Context, err error) string {
 		return ""
 	case strings.HasPrefix(e.Endpoint, "https:") && broken(e):
 		return p.ask(ctx, e, p.secure)
-	case strings.HasPrefix(e.Endpoint, "http:") && errors.Is(err, io.EOF):
+	case strings.HasPrefix(e.Endpoint, "http:") && broken(e):
 		return p.ask(ctx, e, p.tls)
 	}
 	return ""

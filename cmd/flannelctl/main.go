@@ -1,6 +1,6 @@
-// Flannelctl is the operator's program: what is done with a cluster's leases by hand, and
-// not by the daemon of a host. It decides how such a thing is asked for and how the answer
-// is printed; what is done is in the packages that each command names.
+// Flannelctl is the operator's program: what a person wants to know of a host's daemon, and
+// what is done with a cluster's leases by hand. It decides how such a thing is asked for and
+// how the answer is printed; what is done is in the packages that each command names.
 package main
 
 import (
@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
 	"flanneld/cmd/internal/options"
@@ -28,8 +29,8 @@ var version = "dev"
 // Exit statuses.
 const (
 	exitDone   = 0
-	exitFailed = 1
-	exitUsage  = 2
+	exitFailed = 1 // of a command that tells how something is: not well
+	exitUsage  = 2 // or it cannot be told how something is
 )
 
 func main() {
@@ -52,10 +53,15 @@ func program(ctx context.Context, args, environ []string, stdout, stderr io.Writ
 		return exitDone
 	}
 	what, hint, status := err.Error(), "", exitUsage
+	if errors.Is(err, errNotWell) {
+		return exitFailed
+	}
 	if usage, ok := errors.AsType[options.UsageError](err); ok {
 		hint = usage.Hint
 	} else if failed, ok := errors.AsType[failure](err); ok {
 		hint, status = failed.hint, exitFailed
+	} else if unknown, ok := errors.AsType[unclear](err); ok {
+		hint = unknown.hint
 	} else { // cobra's
 		what, _, _ = strings.Cut(what, "\n")
 		hint = "flannelctl --help lists the commands, and COMMAND --help its flags"
@@ -76,6 +82,12 @@ type failure struct {
 func (f failure) Error() string { return f.err.Error() }
 func (f failure) Unwrap() error { return f.err }
 
+// unclear is a failure to find out how something is.
+type unclear struct{ failure }
+
+// errNotWell is that what was printed is not as it should be: nothing is to be added.
+var errNotWell = errors.New("not well")
+
 // call is one call of the program.
 type call struct {
 	env            flagtable.Env
@@ -88,7 +100,7 @@ type call struct {
 func (c *call) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "flannelctl",
-		Short:         "Look after a flannel network's configuration and leases in etcd",
+		Short:         "Show how a host's flanneld is, and look after a flannel network's leases in etcd",
 		Version:       version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -97,12 +109,11 @@ func (c *call) root() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return flagtable.Explain(cmd.Flags(), err) })
 	flags := root.PersistentFlags()
 	flags.SortFlags = false
-	options.EtcdFlags(&c.etcd).Add(flags)
 	flags.StringVarP(&c.output, "output", "o", "text", "`FORM` of the result: text or json")
 	flags.BoolVarP(&c.verbose, "verbose", "v", false, "log more")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp)) // there is such a flag
-	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return c.complete(cmd) }
-	root.AddCommand(migrateCommand(c))
+	root.PersistentPreRunE = func(*cobra.Command, []string) error { return c.checkOutput() }
+	root.AddCommand(statusCommand(c), migrateCommand(c))
 	return root
 }
 
@@ -120,12 +131,25 @@ func (c *call) printJSON(v any) error {
 	return e.Encode(v)
 }
 
-// complete sets the flags that were not given, and looks at what they say together.
-func (c *call) complete(cmd *cobra.Command) error {
+func (c *call) checkOutput() error {
 	if c.output != "text" && c.output != "json" {
 		return flagtable.Invalid(c.output, "--output", "give text or json")
 	}
-	given, err := options.EtcdFlags(&c.etcd).Complete(cmd.Flags(), c.env)
+	return nil
+}
+
+// usesEtcd gives a command the flags that say how to reach etcd.
+func (c *call) usesEtcd(cmd *cobra.Command) *cobra.Command {
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	options.EtcdFlags(&c.etcd).Add(flags)
+	cmd.PreRunE = func(*cobra.Command, []string) error { return c.completeEtcd(flags) }
+	return cmd
+}
+
+// completeEtcd sets the flags that were not given, and looks at what they say together.
+func (c *call) completeEtcd(flags *pflag.FlagSet) error {
+	given, err := options.EtcdFlags(&c.etcd).Complete(flags, c.env)
 	if err != nil {
 		return err
 	}

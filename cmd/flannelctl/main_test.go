@@ -35,6 +35,7 @@ func TestMistakesOnTheCommandLine(t *testing.T) {
 		{"an endpoint without a scheme", "migrate --from v2 --to v3 --etcd-endpoints=10.0.0.1:2379", `invalid endpoint "10.0.0.1:2379" in --etcd-endpoints`, "http://10.0.0.1:2379"},
 		{"the other's endpoint without a scheme", "migrate --from v2 --to v3 --to-etcd-endpoints=10.0.0.1:2379", `in --to-etcd-endpoints`, "http://10.0.0.1:2379"},
 		{"an output that there is not", "migrate --from v2 --to v3 -o yaml", `invalid value "yaml" for --output`, "text or json"},
+		{"a wait that is none", "status --wait=soon", `invalid value "soon" for --wait`, "write --wait=DURATION"},
 		{"an argument", "migrate v2 v3", `unknown command "v2"`, "lists the commands"},
 		{"half of a certificate", "migrate --from v2 --to v3 --etcd-certfile=/c", "--etcd-certfile is given without --etcd-keyfile", "needs both"},
 	} {
@@ -52,6 +53,7 @@ func TestHelpAndVersion(t *testing.T) {
 	for args, want := range map[string]string{
 		"--version": "dev\n", "--help": "migrate", "migrate --help": "--etcd-endpoints URLS", "completion bash": "__start_flannelctl",
 		"__complete migrate --from v": "v3",
+		"__complete s":                "status\t", "__complete status --b": "--brief", "status --help": "--status-socket",
 	} {
 		if out, _, status := run(t, strings.Fields(args)...); status != exitDone || !strings.Contains(out, want) {
 			t.Errorf("%s: status %d, %q", args, status, out)

@@ -10,6 +10,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/pflag"
+
+	"flanneld/cmd/internal/options"
 )
 
 var update = flag.Bool("update", false, "rewrite the manual page")
@@ -43,14 +45,34 @@ func manual(t *testing.T) string {
 				fmt.Fprintln(&commands, roff(strings.TrimSuffix(line, "\n")))
 			}
 		}
-		commands.WriteString(flagList(cmd.LocalNonPersistentFlags()))
+		commands.WriteString(flagList(own(cmd.LocalNonPersistentFlags())))
 		commands.WriteString(".PP\n.nf\n.RS\n")
 		for line := range strings.Lines(cmd.Example) {
 			fmt.Fprintln(&commands, roff(strings.TrimSpace(line)))
 		}
 		commands.WriteString(".RE\n.fi\n")
 	}
-	return strings.NewReplacer("@COMMANDS@\n", commands.String(), "@FLAGS@\n", flagList(root.PersistentFlags())).Replace(string(page))
+	return strings.NewReplacer("@COMMANDS@\n", commands.String(), "@FLAGS@\n", flagList(root.PersistentFlags()), "@ETCD@\n", flagList(etcdFlags())).Replace(string(page))
+}
+
+// etcdFlags are those that several commands have.
+func etcdFlags() *pflag.FlagSet {
+	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
+	flags.SortFlags = false
+	options.EtcdFlags(new(options.Etcd)).Add(flags)
+	return flags
+}
+
+// own returns a command's flags without those.
+func own(all *pflag.FlagSet) *pflag.FlagSet {
+	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
+	common := etcdFlags()
+	all.VisitAll(func(f *pflag.Flag) {
+		if common.Lookup(f.Name) == nil {
+			flags.AddFlag(f)
+		}
+	})
+	return flags
 }
 
 // flagList describes flags.

@@ -56,7 +56,7 @@ func migrateCommand(c *call) *cobra.Command {
 	for _, name := range []string{"from", "to"} {
 		_ = cmd.RegisterFlagCompletionFunc(name, apis) // there is such a flag
 	}
-	return cmd
+	return c.usesEtcd(cmd)
 }
 
 // check looks at the flags.

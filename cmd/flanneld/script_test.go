@@ -50,6 +50,7 @@ func runScripts(t *testing.T, p script.Params) {
 		"fragments": {Usage: "fragments <from> <to> <bytes of the first>", Run: fragments},
 	}
 	m := newMirrors(t)
+	p.Env["FLANNELCTL"] = m.path
 	p.Commands["flannelctl"] = script.Command{Usage: "flannelctl <argument...>", Run: m.flannelctl}
 	p.Commands["mirror"] = script.Command{Usage: "mirror <begin|log|kill|end> [flag...]", Run: m.mirror}
 	script.Run(t, p)

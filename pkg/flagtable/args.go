@@ -1,6 +1,7 @@
 package flagtable
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -106,7 +107,12 @@ func Explain(fs *pflag.FlagSet, err error) error {
 	case *pflag.InvalidSyntaxError:
 		return Error{Msg: fmt.Sprintf("malformed flag %q", e.GetSpecifiedFlag()), Hint: "write --name=value"}
 	case *pflag.InvalidValueError:
-		return e.Unwrap()
+		cause := e.Unwrap()
+		if _, ours := errors.AsType[Error](cause); ours {
+			return cause
+		}
+		name := e.GetFlag().Name // a flag of pflag's own
+		return Invalid(e.GetValue(), "--"+name, fmt.Sprintf("write --%s=%s", name, strings.ToUpper(e.GetFlag().Value.Type())))
 	}
 	return err
 }

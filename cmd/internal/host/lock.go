@@ -7,13 +7,36 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"flanneld/pkg/smallfile"
 )
 
 // maxLock bounds the name of a lock, in bytes (sun_path, without its first zero).
 const maxLock = 107
+
+// lockPrefix is what the names of all locks begin with.
+const lockPrefix = "@flanneld network "
+
+// mostSockets bounds the kernel's list of unix sockets, in bytes: a line has some 80.
+const mostSockets = 16 << 20
+
+// Locked returns the etcd prefixes whose networks daemons on this host have, as the kernel
+// tells anybody.
+func Locked() (prefixes []string, err error) {
+	list, err := smallfile.Read("/proc/net/unix", mostSockets)
+	for line := range strings.Lines(string(list)) {
+		if _, prefix, ok := strings.Cut(line, " "+lockPrefix); ok {
+			prefixes = append(prefixes, strings.TrimSuffix(prefix, "\n"))
+		}
+	}
+	slices.Sort(prefixes)
+	return slices.Compact(prefixes), err
+}
 
 // LockNetwork makes the network below an etcd prefix this process's own on this host until
 // release is called. It is an error if another daemon has it: both would publish one
@@ -49,10 +72,10 @@ func LockNetwork(etcdPrefix string, log *slog.Logger) (release func(), err error
 
 // lockName returns the lock's address. A prefix that is too long is known by its hash.
 func lockName(etcdPrefix string) string {
-	if name := "@flanneld network " + etcdPrefix; len(name) <= maxLock {
+	if name := lockPrefix + etcdPrefix; len(name) <= maxLock {
 		return name
 	}
-	return fmt.Sprintf("@flanneld network %x", sha256.Sum256([]byte(etcdPrefix)))
+	return fmt.Sprintf(lockPrefix+"%x", sha256.Sum256([]byte(etcdPrefix)))
 }
 
 // answer accepts connections, for those who ask whose the lock is: a queue that nobody

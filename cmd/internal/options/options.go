@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/pflag"
+
 	"flanneld/pkg/flagtable"
 )
 
@@ -99,11 +101,7 @@ func Parse(args, environ []string) (Daemon, []string, error) {
 			d.StateDir = dir
 		}
 	}
-	if _, ok := given["status-socket"]; !ok {
-		d.StatusSocket = SocketFor(d.SubnetFile)
-	} else if d.StatusSocket == "off" {
-		d.StatusSocket = ""
-	}
+	d.nameSocket(given)
 	_, d.HealthzTold = given["healthz-ip"]
 	d.HealthzIP = strings.TrimSpace(d.HealthzIP)
 	if d.HealthzPort != 0 && !isHost(d.HealthzIP) {
@@ -132,6 +130,37 @@ func EtcdWarnings(e *Etcd, given flagtable.Given, env flagtable.Env) ([]string, 
 func Endpoints(value, from string) (urls []string, err error) {
 	err = endpoints(&urls)(value, from)
 	return urls, err
+}
+
+func (d *Daemon) nameSocket(given flagtable.Given) {
+	if _, ok := given["status-socket"]; !ok {
+		d.StatusSocket = SocketFor(d.SubnetFile)
+	} else if d.StatusSocket == "off" {
+		d.StatusSocket = ""
+	}
+}
+
+// PlaceFlags returns the flags that say where the daemon of a host has its files, for
+// another program. CompletePlaces ends what they say.
+func PlaceFlags(d *Daemon) flagtable.Table {
+	help := map[string]string{
+		"subnet-file":   "the daemon's environment file for Docker",
+		"status-socket": "the unix socket that it answers on; without the flag, flanneld.sock beside the subnet file",
+		"state-dir":     "its directory for what survives a restart",
+	}
+	t := table(d)
+	t.Flags = slices.DeleteFunc(t.Flags, func(f flagtable.Flag) bool { return help[f.Name] == "" })
+	for i := range t.Flags {
+		t.Flags[i].Help = help[t.Flags[i].Name]
+	}
+	return t
+}
+
+// CompletePlaces sets what was not given of PlaceFlags.
+func CompletePlaces(d *Daemon, flags *pflag.FlagSet, env flagtable.Env) error {
+	given, err := PlaceFlags(d).Complete(flags, env)
+	d.nameSocket(given)
+	return err
 }
 
 // SocketFor returns where a daemon with that subnet file has its socket: beside it, so that

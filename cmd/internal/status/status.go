@@ -72,7 +72,7 @@ func (c Condition) InStep() bool { return c.State == OK || c.State == Degraded |
 // Lease is how the host stands with its lease. The zero Lease: it takes none yet.
 type Lease struct {
 	State      string       `json:"state"`           // as subnet.State spells it
-	Since      time.Time    `json:"since"`           // of the state
+	Since      time.Time    `json:"since,omitzero"`  // of the state
 	Subnet     netip.Prefix `json:"subnet,omitzero"` // zero: there is none
 	SubnetV6   netip.Prefix `json:"subnetV6,omitzero"`
 	PublicIP   netip.Addr   `json:"publicIP,omitzero"`

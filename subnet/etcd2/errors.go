@@ -37,7 +37,7 @@ func remedy(err error) string {
 	case errors.Is(err, errNoNode), errors.Is(err, errEmpty), errors.Is(err, errNotEtcd), errors.Is(err, client.ErrInvalidJSON):
 		return "check that --etcd-endpoints names an etcd, and what is between it and here"
 	case errors.Is(err, errNoV2):
-		return "start etcd with --enable-v2=true, or give --etcd-api=v3; etcd 3.6 and later have no v2 API"
+		return "start etcd with --enable-v2=true, or give flanneld --etcd-api=v3; etcd 3.6 and later have no v2 API"
 	}
 	if hint := etcd.Remedy(err); hint != "" {
 		return hint
@@ -51,7 +51,7 @@ func remedy(err error) string {
 // withoutV2 says what to do about an etcd of a version that has no v2 API.
 func withoutV2(version string) string {
 	if etcd.AtLeast(version, 3, 6) {
-		return fmt.Sprintf("etcd %s has no v2 API any more: give --etcd-api=v3, or use etcd 3.4 or 3.5 with --enable-v2=true", version)
+		return fmt.Sprintf("etcd %s has no v2 API any more: give flanneld --etcd-api=v3, or use etcd 3.4 or 3.5 with --enable-v2=true", version)
 	}
-	return fmt.Sprintf("this etcd %s has the v2 API switched off: start it with --enable-v2=true, or with ETCD_ENABLE_V2=true in its environment; or give --etcd-api=v3", version)
+	return fmt.Sprintf("this etcd %s has the v2 API switched off: start it with --enable-v2=true, or with ETCD_ENABLE_V2=true in its environment; or give flanneld --etcd-api=v3", version)
 }

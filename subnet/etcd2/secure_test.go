@@ -106,7 +106,7 @@ func testWithoutTheV2API(t *testing.T, program etcdproc.Program) {
 	url := program.Start(t, "--enable-v2=false").URL
 	s := newTestStore(t, Options{Endpoints: []string{url}, Prefix: "/net"}, defaults(0))
 	want := regexp.MustCompile(`this etcd \d+\.\d+\.\d+ has the v2 API switched off: start it with --enable-v2=true|` +
-		`etcd (3\.[6-9]|3\.\d\d|[4-9])\S* has no v2 API any more: give --etcd-api=v3, or use etcd 3\.4 or 3\.5`)
+		`etcd (3\.[6-9]|3\.\d\d|[4-9])\S* has no v2 API any more: give flanneld --etcd-api=v3, or use etcd 3\.4 or 3\.5`)
 	together(methods(s), func(name string, call func(context.Context) error) {
 		err := call(t.Context())
 		wantFailure(t, name, err, url, "")
@@ -119,7 +119,7 @@ func testWithoutTheV2API(t *testing.T, program etcdproc.Program) {
 func TestEtcdsOfOtherVersionsAreNamed(t *testing.T) {
 	onFakeTime(t, func(t *testing.T) {
 		for version, want := range map[string]string{
-			"3.6.16": "etcd 3.6.16 has no v2 API any more: give --etcd-api=v3, or use etcd 3.4", "4.0.0": "no v2 API any more",
+			"3.6.16": "etcd 3.6.16 has no v2 API any more: give flanneld --etcd-api=v3, or use etcd 3.4", "4.0.0": "no v2 API any more",
 			"3.5.35": "this etcd 3.5.35 has the v2 API switched off", "\n": "what answers there is no etcd", "3.5.\nx": "this etcd 3.5. x has",
 		} {
 			f := serve(t, func(w http.ResponseWriter, r *http.Request) {

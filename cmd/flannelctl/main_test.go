@@ -54,7 +54,7 @@ func TestHelpAndVersion(t *testing.T) {
 	for args, want := range map[string]string{
 		"--version": "dev\n", "--help": "migrate", "migrate --help": "--etcd-endpoints URLS", "completion bash": "__start_flannelctl",
 		"__complete migrate --from v": "v3",
-		"__complete s":                "status\t", "__complete status --b": "--brief", "status --help": "--status-socket",
+		"__complete s":                "status\t", "__complete p": "peers\t", "__complete v": "version\t", "__complete status --b": "--brief", "status --help": "--status-socket",
 	} {
 		if out, _, status := run(t, strings.Fields(args)...); status != exitDone || !strings.Contains(out, want) {
 			t.Errorf("%s: status %d, %q", args, status, out)

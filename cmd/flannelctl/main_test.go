@@ -19,7 +19,7 @@ import (
 )
 
 // run calls the program, and returns what it prints and its exit status.
-func run(t *testing.T, args ...string) (stdout, stderr string, status int) {
+func run(t testing.TB, args ...string) (stdout, stderr string, status int) {
 	t.Helper()
 	var out, errs bytes.Buffer
 	status = program(t.Context(), args, nil, &out, &errs)

@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"net/netip"
 	"os"
-	"runtime/debug"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -57,34 +55,25 @@ func TestPeers(t *testing.T) {
 }
 
 // What a person waits for, with as many hosts as a network may have.
-func TestFiveThousandPeersAreQuick(t *testing.T) {
+func BenchmarkFiveThousandPeers(b *testing.B) {
 	s := aStatus()
 	s.Peers = status.Peers{Wanted: 5000, Programmed: 5000}
 	for i := range 5000 {
 		s.Peers.List = append(s.Peers.List, status.Peer{Subnet: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 0}), 24),
 			PublicIP: netip.AddrFrom4([4]byte{192, 168, byte(i >> 8), byte(i)}), Backend: "vxlan", Path: "kernel", State: status.PeerProgrammed, Since: s.Started})
 	}
-	flags := answering(t, s)
-	for _, args := range [][]string{{"peers"}, {"peers", "-o", "json"}, {"status"}, {"status", "-o", "json"}} {
-		best := time.Hour
-		for range 5 { // other tests use the machine, too
-			began := time.Now()
-			if out, errs, got := run(t, append(args, flags...)...); got != exitDone || out == "" {
-				t.Fatalf("%q: status %d, %q", args, got, errs)
-			}
-			best = min(best, time.Since(began))
-		}
-		t.Logf("%q: %s", args, best)
-		if best > 300*time.Millisecond && !slowed() {
-			t.Errorf("%q takes %s", args, best)
+	flags := answering(b, s)
+	for _, command := range []string{"peers", "status"} {
+		for _, format := range []string{"text", "json"} {
+			b.Run(command+" "+format, func(b *testing.B) {
+				for b.Loop() {
+					if out, errs, got := run(b, append([]string{command, "-o", format}, flags...)...); got != exitDone || out == "" {
+						b.Fatalf("status %d, %q", got, errs)
+					}
+				}
+			})
 		}
 	}
-}
-
-// slowed reports whether this is built to find races, which takes ten times as long.
-func slowed() bool {
-	info, _ := debug.ReadBuildInfo()
-	return info != nil && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
 func TestVersions(t *testing.T) {

@@ -22,7 +22,7 @@ import (
 )
 
 // answering is a daemon that says one thing. It returns the flags to ask it by.
-func answering(t *testing.T, s status.Status) (flags []string) {
+func answering(t testing.TB, s status.Status) (flags []string) {
 	t.Helper()
 	socket := filepath.Join(t.TempDir(), "flanneld.sock")
 	l, err := net.Listen("unix", socket)

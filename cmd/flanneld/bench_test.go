@@ -25,15 +25,17 @@ import (
 func BenchmarkStart(b *testing.B) {
 	for _, typ := range []string{"vxlan", "host-gw"} {
 		for _, peers := range []int{1000, 5000} {
-			b.Run(fmt.Sprintf("%s/%d", typ, peers), func(b *testing.B) { benchmarkStart(b, typ, peers) })
+			b.Run(fmt.Sprintf("%s/%d", typ, peers), func(b *testing.B) { benchmarkStart(b, "v2", typ, peers) })
 		}
 	}
+	b.Run("vxlan/5000/v3", func(b *testing.B) { benchmarkStart(b, "v3", "vxlan", 5000) })
 }
 
 const rounds = 7
 
-func benchmarkStart(b *testing.B, typ string, peers int) {
+func benchmarkStart(b *testing.B, api, typ string, peers int) {
 	c := script.NewCluster(b, underTest(b, etcdproc.Chosen()))
+	c.Use(api)
 	configure(b, c, fmt.Sprintf(`{"Network":"10.0.0.0/8","SubnetMin":"10.100.0.0","SubnetLen":24,"Backend":{"Type":%q}}`, typ))
 	store, err := script.NewLoader(c)
 	if err != nil {

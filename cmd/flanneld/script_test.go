@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -166,12 +165,12 @@ func narrow(s *script.Script, args []string) (string, error) {
 // configure writes the document of a benchmark's cluster.
 func configure(b *testing.B, c *script.Cluster, doc string) {
 	b.Helper()
-	out, err := c.Lab.Switch().Output("curl", "-sS", "-X", "PUT", "http://127.0.0.1:2379/v2/keys/coreos.com/network/config",
-		"--data-urlencode", "value="+doc)
-	if err == nil && !strings.Contains(out, `"action"`) {
-		err = fmt.Errorf("etcd answers %s", out)
-	}
+	store, err := script.NewLoader(c)
 	if err != nil {
+		b.Fatal(err)
+	}
+	defer store.Close()
+	if err := store.Write("coreos.com/network/config", doc, 0); err != nil {
 		b.Fatal("write config: ", err)
 	}
 }

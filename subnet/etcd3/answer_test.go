@@ -46,6 +46,8 @@ func TestOddAnswersAreFailures(t *testing.T) {
 		{"no user", refuse(rpctypes.ErrGRPCUserEmpty), "check --etcd-username and its password"},
 		{"no right", refuse(rpctypes.ErrGRPCPermissionDenied), "check --etcd-username and its password"},
 		{"no space", refuse(rpctypes.ErrGRPCNoSpace), "compact and defragment"},
+		{"a deadline that the server keeps first", refuse(status.Error(codes.DeadlineExceeded, "context deadline exceeded")), "no answer in time (check that the host is up"},
+		{"a stream that it ends then", refuse(status.Error(codes.Canceled, "context canceled")), "no answer in time (check that the host is up"},
 		{"a text of many lines", refuse(status.Error(codes.Unavailable, "a\nb\x00"+strings.Repeat("c", 1000))), ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

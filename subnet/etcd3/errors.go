@@ -72,6 +72,8 @@ func (m *member) named(ctx context.Context, err error) error {
 	case ctx.Err() != nil && why == nil:
 		why = context.Cause(ctx)
 	case why != nil && (c == codes.Unavailable || ctx.Err() != nil):
+	case c == codes.Canceled, c == codes.DeadlineExceeded: // the server knows our deadline, and its clock may be ahead
+		why = etcd.ErrNoAnswer
 	case c == codes.ResourceExhausted && strings.Contains(text, "larger than max"):
 		why = errTooLong
 	case strings.HasPrefix(text, "error reading server preface: ") && strings.HasSuffix(text, closed): // by gRPC, after a while

@@ -2,6 +2,7 @@ package etcd3
 
 import (
 	"context"
+	"errors"
 	"hash/fnv"
 	"io"
 	"math/rand/v2"
@@ -40,6 +41,9 @@ const mostGrants = 1 << 16
 func newGrants(a *api) *grants {
 	return &grants{api: a, made: make(map[int64]grant), nodes: make(map[string]string)}
 }
+
+// errDeposed: a lease was kept alive by a leader that may have been one no more.
+var errDeposed = errors.New("etcd has another leader since")
 
 func (g *grants) know(l grant) grant {
 	g.mu.Lock()
@@ -125,7 +129,11 @@ func (g *grants) make(ctx context.Context, node string, ttl time.Duration) (gran
 }
 
 // keep gives a lease all of its time again. It wakes nobody.
-func (g *grants) keep(ctx context.Context, id int64) (grant, error) {
+//
+// A member of etcd before 3.5.11 and 3.4.28 that was stopped, and is the leader no more, says
+// that it has done so before it knows. So a key, which this host may read, is read after it:
+// that answer is the cluster's, and is of a later term then.
+func (g *grants) keep(ctx context.Context, id int64, key string) (grant, error) {
 	was, known := g.find(id)
 	var l grant
 	err := g.api.ask(ctx, func(ctx context.Context, m *member) error {
@@ -147,6 +155,13 @@ func (g *grants) keep(ctx context.Context, id int64) (grant, error) {
 			return errNotEtcd
 		case r.GetTTL() <= 0:
 			return rpctypes.ErrLeaseNotFound
+		}
+		after, err := m.kv.Get(ctx, key, clientv3.WithKeysOnly())
+		if err != nil {
+			return err
+		}
+		if after.Header.GetRaftTerm() != r.Header.GetRaftTerm() {
+			return errDeposed
 		}
 		ttl := time.Duration(r.TTL) * time.Second
 		l = grant{id: id, asked: ttl, expires: sent.Add(ttl)}

@@ -4,10 +4,16 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"flanneld/pkg/wake"
 	"flanneld/subnet"
@@ -306,5 +312,34 @@ func TestMarksAreOfNodesAndNeverZero(t *testing.T) {
 		if g.ours(m|5, "other") {
 			t.Errorf("the mark of %q is another's", node)
 		}
+	}
+}
+
+// A leader that was stopped, and has been replaced meanwhile, answers what had come before
+// it learns that: its renewal is nobody's.
+func TestALeaseIsKeptByTheLeaderAlone(t *testing.T) {
+	t.Parallel()
+	l := lease(1)
+	id := mark(l.Node) | 7
+	var term atomic.Uint64
+	f := serve(t, func(method string, send func([]byte) error, _ grpc.ServerStream) error {
+		h := header(5)
+		switch method {
+		case "LeaseKeepAlive":
+			return send(marshal(t, &pb.LeaseKeepAliveResponse{Header: h, ID: id, TTL: 3600}))
+		case "Range":
+			h.RaftTerm = term.Load()
+			return send(marshal(t, &pb.RangeResponse{Header: h, Count: 1, Kvs: []*mvccpb.KeyValue{
+				{Key: []byte("/net/subnets/10.5.1.0-24"), Value: []byte(encoded(t, l)), Lease: id, CreateRevision: 3, ModRevision: 4, Version: 1}}}))
+		}
+		return status.Error(codes.Unimplemented, method)
+	})
+	term.Store(header(5).RaftTerm)
+	if _, quiet, err := f.store(t).Refresh(t.Context(), l, time.Hour); err != nil || !quiet {
+		t.Errorf("by the leader: quiet %t, %v", quiet, err)
+	}
+	term.Add(1)
+	if _, _, err := f.store(t).Refresh(t.Context(), l, time.Hour); !errors.Is(err, errDeposed) {
+		t.Errorf("by one that is no more: %v", err)
 	}
 }

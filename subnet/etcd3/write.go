@@ -139,7 +139,7 @@ func (w *writer) tied(ctx context.Context, e entry, kv *mvccpb.KeyValue) (grant,
 	if e.ttl == 0 || !w.grants.ours(kv.Lease, e.node) {
 		return grant{}, false, nil
 	}
-	g, err := w.grants.keep(ctx, kv.Lease)
+	g, err := w.grants.keep(ctx, kv.Lease, e.key)
 	if apiError(err, rpctypes.ErrLeaseNotFound) { // it has ended, and its keys will, if they have not
 		return grant{}, false, nil
 	}

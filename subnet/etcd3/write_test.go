@@ -204,11 +204,11 @@ func TestRequestsAreFew(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	check("Refresh", 2)
+	check("Refresh", 3)
 	if _, err = s.Renew(t.Context(), l, l, time.Hour); err != nil {
 		t.Fatal(err)
 	}
-	check("Renew", 3)
+	check("Renew", 4)
 	if _, _, err := s.Leases(t.Context()); err != nil {
 		t.Fatal(err)
 	}

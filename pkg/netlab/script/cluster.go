@@ -160,3 +160,6 @@ func Eventually(within time.Duration, f func() error) error {
 		time.Sleep(50 * time.Millisecond) // less would keep a core busy
 	}
 }
+
+// Use makes an API of etcd's, "v2" or "v3", the one that configuration and leases are written by.
+func (c *Cluster) Use(api string) { c.api = strings.TrimPrefix(api, "v2") }

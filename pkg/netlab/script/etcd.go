@@ -188,6 +188,3 @@ func churnCommand(s *Script, args []string) (string, error) {
 	}
 	return etcdctl3Command(s, []string{"compaction", at})
 }
-
-// Use makes an API of etcd's, "v2" or "v3", the one that configuration and leases are written by.
-func (c *Cluster) Use(api string) { c.api = strings.TrimPrefix(api, "v2") }

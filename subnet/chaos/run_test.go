@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	etcdproc "flanneld/subnet/storetest/etcd"
 )
 
 // run is a duplicate-owner run.
@@ -54,7 +56,11 @@ func between(rnd *rand.Rand, least, most time.Duration) time.Duration {
 func (r *run) do(t testing.TB) ([]event, []note) {
 	t.Helper()
 	seed := rand.Uint64()
-	r.t, r.e = t, newEtcd(t, 3)
+	program := etcdproc.Chosen()
+	if r.v3 {
+		program = sound(t)
+	}
+	r.t, r.e = t, newEtcdOf(t, program, 3)
 	r.l = newLinks(r.e.urls)
 	var h recorder
 	forget := r.e.burn

@@ -130,8 +130,8 @@ func (g *grants) make(ctx context.Context, node string, ttl time.Duration) (gran
 
 // keep gives a lease all of its time again. It wakes nobody.
 //
-// A member of etcd before 3.5.11 and 3.4.28 that was stopped, and is the leader no more, says
-// that it has done so before it knows. So a key, which this host may read, is read after it:
+// A member of etcd before 3.5.11 that was stopped, and is the leader no more, says that it
+// has done so before it knows. So a key, which this host may read, is read after it:
 // that answer is the cluster's, and is of a later term then.
 func (g *grants) keep(ctx context.Context, id int64, key string) (grant, error) {
 	was, known := g.find(id)

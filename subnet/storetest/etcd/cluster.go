@@ -11,9 +11,9 @@ import (
 	"testing"
 )
 
-// RunCluster is Run for a cluster of so many members, each with a directory of
+// RunCluster is Program.Run for a cluster of so many members, each with a directory of
 // its own in dir. They are started together, since none is healthy alone.
-func RunCluster(ctx context.Context, dir string, members int, args ...string) ([]*Proc, error) {
+func (program Program) RunCluster(ctx context.Context, dir string, members int, args ...string) ([]*Proc, error) {
 	dirs, all := make([]string, members), make([]string, members)
 	for i := range dirs {
 		u, err := free()
@@ -34,7 +34,7 @@ func RunCluster(ctx context.Context, dir string, members int, args ...string) ([
 	for i := range procs {
 		started.Go(func() {
 			own := append([]string{fmt.Sprintf("--name=m%d", i+1), "--initial-cluster=" + strings.Join(all, ",")}, args...)
-			procs[i], errs[i] = Run(ctx, dirs[i], own...)
+			procs[i], errs[i] = program.Run(ctx, dirs[i], own...)
 		})
 	}
 	started.Wait()
@@ -56,7 +56,7 @@ func StartCluster(t testing.TB, members int) []*Proc {
 	var all []*Proc
 	var err error
 	for range 3 { // a port that was free can be taken by the time etcd asks for it
-		all, err = RunCluster(t.Context(), t.TempDir(), members, "--heartbeat-interval=50", "--election-timeout=500")
+		all, err = Chosen().RunCluster(t.Context(), t.TempDir(), members, "--heartbeat-interval=50", "--election-timeout=500")
 		if err == nil || errors.Is(err, ErrNotInstalled) {
 			break
 		}

@@ -60,7 +60,7 @@ func newEtcdOf(t testing.TB, program etcdproc.Program, members int) *etcd {
 	var procs []*etcdproc.Proc
 	var err error
 	for range 3 { // a port that was free can be taken by the time etcd asks for it
-		procs, err = program.RunCluster(t.Context(), dir, members, quick...)
+		procs, err = etcdproc.RunCluster(t.Context(), program, dir, members, quick...)
 		if err == nil || errors.Is(err, etcdproc.ErrNotInstalled) {
 			break
 		}

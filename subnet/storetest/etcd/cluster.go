@@ -13,7 +13,7 @@ import (
 
 // RunCluster is Program.Run for a cluster of so many members, each with a directory of
 // its own in dir. They are started together, since none is healthy alone.
-func (program Program) RunCluster(ctx context.Context, dir string, members int, args ...string) ([]*Proc, error) {
+func RunCluster(ctx context.Context, program Program, dir string, members int, args ...string) ([]*Proc, error) {
 	dirs, all := make([]string, members), make([]string, members)
 	for i := range dirs {
 		u, err := free()
@@ -56,7 +56,7 @@ func StartCluster(t testing.TB, members int) []*Proc {
 	var all []*Proc
 	var err error
 	for range 3 { // a port that was free can be taken by the time etcd asks for it
-		all, err = Chosen().RunCluster(t.Context(), t.TempDir(), members, "--heartbeat-interval=50", "--election-timeout=500")
+		all, err = RunCluster(t.Context(), Chosen(), t.TempDir(), members, "--heartbeat-interval=50", "--election-timeout=500")
 		if err == nil || errors.Is(err, ErrNotInstalled) {
 			break
 		}

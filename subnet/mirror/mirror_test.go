@@ -183,9 +183,9 @@ func TestMirrorLeavesConflictsAlone(t *testing.T) {
 func TestMirrorDoesNotCopyAFormerLease(t *testing.T) {
 	bubble(t, func(l *lab) { l.v2.put(one, day) }, func(l *lab) {
 		l.settle()
-		l.v3.Remove(wire.Key(one.Key())) // the configuration does not allow it any more
 		other := lease("10.5.7.0/24", "192.0.2.1", "n1", "01")
-		l.v3.put(other, day)
+		l.v3.put(other, day)             // before the mirror can miss the copy
+		l.v3.Remove(wire.Key(one.Key())) // the configuration does not allow it any more
 		before := l.v3.count()
 		time.Sleep(time.Hour)
 		l.wantNone(l.v3, one.Key())

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"flanneld/subnet"
+	"flanneld/subnet/storetest"
 	etcdproc "flanneld/subnet/storetest/etcd"
 )
 
@@ -39,10 +40,10 @@ func TestOneOfThreeMembersHangs(t *testing.T) {
 	times.poll, times.header, times.dial = 2*time.Second, time.Second, time.Second
 	s := newTestStore(t, Options{Endpoints: endpoints(members), Prefix: "/net"}, times)
 	a := mustCreate(t, s, 1)
-	var watches []watching
+	var watches []storetest.Watching
 	for range 6 {
-		w := goWatch(t, s, a.Rev-1)
-		w.event(t, a.Key())
+		w := storetest.Watch(t, s, a.Rev-1)
+		w.Event(t, a.Key())
 		watches = append(watches, w)
 	}
 	for i, m := range members {
@@ -56,12 +57,12 @@ func TestOneOfThreeMembersHangs(t *testing.T) {
 			t.Errorf("Leases while a member hangs: %v", err)
 		}
 		for _, w := range watches {
-			seen(t, s, w, l, start.Add(20*time.Second))
+			w.Seen(t, l, start.Add(20*time.Second))
 		}
 		if err := m.Signal(syscall.SIGCONT); err != nil {
 			t.Fatal(err)
 		}
-		eventuallyHealthy(t, s)
+		storetest.EventuallyHealthy(t, s)
 	}
 }
 
@@ -79,37 +80,6 @@ func eventuallyCreate(t *testing.T, s *Store, n byte, within time.Duration) subn
 	}
 }
 
-func eventuallyHealthy(t *testing.T, s *Store) {
-	t.Helper()
-	for start := time.Now(); ; time.Sleep(100 * time.Millisecond) {
-		_, _, err := s.Leases(t.Context())
-		if err == nil {
-			return
-		}
-		if time.Since(start) > 20*time.Second {
-			t.Fatalf("Leases: %v", err)
-		}
-	}
-}
-
-// seen waits for a lease's event. A watch may end for a while at most, and is
-// begun again from a list, as its user does.
-func seen(t *testing.T, s *Store, w watching, l subnet.Lease, until time.Time) {
-	t.Helper()
-	for {
-		select {
-		case e := <-w.events:
-			if e.Lease.Key() == l.Key() {
-				return
-			}
-		case err := <-w.ended:
-			t.Fatalf("a watch ends while two members of three are well: %v", err)
-		case <-time.After(time.Until(until)):
-			t.Fatalf("no event of %v", l.Key())
-		}
-	}
-}
-
 // The member that is left answers waits, and never again with an event.
 func TestAWatchNoticesThatTheQuorumIsLost(t *testing.T) {
 	t.Parallel()
@@ -118,15 +88,15 @@ func TestAWatchNoticesThatTheQuorumIsLost(t *testing.T) {
 	times.poll, times.header, times.dial, times.call = 2*time.Second, time.Second, time.Second, 4*time.Second
 	s := newTestStore(t, Options{Endpoints: []string{members[0].URL}, Prefix: "/net"}, times)
 	a := mustCreate(t, s, 1)
-	w := goWatch(t, s, a.Rev-1)
-	w.event(t, a.Key())
+	w := storetest.Watch(t, s, a.Rev-1)
+	w.Event(t, a.Key())
 	for _, m := range members[1:] {
 		if err := m.Signal(syscall.SIGSTOP); err != nil {
 			t.Fatal(err)
 		}
 	}
 	// A poll that ends before the election is lost, and one after it.
-	err := w.end(t, 2*(times.poll*3/2+times.call)+5*time.Second)
+	err := w.End(t, 2*(times.poll*3/2+times.call)+5*time.Second)
 	wantFailure(t, "Watch", err, members[0].URL, " (check ")
 	if _, _, err := s.Leases(t.Context()); err == nil {
 		t.Error("Leases are read without a quorum")
@@ -136,9 +106,9 @@ func TestAWatchNoticesThatTheQuorumIsLost(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventuallyHealthy(t, s)
-	w = goWatch(t, s, a.Rev)
-	w.event(t, eventuallyCreate(t, s, 2, 20*time.Second).Key())
+	storetest.EventuallyHealthy(t, s)
+	w = storetest.Watch(t, s, a.Rev)
+	w.Event(t, eventuallyCreate(t, s, 2, 20*time.Second).Key())
 }
 
 // A member that is cut off from two others is left for one of them.
@@ -220,6 +190,6 @@ func TestOneCreateWinsWhateverMembersDo(t *testing.T) {
 		if owners != 1 {
 			t.Errorf("round %d: %d owners", round, owners)
 		}
-		eventuallyHealthy(t, stores[0])
+		storetest.EventuallyHealthy(t, stores[0])
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"flanneld/subnet/storetest"
 )
 
 // names is a resolver that knows one address, whatever the name, which can change.
@@ -105,11 +107,11 @@ func TestANameThatMovesIsFollowed(t *testing.T) {
 	if _, err := s.Config(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	w := goWatch(t, s, 5)
+	w := storetest.Watch(t, s, 5)
 	<-open
 	n.address.Store(&two)
 	stop()
-	w.end(t, 5*time.Second)
+	w.End(t, 5*time.Second)
 	for name, call := range map[string]func() error{
 		"Config": func() error { _, err := s.Config(t.Context()); return err },
 		"Watch": func() error {

@@ -24,6 +24,7 @@ import (
 	"flanneld/pkg/logtest"
 	"flanneld/subnet"
 	"flanneld/subnet/config"
+	"flanneld/subnet/storetest"
 )
 
 // hasty is the timing for servers that misbehave.
@@ -34,9 +35,7 @@ func hasty() timing {
 	}
 }
 
-// stall is for how long a busy machine may not let a test go on. Whatever should end and
-// does not, takes longer.
-const stall = 5 * time.Second
+const stall = storetest.Stall
 
 // fake is a server that answers what no etcd should. It counts.
 type fake struct {

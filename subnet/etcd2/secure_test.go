@@ -16,6 +16,7 @@ import (
 	"flanneld/pkg/tlsfile"
 	"flanneld/pkg/tlsfile/tlstest"
 	"flanneld/subnet/etcd"
+	"flanneld/subnet/storetest"
 	etcdproc "flanneld/subnet/storetest/etcd"
 )
 
@@ -184,8 +185,8 @@ func TestCertificatesAreReadAgain(t *testing.T) {
 	f := tlsfile.Files{Cert: old.Cert, Key: old.Key, CA: ca.File}
 	s := newTestStore(t, follows(t, etcd.URL, f, log.logger()), defaults(0))
 	a := mustCreate(t, s, 1)
-	w := goWatch(t, s, a.Rev-1)
-	w.event(t, a.Key())
+	w := storetest.Watch(t, s, a.Rev-1)
+	w.Event(t, a.Key())
 
 	// One that etcd refuses: what is open goes on.
 	ca.Issue(t, "client", time.Now().Add(-day), year)
@@ -194,7 +195,7 @@ func TestCertificatesAreReadAgain(t *testing.T) {
 	_, _, err := s.Leases(t.Context())
 	wantFailure(t, "Leases", err, strings.TrimPrefix(etcd.URL, "https://"), "does not take this host's certificate")
 	other := newTestStore(t, follows(t, etcd.URL, tlsfile.Files{Cert: ca.Issue(t, "other", time.Now().Add(year), year).Cert, Key: dir + "/other.key", CA: ca.File}, slog.New(slog.DiscardHandler)), defaults(0))
-	w.event(t, mustCreate(t, other, 2).Key())
+	w.Event(t, mustCreate(t, other, 2).Key())
 
 	// A good one is used after a refusal, whatever the time.
 	ca.Issue(t, "client", time.Now().Add(year), year)
@@ -298,8 +299,8 @@ func TestUsersOfARealEtcd(t *testing.T) {
 	p := &pass{now: "first"}
 	s := newTestStore(t, Options{Endpoints: []string{url}, Prefix: "/net", Access: etcd.Access{Username: "host", Password: p.value, Refused: p.refused}}, defaults(0))
 	l := mustCreate(t, s, 1)
-	w := goWatch(t, s, l.Rev-1)
-	w.event(t, l.Key())
+	w := storetest.Watch(t, s, l.Rev-1)
+	w.Event(t, l.Key())
 	if _, quiet, err := s.Refresh(t.Context(), l, time.Hour); err != nil || !quiet {
 		t.Errorf("Refresh: %t, %v", quiet, err)
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"flanneld/subnet"
+	"flanneld/subnet/storetest"
 	etcdproc "flanneld/subnet/storetest/etcd"
 )
 
@@ -38,10 +39,10 @@ func TestOneOfThreeMembersHangs(t *testing.T) {
 	times.quiet, times.answer, times.dial = 2*time.Second, time.Second, time.Second
 	s := newTestStore(t, Options{Endpoints: endpoints(members), Prefix: "/net"}, times)
 	a := mustCreate(t, s, 1)
-	var watches []watching
+	var watches []storetest.Watching
 	for range 6 {
-		w := goWatch(t, newTestStore(t, Options{Endpoints: endpoints(members), Prefix: "/net"}, times), a.Rev-1)
-		w.event(t, a.Key())
+		w := storetest.Watch(t, newTestStore(t, Options{Endpoints: endpoints(members), Prefix: "/net"}, times), a.Rev-1)
+		w.Event(t, a.Key())
 		watches = append(watches, w)
 	}
 	for i, m := range members {
@@ -55,12 +56,12 @@ func TestOneOfThreeMembersHangs(t *testing.T) {
 			t.Errorf("Leases while a member hangs: %v", err)
 		}
 		for _, w := range watches {
-			seen(t, w, l, start.Add(20*time.Second))
+			w.Seen(t, l, start.Add(20*time.Second))
 		}
 		if err := m.Signal(syscall.SIGCONT); err != nil {
 			t.Fatal(err)
 		}
-		eventuallyHealthy(t, s)
+		storetest.EventuallyHealthy(t, s)
 	}
 }
 
@@ -78,36 +79,6 @@ func eventuallyCreate(t *testing.T, s *Store, n byte, within time.Duration) subn
 	}
 }
 
-func eventuallyHealthy(t *testing.T, s *Store) {
-	t.Helper()
-	for start := time.Now(); ; time.Sleep(100 * time.Millisecond) {
-		_, _, err := s.Leases(t.Context())
-		if err == nil {
-			return
-		}
-		if time.Since(start) > 20*time.Second {
-			t.Fatalf("Leases: %v", err)
-		}
-	}
-}
-
-// seen waits for a lease's event.
-func seen(t *testing.T, w watching, l subnet.Lease, until time.Time) {
-	t.Helper()
-	for {
-		select {
-		case e := <-w.events:
-			if e.Lease.Key() == l.Key() {
-				return
-			}
-		case err := <-w.ended:
-			t.Fatalf("a watch ends while two members of three are well: %v", err)
-		case <-time.After(time.Until(until)):
-			t.Fatalf("no event of %v", l.Key())
-		}
-	}
-}
-
 // The first endpoint hangs, and the calls are no longer than they may be.
 func TestAMemberThatHangsCostsNoCall(t *testing.T) {
 	t.Parallel()
@@ -116,7 +87,7 @@ func TestAMemberThatHangsCostsNoCall(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer members[0].Signal(syscall.SIGCONT)
-	eventuallyHealthy(t, newTestStore(t, Options{Endpoints: endpoints(members[1:]), Prefix: "/net"}, defaults(0)))
+	storetest.EventuallyHealthy(t, newTestStore(t, Options{Endpoints: endpoints(members[1:]), Prefix: "/net"}, defaults(0)))
 	for i := range 6 {
 		times := defaults(0)
 		times.answer = time.Second
@@ -139,14 +110,14 @@ func TestAWatchNoticesThatTheQuorumIsLost(t *testing.T) {
 	times.quiet, times.answer, times.dial, times.call = 2*time.Second, time.Second, time.Second, 4*time.Second
 	s := newTestStore(t, Options{Endpoints: []string{members[0].URL}, Prefix: "/net"}, times)
 	a := mustCreate(t, s, 1)
-	w := goWatch(t, s, a.Rev-1)
-	w.event(t, a.Key())
+	w := storetest.Watch(t, s, a.Rev-1)
+	w.Event(t, a.Key())
 	for _, m := range members[1:] {
 		if err := m.Signal(syscall.SIGSTOP); err != nil {
 			t.Fatal(err)
 		}
 	}
-	wantFailure(t, "Watch", w.end(t, 20*time.Second), members[0].URL, " (check ")
+	wantFailure(t, "Watch", w.End(t, 20*time.Second), members[0].URL, " (check ")
 	if _, _, err := s.Leases(t.Context()); err == nil {
 		t.Error("Leases are read without a quorum")
 	}
@@ -155,9 +126,9 @@ func TestAWatchNoticesThatTheQuorumIsLost(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventuallyHealthy(t, s)
-	w = goWatch(t, s, a.Rev)
-	w.event(t, eventuallyCreate(t, s, 2, 20*time.Second).Key())
+	storetest.EventuallyHealthy(t, s)
+	w = storetest.Watch(t, s, a.Rev)
+	w.Event(t, eventuallyCreate(t, s, 2, 20*time.Second).Key())
 }
 
 // A member that comes back behind the others is no store that was wiped.
@@ -168,14 +139,14 @@ func TestMembersThatAreStoppedInTurnEndNoWatch(t *testing.T) {
 	times.quiet, times.answer, times.dial = 2*time.Second, time.Second, time.Second
 	s := newTestStore(t, Options{Endpoints: endpoints(members), Prefix: "/net"}, times)
 	a := mustCreate(t, s, 1)
-	w := goWatch(t, s, a.Rev-1)
-	w.event(t, a.Key())
+	w := storetest.Watch(t, s, a.Rev-1)
+	w.Event(t, a.Key())
 	for i, m := range members {
 		m.Stop()
 		l := eventuallyCreate(t, s, byte(i+2), 20*time.Second)
-		seen(t, w, l, time.Now().Add(20*time.Second))
+		w.Seen(t, l, time.Now().Add(20*time.Second))
 		members[i] = again(t, m)
-		eventuallyHealthy(t, s)
+		storetest.EventuallyHealthy(t, s)
 	}
 }
 
@@ -225,6 +196,6 @@ func TestOneCreateWinsWhateverMembersDo(t *testing.T) {
 		if owners != 1 {
 			t.Errorf("round %d: %d owners", round, owners)
 		}
-		eventuallyHealthy(t, stores[0])
+		storetest.EventuallyHealthy(t, stores[0])
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"flanneld/subnet/etcd"
+	"flanneld/subnet/storetest"
 	etcdproc "flanneld/subnet/storetest/etcd"
 )
 
@@ -43,8 +44,8 @@ func TestEtcdBehindAProxy(t *testing.T) {
 	o := Options{Endpoints: []string{url}, Prefix: "/net", Access: etcd.Access{Proxy: p.URL}}
 	s := newTestStore(t, o, defaults(0))
 	l := mustCreate(t, s, 1)
-	w := goWatch(t, s, l.Rev-1)
-	w.event(t, l.Key())
+	w := storetest.Watch(t, s, l.Rev-1)
+	w.Event(t, l.Key())
 	if asked.Load() != 1 {
 		t.Errorf("the proxy was asked %d times, want once", asked.Load())
 	}

@@ -16,12 +16,11 @@ import (
 
 	"flanneld/subnet"
 	"flanneld/subnet/config"
+	"flanneld/subnet/storetest"
 	etcdproc "flanneld/subnet/storetest/etcd"
 )
 
-// stall is for how long a busy machine may not let a test go on. Whatever should end and
-// does not, takes longer.
-const stall = 5 * time.Second
+const stall = storetest.Stall
 
 // brisk is the timing for a real etcd that is made to hang or to die.
 func brisk() timing {
@@ -46,55 +45,6 @@ func wantFailure(t *testing.T, name string, err error, endpoint, text string) {
 	_, host, _ := strings.Cut(endpoint, "://")
 	if s := err.Error(); strings.Contains(s, "\n") || !strings.Contains(s, host) || !strings.Contains(s, text) {
 		t.Errorf("%s: %q is not one line with %q and %q", name, s, host, text)
-	}
-}
-
-// watching is a watch that goes on while etcd is tampered with.
-type watching struct {
-	events chan subnet.Event
-	ended  chan error
-}
-
-func goWatch(t *testing.T, s *Store, after subnet.Revision) watching {
-	t.Helper()
-	w := watching{make(chan subnet.Event, 100), make(chan error, 1)}
-	ctx, cancel := context.WithCancel(t.Context())
-	t.Cleanup(cancel)
-	go func() {
-		for e, err := range s.Watch(ctx, after) {
-			if err != nil {
-				w.ended <- err
-				return
-			}
-			w.events <- e
-		}
-	}()
-	return w
-}
-
-// end waits for the watch's error.
-func (w watching) end(t *testing.T, within time.Duration) error {
-	t.Helper()
-	select {
-	case err := <-w.ended:
-		return err
-	case <-time.After(within + stall):
-		t.Fatalf("the watch does not end within %v", within)
-		return nil
-	}
-}
-
-func (w watching) event(t *testing.T, want subnet.Key) {
-	t.Helper()
-	select {
-	case e := <-w.events:
-		if e.Lease.Key() != want || e.Deleted {
-			t.Errorf("event is %+v, want lease %v", e, want)
-		}
-	case err := <-w.ended:
-		t.Fatalf("Watch: %v", err)
-	case <-time.After(5*time.Second + stall):
-		t.Fatalf("no event of %v", want)
 	}
 }
 
@@ -140,13 +90,13 @@ func TestEtcdThatDiesAndComesBack(t *testing.T) {
 	p := etcdproc.StartProc(t)
 	s := newTestStore(t, Options{Endpoints: []string{p.URL}, Prefix: "/net"}, brisk())
 	a := mustCreate(t, s, 1)
-	w := goWatch(t, s, a.Rev-1)
-	w.event(t, a.Key())
+	w := storetest.Watch(t, s, a.Rev-1)
+	w.Event(t, a.Key())
 	b := mustCreate(t, s, 2)
-	w.event(t, b.Key())
+	w.Event(t, b.Key())
 
 	p.Kill()
-	wantFailure(t, "Watch", w.end(t, 3*time.Second), p.URL, " (check that etcd runs there")
+	wantFailure(t, "Watch", w.End(t, 3*time.Second), p.URL, " (check that etcd runs there")
 	_, _, err := s.Leases(t.Context())
 	wantFailure(t, "Leases", err, p.URL, "connection refused (check that etcd runs there")
 	_, err = s.Create(t.Context(), lease(3), time.Hour)
@@ -156,10 +106,10 @@ func TestEtcdThatDiesAndComesBack(t *testing.T) {
 	if got, _, err := s.Leases(t.Context()); err != nil || len(got) != 2 {
 		t.Errorf("Leases = %v, %v; want two", got, err)
 	}
-	w = goWatch(t, s, a.Rev) // etcd knows its history from before
-	w.event(t, b.Key())
+	w = storetest.Watch(t, s, a.Rev) // etcd knows its history from before
+	w.Event(t, b.Key())
 	c := mustCreate(t, s, 3)
-	w.event(t, c.Key())
+	w.Event(t, c.Key())
 	if _, err := s.Renew(t.Context(), b, b, time.Hour); err != nil {
 		t.Errorf("Renew: %v", err)
 	}
@@ -173,10 +123,10 @@ func TestAWatchGoesOnBehindAShortOutage(t *testing.T) {
 	p := etcdproc.StartProc(t)
 	s := newTestStore(t, Options{Endpoints: []string{p.URL}, Prefix: "/net"}, brisk())
 	a := mustCreate(t, s, 1)
-	w := goWatch(t, s, a.Rev-1)
-	w.event(t, a.Key())
+	w := storetest.Watch(t, s, a.Rev-1)
+	w.Event(t, a.Key())
 	loseConnections(s)
-	w.event(t, mustCreate(t, s, 2).Key())
+	w.Event(t, mustCreate(t, s, 2).Key())
 }
 
 // The host moves while etcd is asked, and is answered where it is now.
@@ -213,15 +163,15 @@ func TestEtcdThatIsWiped(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := goWatch(t, s, rev)
+	w := storetest.Watch(t, s, rev)
 	p.Kill()
-	w.end(t, 3*time.Second)
+	w.End(t, 3*time.Second)
 	if err := p.Wipe(); err != nil {
 		t.Fatal(err)
 	}
 	again(t, p)
-	w = goWatch(t, s, rev)
-	if err := w.end(t, 3*time.Second); !errors.Is(err, subnet.ErrCompacted) {
+	w = storetest.Watch(t, s, rev)
+	if err := w.End(t, 3*time.Second); !errors.Is(err, subnet.ErrCompacted) {
 		t.Errorf("Watch: %v, want ErrCompacted", err)
 	}
 	if _, _, err := s.Refresh(t.Context(), l, time.Hour); !errors.Is(err, subnet.ErrLost) {
@@ -231,8 +181,8 @@ func TestEtcdThatIsWiped(t *testing.T) {
 	if err != nil || len(got) != 0 || now >= rev {
 		t.Fatalf("Leases = %v at %d, %v; want none at a revision before %d", got, now, err, rev)
 	}
-	w = goWatch(t, s, now)
-	w.event(t, mustCreate(t, s, 2).Key())
+	w = storetest.Watch(t, s, now)
+	w.Event(t, mustCreate(t, s, 2).Key())
 }
 
 // A backup is of the time before: it has our value with an etcd lease that it knows, or
@@ -263,7 +213,7 @@ func TestEtcdThatIsRestored(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(last.Stop)
-	if err := goWatch(t, s, rev).end(t, 3*time.Second); !errors.Is(err, subnet.ErrCompacted) {
+	if err := storetest.Watch(t, s, rev).End(t, 3*time.Second); !errors.Is(err, subnet.ErrCompacted) {
 		t.Errorf("Watch: %v, want ErrCompacted", err)
 	}
 	if _, _, err := s.Refresh(t.Context(), l, time.Hour); !errors.Is(err, subnet.ErrLost) {
@@ -285,13 +235,13 @@ func TestEtcdThatHangs(t *testing.T) {
 	p := etcdproc.StartProc(t)
 	s := newTestStore(t, Options{Endpoints: []string{p.URL}, Prefix: "/net"}, brisk())
 	a := mustCreate(t, s, 1)
-	w := goWatch(t, s, a.Rev-1)
-	w.event(t, a.Key())
+	w := storetest.Watch(t, s, a.Rev-1)
+	w.Event(t, a.Key())
 	if err := p.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
 	start := time.Now()
-	err := w.end(t, 2*brisk().quiet+brisk().answer+brisk().call+time.Second)
+	err := w.End(t, 2*brisk().quiet+brisk().answer+brisk().call+time.Second)
 	wantFailure(t, "Watch", err, p.URL, "check that the host is up")
 	t.Logf("the watch has ended after %v", time.Since(start).Round(10*time.Millisecond))
 	start = time.Now()
@@ -305,8 +255,8 @@ func TestEtcdThatHangs(t *testing.T) {
 	}
 	// That creation was done late, or is done now.
 	b := mustCreate(t, s, 2)
-	w = goWatch(t, s, b.Rev-1)
-	w.event(t, b.Key())
+	w = storetest.Watch(t, s, b.Rev-1)
+	w.Event(t, b.Key())
 }
 
 // A quiet watch is asked now and then whether it is there, and goes on.
@@ -317,12 +267,12 @@ func TestAQuietWatchIsAskedAndGoesOn(t *testing.T) {
 	times.quiet = 100 * time.Millisecond
 	s := newTestStore(t, Options{Endpoints: []string{url}, Prefix: "/net"}, times)
 	a := mustCreate(t, s, 1)
-	w := goWatch(t, s, a.Rev)
+	w := storetest.Watch(t, s, a.Rev)
 	for range 5 {
 		harness(t, s, url).Churn(10)
 		time.Sleep(2 * times.quiet)
 	}
-	w.event(t, mustCreate(t, s, 2).Key())
+	w.Event(t, mustCreate(t, s, 2).Key())
 }
 
 // What is compacted while a watch waits does not end it: it has seen all that there was.
@@ -331,11 +281,11 @@ func TestACompactionDoesNotEndAQuietWatch(t *testing.T) {
 	url := etcdproc.Start(t)
 	s := newTestStore(t, Options{Endpoints: []string{url}, Prefix: "/net"}, brisk())
 	a := mustCreate(t, s, 1)
-	w := goWatch(t, s, a.Rev-1)
-	w.event(t, a.Key())
+	w := storetest.Watch(t, s, a.Rev-1)
+	w.Event(t, a.Key())
 	harness(t, s, url).Churn(1001)
-	w.event(t, mustCreate(t, s, 2).Key())
-	if err := goWatch(t, s, a.Rev-1).end(t, time.Second); !errors.Is(err, subnet.ErrCompacted) {
+	w.Event(t, mustCreate(t, s, 2).Key())
+	if err := storetest.Watch(t, s, a.Rev-1).End(t, time.Second); !errors.Is(err, subnet.ErrCompacted) {
 		t.Errorf("Watch from before the compaction: %v, want ErrCompacted", err)
 	}
 }
@@ -363,12 +313,12 @@ func TestKeysThatGoTogetherAreListedAgain(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w := goWatch(t, s, rev)
+		w := storetest.Watch(t, s, rev)
 		if err := do(id); err != nil {
 			t.Fatal(err)
 		}
-		if err := w.end(t, time.Second); !errors.Is(err, subnet.ErrCompacted) || len(w.events) != 0 {
-			t.Errorf("%s: Watch yields %d events and %v, want ErrCompacted", name, len(w.events), err)
+		if err := w.End(t, time.Second); !errors.Is(err, subnet.ErrCompacted) || len(w.Events) != 0 {
+			t.Errorf("%s: Watch yields %d events and %v, want ErrCompacted", name, len(w.Events), err)
 		}
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"flanneld/pkg/tlsfile"
 	"flanneld/pkg/tlsfile/tlstest"
 	"flanneld/subnet/etcd"
+	"flanneld/subnet/storetest"
 	etcdproc "flanneld/subnet/storetest/etcd"
 )
 
@@ -101,7 +102,7 @@ func TestAnAuthorityAloneIsEnough(t *testing.T) {
 	url := etcdproc.StartProc(t, "--cert-file="+p.Cert, "--key-file="+p.Key).URL
 	s := newTestStore(t, follows(t, url, tlsfile.Files{CA: ca.File}, slog.New(slog.DiscardHandler)), defaults(0))
 	l := mustCreate(t, s, 1)
-	goWatch(t, s, l.Rev-1).event(t, l.Key())
+	storetest.Watch(t, s, l.Rev-1).Event(t, l.Key())
 }
 
 func TestCertificatesAreReadAgain(t *testing.T) {
@@ -113,8 +114,8 @@ func TestCertificatesAreReadAgain(t *testing.T) {
 	log := new(logtest.Buffer)
 	s := newTestStore(t, follows(t, etcd.URL, tlsfile.Files{Cert: old.Cert, Key: old.Key, CA: ca.File}, log.Logger()), defaults(0))
 	a := mustCreate(t, s, 1)
-	w := goWatch(t, s, a.Rev-1)
-	w.event(t, a.Key())
+	w := storetest.Watch(t, s, a.Rev-1)
+	w.Event(t, a.Key())
 
 	// One that etcd refuses: the watch goes on by the connection that it has.
 	ca.Issue(t, "client", time.Now().Add(-day), year)
@@ -122,7 +123,7 @@ func TestCertificatesAreReadAgain(t *testing.T) {
 	_, _, err := s.Leases(t.Context())
 	wantFailure(t, "Leases", err, etcd.URL, "does not take this host's certificate")
 	other := newTestStore(t, follows(t, etcd.URL, tlsfile.Files{Cert: ca.Issue(t, "other", time.Now().Add(year), year).Cert, Key: dir + "/other.key", CA: ca.File}, slog.New(slog.DiscardHandler)), defaults(0))
-	w.event(t, mustCreate(t, other, 2).Key())
+	w.Event(t, mustCreate(t, other, 2).Key())
 
 	// A good one is used after a refusal, whatever the time.
 	ca.Issue(t, "client", time.Now().Add(year), year)
@@ -240,8 +241,8 @@ func TestUsersOfARealEtcd(t *testing.T) {
 		t.Errorf("Config = %q, %v", doc.Raw, err)
 	}
 	l := mustCreate(t, s, 1)
-	w := goWatch(t, s, l.Rev-1)
-	w.event(t, l.Key())
+	w := storetest.Watch(t, s, l.Rev-1)
+	w.Event(t, l.Key())
 	if _, quiet, err := s.Refresh(t.Context(), l, time.Hour); err != nil || !quiet {
 		t.Errorf("Refresh: %t, %v", quiet, err)
 	}
@@ -309,7 +310,7 @@ func TestTokensThatHaveExpired(t *testing.T) {
 	url, root := withUsers(t, "--auth-token-ttl=2")
 	s := newTestStore(t, Options{Endpoints: []string{url}, Prefix: "/net", Access: etcd.Access{Username: "host", Password: func() string { return "first" }}}, defaults(0))
 	l := mustCreate(t, s, 1)
-	w := goWatch(t, s, l.Rev)
+	w := storetest.Watch(t, s, l.Rev)
 	for range 2 {
 		time.Sleep(3500 * time.Millisecond) // nothing tells that a token has ended
 		var err error
@@ -318,12 +319,12 @@ func TestTokensThatHaveExpired(t *testing.T) {
 		}
 	}
 	time.Sleep(3500 * time.Millisecond)
-	other := goWatch(t, s, l.Rev)
+	other := storetest.Watch(t, s, l.Rev)
 	if _, err := root().Put(t.Context(), "/net/subnets/10.5.2.0-24", encoded(t, lease(2))); err != nil {
 		t.Fatal(err)
 	}
-	other.event(t, lease(2).Key())
-	w.event(t, lease(2).Key())
+	other.Event(t, lease(2).Key())
+	w.Event(t, lease(2).Key())
 	if _, err := s.Renew(t.Context(), l, l, time.Hour); err != nil {
 		t.Errorf("Renew: %v", err)
 	}
@@ -368,9 +369,9 @@ func TestAStoreThatIsClosed(t *testing.T) {
 	t.Parallel()
 	s, _ := startSeen(t, Options{})
 	l := mustCreate(t, s, 1)
-	w := goWatch(t, s, l.Rev)
+	w := storetest.Watch(t, s, l.Rev)
 	s.Close()
-	if err := w.end(t, time.Second); err == nil {
+	if err := w.End(t, time.Second); err == nil {
 		t.Error("the watch ends without an error")
 	}
 	for name, call := range methods(s) {

@@ -18,24 +18,29 @@ func connectProxy(t *testing.T, server net.Addr) string {
 			w.WriteHeader(http.StatusForbidden)
 			return
 		}
-		to, err := net.Dial("tcp", server.String())
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		defer to.Close()
-		from, _, err := w.(http.Hijacker).Hijack()
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		_, _ = io.WriteString(from, "HTTP/1.1 200 OK\r\n\r\n")
-		go func() { _, _ = io.Copy(to, from); to.Close() }()
-		_, _ = io.Copy(from, to)
-		from.Close()
+		passOn(t, w, server)
 	}))
 	t.Cleanup(p.Close)
 	return p.URL
+}
+
+// passOn connects who asks a proxy to a server, until either ends.
+func passOn(t *testing.T, w http.ResponseWriter, server net.Addr) {
+	to, err := net.Dial("tcp", server.String())
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer to.Close()
+	from, _, err := w.(http.Hijacker).Hijack()
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	_, _ = io.WriteString(from, "HTTP/1.1 200 OK\r\n\r\n")
+	go func() { _, _ = io.Copy(to, from); to.Close() }()
+	_, _ = io.Copy(from, to)
+	from.Close()
 }
 
 func TestAnErrorByAProxyNamesIt(t *testing.T) {

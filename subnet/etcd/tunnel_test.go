@@ -47,23 +47,7 @@ func TestWhatIsReachedByAProxyGetsEveryByte(t *testing.T) {
 	front.StartTLS()
 	secure := front.URL
 	config := front.Client().Transport.(*http.Transport).TLSClientConfig
-	front.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		to, err := net.Dial("tcp", server.String())
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		defer to.Close()
-		from, _, err := w.(http.Hijacker).Hijack()
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		_, _ = io.WriteString(from, "HTTP/1.1 200 OK\r\n\r\n")
-		go func() { _, _ = io.Copy(to, from); to.Close() }()
-		_, _ = io.Copy(from, to)
-		from.Close()
-	})
+	front.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { passOn(t, w, server) })
 	t.Cleanup(front.Close)
 	for _, proxy := range []string{"", plain, secure} {
 		a := Access{Proxy: proxy, TLS: func() *tls.Config { return config }}

@@ -39,6 +39,15 @@ var (
 // versions use it, and a mixed cluster relies on it.
 const DefaultTTL = 24 * time.Hour
 
+// Seconds rounds a ttl to what stores take: whole seconds, and at least one, since zero
+// means never.
+func Seconds(ttl time.Duration) time.Duration {
+	if ttl <= 0 {
+		return 0
+	}
+	return max(ttl.Round(time.Second), time.Second)
+}
+
 // Store is where a cluster keeps its configuration and leases. The suite in
 // storetest says in full what each method promises; every implementation is
 // held to it. Methods are safe for concurrent use. Each ends soon after its

@@ -71,10 +71,7 @@ func (s *Store) Moved() { s.dialer.Moved() }
 // Tried returns the addresses that etcd was looked for at lately, with or without success.
 func (s *Store) Tried() []netip.Addr { return s.dialer.Tried() }
 
-// ConfigKey is where the configuration is, below a prefix.
-func ConfigKey(prefix string) string { return path.Join("/", prefix, "config") }
-
-func (s *Store) configKey() string  { return ConfigKey(s.prefix) }
+func (s *Store) configKey() string  { return etcd.ConfigKey(s.prefix) }
 func (s *Store) subnetsKey() string { return path.Join(s.prefix, "subnets") }
 func (s *Store) leaseKey(k subnet.Key) string {
 	return path.Join(s.subnetsKey(), wire.Key(k))
@@ -191,7 +188,7 @@ func (s *Store) put(ctx context.Context, verb string, l subnet.Lease, ttl time.D
 	}
 	ctx, cancel := s.api.bound(ctx)
 	defer cancel()
-	n, err := write(ctx, entry{s.leaseKey(l.Key()), value, seconds(ttl)})
+	n, err := write(ctx, entry{s.leaseKey(l.Key()), value, subnet.Seconds(ttl)})
 	if err != nil {
 		return l, fmt.Errorf("%s lease %s: %w", verb, l.Key(), err)
 	}
@@ -225,13 +222,4 @@ func stamp(l subnet.Lease, n *client.Node) subnet.Lease {
 		l.Expires = *n.Expiration
 	}
 	return l
-}
-
-// seconds rounds a ttl to what etcd takes: whole seconds, and at least one,
-// since zero means never.
-func seconds(ttl time.Duration) time.Duration {
-	if ttl <= 0 {
-		return 0
-	}
-	return max(ttl.Round(time.Second), time.Second)
 }

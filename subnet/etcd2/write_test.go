@@ -91,7 +91,7 @@ func TestTTLsAreWholeSecondsAndNeverZero(t *testing.T) {
 		0: 0, -time.Hour: 0, time.Millisecond: time.Second, 1600 * time.Millisecond: 2 * time.Second,
 		subnet.DefaultTTL: subnet.DefaultTTL,
 	} {
-		if got := seconds(ttl); got != want {
+		if got := subnet.Seconds(ttl); got != want {
 			t.Errorf("seconds(%v) = %v, want %v", ttl, got, want)
 		}
 	}

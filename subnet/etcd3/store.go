@@ -74,7 +74,7 @@ func (s *Store) Moved() { s.dialer.Moved() }
 // Tried returns the addresses that etcd was looked for at lately, with or without success.
 func (s *Store) Tried() []netip.Addr { return s.dialer.Tried() }
 
-func (s *Store) configKey() string { return path.Join(s.prefix, "config") }
+func (s *Store) configKey() string { return etcd.ConfigKey(s.prefix) }
 
 // subnetsKey is what all keys of leases begin with. Releases of the original leave the
 // last slash out; what lies below such a prefix only is no lease of anybody's.
@@ -198,7 +198,7 @@ func (s *Store) put(ctx context.Context, verb string, l subnet.Lease, ttl time.D
 	}
 	ctx, cancel := s.api.bound(ctx)
 	defer cancel()
-	kv, err := write(ctx, entry{key: s.leaseKey(l.Key()), value: value, node: owner(l), ttl: seconds(ttl)})
+	kv, err := write(ctx, entry{key: s.leaseKey(l.Key()), value: value, node: owner(l), ttl: subnet.Seconds(ttl)})
 	if err != nil {
 		return l, fmt.Errorf("%s lease %s: %w", verb, l.Key(), err)
 	}
@@ -240,13 +240,4 @@ func owner(l subnet.Lease) string {
 		return "the mirror of " + l.Mirror
 	}
 	return l.Node
-}
-
-// seconds rounds a ttl to what etcd takes: whole seconds, and at least one, since zero
-// means never.
-func seconds(ttl time.Duration) time.Duration {
-	if ttl <= 0 {
-		return 0
-	}
-	return max(ttl.Round(time.Second), time.Second)
 }

@@ -79,7 +79,7 @@ func (s *Store) begin(ctx context.Context, op string) error {
 // nobody's if that is empty. The caller holds the lock.
 func (s *Store) put(key, event, value string, ttl time.Duration) entry {
 	e := entry{value: value}
-	ttl = seconds(ttl)
+	ttl = subnet.Seconds(ttl)
 	if ttl > 0 {
 		e.expires = time.Now().Add(ttl)
 	}
@@ -183,7 +183,7 @@ func (s *Store) Refresh(ctx context.Context, l subnet.Lease, ttl time.Duration) 
 		switch {
 		case !ok || e.value != value:
 			return entry{}, subnet.ErrLost
-		case seconds(ttl) == 0:
+		case subnet.Seconds(ttl) == 0:
 			return entry{}, errors.New("a refresh needs a ttl")
 		case e.expires.IsZero():
 			return e, nil
@@ -289,12 +289,4 @@ func (s *Store) Churn(n int) {
 	for range n {
 		s.record(change{})
 	}
-}
-
-// seconds makes of a ttl what etcd would: whole seconds, at least one.
-func seconds(ttl time.Duration) time.Duration {
-	if ttl <= 0 {
-		return 0
-	}
-	return max(ttl.Round(time.Second), time.Second)
 }

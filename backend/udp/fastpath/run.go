@@ -73,7 +73,7 @@ func (w *watcher) look(now time.Time) time.Duration {
 		} else if w.silent > 0 {
 			wait = sooner
 		}
-	case p.wrong == "" && w.pinger != nil:
+	case p.wrong == "" && w.pinger != nil && len(p.peers) > 0: // or nobody can answer
 		wait = w.tryProof(n, now)
 	}
 	w.last = n

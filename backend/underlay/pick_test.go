@@ -213,11 +213,13 @@ func TestLogSaysWhatIsTried(t *testing.T) {
 		want string
 	}{
 		{"default", Query{V6: true}, "INFO Determining IP address of default interface\n" +
-			"INFO Using interface with name eth0 and address 10.0.2.15 mtu=1500 v6=fd00::2\n"},
+			"INFO Using interface with name eth0 and address 10.0.2.15 mtu=1500 v6=fd00::2\n" +
+			"INFO Using 10.0.2.15 as external interface\n"},
 		{"failures", Query{Names: []string{"10.9.9.9", "dead", "eth1"}}, "INFO Searching for interface using 10.9.9.9\n" +
 			"INFO Could not find valid interface matching 10.9.9.9 err=no matching interface: none has 10.9.9.9\n" +
 			"INFO Could not find valid interface matching dead err=interface dead has an MTU of 0\n" +
-			"INFO Using interface with name eth1 and address 192.168.1.11 mtu=9000\n"},
+			"INFO Using interface with name eth1 and address 192.168.1.11 mtu=9000\n" +
+			"INFO Using 192.168.1.11 as external interface\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var buf bytes.Buffer

@@ -4,14 +4,17 @@
 package underlay
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
 	"regexp"
 	"strings"
+	"time"
 
 	"flanneld/backend"
+	"flanneld/pkg/backoff"
 	"flanneld/pkg/netif"
 )
 
@@ -63,21 +66,64 @@ func Find(q Query, log *slog.Logger) (backend.Underlay, error) {
 	return u, nil
 }
 
+// again is the time between two looks for IPv6. The kernel would tell, but not of a route in
+// a table that a rule leads to.
+const again = time.Second
+
+// Await is Find for a host that may get its IPv6 addresses and routes later than the others:
+// what routers announce comes after the network is said to be up. As long as nothing else is
+// missing it waits, and calls waits with the reason, once.
+func Await(ctx context.Context, q Query, waits func(reason string), log *slog.Logger) (backend.Underlay, error) {
+	quiet := slog.New(slog.DiscardHandler)
+	said := false
+	for lack := lacksIPv6(q, quiet); lack != nil; lack = lacksIPv6(q, quiet) {
+		if !said {
+			said = true
+			log.Warn("Waiting for IPv6, which the network configuration asks for with EnableIPv6", "err", lack,
+				"hint", "give the external interface an IPv6 address and a default route, or choose one that has both with --iface; without IPv6, set EnableIPv6 to false and restart flanneld")
+			waits("EnableIPv6 is set, and this host has no IPv6 that can be used yet")
+		}
+		if err := backoff.Sleep(ctx, again); err != nil {
+			return backend.Underlay{}, err
+		}
+	}
+	return Find(q, log)
+}
+
+// lacksIPv6 returns why the query has no answer if that is for IPv6 alone.
+func lacksIPv6(q Query, log *slog.Logger) error {
+	_, lack := find(q, log)
+	if !q.V6 || lack == nil {
+		return nil
+	}
+	q.V6 = false
+	if _, err := find(q, log); err != nil {
+		return nil
+	}
+	return lack
+}
+
 // Preview logs which interface would be the external one, for an operator who looks
 // why a daemon waits for its configuration. Only that says whether IPv6 is needed, and
 // the host may have another address by then.
 func Preview(q Query, log *slog.Logger) {
 	q.V6 = false
-	if _, err := find(q, log); err != nil {
+	u, err := find(q, log)
+	if err != nil {
 		log.Warn("There is no external interface yet", "err", err)
+		return
 	}
+	published(q.PublicIP, u.V4, log)
 }
 
 func published(asked, own netip.Addr, log *slog.Logger) netip.Addr {
+	endpoint := func(a netip.Addr) { log.Info(fmt.Sprintf("Using %s as external endpoint", a)) } // in the words of release 0.5.5
 	if asked.IsValid() {
 		log.Info(fmt.Sprintf("Using %s as external address", asked))
+		endpoint(asked)
 		return asked
 	}
+	defer endpoint(own)
 	log.Info(fmt.Sprintf("Defaulting external address to interface address (%s)", own))
 	if own.Is4() && own.IsLinkLocalUnicast() {
 		log.Warn("The external address is link-local, and no other host takes it for one: give the interface another, or choose one with --iface", "address", own)
@@ -132,5 +178,6 @@ func choose(s *snapshot, q Query, exprs []*regexp.Regexp, log *slog.Logger) (bac
 		attrs = append(attrs, "v6", found.V6)
 	}
 	log.Info(fmt.Sprintf("Using interface with name %s and address %s", found.Name, found.V4), attrs...)
+	log.Info(fmt.Sprintf("Using %s as external interface", found.V4)) // in the words of release 0.5.5
 	return found, nil
 }

@@ -6,6 +6,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -49,7 +50,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	backends := flags.String("backend", "udp,vxlan,host-gw", "backend types to show, one after the other")
 	seconds := flags.Int("seconds", 2, "duration of each throughput measurement")
 	patience := flags.Int("patience", 1, "how many times longer than usual to wait, for machines that are emulated")
-	if err := flags.Parse(args); err != nil {
+	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return nil
+	} else if err != nil {
 		return err
 	}
 	if *patience < 1 {

@@ -63,11 +63,6 @@ func chooseBackend(cfg config.Config) (backend.New, error) {
 	return newBackend, nil
 }
 
-// documentReader reads the configuration in etcd as this daemon understands it.
-func documentReader(store config.Source, log *slog.Logger) config.Reader {
-	return config.Reader{Source: store, Accept: func(cfg config.Config) error { _, err := chooseBackend(cfg); return err }, Log: log}
-}
-
 // daemon is the parts of a running daemon, as far as one has to do with another.
 type daemon struct {
 	opts    options.Daemon
@@ -95,6 +90,9 @@ type daemon struct {
 // done.
 func (d *daemon) start(ctx context.Context, reload <-chan os.Signal) error {
 	b := &boot.Boot{Began: time.Now()}
+	if err := host.CheckSubnetFile(d.opts.SubnetFile); err != nil {
+		return err
+	}
 	descriptors := systemd.OpenFDStore()
 	var unlock func()
 	var err error
@@ -131,7 +129,7 @@ func (d *daemon) start(ctx context.Context, reload <-chan os.Signal) error {
 	}
 	b.Waits = func(reason string) { preview(); d.board.SetUnusable(reason) }
 	d.board.SetUnusable("")
-	if d.origin, err = b.Origin(ctx, d.findUnderlay); err != nil {
+	if d.origin, err = b.Origin(ctx, func(cfg config.Config) (boot.Addrs, error) { return d.findUnderlay(ctx, cfg) }); err != nil {
 		return err
 	}
 	unclaim, err := d.openDatapath(ctx, descriptors)
@@ -146,15 +144,14 @@ func (d *daemon) start(ctx context.Context, reload <-chan os.Signal) error {
 	if err != nil {
 		return fmt.Errorf("Error registering network: %w", err)
 	}
-	unverified := d.origin.Known != nil
-	d.board.SetEtcdAway(unverified)
-	d.host.Tenant.Begin(got, unverified)
+	d.board.SetEtcdAway(d.origin.Known != nil)
+	d.host.Tenant.Begin(got, d.origin.Known != nil)
 	return d.run(ctx, got.Seen.Rev, reload)
 }
 
 // findUnderlay finds the external interface for a configuration.
-func (d *daemon) findUnderlay(cfg config.Config) (boot.Addrs, error) {
-	u, err := underlay.Find(d.query(cfg), d.log)
+func (d *daemon) findUnderlay(ctx context.Context, cfg config.Config) (boot.Addrs, error) {
+	u, err := underlay.Await(ctx, d.query(cfg), d.board.SetUnusable, d.log)
 	d.underlay = u
 	return published(u), err
 }
@@ -215,7 +212,10 @@ func (d *daemon) openDatapath(ctx context.Context, descriptors *systemd.FDStore)
 		Firewall: d.firewall, Store: d.store, Local: local, Wake: wake.New(), Standing: wake.New(), Began: make(chan struct{}), Log: d.log}
 	h.Needed = func() ([]backend.Needed, error) { return underlay.Needed(cfg.Networks(), d.store.Tried()) }
 	h.Docker = &host.Docker{Board: d.board, Ready: d.notify.Ready, Log: d.log,
-		SubnetFile: o.SubnetFile, Network: cfg.V4.Network, NetworkV6: cfg.V6.Network, IPMasq: o.IPMasq}
+		SubnetFile: o.SubnetFile, Network: cfg.V4.Network, IPMasq: o.IPMasq}
+	if cfg.Type != udp.Type { // which carries IPv4 only
+		h.Docker.NetworkV6 = cfg.V6.Network
+	}
 	d.host, d.loop = h, &loop.Loop{Planes: h.Planes, Wake: h.Wake, Kernel: kern, Scope: scope, Firewall: d.firewall, Resync: o.Resync,
 		New: over, Done: h.Passed, Moved: h.Moved, Publish: h.Publish, Log: d.log,
 		Underlay: &underlay.Watch{Query: d.query(cfg), OwnMTU: cfg.Type == udp.Type, Wake: h.Wake.Wake, Log: d.log}}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 
 	"flanneld/cmd/internal/options"
+	"flanneld/subnet/config"
 	"flanneld/subnet/etcd2"
 	"flanneld/subnet/etcdapi"
 	"flanneld/subnet/etcdsrv"
@@ -56,6 +57,11 @@ func makeStore(o options.Etcd, last etcdapi.API, log *slog.Logger) (*etcdapi.Cho
 		return nil, errNoV3
 	}
 	return etcdapi.New(choice), nil
+}
+
+// documentReader reads the configuration in etcd as this daemon understands it.
+func documentReader(store config.Source, log *slog.Logger) config.Reader {
+	return config.Reader{Source: store, Accept: func(cfg config.Config) error { _, err := chooseBackend(cfg); return err }, Log: log}
 }
 
 // opener makes a store at endpoints.

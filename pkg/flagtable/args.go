@@ -132,7 +132,7 @@ func positional(fs *pflag.FlagSet, before []string, arg string) error {
 }
 
 func unknownFlag(fs *pflag.FlagSet, name string) error {
-	e := Error{Msg: "unknown flag --" + name, Hint: "--help lists all flags"}
+	e := Error{Msg: unknownMsg(name), Hint: "--help lists all flags"}
 	if level, ok := strings.CutPrefix(name, "v"); ok {
 		if _, err := strconv.Atoi(level); err == nil {
 			e.Hint = "use -v=" + level
@@ -144,6 +144,8 @@ func unknownFlag(fs *pflag.FlagSet, name string) error {
 	}
 	return e
 }
+
+func unknownMsg(name string) string { return "unknown flag --" + name }
 
 func names(fs *pflag.FlagSet) []string {
 	var all []string

@@ -6,6 +6,7 @@
 package flagtable
 
 import (
+	"errors"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -41,6 +42,7 @@ type Flag struct {
 type Table struct {
 	Prefix string // of variables, such as "FLANNELD_"
 	Flags  []Flag
+	Meant  map[string]string // hints for names that people try and no flag has; may be nil
 }
 
 // Error is a mistake in how a program was called.
@@ -73,7 +75,7 @@ func (t Table) Parse(args []string, env Env) (Given, []string, error) {
 	fs := t.flagSet()
 	values, warnings, err := arguments(fs, args)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, t.meant(err)
 	}
 	given := make(Given)
 	for _, row := range t.Flags {
@@ -110,14 +112,28 @@ func (t Table) Parse(args []string, env Env) (Given, []string, error) {
 	return given, append(warnings, env.unknown(t, fs)...), nil
 }
 
+// meant gives the error of an unknown flag the hint that the table has for it.
+func (t Table) meant(err error) error {
+	e, _ := errors.AsType[Error](err)
+	for name, hint := range t.Meant {
+		if e.Msg == unknownMsg(name) {
+			return Error{Msg: e.Msg, Hint: hint}
+		}
+	}
+	return err
+}
+
 // flagSet returns the rows as flags, which end at the first argument that is none.
 func (t Table) flagSet() *pflag.FlagSet {
 	fs := pflag.NewFlagSet("", pflag.ContinueOnError)
 	fs.SetInterspersed(false)
 	fs.SortFlags = false
 	fs.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
-		if name == "h" {
+		switch name {
+		case "h":
 			name = "help"
+		case "V":
+			name = "version"
 		}
 		return pflag.NormalizedName(name)
 	})

@@ -95,6 +95,7 @@ func (r Reader) Await(ctx context.Context, doc Document, err error, waits func(r
 		text, reason := cannotFetch(err)
 		waits(reason)
 		if line.Changed(fmt.Sprintf("%s [%d]", text, doc.Rev)) {
+			r.Log.Error("failed to retrieve network config: " + err.Error()) // in the words of release 0.5.5
 			r.Log.Error(text)
 		}
 		if doc.Rev == 0 {

@@ -29,7 +29,7 @@ func TestAwaitLogsAnotherRevisionAtOnce(t *testing.T) {
 		doc, err := store.Config(ctx)
 		time.AfterFunc(45*time.Second, func() { store.SetConfig(`{}`) })
 		_, _, err = reader(store, &log).Await(ctx, doc, err, func(string) {})
-		if err == nil || strings.Count(log.String(), "follow.go:") != 3 || strings.Count(log.String(), "\n") != 3 {
+		if err == nil || strings.Count(log.String(), "] Couldn't fetch network config: ") != 3 || strings.Count(log.String(), "] failed to retrieve network config: ") != 3 || strings.Count(log.String(), "\n") != 6 {
 			t.Errorf("%v; log is %s, want lines at 0, 30 and 45 seconds", err, &log)
 		}
 	})

@@ -67,7 +67,7 @@ func syntaxError(doc []byte, err error) *Error {
 		return errorAt(doc, at, "a key without quotes",
 			"put keys in double quotes, and in a shell the whole document in single quotes")
 	}
-	hint := ""
+	hint := "write one JSON object, and in a shell put it in single quotes"
 	if c == '"' {
 		hint = "a comma or colon is missing before it"
 	}

@@ -36,7 +36,7 @@ func (c Credentials) Open(log *slog.Logger) (Access, error) {
 	if c.TLS != (tlsfile.Files{}) {
 		source, err := tlsfile.Open(c.TLS, log)
 		if err != nil {
-			return Access{}, fmt.Errorf("%w (check --etcd-cafile, --etcd-certfile and --etcd-keyfile)", err)
+			return Access{}, fmt.Errorf("%w (check %s)", err, c.atFault())
 		}
 		a.TLS, looks = source.Config, append(looks, source.Look)
 	}
@@ -53,6 +53,16 @@ func (c Credentials) Open(log *slog.Logger) (Access, error) {
 		}
 	}
 	return a, nil
+}
+
+// atFault names the flags of the TLS files that cannot be used.
+func (c Credentials) atFault() string {
+	if c.TLS.CA != "" {
+		if _, err := tlsfile.Open(tlsfile.Files{CA: c.TLS.CA}, slog.New(slog.DiscardHandler)); err != nil {
+			return "--etcd-cafile"
+		}
+	}
+	return "--etcd-certfile and --etcd-keyfile"
 }
 
 // Filled returns the same with functions that may be called.

@@ -17,8 +17,8 @@ func TestAFileForEtcdThatIsMissingIsSaidWithItsFlag(t *testing.T) {
 		"--etcd-password-file": {Username: "host", File: missing},
 	} {
 		_, err := o.Open(slog.New(slog.DiscardHandler))
-		if err == nil || !strings.Contains(err.Error(), missing) || !strings.Contains(err.Error(), flag) {
-			t.Errorf("%s: %v; want the file and the flag", flag, err)
+		if err == nil || !strings.Contains(err.Error(), missing) || !strings.Contains(err.Error(), flag) || strings.Contains(err.Error(), "cafile") != (flag == "--etcd-cafile") {
+			t.Errorf("%s: %v; want the file and its flag alone", flag, err)
 		}
 	}
 }

@@ -141,12 +141,13 @@ func (c *Choice) Config(ctx context.Context) (config.Document, error) {
 
 // AwaitConfig implements subnet.Store.
 func (c *Choice) AwaitConfig(ctx context.Context, after subnet.Revision) (config.Document, error) {
+	pauses := map[API]*backoff.Backoff{V2: {Max: againAfter}, V3: {Max: againAfter}}
 	for {
 		if api := c.Decided(); api != "" {
 			doc, err := c.of(api).AwaitConfig(ctx, after)
 			return doc, c.found(ctx, api, err)
 		}
-		if err := c.await(ctx); err != nil {
+		if err := c.await(ctx, pauses); err != nil {
 			return config.Document{}, err
 		}
 		doc, err := c.decide(ctx, true)
@@ -158,7 +159,7 @@ func (c *Choice) AwaitConfig(ctx context.Context, after subnet.Revision) (config
 
 // await waits until one of the stores may have a configuration, or until it is time to
 // ask again one that has not answered.
-func (c *Choice) await(ctx context.Context) error {
+func (c *Choice) await(ctx context.Context, pauses map[API]*backoff.Backoff) error {
 	wait, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var all sync.WaitGroup
@@ -176,7 +177,7 @@ func (c *Choice) await(ctx context.Context) error {
 				_, err = c.of(api).AwaitConfig(wait, last.doc.Rev)
 			}
 			if err != nil && !errors.Is(err, config.ErrNone) {
-				_ = backoff.Sleep(wait, againAfter)
+				_ = pauses[api].Wait(wait)
 			}
 		})
 	}

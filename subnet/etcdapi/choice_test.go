@@ -263,6 +263,26 @@ func TestTheOneThatAppearsFirstIsTaken(t *testing.T) {
 	}
 }
 
+// A host that is given another address loses its connections to both.
+func TestAMomentWithoutEtcdDelaysNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v2, v3 := newFake("", nil, "192.0.2.2"), newFake("", nil, "192.0.2.3")
+		c, _ := choice(t, v2, v3, nil)
+		doc, err := c.Config(t.Context())
+		if !errors.Is(err, config.ErrNone) {
+			t.Fatal(err)
+		}
+		v2.fails(errAway)
+		v3.fails(errAway)
+		time.AfterFunc(50*time.Millisecond, func() { v2.fails(nil); v3.fails(nil) })
+		var wrote time.Time
+		time.AfterFunc(time.Second, func() { wrote = time.Now(); v2.SetConfig(doc2) })
+		if got, err := c.AwaitConfig(t.Context(), doc.Rev); err != nil || string(got.Raw) != doc2 || time.Since(wrote) > 0 {
+			t.Errorf("AwaitConfig = %s, %v, %s after it was written", got.Raw, err, time.Since(wrote))
+		}
+	})
+}
+
 func TestAwaitConfigEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, _ := choice(t, newFake("", nil, "192.0.2.2"), newFake("", nil, "192.0.2.3"), nil)

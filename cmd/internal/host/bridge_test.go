@@ -30,7 +30,7 @@ func TestBridgeThatContainersCannotBeReachedOn(t *testing.T) {
 		{name: "the whole network", addrs: prefixes("10.100.5.1/16"), what: "docker0 has 10.100.5.1/16", remedy: "--bip=10.100.5.1/24"},
 		{name: "the last run's subnet beside it", addrs: prefixes("10.100.4.1/24", "10.100.5.1/24")},
 		{name: "large containers", addrs: prefixes("10.100.5.1/24"), large: map[string]int{"veth1": 1500, "veth0": 9000},
-			what: "2 of the containers on docker0 have an MTU above the overlay's 1450 (veth0 9000)", remedy: "--mtu=1450"},
+			what: "2 containers on docker0 have an MTU above the overlay's 1450 (veth0 9000)", remedy: "--mtu=1450"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := checkBridge("docker0", tt.addrs, tt.large, Handover{subnet.Key{V4: own}, 1450})

@@ -91,7 +91,11 @@ func checkBridge(name string, addrs []netip.Prefix, large map[string]int, told H
 	if len(ports) == 0 {
 		return Problem{}
 	}
-	return Problem{fmt.Sprintf("%d of the containers on %s have an MTU above the overlay's %d (%s)", len(ports), name, mtu, slices.Min(ports)),
+	what := fmt.Sprintf("a container on %s has", name)
+	if len(ports) > 1 {
+		what = fmt.Sprintf("%d containers on %s have", len(ports), name)
+	}
+	return Problem{fmt.Sprintf("%s an MTU above the overlay's %d (%s)", what, mtu, slices.Min(ports)),
 		fmt.Sprintf("restart Docker with --mtu=%d, and make the containers anew", mtu)}
 }
 

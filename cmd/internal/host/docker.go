@@ -29,7 +29,7 @@ type Handover struct {
 // goroutine that makes passes, the other methods by anybody.
 type Docker struct {
 	SubnetFile         string       // its path
-	Network, NetworkV6 netip.Prefix // NetworkV6 is zero if there is no IPv6
+	Network, NetworkV6 netip.Prefix // NetworkV6 is zero if no IPv6 is forwarded
 	IPMasq             bool         // Docker need not masquerade, because we do
 	Board              *status.Board
 	Ready              func() // tells systemd that the host is ready, or has reloaded
@@ -143,6 +143,15 @@ func (d *Docker) isGone() bool {
 		d.Log.Warn("The subnet file is gone; writing it again", "file", d.SubnetFile)
 	}
 	return err != nil
+}
+
+// CheckSubnetFile returns an error if something is at the path that no file can be put in the
+// place of. It is called before a lease is taken that Docker could not be told of.
+func CheckSubnetFile(path string) error {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return fmt.Errorf("Failed to write subnet file: %s is not a regular file (give another one with --subnet-file)", path)
+	}
+	return nil
 }
 
 // write writes the subnet file, unless it says the same already.

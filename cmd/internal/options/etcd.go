@@ -112,6 +112,9 @@ func (e *Etcd) check(given flagtable.Given, env flagtable.Env) (warnings []strin
 	if dir := env["CREDENTIALS_DIRECTORY"]; dir != "" && e.Username != "" && e.Password == "" && e.PasswordFile == "" {
 		e.Credential = filepath.Join(dir, credential)
 	}
+	if e.Username != "" && e.Password == "" && e.PasswordFile == "" && e.Credential == "" {
+		warn("etcd-username", "is given without a password: set FLANNELD_ETCD_PASSWORD, or give --etcd-password-file or systemd's credential etcd-password")
+	}
 	if i := slices.IndexFunc(e.Endpoints, inTheClear); i >= 0 && e.Username != "" {
 		host := strings.TrimPrefix(e.Endpoints[i], "http://")
 		warnings = append(warnings, "the password for etcd is sent in the clear to "+host+": give etcd a certificate and write https://")

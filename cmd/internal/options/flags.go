@@ -12,7 +12,9 @@ import (
 // docs/flags.md follows it.
 func table(d *Daemon) flagtable.Table {
 	flags := live(d)
-	return flagtable.Table{Prefix: variables, Flags: append(checkQuotes(flags), legacy()...)}
+	return flagtable.Table{Prefix: variables, Flags: append(checkQuotes(flags), legacy()...), Meant: map[string]string{
+		"backend": `the network's configuration in etcd names it, for all hosts: {"Network":"10.100.0.0/16","Backend":{"Type":"vxlan"}}`,
+	}}
 }
 
 // variables is what the names of all variables begin with.
@@ -104,7 +106,7 @@ func lifeFlags(d *Daemon) []flagtable.Flag {
 		in("Other",
 			flagtable.Flag{Name: "remove-rules", Bool: true, Set: flagtable.Bool(&d.RemoveRules), Instead: true,
 				Help: "remove from the packet filter what flanneld has put there, whatever its --etcd-prefix was, print it, and exit; needs no etcd. Stop the daemon first"},
-			flagtable.Flag{Name: "version", Bool: true, Set: flagtable.Bool(&d.Version), Instead: true, Help: "print the version and exit"},
+			flagtable.Flag{Name: "version", Bool: true, Set: flagtable.Bool(&d.Version), Instead: true, Help: "print the version and exit; also -V"},
 			flagtable.Flag{Name: "help", Bool: true, Set: flagtable.Bool(&d.Help), Instead: true, Help: "print this text and exit; also -h"}))
 }
 

@@ -148,7 +148,7 @@ func TestWhatIsDoneInsteadChecksNothingElse(t *testing.T) {
 	for _, tt := range []struct {
 		arg  string
 		want Daemon
-	}{{"-h", Daemon{Help: true}}, {"--help", Daemon{Help: true}}, {"-version", Daemon{Version: true}}, {"--help=1", Daemon{Help: true}}, {"--remove-rules", Daemon{RemoveRules: true}}} {
+	}{{"-h", Daemon{Help: true}}, {"--help", Daemon{Help: true}}, {"-version", Daemon{Version: true}}, {"-V", Daemon{Version: true}}, {"--help=1", Daemon{Help: true}}, {"--remove-rules", Daemon{RemoveRules: true}}} {
 		got, _, err := Parse([]string{"--etcd-endpoints=", tt.arg}, bad)
 		if diff := cmp.Diff(tt.want, got, cmpAddr); diff != "" || err != nil {
 			t.Errorf("%s: %v (-want +got):\n%s", tt.arg, err, diff)
@@ -290,6 +290,13 @@ func TestOptionErrors(t *testing.T) {
 }
 
 // With v2, and with auto, which may find v2, it is a warning: units have had it for years.
+func TestBackendIsNoFlag(t *testing.T) {
+	_, _, err := Parse([]string{"--backend=vxlan"}, nil)
+	if e, _ := errors.AsType[UsageError](err); e.Msg != "unknown flag --backend" || !strings.Contains(e.Hint, `"Backend":{"Type":"vxlan"}`) {
+		t.Errorf("error %q, hint %q", e.Msg, e.Hint)
+	}
+}
+
 func TestTLSFilesWithoutHTTPSAreAnErrorForV3(t *testing.T) {
 	for _, flag := range []string{"--etcd-cafile=/ca", "--etcd-certfile=/c --etcd-keyfile=/k"} {
 		args := append(strings.Fields(flag), "--etcd-endpoints=http://a:2379")

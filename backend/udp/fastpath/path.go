@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"flanneld/pkg/bpf"
 	"flanneld/pkg/datapath"
 )
 
@@ -63,8 +64,10 @@ type Path struct {
 	state    State
 	peers    map[netip.Addr]*peer // by the first address of the subnet, which is pinged
 	there    bool                 // the device was, when it was looked for last
-	proven   bool                 // packets come by the device
-	wrong    string               // why the device or a filter is not in place
+	decaps   bool                 // the kernel removes outer headers as it should without the GPE device, too
+	proven   bool                 // packets come by the GPE device
+	closed   string               // why they do not, as far as that is known
+	wrong    string               // why the device or a filter is not in place; empty: they are
 }
 
 // Open loads the programs. An error says why there is no fast path.
@@ -80,9 +83,15 @@ func Open(c Config) (*Path, error) {
 	if err != nil {
 		return nil, err
 	}
+	decaps, err := programs.try(bpf.Run)
+	if err != nil {
+		programs.close()
+		return nil, err
+	}
 	var random [6]byte
 	_, _ = rand.Read(random[:]) // never fails
-	p := &Path{Config: c, programs: programs, id: binary.BigEndian.Uint16(random[4:]) | 1, peers: make(map[netip.Addr]*peer)}
+	p := &Path{Config: c, programs: programs, id: binary.BigEndian.Uint16(random[4:]) | 1, peers: make(map[netip.Addr]*peer),
+		decaps: decaps, wrong: "its filters are not attached yet"}
 	p.settings = settings{
 		Own: c.Local.As4(), Underlay: uint32(link.Index), Port: inPacket(c.Port), GPEPort: inPacket(gpePort),
 		Secret: binary.NativeEndian.Uint32(random[:]) | 1, ProbeOut: inPacket(p.id),
@@ -118,14 +127,14 @@ func (p *Path) Filters(device string) []datapath.Filter {
 func (p *Path) Failed(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	was := p.wrong
-	if p.wrong = ""; err != nil {
-		p.wrong = err.Error()
-		if was != p.wrong {
-			p.Log.Info("Packets go through the daemon, not through the kernel", "err", err, "hint", "--udp-offload=kernel says so for good")
-		}
-		p.prove(false)
+	if err == nil {
+		p.change(func() { p.wrong = "" })
+		return
 	}
+	if err.Error() != p.wrong {
+		p.Log.Info("Packets go through the daemon, not through the kernel", "err", err, "hint", "--udp-offload=kernel says so for good")
+	}
+	p.change(func() { p.wrong, p.proven = err.Error(), false })
 }
 
 // Set makes the programs forward by the state. It is called before they are attached, and
@@ -183,27 +192,61 @@ func (p *Path) write(one *peer) error {
 }
 
 // Announces reports whether peers may send packets as only the kernel makes them.
-func (p *Path) Announces() bool {
+func (p *Path) Announces() bool { return p.Why() == "" }
+
+// Why says why peers may not; empty: they may.
+func (p *Path) Why() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.proven
+	return p.why()
 }
 
-// prove sets whether packets come by the device. While they do not, outer headers are
-// removed in another way, which is always right, and slow.
-func (p *Path) prove(proven bool) {
-	if p.proven == proven {
-		return
+func (p *Path) why() string {
+	switch {
+	case p.wrong != "":
+		return p.wrong
+	case p.proven || p.decaps:
+		return ""
+	case p.closed != "":
+		return p.closed
 	}
-	p.proven = proven
-	p.settings.Mode = modePlain
-	if proven {
-		p.settings.Mode = modeGPE
+	return "nothing has come by " + deviceName + " yet"
+}
+
+// change calls f, which changes what Why and the way depend on in which outer headers are
+// removed: by the device, which joins segments; else by the kernel's own decapsulation; else
+// in a way that is right, and slow.
+func (p *Path) change(f func()) {
+	was := p.why()
+	f()
+	mode := uint32(modePlain)
+	switch {
+	case p.proven:
+		mode = modeGPE
+	case p.decaps:
+		mode = modeDecap
 	}
-	if err := p.programs.configure(p.settings); err != nil {
-		p.Log.Error("The kernel does not take a setting of the fast path", "err", err)
+	if p.settings.Mode != mode {
+		p.settings.Mode = mode
+		if err := p.programs.configure(p.settings); err != nil {
+			p.Log.Error("The kernel does not take a setting of the fast path", "err", err)
+		}
 	}
-	p.Changed()
+	if p.why() != was {
+		p.Changed()
+	}
+}
+
+// InKernel returns the subnets of the peers to which packets go through the kernel.
+func (p *Path) InKernel() (subnets []netip.Prefix) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, one := range p.peers {
+		if one.tx {
+			subnets = append(subnets, one.Subnet)
+		}
+	}
+	return subnets
 }
 
 // Counter is a number that only grows.

@@ -37,7 +37,7 @@ type (
 )
 
 const (
-	modePlain, modeGPE = 0, 1
+	modePlain, modeGPE, modeDecap = 0, 1, 2
 
 	takeRx, takeTx = 1, 2 // flags of an entry
 )
@@ -119,6 +119,15 @@ func (p *programs) attach(index int) error {
 	return p.device.Put(encode(uint32(0)), encode(uint32(index)))
 }
 
+// detach takes back what attach told.
+func (p *programs) detach() error {
+	err := p.device.Delete(encode(uint32(0)))
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	return err
+}
+
 func peerKey(subnet netip.Prefix) []byte {
 	address := subnet.Masked().Addr().As4()
 	return append(encode(uint32(subnet.Bits())), address[:]...)
@@ -154,6 +163,16 @@ func (p *programs) count() (sum tally, err error) {
 		sum = sum.plus(one)
 	}
 	return sum, nil
+}
+
+// uncount sets all counters to zero.
+func (p *programs) uncount() error {
+	b, err := p.counters.Get(encode(uint32(0)))
+	if err != nil {
+		return err
+	}
+	clear(b)
+	return p.counters.Put(encode(uint32(0)), b)
 }
 
 func (t tally) plus(o tally) tally {

@@ -15,11 +15,6 @@ import (
 	"flanneld/pkg/checksum"
 )
 
-// What programs return, in linux/pkt_cls.h.
-const (
-	pass, drop, redirect = ^uint32(0), 2, 7
-)
-
 // mustLoad loads the programs, with the loopback device in the place of flannel0.
 func mustLoad(t *testing.T) *programs {
 	t.Helper()
@@ -89,6 +84,10 @@ func with(b []byte, at int, v byte) []byte {
 // its subnet, its destination in ours; whatever is not surely so goes to the engine.
 func TestReceived(t *testing.T) {
 	p := mustLoad(t)
+	decaps, err := p.try(bpf.Run)
+	if err = errors.Join(err, p.attach(1)); err != nil {
+		t.Fatal(err)
+	}
 	for subnet, e := range map[string]entry{
 		"10.5.2.0/24": {[4]byte{192, 0, 2, 2}, takeRx}, "10.5.3.0/24": {[4]byte{192, 0, 2, 3}, 0}, "10.5.2.128/25": {[4]byte{192, 0, 2, 4}, takeRx},
 	} {
@@ -105,34 +104,37 @@ func TestReceived(t *testing.T) {
 		frame []byte
 		want  uint32
 	}{
-		{"a peer's", frame(outer), redirect},
-		{"the longest subnet has another host", frame(datagram("192.0.2.2", "192.0.2.1", 8285, packet("10.5.2.129", "10.5.1.8", 63, 17, udp))), pass},
-		{"that host's", frame(datagram("192.0.2.4", "192.0.2.1", 8285, packet("10.5.2.129", "10.5.1.8", 63, 17, udp))), redirect},
-		{"another sender", frame(datagram("192.0.2.3", "192.0.2.1", 8285, good)), pass},
-		{"a source that is nobody's", frame(datagram("192.0.2.2", "192.0.2.1", 8285, packet("10.5.9.9", "10.5.1.8", 63, 17, udp))), pass},
-		{"a destination that is not ours", frame(datagram("192.0.2.2", "192.0.2.1", 8285, packet("10.5.2.9", "10.5.7.8", 63, 17, udp))), pass},
-		{"a peer that has not announced", frame(datagram("192.0.2.3", "192.0.2.1", 8285, packet("10.5.3.9", "10.5.1.8", 63, 17, udp))), pass},
-		{"an answer to a ping of ours, of such a peer", frame(datagram("192.0.2.3", "192.0.2.1", 8285, ping)), pass},
-		{"an answer to another ping", frame(datagram("192.0.2.3", "192.0.2.1", 8285, with(ping, 25, 9))), pass},
-		{"to another address", frame(datagram("192.0.2.2", "192.0.2.7", 8285, good)), pass},
-		{"to another port", frame(datagram("192.0.2.2", "192.0.2.1", 8472, good)), pass},
-		{"VXLAN-GPE from outside", frame(datagram("192.0.2.2", "192.0.2.1", 4790, good)), drop},
-		{"a train", frame(datagram("192.0.2.2", "192.0.2.1", 8285, append(bytes.Clone(good), good...))), pass},
-		{"a first fragment", frame(with(outer, 6, 0x20)), pass},
-		{"a later fragment", frame(with(outer, 7, 9)), pass},
-		{"outer options", frame(with(outer, 0, 0x46)), pass},
-		{"TCP", frame(with(outer, 9, 6)), pass},
-		{"IPv6", with(frame(outer), 12, 0x86), pass},
-		{"VLAN", append(append(make([]byte, 12), 0x81, 0, 0, 5, 8, 0), outer...), pass},
-		{"for another machine", with(frame(outer), 0, 2), pass},
-		{"TTL 1", frame(datagram("192.0.2.2", "192.0.2.1", 8285, packet("10.5.2.9", "10.5.1.8", 1, 17, udp))), pass},
-		{"an inner header of 16 bytes", frame(with(outer, 28, 0x44)), pass},
-		{"inner IPv6", frame(with(outer, 28, 0x65)), pass},
-		{"cut off", frame(outer)[:14+28+10], pass},
-		{"longer than it says", append(frame(outer), 0), pass},
-		{"empty", frame(datagram("192.0.2.2", "192.0.2.1", 8285, nil)), pass},
+		{"a peer's", frame(outer), actRedirect},
+		{"the longest subnet has another host", frame(datagram("192.0.2.2", "192.0.2.1", 8285, packet("10.5.2.129", "10.5.1.8", 63, 17, udp))), actPass},
+		{"that host's", frame(datagram("192.0.2.4", "192.0.2.1", 8285, packet("10.5.2.129", "10.5.1.8", 63, 17, udp))), actRedirect},
+		{"another sender", frame(datagram("192.0.2.3", "192.0.2.1", 8285, good)), actPass},
+		{"a source that is nobody's", frame(datagram("192.0.2.2", "192.0.2.1", 8285, packet("10.5.9.9", "10.5.1.8", 63, 17, udp))), actPass},
+		{"a destination that is not ours", frame(datagram("192.0.2.2", "192.0.2.1", 8285, packet("10.5.2.9", "10.5.7.8", 63, 17, udp))), actPass},
+		{"a peer that has not announced", frame(datagram("192.0.2.3", "192.0.2.1", 8285, packet("10.5.3.9", "10.5.1.8", 63, 17, udp))), actPass},
+		{"an answer to a ping of ours, of such a peer", frame(datagram("192.0.2.3", "192.0.2.1", 8285, ping)), actPass},
+		{"an answer to another ping", frame(datagram("192.0.2.3", "192.0.2.1", 8285, with(ping, 25, 9))), actPass},
+		{"to another address", frame(datagram("192.0.2.2", "192.0.2.7", 8285, good)), actPass},
+		{"to another port", frame(datagram("192.0.2.2", "192.0.2.1", 8472, good)), actPass},
+		{"VXLAN-GPE from outside", frame(datagram("192.0.2.2", "192.0.2.1", 4790, good)), actDrop},
+		{"a train", frame(datagram("192.0.2.2", "192.0.2.1", 8285, append(bytes.Clone(good), good...))), actPass},
+		{"a first fragment", frame(with(outer, 6, 0x20)), actPass},
+		{"a later fragment", frame(with(outer, 7, 9)), actPass},
+		{"outer options", frame(with(outer, 0, 0x46)), actPass},
+		{"TCP", frame(with(outer, 9, 6)), actPass},
+		{"IPv6", with(frame(outer), 12, 0x86), actPass},
+		{"VLAN", append(append(make([]byte, 12), 0x81, 0, 0, 5, 8, 0), outer...), actPass},
+		{"for another machine", with(frame(outer), 0, 2), actPass},
+		{"TTL 1", frame(datagram("192.0.2.2", "192.0.2.1", 8285, packet("10.5.2.9", "10.5.1.8", 1, 17, udp))), actPass},
+		{"an inner header of 16 bytes", frame(with(outer, 28, 0x44)), actPass},
+		{"inner IPv6", frame(with(outer, 28, 0x65)), actPass},
+		{"cut off", frame(outer)[:14+28+10], actPass},
+		{"longer than it says", append(frame(outer), 0), actPass},
+		{"empty", frame(datagram("192.0.2.2", "192.0.2.1", 8285, nil)), actPass},
 	} {
-		for mode, name := range map[uint32]string{modePlain: "plain", modeGPE: "gpe"} {
+		for mode, name := range map[uint32]string{modePlain: "plain", modeGPE: "gpe", modeDecap: "decap"} {
+			if mode == modeDecap && !decaps {
+				continue
+			}
 			s := testSettings
 			s.Mode = mode
 			if err := p.configure(s); err != nil {
@@ -143,9 +145,9 @@ func TestReceived(t *testing.T) {
 				t.Fatalf("%s: %v", row.name, err)
 			}
 			want := row.want
-			taken := want == redirect || bytes.Contains(row.frame, ping)
-			if mode == modeGPE && want == redirect {
-				want = pass
+			taken := want == actRedirect || bytes.Contains(row.frame, ping)
+			if mode == modeGPE && want == actRedirect {
+				want = actPass
 			}
 			if got != want {
 				t.Errorf("%s, %s: returned %d, want %d", row.name, name, got, want)
@@ -155,7 +157,7 @@ func TestReceived(t *testing.T) {
 				if !bytes.Equal(out, row.frame) {
 					t.Errorf("%s, %s: the frame was changed", row.name, name)
 				}
-			case got == redirect:
+			case got == actRedirect:
 				if want := append(bytes.Clone(row.frame[:14]), row.frame[42:]...); !bytes.Equal(out, want) {
 					t.Errorf("%s: without outer headers it is\n%swant\n%s", row.name, hex.Dump(out), hex.Dump(want))
 				}
@@ -164,7 +166,14 @@ func TestReceived(t *testing.T) {
 			}
 		}
 	}
-	if sum, err := p.count(); err != nil || sum.Closed != 2 || sum.RxPackets != 6 || sum.ToGPE != 4 || sum.Errors != 0 {
+	modes, taken := uint64(2), uint64(3) // frames, in each mode
+	if decaps {
+		modes++
+	}
+	want := tally{Closed: modes, RxPackets: modes * taken, ToGPE: taken + modes - 1} // the answer to a ping goes there in all
+	sum, err := p.count()
+	sum.RxBytes, sum.RxUp = 0, 0
+	if err != nil || sum != want {
 		t.Errorf("counted %+v, %v", sum, err)
 	}
 }
@@ -198,16 +207,16 @@ func TestSent(t *testing.T) {
 		packet []byte
 		want   uint32
 	}{
-		{"to a peer", good, redirect},
-		{"to a peer that is not reached yet", packet("8.0.1.9", "10.5.3.8", 63, 17, make([]byte, 100)), pass},
-		{"a ping of ours to that", ping, redirect},
-		{"somebody's ping to that", with(ping, 25, 7), pass},
-		{"to nobody", packet("8.0.1.9", "10.5.9.8", 63, 17, make([]byte, 100)), pass},
-		{"TTL 1", packet("8.0.1.9", "10.5.2.8", 1, 17, make([]byte, 100)), pass},
-		{"of the greatest length", packet("8.0.1.9", "10.5.2.8", 63, 17, make([]byte, 1452)), redirect},
-		{"longer than the device's MTU", packet("8.0.1.9", "10.5.2.8", 63, 17, make([]byte, 1453)), pass},
-		{"longer than it says", append(bytes.Clone(good), 0), pass},
-		{"no IPv4", with(good, 0, 0x65), pass},
+		{"to a peer", good, actRedirect},
+		{"to a peer that is not reached yet", packet("8.0.1.9", "10.5.3.8", 63, 17, make([]byte, 100)), actPass},
+		{"a ping of ours to that", ping, actRedirect},
+		{"somebody's ping to that", with(ping, 25, 7), actPass},
+		{"to nobody", packet("8.0.1.9", "10.5.9.8", 63, 17, make([]byte, 100)), actPass},
+		{"TTL 1", packet("8.0.1.9", "10.5.2.8", 1, 17, make([]byte, 100)), actPass},
+		{"of the greatest length", packet("8.0.1.9", "10.5.2.8", 63, 17, make([]byte, 1452)), actRedirect},
+		{"longer than the device's MTU", packet("8.0.1.9", "10.5.2.8", 63, 17, make([]byte, 1453)), actPass},
+		{"longer than it says", append(bytes.Clone(good), 0), actPass},
+		{"no IPv4", with(good, 0, 0x65), actPass},
 	} {
 		got, out, err := bpf.Run(p.tx.fd, row.packet)
 		if err != nil {
@@ -216,7 +225,7 @@ func TestSent(t *testing.T) {
 		if got != row.want {
 			t.Errorf("%s: returned %d, want %d", row.name, got, row.want)
 		}
-		if got != redirect {
+		if got != actRedirect {
 			if !bytes.Equal(out, row.packet) {
 				t.Errorf("%s: the packet was changed", row.name)
 			}
@@ -242,7 +251,7 @@ func TestOnlyWhatRxSentComesByTheDevice(t *testing.T) {
 	}
 	got, _, err := bpf.Run(p.gpe.fd, frame(packet("10.5.2.9", "10.5.1.8", 63, 17, make([]byte, 20))))
 	sum, _ := p.count()
-	if err != nil || got != drop || sum.GPEStrangers != 1 {
+	if err != nil || got != actDrop || sum.GPEStrangers != 1 {
 		t.Errorf("gpe returned %d, %v, counted %+v", got, err, sum)
 	}
 }
@@ -252,7 +261,7 @@ func TestNothingIsTakenWithoutADevice(t *testing.T) {
 	p := mustLoadWithoutDevice(t)
 	frame := frame(datagram("192.0.2.2", "192.0.2.1", 4790, make([]byte, 40)))
 	for _, prog := range []program{p.tx, p.rx} {
-		if got, out, err := bpf.Run(prog.fd, frame); err != nil || got != pass || !bytes.Equal(out, frame) {
+		if got, out, err := bpf.Run(prog.fd, frame); err != nil || got != actPass || !bytes.Equal(out, frame) {
 			t.Errorf("returned %d, %v", got, err)
 		}
 	}
@@ -260,7 +269,7 @@ func TestNothingIsTakenWithoutADevice(t *testing.T) {
 		t.Fatal(err)
 	}
 	frame = append(frame[:14], datagram("192.0.2.2", "192.0.2.1", 8285, packet("10.5.2.9", "10.5.1.8", 63, 17, make([]byte, 20)))...)
-	if got, out, err := bpf.Run(p.rx.fd, frame); err != nil || got != pass || !bytes.Equal(out, frame) {
+	if got, out, err := bpf.Run(p.rx.fd, frame); err != nil || got != actPass || !bytes.Equal(out, frame) {
 		t.Errorf("a whole packet: returned %d, %v", got, err)
 	}
 }

@@ -20,7 +20,7 @@ const (
 
 // Run proves the device and the ways to peers, and watches both, until ctx is done.
 func (p *Path) Run(ctx context.Context) {
-	w := watcher{path: p, shut: make(map[string]bool)}
+	w := watcher{path: p}
 	defer w.close()
 	for {
 		wait := w.look(time.Now())
@@ -43,7 +43,6 @@ type watcher struct {
 	proofFrom  tally     // what was counted when the proof began
 	proofUntil time.Time // zero: none is made
 	proofNext  time.Time
-	shut       map[string]bool // what was logged
 }
 
 func (w *watcher) close() {
@@ -67,8 +66,7 @@ func (w *watcher) look(now time.Time) time.Duration {
 	switch {
 	case p.proven:
 		if w.goesMissing(n) {
-			w.say("UDP port 4790 is closed by this host's firewall, or packets of the kernel's tunnel are lost in it: packets from peers go through the daemon")
-			p.prove(false)
+			p.closedPort("UDP port 4790 is closed by this host's firewall, or packets of the kernel's tunnel are lost in it")
 			w.proofNext = now.Add(retry)
 		} else if w.silent > 0 {
 			wait = sooner
@@ -131,16 +129,15 @@ func (w *watcher) tryProof(n tally, now time.Time) time.Duration {
 	case n.GPE > w.proofFrom.GPE:
 		end()
 		w.silent = 0
-		w.say("")
 		p.Log.Info("Packets from peers that announce the same go through the kernel from now on", "device", deviceName)
-		p.prove(true)
+		p.change(func() { p.proven, p.closed = true, "" })
 		return tick
 	case now.After(w.proofUntil):
 		end()
 		w.proofNext = now.Add(proofTime)
 		if n.ToGPE > w.proofFrom.ToGPE {
 			w.proofNext = now.Add(retry)
-			w.say("UDP port 4790 is closed by this host's firewall: packets from peers go through the daemon, not through the kernel")
+			p.closedPort("UDP port 4790 is closed by this host's firewall")
 		}
 		return tick
 	}
@@ -176,14 +173,16 @@ func (w *watcher) askPeers(now time.Time) {
 	}
 }
 
-// say warns of what keeps packets from the device, once.
-func (w *watcher) say(what string) {
-	if what == "" {
-		clear(w.shut)
-	} else if !w.shut[what] {
-		w.shut[what] = true
-		w.path.Log.Warn(what, "hint", "let UDP port 4790 in from the peers, or give --udp-offload=kernel")
+// closedPort says that packets do not come by the device, and warns of it once.
+func (p *Path) closedPort(why string) {
+	if p.closed != why {
+		so := "packets from peers go through the daemon, not through the kernel"
+		if p.decaps {
+			so = "segments from peers are not joined, which costs time"
+		}
+		p.Log.Warn(why+": "+so, "hint", "let UDP port 4790 in from the peers, or give --udp-offload=kernel")
 	}
+	p.change(func() { p.proven, p.closed = false, why })
 }
 
 // heard is told who has answered a ping. One that is shorter than packets may be proves

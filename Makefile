@@ -1,4 +1,5 @@
-# Everything here runs on Debian with Go; `make test` and `make demo` as root.
+# Everything here runs on Debian; `make test` and `make demo` as root. They install what they
+# need, Go as well.
 
 SHELL       := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -22,8 +23,12 @@ PACKAGES := etcd-server etcd-client iproute2 iputils-ping iperf3 ethtool dash pr
 OPTIONAL := qemu-user rpm
 SOURCES  := backend cmd dist pkg subnet
 
-# A root shell by su has an ordinary user's PATH, without dpkg's and the lab's programs.
-export PATH := $(PATH):/usr/sbin:/sbin
+# A root shell by su has an ordinary user's PATH, without dpkg's and the lab's programs, and
+# sudo's has no Go that lies where its own archive puts it.
+export PATH := $(PATH):/usr/sbin:/sbin:/usr/local/go/bin
+
+# Go fetches the release that go.mod names, which Debian's does not do unless it is told.
+export GOTOOLCHAIN ?= auto
 
 # Tools for the gate, in the releases that this names. gotestsum is in a module of its own,
 # so that its dependencies are not the daemon's. golangci-lint is run with the releases of
@@ -44,7 +49,7 @@ help: ## Print this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: build
-build: ## Build bin/flanneld and bin/flannelctl, static
+build: go ## Build bin/flanneld and bin/flannelctl, static
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/ ./cmd/flanneld ./cmd/flannelctl
 
 # A module of its own: etcd's 258 modules are none of the daemon's. Whatever builds
@@ -52,7 +57,7 @@ build: ## Build bin/flanneld and bin/flannelctl, static
 NESTED := cd cmd/flannel-etcd && CGO_ENABLED=0 GOFLAGS="$$(go env GOFLAGS) -trimpath"
 
 .PHONY: etcd
-etcd: ## Build bin/flannel-etcd, static (the first time takes minutes)
+etcd: go ## Build bin/flannel-etcd, static (the first time takes minutes)
 	$(NESTED) go build -ldflags "-s -w -X main.version=$(VERSION)" -o ../../bin/flannel-etcd .
 
 # Newer etcds than Debian's, in the releases that the modules in .ci pin: 3.6 has no v2 API
@@ -86,7 +91,7 @@ export UNPRIVILEGED
 
 # The most bytes of the program, and of one without etcd's v3 API, whose gRPC has eight million.
 .PHONY: sizes
-sizes: ## Check that the program is small enough, with and without etcd's v3 API
+sizes: go ## Check that the program is small enough, with and without etcd's v3 API
 	@measure() { \
 		CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -tags "$$1" -o bin/measured ./cmd/flanneld; \
 		size=$$(stat -c %s bin/measured); rm bin/measured; echo "flanneld$${1:+ -tags $$1}: $$size bytes"; \
@@ -96,7 +101,7 @@ sizes: ## Check that the program is small enough, with and without etcd's v3 API
 	@go test -tags no_etcd3 -run 'WithoutV3' ./cmd/flanneld
 
 .PHONY: check
-check: cc lint sizes ## Run linter, check sizes and, with -race, all tests that need no root (PKGS=./subnet/...)
+check: go cc lint sizes ## Run linter, check sizes and, with -race, all tests that need no root (PKGS=./subnet/...)
 	@$(call report,check,UNPRIVILEGED,--hide-summary=skipped)
 
 .PHONY: cc
@@ -131,14 +136,15 @@ export EMULATED
 
 # go vet comes before, and once: go test would have it analyse all of etcd again.
 .PHONY: test
-test: root tools etcd bin/etcd-3.6 ## Vet, check formatting, run all tests (root; installs missing Debian packages; PKGS=./subnet/...)
+test: root go tools etcd bin/etcd-3.6 ## Vet, check formatting, run all tests (root; installs missing Debian packages; PKGS=./subnet/...)
 	go vet -tags soak ./...
 	go vet -tags no_etcd3 ./cmd/flanneld
 	cd subnet/chaos && go vet ./...
 	$(NESTED) go vet ./...
 	@unformatted=$$(gofmt -l $(SOURCES)); \
 	if [ -n "$$unformatted" ]; then echo "error: not formatted by gofmt:" $$unformatted; exit 1; fi
-	@status=0; \
+	@echo "This takes 15 minutes on two cores, half an hour the first time, and some 10 GB below ~/.cache and ~/go."; \
+	status=0; \
 	if ! command -v $(addprefix qemu-,$(OTHERS)) >/dev/null; then \
 		echo "skipped: tests on $(OTHERS): qemu-user is not installed"; \
 	elif go list $(PKGS) | grep -xF "$$(go list $(PORTABLE))" >/dev/null; then \
@@ -149,22 +155,22 @@ test: root tools etcd bin/etcd-3.6 ## Vet, check formatting, run all tests (root
 	exit $$status
 
 .PHONY: lint
-lint: ## Run golangci-lint with .golangci.yml (the first time it is built, which takes minutes)
+lint: go ## Run golangci-lint with .golangci.yml (the first time it is built, which takes minutes)
 	$(LINT) run --build-tags soak
 	cd subnet/chaos && $(LINT) run
 	cd cmd/flannel-etcd && $(LINT) run
 
 .PHONY: bench
-bench: root tools ## Run the benchmarks (root)
+bench: root go tools ## Run the benchmarks (root)
 	go test -run '^$$' -bench . ./...
 
 .PHONY: demo
-demo: root tools build $(filter-out debian,$(ETCD:flannel-etcd=etcd)) ## Show three hosts with containers behind each (root; BACKEND=udp,vxlan,host-gw API=v3|v2 ETCD=debian|flannel-etcd)
+demo: root go tools build $(filter-out debian,$(ETCD:flannel-etcd=etcd)) ## Show three hosts with containers behind each (root; BACKEND=udp,vxlan,host-gw API=v3|v2 ETCD=debian|flannel-etcd)
 	go build -o bin/flannel-demo ./cmd/flannel-demo
 	bin/flannel-demo --flanneld=bin/flanneld --etcd=$(if $(filter debian,$(ETCD)),etcd,bin/$(ETCD)) --etcd-api=$(API) --backend=$(BACKEND)
 
 .PHONY: fuzz
-fuzz: ## Run every fuzz target for FUZZTIME=10s
+fuzz: go ## Run every fuzz target for FUZZTIME=10s
 	@for package in $$(go list ./...); do \
 		for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz' || :); do \
 			echo "== $$package $$target"; \
@@ -177,7 +183,7 @@ fuzz: ## Run every fuzz target for FUZZTIME=10s
 	done
 
 .PHONY: soak
-soak: root tools ## Run the udp engine under load for SOAKTIME=10m (root)
+soak: root go tools ## Run the udp engine under load for SOAKTIME=10m (root)
 	SOAKTIME=$(SOAKTIME) go test -tags soak -count=1 -timeout 0 -run '^TestSoak$$' -v ./backend/udp/engine | \
 		grep -v '^ *\(===\|---\|  *lab_test\)'
 
@@ -186,12 +192,12 @@ CHAOSDIR ?= $(CURDIR)/subnet/chaos/_artifacts
 export CHAOSDIR
 
 .PHONY: chaos
-chaos: tools ## Look for two owners of one subnet for CHAOSTIME=90s, in a full network and in an empty one
+chaos: go tools ## Look for two owners of one subnet for CHAOSTIME=90s, in a full network and in an empty one
 	cd subnet/chaos; CHAOSTIME=$(CHAOSTIME) go test -count=1 -timeout 0 -run '^(TestNoSubnetHasTwoOwners|TestOldRulesAreFoundGuilty)$$' -v . | \
 		grep -v '^ *=== '
 
 .PHONY: arches
-arches: root ## Run each architecture's program, unit tests, demo and kernel, emulated (root; ARCHES=riscv64 ONLY=demo; see dist/arches/check)
+arches: root go ## Run each architecture's program, unit tests, demo and kernel, emulated (root; ARCHES=riscv64 ONLY=demo; see dist/arches/check)
 	@PORTABLE='$(PORTABLE)' ONLY='$(ONLY)' dist/arches/check $(ARCHES)
 
 .PHONY: clean
@@ -205,7 +211,7 @@ BUILT       := $(shell date -u -d @$(COMMIT_TIME) +%Y-%m-%dT%H:%M:%SZ)
 PKG_VERSION ?= $(shell echo '$(VERSION)' | sed -E 's/^v([0-9])/\1/; t dots; s/^/0~git'$$(date -u -d @$(COMMIT_TIME) +%Y%m%d%H%M%S)'./; :dots; s/-/./g')
 
 .PHONY: packages
-packages: ## Build .deb and .rpm with everything a host needs (ARCHES="amd64 arm64 …", OUT=packages)
+packages: go ## Build .deb and .rpm with everything a host needs (ARCHES="amd64 arm64 …", OUT=packages)
 	@mkdir -p $(OUT); \
 	out=$$(realpath $(OUT)); work=$$(mktemp -d); trap "rm -rf $$work" EXIT; \
 	go build -o $$work ./dist/sbom ./dist/licences; \
@@ -230,8 +236,11 @@ packages: ## Build .deb and .rpm with everything a host needs (ARCHES="amd64 arm
 root:
 	@[ "$$(id -u)" = 0 ] || { echo "error: this makes network namespaces and needs root"; \
 		echo "hint: sudo env \"PATH=\$$PATH\" make $(MAKECMDGOALS)"; exit 1; }
-	@command -v go >/dev/null || { echo "error: go is not in PATH, which sudo resets"; \
-		echo "hint: env \"PATH=\$$PATH:/usr/local/go/bin\" make $(MAKECMDGOALS)"; exit 1; }
+
+# A Go that can build this.
+.PHONY: go
+go:
+	@.ci/go
 
 # apt runs only if something is missing. The policy keeps Debian from starting
 # the services that come with the programs: a store on port 2379 of the machine,

@@ -40,7 +40,7 @@ func TestToolsAreInstalled(t *testing.T) {
 		"installed":          {"ethtool rpm", "[ $1 = update ] || echo does: $*", false, "does: install -q -y --no-install-recommends ethtool\n"},
 		"kept from starting": {"ethtool", "[ $1 = update ] || { $POLICY; echo says $?; }", false, "says 101\n"},
 		"old lists will do":  {"ethtool", "[ $1 = install ]", false, "installing: ethtool\n"},
-		"sbin is in PATH":    {"ethtool", "echo :$PATH:", false, ":/usr/sbin:/sbin:\n"},
+		"sbin is in PATH":    {"ethtool", "echo :$PATH:", false, ":/usr/sbin:/sbin:/usr/local/go/bin:\n"},
 		"no archive":         {"ethtool dbus", "[ $1 = update ] || exit 100", true, "error: apt-get did not install ethtool dbus\nhint: "},
 		"only an optional":   {"rpm", "[ $1 = update ] || exit 100", false, "note: not installed: rpm; "},
 	} {

@@ -52,7 +52,7 @@ static long (*adjust_room)(struct __sk_buff *skb, int len, u32 mode, u64 flags) 
 static long (*redirect_neigh)(u32 ifindex, const void *params, int plen, u64 flags) = (void *)152;
 
 enum { PASS = -1 /* TC_ACT_UNSPEC: on to the next filter */, DROP = 2 /* TC_ACT_SHOT */, PACKET_HOST = 0, F_INGRESS = 1, F_RECOMPUTE_CSUM = 1 };
-enum { ROOM_NET = 0, ROOM_MAC = 1, F_FIXED_GSO = 1, F_ENCAP_L3_IPV4 = 2, F_ENCAP_L4_UDP = 16, F_DECAP_L4_UDP = 1 << 10 };
+enum { ROOM_NET = 0, ROOM_MAC = 1, F_FIXED_GSO = 1, F_ENCAP_L3_IPV4 = 2, F_ENCAP_L4_UDP = 16 };
 enum { ETH_P_IP = 0x0800, ETH_HLEN = 14, IP_HLEN = 20, UDP_HLEN = 8 };
 
 struct iphdr {

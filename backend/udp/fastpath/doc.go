@@ -9,8 +9,6 @@
 //   - Before anything is attached, the programs are run on packets that are made up.
 //   - This host announces after a ping has come by the device (Path.Announces), and
 //     withdraws when packets stop coming by it, as with a firewall that has closed its port.
-//     A kernel of release 7.3 and later can do without the device, which then only joins
-//     segments.
 //   - A peer that announces is sent such packets after a ping of full length, sent in this
 //     way, was answered, and for as long as one is.
 //   - What has come in this way once is taken for some time after either has withdrawn.

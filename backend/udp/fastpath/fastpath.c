@@ -31,10 +31,12 @@ struct config {
  * removes, and the next device that cannot segment tunnels, docker0, cuts it into pieces:
  * less than half of the speed (MODE_PLAIN). So the packet becomes VXLAN-GPE in place, with
  * 8 bytes more, and the kernel's own device unpacks it, and joins segments (MODE_GPE).
- * Linux 7.3 takes the marks away if it is told to (MODE_DECAP). That needs no device, but
- * joins nothing: segments that a network card has received one by one stay so.
+ * Linux 7.3 would take the marks away if it was told to (BPF_F_ADJ_ROOM_DECAP_L4_UDP), but
+ * leaves the packet's transport header where the outer one was: the next device that has an
+ * ingress qdisc, as flannel0 has, then reads outside of the packet (qdisc_pkt_len_segs_init),
+ * and 7.3.4 panics. It would join no segments either.
  */
-enum { MODE_PLAIN, MODE_GPE, MODE_DECAP };
+enum { MODE_PLAIN, MODE_GPE };
 
 struct peer_key {
 	u32 len, address;
@@ -203,7 +205,7 @@ SEC("tc/rx") int rx(struct __sk_buff *skb)
 	counters->rx_super += super;
 	if (config->mode == MODE_GPE || probe)
 		return to_gpe(skb, config, counters, &h.ip, &h.udp);
-	if (adjust_room(skb, -28, ROOM_MAC, config->mode == MODE_DECAP ? F_FIXED_GSO | F_DECAP_L4_UDP : F_FIXED_GSO)) {
+	if (adjust_room(skb, -28, ROOM_MAC, F_FIXED_GSO)) {
 		counters->errors++;
 		return DROP;
 	}

@@ -64,7 +64,6 @@ type Path struct {
 	state    State
 	peers    map[netip.Addr]*peer // by the first address of the subnet, which is pinged
 	there    bool                 // the device was, when it was looked for last
-	decaps   bool                 // the kernel removes outer headers as it should without the GPE device, too
 	proven   bool                 // packets come by the GPE device
 	closed   string               // why they do not, as far as that is known
 	wrong    string               // why the device or a filter is not in place; empty: they are
@@ -83,15 +82,14 @@ func Open(c Config) (*Path, error) {
 	if err != nil {
 		return nil, err
 	}
-	decaps, err := programs.try(bpf.Run)
-	if err != nil {
+	if err := programs.try(bpf.Run); err != nil {
 		programs.close()
 		return nil, err
 	}
 	var random [6]byte
 	_, _ = rand.Read(random[:]) // never fails
 	p := &Path{Config: c, programs: programs, id: binary.BigEndian.Uint16(random[4:]) | 1, peers: make(map[netip.Addr]*peer),
-		decaps: decaps, wrong: "its filters are not attached yet"}
+		wrong: "its filters are not attached yet"}
 	p.settings = settings{
 		Own: c.Local.As4(), Underlay: uint32(link.Index), Port: inPacket(c.Port), GPEPort: inPacket(gpePort),
 		Secret: binary.NativeEndian.Uint32(random[:]) | 1, ProbeOut: inPacket(p.id),
@@ -205,7 +203,7 @@ func (p *Path) why() string {
 	switch {
 	case p.wrong != "":
 		return p.wrong
-	case p.proven || p.decaps:
+	case p.proven:
 		return ""
 	case p.closed != "":
 		return p.closed
@@ -213,18 +211,14 @@ func (p *Path) why() string {
 	return "nothing has come by " + deviceName + " yet"
 }
 
-// change calls f, which changes what Why and the way depend on in which outer headers are
-// removed: by the device, which joins segments; else by the kernel's own decapsulation; else
-// in a way that is right, and slow.
+// change calls f, which changes what Why depends on, and the way in which outer headers are
+// removed: while packets do not come by the device, in another, which is right, and slow.
 func (p *Path) change(f func()) {
 	was := p.why()
 	f()
 	mode := uint32(modePlain)
-	switch {
-	case p.proven:
+	if p.proven {
 		mode = modeGPE
-	case p.decaps:
-		mode = modeDecap
 	}
 	if p.settings.Mode != mode {
 		p.settings.Mode = mode

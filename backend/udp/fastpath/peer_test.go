@@ -100,36 +100,28 @@ func TestPeersComeAndGo(t *testing.T) {
 	}
 }
 
-// TestAnnouncedIsWhatIsTaken whole: by the device once something has come by it, or at once
-// where the kernel does without.
+// TestAnnouncedIsWhatIsTaken whole: once something has come by the device.
 func TestAnnouncedIsWhatIsTaken(t *testing.T) {
-	for decaps, want := range map[bool][]uint32{false: {modePlain, modePlain, modeGPE, modePlain, modeGPE, modePlain, modePlain},
-		true: {modeDecap, modeDecap, modeGPE, modeDecap, modeGPE, modeDecap, modeDecap}} {
-		changes := 0
-		p := Path{programs: mustLoad(t), decaps: decaps, wrong: "not attached", Config: Config{Changed: func() { changes++ }, Log: slog.New(slog.DiscardHandler)}}
-		for i, step := range []struct {
-			name   string
-			do     func()
-			why    [2]string // without the kernel's own way, and with it
-			change [2]int
-		}{
-			{"nothing is attached", func() { p.change(func() {}) }, [2]string{"not attached", "not attached"}, [2]int{0, 0}},
-			{"all is attached", func() { p.Failed(nil) }, [2]string{"nothing has come by flannel-gpe yet", ""}, [2]int{1, 1}},
-			{"a ping came by the device", func() { p.change(func() { p.proven = true }) }, [2]string{"", ""}, [2]int{1, 0}},
-			{"its port is closed", func() { p.closedPort("closed") }, [2]string{"closed", ""}, [2]int{1, 0}},
-			{"it is open", func() { p.change(func() { p.proven, p.closed = true, "" }) }, [2]string{"", ""}, [2]int{1, 0}},
-			{"a filter is missing", func() { p.Failed(errors.New("no filter")) }, [2]string{"no filter", "no filter"}, [2]int{1, 1}},
-			{"it is missing still", func() { p.Failed(errors.New("no filter")) }, [2]string{"no filter", "no filter"}, [2]int{0, 0}},
-		} {
-			row := 0
-			if decaps {
-				row = 1
-			}
-			changes = 0
-			step.do()
-			if p.Why() != step.why[row] || p.Announces() != (step.why[row] == "") || changes != step.change[row] || p.settings.Mode != want[i] {
-				t.Errorf("decaps %t, %s: why %q, mode %d, %d changes", decaps, step.name, p.Why(), p.settings.Mode, changes)
-			}
+	changes := 0
+	p := Path{programs: mustLoad(t), wrong: "not attached", Config: Config{Changed: func() { changes++ }, Log: slog.New(slog.DiscardHandler)}}
+	for _, step := range []struct {
+		name, why string
+		do        func()
+		changes   int
+		mode      uint32
+	}{
+		{"nothing is attached", "not attached", func() { p.change(func() {}) }, 0, modePlain},
+		{"all is attached", "nothing has come by flannel-gpe yet", func() { p.Failed(nil) }, 1, modePlain},
+		{"a ping came by the device", "", func() { p.change(func() { p.proven = true }) }, 1, modeGPE},
+		{"its port is closed", "closed", func() { p.closedPort("closed") }, 1, modePlain},
+		{"it is open", "", func() { p.change(func() { p.proven, p.closed = true, "" }) }, 1, modeGPE},
+		{"a filter is missing", "no filter", func() { p.Failed(errors.New("no filter")) }, 1, modePlain},
+		{"it is missing still", "no filter", func() { p.Failed(errors.New("no filter")) }, 0, modePlain},
+	} {
+		changes = 0
+		step.do()
+		if p.Why() != step.why || p.Announces() != (step.why == "") || changes != step.changes || p.settings.Mode != step.mode {
+			t.Errorf("%s: why %q, mode %d, %d changes", step.name, p.Why(), p.settings.Mode, changes)
 		}
 	}
 }

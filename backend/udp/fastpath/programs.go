@@ -37,7 +37,7 @@ type (
 )
 
 const (
-	modePlain, modeGPE, modeDecap = 0, 1, 2
+	modePlain, modeGPE = 0, 1
 
 	takeRx, takeTx = 1, 2 // flags of an entry
 )

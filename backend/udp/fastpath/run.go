@@ -176,11 +176,8 @@ func (w *watcher) askPeers(now time.Time) {
 // closedPort says that packets do not come by the device, and warns of it once.
 func (p *Path) closedPort(why string) {
 	if p.closed != why {
-		so := "packets from peers go through the daemon, not through the kernel"
-		if p.decaps {
-			so = "segments from peers are not joined, which costs time"
-		}
-		p.Log.Warn(why+": "+so, "hint", "let UDP port 4790 in from the peers, or give --udp-offload=kernel")
+		p.Log.Warn(why+": packets from peers go through the daemon, not through the kernel", "hint",
+			"let UDP port 4790 in from the peers, or give --udp-offload=kernel")
 	}
 	p.change(func() { p.proven, p.closed = false, why })
 }

@@ -34,6 +34,7 @@ export GOTOOLCHAIN ?= auto
 # so that its dependencies are not the daemon's. golangci-lint is run with the releases of
 # its 250 dependencies that it was released with. Go keeps what it has built of both.
 GOTESTSUM := go tool -modfile=$(CURDIR)/.ci/go.mod gotestsum
+MISSPELL  := go tool -modfile=$(CURDIR)/.ci/go.mod misspell -error -i netwrok,nmae # those that tests make
 LINT      := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 # Runs commands that print `go test -json`, $(2): shows each package's result and the output of
@@ -159,6 +160,7 @@ lint: go ## Run golangci-lint with .golangci.yml (the first time it is built, wh
 	$(LINT) run --build-tags soak
 	cd subnet/chaos && $(LINT) run
 	cd cmd/flannel-etcd && $(LINT) run
+	git ls-files '*.go' '*.md' '*.in' '*.txtar' '*.sh' '*.c' '*.service' dist/man Makefile | xargs $(MISSPELL)
 
 .PHONY: bench
 bench: root go tools ## Run the benchmarks (root)

@@ -2,13 +2,17 @@ module flanneld/ci
 
 go 1.26.0
 
-tool gotest.tools/gotestsum
+tool (
+	github.com/golangci/misspell/cmd/misspell
+	gotest.tools/gotestsum
+)
 
 require (
 	github.com/bitfield/gotestdox v0.2.2 // indirect
 	github.com/dnephin/pflag v1.0.7 // indirect
 	github.com/fatih/color v1.18.0 // indirect
 	github.com/fsnotify/fsnotify v1.9.0 // indirect
+	github.com/golangci/misspell v0.8.0 // indirect
 	github.com/google/shlex v0.0.0-20191202100458-e7afc7fbc510 // indirect
 	github.com/mattn/go-colorable v0.1.13 // indirect
 	github.com/mattn/go-isatty v0.0.20 // indirect

@@ -103,3 +103,57 @@ func TestAnchors(t *testing.T) {
 		t.Errorf("anchors are %v", got)
 	}
 }
+
+// others are the flags of other programs that the documents name.
+var others = map[string]string{
+	"docker and dockerd":            "allow-direct-routing bip bridge bridge-accept-fwmark driver env-file firewall-backend gateway iptables mtu name network opt restart subnet",
+	"etcd, flannel-etcd":            "client-cert-auth config-file data-dir discovery-srv enable-v2 experimental-enable-v2v3 quota-backend-bytes trusted-ca-file",
+	"etcdctl":                       "backup-dir peer-urls prefix recursive ttl",
+	"systemd":                       "no-block unit",
+	"firewalld":                     "add-interface add-port add-source complete-reload permanent reload zone",
+	"iptables":                      "random-fully",
+	"curl":                          "unix-socket",
+	"nobody: they stand for a name": "etcd- x",
+}
+
+// TestFlagsInDocumentsExist looks for the flags that the documents name among those that our
+// programs have, by their manual pages, which tests hold to the programs.
+func TestFlagsInDocumentsExist(t *testing.T) {
+	known := map[string]bool{}
+	for _, names := range others {
+		for name := range strings.FieldsSeq(names) {
+			known[name] = true
+		}
+	}
+	flag := regexp.MustCompile(`(?:^|[^-\w])--([a-z][a-z0-9_-]*)`)
+	for _, page := range []string{"man/flanneld.8", "man/flannelctl.8"} {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range flag.FindAllStringSubmatch(strings.ReplaceAll(string(text), `\-`, "-"), -1) {
+			known[m[1]] = true
+		}
+	}
+	found := 0
+	for _, pattern := range []string{"../*.md", "../docs/*.md", "../docs/*/*.md"} {
+		documents, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range documents {
+			text, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, m := range flag.FindAllStringSubmatch(string(text), -1) {
+				if found++; !known[m[1]] {
+					t.Errorf("%s: no program has --%s", name, m[1])
+				}
+			}
+		}
+	}
+	if found < 100 {
+		t.Errorf("found %d flags", found)
+	}
+}

@@ -126,14 +126,28 @@ func ID(program int) (uint32, error) {
 // Run runs a program of the kind BPF_PROG_TYPE_SCHED_CLS on a frame and returns what it
 // returned, and the frame as it is then. Nothing is sent.
 func Run(program int, frame []byte) (result uint32, out []byte, err error) {
+	return RunSuper(program, frame, 0)
+}
+
+// RunSuper is Run for a frame that stands for segments of so many bytes; 0: it does not.
+// The kernel lets such a one be looked at, but not be changed.
+func RunSuper(program int, frame []byte, segment uint32) (result uint32, out []byte, err error) {
 	out = make([]byte, len(frame)+256)
+	var context [180]byte // struct __sk_buff of linux/bpf.h, up to its gso_size
+	binary.NativeEndian.PutUint32(context[176:], segment)
 	attr := struct {
 		fd, result, sizeIn, sizeOut uint32
 		in, out                     uint64
 		repeat, duration            uint32
+		contextIn, contextOut       uint32
+		context, _                  uint64
 	}{fd: uint32(program), sizeIn: uint32(len(frame)), sizeOut: uint32(len(out)), in: address(frame), out: address(out), repeat: 1}
+	if segment > 0 {
+		attr.contextIn, attr.context = uint32(len(context)), address(context[:])
+	}
 	_, err = call(unix.BPF_PROG_TEST_RUN, unsafe.Pointer(&attr), unsafe.Sizeof(attr))
 	runtime.KeepAlive(frame)
+	runtime.KeepAlive(&context)
 	if err != nil {
 		return 0, nil, fmt.Errorf("run a program: %w", err)
 	}

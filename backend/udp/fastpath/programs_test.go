@@ -259,3 +259,43 @@ func TestNothingIsTakenWithoutADevice(t *testing.T) {
 		t.Errorf("a whole packet: returned %d, %v", got, err)
 	}
 }
+
+// TestSuperPackets are taken where the kernel can unpack them again: not with IP options. A
+// test run refuses to change one, so that one that is taken is dropped.
+func TestSuperPackets(t *testing.T) {
+	p := mustLoad(t)
+	for subnet, flags := range map[string]uint32{"10.5.2.0/24": takeTx, "8.0.1.0/24": takeRx} {
+		if err := p.put(netip.MustParsePrefix(subnet), entry{[4]byte{192, 0, 2, 2}, flags}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := testSettings
+	s.Subnet = [4]byte{10, 5, 2, 0}
+	if err := p.configure(s); err != nil {
+		t.Fatal(err)
+	}
+	long := packet("8.0.1.9", "10.5.2.8", 63, unix.IPPROTO_TCP, make([]byte, 3000))
+	options := with(long, 0, 0x46)
+	for _, row := range []struct {
+		name    string
+		program program
+		frame   []byte
+		segment uint32
+		want    uint32
+	}{
+		{"sent", p.tx, long, 1432, actDrop},
+		{"sent, no super-packet", p.tx, long, 0, actPass},
+		{"sent, too long a segment", p.tx, long, 1433, actPass},
+		{"sent, with options", p.tx, options, 1432, actPass},
+		{"received", p.rx, frame(datagram("192.0.2.2", "192.0.2.1", 8285, long)), 1432, actDrop},
+		{"received, with options", p.rx, frame(datagram("192.0.2.2", "192.0.2.1", 8285, options)), 1432, actPass},
+	} {
+		got, _, err := bpf.RunSuper(row.program.fd, row.frame, row.segment)
+		if err != nil || got != row.want {
+			t.Errorf("%s: returned %d, %v, want %d", row.name, int32(got), err, int32(row.want))
+		}
+	}
+	if sum, err := p.count(); err != nil || sum.TxUp != 3 || sum.RxUp != 1 || sum.Errors != 2 {
+		t.Errorf("counted %+v, %v", sum, err)
+	}
+}

@@ -62,7 +62,7 @@ func CheckBridge(name, subnetFile string, told Handover) (Problem, error) {
 		return Problem{}, err
 	}
 	if large == nil {
-		return checkRefused(name, daemonJSON, subnetFile), nil
+		return checkRefused(name, DaemonJSON, subnetFile), nil
 	}
 	addrs, err := netif.Prefixes(name)
 	if err != nil {

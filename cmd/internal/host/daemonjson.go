@@ -9,15 +9,15 @@ import (
 	"flanneld/pkg/smallfile"
 )
 
-// daemonJSON is where Docker's own configuration lies.
-const daemonJSON = "/etc/docker/daemon.json"
+// DaemonJSON is where Docker's own configuration lies.
+const DaemonJSON = "/etc/docker/daemon.json"
 
 // maxDaemonJSON bounds it, in bytes.
 const maxDaemonJSON = 1 << 20
 
-// refused says which keys of Docker's file Docker does not take beside the options that
+// Refused says which keys of Docker's file Docker does not take beside the options that
 // the subnet file becomes; empty: none. A file that Docker cannot read either has none.
-func refused(path string) string {
+func Refused(path string) string {
 	text, err := smallfile.Read(path, maxDaemonJSON)
 	if err != nil {
 		return ""
@@ -38,7 +38,7 @@ func refused(path string) string {
 // checkRefused says why Docker has no bridge that fits: its own file stands in the way of
 // the options, which were made for it.
 func checkRefused(bridge, path, subnetFile string) Problem {
-	keys := refused(path)
+	keys := Refused(path)
 	if _, err := os.Stat(filepath.Join(filepath.Dir(subnetFile), "docker")); keys == "" || err != nil {
 		return Problem{} // Docker was given no options: its file may say what it likes
 	}

@@ -39,7 +39,7 @@ func FuzzDaemonJSON(f *testing.F) {
 		}
 		var file map[string]any
 		known := json.Unmarshal(data, &file) == nil
-		for key := range strings.SplitSeq(refused(path), ", ") {
+		for key := range strings.SplitSeq(Refused(path), ", ") {
 			if _, ok := file[key]; key != "" && !(known && ok) {
 				t.Errorf("%q is said to have %s", data, key)
 			}

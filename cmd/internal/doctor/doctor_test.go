@@ -1,0 +1,82 @@
+package doctor
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Every check has its line in the page, and a script in which a host has the fault.
+func TestChecksAreDocumentedAndTried(t *testing.T) {
+	page, err := os.ReadFile("../../../docs/doctor.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	scripts, err := filepath.Glob("../../flanneld/testdata/doctor-*.txtar")
+	if err != nil || len(scripts) == 0 {
+		t.Fatal(scripts, err)
+	}
+	var tried strings.Builder
+	for _, s := range scripts {
+		text, err := os.ReadFile(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tried.Write(text)
+	}
+	names := make(map[string]bool)
+	for i, c := range Checks() {
+		if names[c.Name] {
+			t.Errorf("two checks have the name %s", c.Name)
+		}
+		names[c.Name] = true
+		if row := fmt.Sprintf("| %d | `%s` | ", i+1, c.Name); !strings.Contains(string(page), row) {
+			t.Errorf("docs/doctor.md has no line that begins with %q", row)
+		}
+		if !strings.Contains(tried.String(), fmt.Sprintf("FAIL +%d  %s ", i+1, c.Name)) && !strings.Contains(tried.String(), fmt.Sprintf("WARN +%d  %s ", i+1, c.Name)) {
+			t.Errorf("no script has a host that check %d, %s, finds", i+1, c.Name)
+		}
+	}
+	if lines := strings.Count(string(page), "\n| ") - strings.Count(string(page), "\n| `"); len(Checks()) == 0 || lines < len(Checks()) {
+		t.Errorf("%d lines for %d checks", lines, len(Checks()))
+	}
+}
+
+func TestDottedNamesAreThoseOfSysctl(t *testing.T) {
+	for file, want := range map[string]string{
+		"net/ipv4/ip_forward":               "net.ipv4.ip_forward",
+		"net/ipv4/conf/flannel.1/rp_filter": "net.ipv4.conf.flannel/1.rp_filter",
+		"net/ipv4/neigh/default/gc_thresh3": "net.ipv4.neigh.default.gc_thresh3",
+		"net/ipv6/conf/all/forwarding":      "net.ipv6.conf.all.forwarding",
+	} {
+		if got := dotted(file); got != want {
+			t.Errorf("dotted(%s) = %s, want %s", file, got, want)
+		}
+	}
+}
+
+func TestValuesOfAProcess(t *testing.T) {
+	p := process{1, []string{"--bip=10.1.1.1/24", "--mtu", "1450", "-H", "fd://", "--bip", "10.2.2.1/24", "bip", "--mtu"}}
+	for flag, want := range map[string]string{"bip": "10.1.1.1/24 10.2.2.1/24", "mtu": "1450", "ip-masq": ""} {
+		if got := strings.Join(p.values(flag), " "); got != want {
+			t.Errorf("values(%s) = %q, want %q", flag, got, want)
+		}
+	}
+}
+
+func TestReadingDockersFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "daemon.json")
+	if err := unreadable(file); err != nil {
+		t.Errorf("no file: %v", err)
+	}
+	for text, ok := range map[string]bool{"": true, "  \n": true, `{"mtu": 1450}`: true, "{": false, "[]": false, `{"a": 1,}`: false} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := unreadable(file); (err == nil) != ok {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}

@@ -18,29 +18,40 @@ forward to (skipped), leases that are no peers (ignored), those that wait for
 the next pass (pending), and those in place (programmed). It asks the daemon;
 without one nobody knows.
 
-The exit status is 0 if all are in place, and 1 if not. With -o json it prints
-what docs/status.md describes as peers.`
+With --probe it sends each peer that is in place a few pings through the overlay,
+and looks for the largest packet that passes. RTT is the mean time, LOSS is that
+of small packets, MTU the largest that came back; a black hole loses larger ones,
+which should pass, and tells nobody. That needs root, or a group that may ping.
+
+The exit status is 0 if all are in place, and answer if they are probed, without a
+black hole, and 1 if not. With -o json it prints what docs/status.md describes as
+peers.`
 
 func peersCommand(c *call) *cobra.Command {
-	a := &asking{call: c}
-	return a.asksDaemon(&cobra.Command{
-		Use:   "peers",
+	a, withProbe := &asking{call: c}, false
+	cmd := &cobra.Command{
+		Use:   "peers [--probe]",
 		Short: "Show the other hosts, and which are not reached",
 		Long:  peersHelp,
 		Example: `  flannelctl peers
+  flannelctl peers --probe
   flannelctl peers -o json | jq -r '.list[] | select(.state == "failed") | .publicIP'`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return showPeers(cmd.Context(), a) },
-	})
+		RunE: func(cmd *cobra.Command, _ []string) error { return showPeers(cmd.Context(), a, withProbe) },
+	}
+	cmd.Flags().BoolVar(&withProbe, "probe", false, "measure times, losses and the largest packet")
+	return a.asksDaemon(cmd)
 }
 
-func showPeers(ctx context.Context, a *asking) error {
+func showPeers(ctx context.Context, a *asking, withProbe bool) error {
 	s, err := a.ask(ctx, status.MostPeers)
 	switch {
 	case err != nil:
 		return err
 	case s.PID == 0:
 		return unclear{failure{fmt.Errorf("flanneld does not answer: %s", s.NotReady[0]), "flannelctl status shows what it has left; journalctl -u flanneld says why it ended"}}
+	case withProbe:
+		return showProbes(ctx, a, s)
 	case a.output == "json":
 		if s.Peers.List == nil {
 			s.Peers.List = []status.Peer{}

@@ -107,7 +107,8 @@ func (n Neigh) command(v Verb) string {
 func (r Route) command(v Verb) string {
 	return fmt.Sprintf("ip route %s ", v) + when(r.Type == Blackhole, "blackhole ") + r.Dst.String() +
 		when(r.Gateway.IsValid(), " via", r.Gateway) + when(r.Link != "", " dev", r.Link) +
-		fmt.Sprint(" proto ", r.Protocol) + when(r.Metric != 0, " metric", r.Metric) + when(r.OnLink, " onlink")
+		fmt.Sprint(" proto ", r.Protocol) + when(r.Metric != 0, " metric", r.Metric) +
+		when(r.Level != 0, " scope", r.Level) + when(r.OnLink, " onlink")
 }
 
 // when returns a word and its values if they apply.

@@ -80,6 +80,7 @@ func (r *Reconciler) Apply(ctx context.Context, want State) (int, error) {
 	if len(ops) > 0 {
 		ops = onLinkAnew(ops, have.Routes)
 	}
+	spread(ops)
 	done += len(ops)
 	r.count(ops)
 	more, err := r.do(ctx, ops)

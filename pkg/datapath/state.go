@@ -95,6 +95,10 @@ type Route struct {
 	Metric   uint32
 	Protocol uint8 // who made it, see rtnetlink(7)
 
+	// Level is the route's scope as in rtnetlink(7), less than 200, of a route by an IPv4
+	// gateway. It makes no difference to packets, and is not read. See spread.
+	Level uint8
+
 	// Foreign is set on a route that was read and is not ours: it is replaced
 	// when one of ours has its place and is never removed.
 	Foreign bool

@@ -132,7 +132,10 @@ func (t *tables) setRoute(r datapath.Route) error {
 	if r.Metric == 0 && r.Dst.Addr().Is6() {
 		r.Metric = defaultMetric
 	}
-	r.Foreign = false
+	if r.Level >= unix.RT_SCOPE_LINK && r.Gateway.Is4() {
+		return unix.EINVAL
+	}
+	r.Foreign, r.Level = false, 0
 	if r.Type == datapath.Unicast {
 		link, err := linkTo(&t.State, r)
 		if err != nil {

@@ -166,7 +166,7 @@ func (b *batch) encode(op datapath.Op, index int) {
 }
 
 func (b *batch) route(v datapath.Verb, r datapath.Route, index int) {
-	typ, scope, flags := uint8(unix.RTN_UNICAST), uint8(unix.RT_SCOPE_UNIVERSE), uint32(0)
+	typ, scope, flags := uint8(unix.RTN_UNICAST), r.Level, uint32(0)
 	switch {
 	case v == datapath.Delete:
 		scope = unix.RT_SCOPE_NOWHERE // any

@@ -43,6 +43,25 @@ var routeCases = map[string]func(*fixture){
 		want.Routes[2].Metric = 50
 		f.apply(want)
 	},
+	"a route is the same whatever its level": func(f *fixture) {
+		for _, level := range []uint8{0, 1, 199, 0} {
+			s := gateways()
+			for i := range s.Routes[:2] {
+				s.Routes[i].Level = level
+			}
+			if err := f.kernel.Do(f.Context(), sets(s)); err != nil {
+				f.Errorf("level %d: %v", level, err)
+			}
+			f.expect(gateways())
+			f.nextHop("10.5.12.7", datapath.NextHop{Link: "eth0", Gateway: addr("192.0.2.2")})
+			if level == 199 {
+				f.apply(datapath.State{})
+			}
+		}
+		further := gateways().Routes[0]
+		further.Level = unix.RT_SCOPE_LINK // from which on a gateway must be nearer
+		f.failures(f.kernel.Do(f.Context(), sets(datapath.State{Routes: []datapath.Route{further}})), further)
+	},
 	"foreign route stays while unwanted and is taken over when wanted": func(f *fixture) {
 		foreign := []datapath.Route{
 			{Dst: prefix("10.5.4.0/24"), Gateway: addr("192.0.2.40"), Link: "eth0", Protocol: boot},

@@ -51,6 +51,10 @@ type Forwarder interface {
 	// Counters may be called at any time, and returns the same names in the same
 	// order each time.
 	Counters() []Counter
+
+	// InKernel may be called at any time. It says whether the kernel moves packets in the
+	// backend's place, as "full" or "off (why)", and to which peers' subnets.
+	InKernel() (how string, peers []netip.Prefix)
 }
 
 // Counter is a number that only grows.

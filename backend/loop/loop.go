@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -69,22 +70,6 @@ type Firewall interface {
 
 	// InPlace reports whether all rules have been in place once.
 	InPlace() bool
-}
-
-// Pass says how a pass went.
-type Pass struct {
-	Peers int // that are forwarded to, those of one family
-	MTU   int // of the overlay, in bytes
-	Err   error
-	// Ready is set if the firewall and the datapath are in place but, at most, the
-	// routes to some peers that cannot be reached from here.
-	Ready bool
-
-	Took     time.Duration
-	Changes  map[string]int // of the kernel's state, by the kind of object
-	Repaired bool           // only others' changes made them necessary
-	Skipped  []backend.Skip // peers that the backend cannot forward to
-	Device   string         // the overlay's own interface; empty: there is none
 }
 
 // Run forwards by the backend, which is made for the underlay, and then by those that
@@ -159,6 +144,17 @@ func (l *Loop) Counters() []backend.Counter {
 	return (*f).Counters()
 }
 
+// InKernel returns the subnets of peers to which the kernel moves packets in the place of a
+// backend that would otherwise do so itself.
+func (l *Loop) InKernel() []netip.Prefix {
+	f := l.running.Load()
+	if f == nil {
+		return nil
+	}
+	_, peers := (*f).InKernel()
+	return peers
+}
+
 // runner makes passes with one backend.
 type runner struct {
 	loop       *Loop
@@ -198,6 +194,9 @@ func (r *runner) pass(ctx context.Context) reconcile.Result {
 	}
 	r.last = Pass{Peers: r.peers.most, MTU: r.backend.MTU(), Err: err, Ready: inPlace, Took: time.Since(start),
 		Changes: r.changed, Repaired: repeated && changes > 0, Skipped: r.skipped, Device: r.device}
+	if r.forwarder != nil {
+		r.last.Kernel, _ = r.forwarder.InKernel()
+	}
 	if !repeated {
 		changes = 0 // they were necessary without others' doing
 	}

@@ -453,6 +453,10 @@ func (f *forwarder) Run(ctx context.Context) error {
 	return nil
 }
 
+func (f *forwarder) InKernel() (string, []netip.Prefix) {
+	return "full", []netip.Prefix{netip.MustParsePrefix("10.5.2.0/24")}
+}
+
 func (f *forwarder) Counters() []backend.Counter { return []backend.Counter{{Name: f.name, Value: 7}} }
 
 func (f *forwarder) Alive(ctx context.Context) error {
@@ -466,6 +470,7 @@ func (f *forwarder) Alive(ctx context.Context) error {
 // Without its route a forwarder gets no packets: that is a failure of the whole.
 func TestAForwarderFollowsTheWholeDatapath(t *testing.T) {
 	var told []bool
+	kernel := ""
 	run(t, func(b *bench) {
 		b.be = &forwarder{script: b.script, name: "a"}
 		b.script.routes.Store(1)
@@ -476,7 +481,7 @@ func TestAForwarderFollowsTheWholeDatapath(t *testing.T) {
 			return []error{&datapath.OpError{Op: datapath.Op{Object: datapath.Route{Dst: subnetOf(2)}}, Err: unix.ENETUNREACH}}
 		}
 		b.loop.Planes = func() ([]backend.Plane, []backend.Fault) { return peers(2, 3), nil }
-		b.loop.Done = func(p loop.Pass) error { told = append(told, p.Ready); return nil }
+		b.loop.Done = func(p loop.Pass) error { told, kernel = append(told, p.Ready), p.Kernel; return nil }
 	}, func(b *bench) {
 		b.took("plan", "admit 1 by 1", "apply", "watch eth0")
 		time.Sleep(time.Second)
@@ -486,6 +491,9 @@ func TestAForwarderFollowsTheWholeDatapath(t *testing.T) {
 		}
 		if c := b.loop.Counters(); len(c) != 1 || c[0].Name != "a" {
 			t.Errorf("counters are %v", c)
+		}
+		if peers := b.loop.InKernel(); kernel != "full" || len(peers) != 1 {
+			t.Errorf("by the kernel: %q, %v", kernel, peers)
 		}
 		bound, cancel := context.WithTimeout(b.Context(), time.Second)
 		defer cancel()

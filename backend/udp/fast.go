@@ -37,6 +37,8 @@ type fastPath interface {
 	Set(fastpath.State) error
 	Failed(error)
 	Announces() bool
+	Why() string
+	InKernel() []netip.Prefix
 	Run(context.Context)
 	Close()
 	Counters() []fastpath.Counter

@@ -17,6 +17,7 @@ import (
 type fakePath struct {
 	state     fastpath.State
 	announces bool
+	why       string
 	failed    error
 	told      int // how often the state was set
 }
@@ -33,6 +34,8 @@ func (*fakePath) Filters(device string) []datapath.Filter {
 func (p *fakePath) Set(s fastpath.State) error { p.state = s; p.told++; return nil }
 func (p *fakePath) Failed(err error)           { p.failed = err }
 func (p *fakePath) Announces() bool            { return p.announces }
+func (p *fakePath) Why() string                { return p.why }
+func (*fakePath) InKernel() []netip.Prefix     { return []netip.Prefix{backendtest.Peer(2).Subnet} }
 func (*fakePath) Run(context.Context)          {}
 func (*fakePath) Close()                       {}
 func (*fakePath) Counters() []fastpath.Counter {

@@ -192,6 +192,17 @@ func (b *Backend) Counters() []backend.Counter {
 	return list
 }
 
+// InKernel implements backend.Forwarder.
+func (b *Backend) InKernel() (how string, peers []netip.Prefix) {
+	if b.path.fastPath == nil {
+		return b.path.String(), nil
+	}
+	if why := b.path.Why(); why != "" {
+		return "off (" + why + ")", b.path.InKernel()
+	}
+	return "full", b.path.InKernel()
+}
+
 // followMTU takes the device's MTU from the underlay's. If that is away it stays as it
 // is.
 func (b *Backend) followMTU(ctx context.Context) {

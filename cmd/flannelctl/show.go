@@ -137,6 +137,7 @@ func rows(s status.Status) (all []row) {
 	add("network", status.Condition{}, network)
 	backend.add(s.Backend.Type != "", "%s", clean(s.Backend.Type))
 	backend.add(s.Backend.Path != "", "by the %s path", s.Backend.Path)
+	backend.add(s.Backend.Kernel != "", "kernel=%s", clean(s.Backend.Kernel))
 	backend.add(s.Backend.Device != "", "device %s", s.Backend.Device)
 	backend.add(s.Backend.MTU != 0, "MTU %d", s.Backend.MTU)
 	add("backend", status.Condition{}, backend)

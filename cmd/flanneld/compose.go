@@ -265,6 +265,7 @@ func (d *daemon) run(ctx context.Context, rev subnet.Revision, reload <-chan os.
 		return c
 	}
 	d.board.SetCounters(counters)
+	d.board.SetInKernel(d.loop.InKernel)
 	for _, s := range d.servers {
 		s.SetAlive(alive)
 	}

@@ -208,7 +208,7 @@ func (p *Path) why() string {
 	case p.closed != "":
 		return p.closed
 	}
-	return "nothing has come by " + deviceName + " yet"
+	return "no ping has come by " + deviceName + " yet"
 }
 
 // change calls f, which changes what Why depends on, and the way in which outer headers are

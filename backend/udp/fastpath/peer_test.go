@@ -111,7 +111,7 @@ func TestAnnouncedIsWhatIsTaken(t *testing.T) {
 		mode      uint32
 	}{
 		{"nothing is attached", "not attached", func() { p.change(func() {}) }, 0, modePlain},
-		{"all is attached", "nothing has come by flannel-gpe yet", func() { p.Failed(nil) }, 1, modePlain},
+		{"all is attached", "no ping has come by flannel-gpe yet", func() { p.Failed(nil) }, 1, modePlain},
 		{"a ping came by the device", "", func() { p.change(func() { p.proven = true }) }, 1, modeGPE},
 		{"its port is closed", "closed", func() { p.closedPort("closed") }, 1, modePlain},
 		{"it is open", "", func() { p.change(func() { p.proven, p.closed = true, "" }) }, 1, modeGPE},

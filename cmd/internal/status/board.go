@@ -2,6 +2,7 @@ package status
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"sync"
 	"time"
@@ -28,6 +29,7 @@ type Board struct {
 	tally    tally
 	read     func() []backend.Counter // reads the backend's counters; nil: there are none
 	api      func() string            // which of etcd's APIs is used; nil: nobody knows
+	inKernel func() []netip.Prefix    // see SetInKernel; nil: there are none
 }
 
 // NewBoard returns a Board that calls notify with each new text, in order. The function
@@ -124,6 +126,7 @@ func (b *Board) SetLease(s subnet.Standing) {
 // Passed follows each pass, before what it means for Docker is said.
 func (b *Board) Passed(p loop.Pass) {
 	b.change(func(now time.Time) {
+		b.now.Backend.Kernel = p.Kernel
 		if b.now.Backend.MTU = p.MTU; p.Device != "" {
 			b.now.Backend.Device = p.Device
 		}
@@ -235,14 +238,20 @@ func (b *Board) Want(planes []backend.Plane, faults []backend.Fault, leases, kep
 	})
 }
 
-// SetCounters sets what reads the backend's counters, and SetAPI what knows which of
-// etcd's APIs is used. Neither function may call the Board.
+// SetCounters sets what reads the backend's counters, SetAPI what knows which of etcd's APIs
+// is used, and SetInKernel what knows to which peers packets go through the kernel instead of
+// user space. No such function may call the Board.
 func (b *Board) SetCounters(read func() []backend.Counter) {
 	b.change(func(time.Time) { b.read = read })
 }
 
 // SetAPI is explained at SetCounters.
 func (b *Board) SetAPI(api func() string) { b.change(func(time.Time) { b.api = api }) }
+
+// SetInKernel is explained at SetCounters.
+func (b *Board) SetInKernel(read func() []netip.Prefix) {
+	b.change(func(time.Time) { b.inKernel = read })
+}
 
 // set changes a condition.
 func (b *Board) set(now time.Time, part string, c *Condition, s State, reason string) {

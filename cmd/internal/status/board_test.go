@@ -53,6 +53,12 @@ func start(b *Board) {
 	b.Complete(one.Key(), 2)
 }
 
+// kernel is a pass after which the kernel is said to move packets so.
+func kernel(b *Board, how string) {
+	b.Passed(loop.Pass{Kernel: how})
+	b.Complete(one.Key(), 2)
+}
+
 func TestBoardSaysEachTextOnce(t *testing.T) {
 	broken := errors.New("add route: no buffer space")
 	for _, row := range []struct {
@@ -87,6 +93,8 @@ func TestBoardSaysEachTextOnce(t *testing.T) {
 			"10.1.1.0/24 vxlan, 2 peers; etcd has lost the leases of 2 hosts, which are kept", "10.1.1.0/24 vxlan, 2 peers"}},
 		{"a configuration that cannot be used", func(b *Board) { b.SetUnusable("etcd has none"); b.SetUnusable("") }, true, []string{
 			"10.1.1.0/24 vxlan, 2 peers; the network configuration cannot be used: etcd has none", "10.1.1.0/24 vxlan, 2 peers"}},
+		{"the kernel moves packets", func(b *Board) { kernel(b, "off (no ping yet)"); kernel(b, "off (no ping yet)"); kernel(b, "full") }, true, []string{
+			"10.1.1.0/24 vxlan, 2 peers, kernel=off (no ping yet)", "10.1.1.0/24 vxlan, 2 peers, kernel=full"}},
 		{"renewed", func(b *Board) { b.SetLease(subnet.Standing{State: subnet.Held, Lease: one, Deadline: time.Hour}) }, true, nil},
 		{"expired", func(b *Board) { b.SetLease(standing(subnet.Expired, one, "")); b.Complete(one.Key(), 2) }, false,
 			[]string{"the lease on 10.1.1.0/24 has expired"}},
@@ -231,6 +239,24 @@ func want(b *Board, peers ...byte) {
 	}
 	b.Want([]backend.Plane{p}, []backend.Fault{{Text: "Ignoring non-vxlan subnet: type=host-gw",
 		Attrs: []any{"subnet", subnet.Key{V4: claim(9).Subnet}, "PublicIP", claim(9).PublicIP}}}, len(peers)+2, 0)
+}
+
+// TestPathsOfPeers are the kernel's for those that it is said of.
+func TestPathsOfPeers(t *testing.T) {
+	b := NewBoard(func(string) {})
+	start(b)
+	b.SetPath("user space")
+	want(b, 2, 3, 4)
+	b.SetInKernel(func() []netip.Prefix { return []netip.Prefix{claim(3).Subnet, claim(8).Subnet} })
+	kernel(b, "full")
+	p := b.StatusWithPeers(MostPeers).Peers
+	got := fmt.Sprint(p.InKernel)
+	for _, one := range p.List {
+		got += fmt.Sprintf(", %d %s", one.Subnet.Addr().As4()[2], one.Path)
+	}
+	if want := "1, 9 , 2 user space, 3 kernel, 4 user space"; got != want {
+		t.Errorf("peers are %s, want %s", got, want)
+	}
 }
 
 func TestPeersStates(t *testing.T) {

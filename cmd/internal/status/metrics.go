@@ -183,6 +183,10 @@ func networkMetrics(s *Status, set setter) {
 	}
 	for state, n := range map[PeerState]int{PeerProgrammed: s.Peers.Programmed, PeerPending: s.Peers.Pending, PeerFailed: s.Peers.Failed,
 		PeerSkipped: s.Peers.Skipped, PeerIgnored: s.Peers.Ignored, "kept": s.Peers.Kept} {
+		if state == PeerProgrammed && s.Backend.Kernel != "" {
+			n -= s.Peers.InKernel
+			set("peers", float64(s.Peers.InKernel), string(state), "kernel")
+		}
 		set("peers", float64(n), string(state), s.Backend.Path)
 	}
 	if n := len(s.Traffic); n > 0 {

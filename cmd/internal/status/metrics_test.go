@@ -53,7 +53,7 @@ func busy(read func() []backend.Counter) *Board {
 	b.SetAPI(func() string { return "v2" })
 	b.SetLease(subnet.Standing{State: subnet.Held, Lease: one, Sent: time.Minute, Deadline: 2 * time.Hour})
 	want(b, 2, 3)
-	b.Passed(loop.Pass{MTU: 1472, Device: "flannel0", Took: 20 * time.Millisecond, Changes: map[string]int{"route": 1, "link": 2}, Repaired: true})
+	b.Passed(loop.Pass{MTU: 1472, Device: "flannel0", Kernel: "full", Took: 20 * time.Millisecond, Changes: map[string]int{"route": 1, "link": 2}, Repaired: true})
 	b.Complete(one.Key(), 2)
 	b.SetFirewall(nil, 3, time.Second)
 	asked(b, "leases", nil, 3*time.Millisecond)
@@ -62,6 +62,7 @@ func busy(read func() []backend.Counter) *Board {
 	heard(b)
 	resync(context.Background(), b, "compacted")
 	b.SetCounters(read)
+	b.SetInKernel(func() []netip.Prefix { return []netip.Prefix{claim(2).Subnet, netip.MustParsePrefix("10.9.9.0/24")} })
 	b.change(func(time.Time) {
 		b.journal.counters = counted([]backend.Counter{{Name: "udp_tx_packets", Value: 5}, {Name: "udp_tx_bytes", Value: 500}, {Name: "udp_rx_messages", Value: 2},
 			{Name: "udp_rx_units", Value: 3}, {Name: "udp_rx_calls", Value: 4}, {Name: "udp_tx_dropped_no_peer", Value: 1}, {Name: "udp_rx_dropped_refused", Value: 6}, {Name: "udp_icmp_sent", Value: 9},

@@ -138,7 +138,8 @@ func refused(err error) (routes map[netip.Prefix]string, others bool) {
 	return routes, others
 }
 
-func (b *book) counts() (p Peers) {
+// counts counts peers by their states, and those to which packets go through the kernel.
+func (b *book) counts(inKernel map[netip.Prefix]bool) (p Peers) {
 	p.Wanted, p.Ignored = len(b.wanted), len(b.ignored)
 	for _, peer := range b.wanted {
 		switch peer.State {
@@ -150,6 +151,9 @@ func (b *book) counts() (p Peers) {
 			p.Pending++
 		default:
 			p.Programmed++
+			if inKernel[peer.Subnet] {
+				p.InKernel++
+			}
 		}
 	}
 	return p
@@ -159,11 +163,13 @@ func (b *book) counts() (p Peers) {
 var worst = []PeerState{PeerFailed, PeerSkipped, PeerIgnored, PeerPending, PeerProgrammed}
 
 // list returns at most so many peers, the worst first, and how many it leaves out.
-func (b *book) list(most int) (list []Peer, omitted int) {
+func (b *book) list(most int, inKernel map[netip.Prefix]bool) (list []Peer, omitted int) {
 	list = slices.Grow(list, len(b.wanted)+len(b.ignored))
 	for _, p := range b.wanted {
 		peer := *p
-		peer.Backend, peer.Path = b.backend, b.path
+		if peer.Backend, peer.Path = b.backend, b.path; inKernel[peer.Subnet] {
+			peer.Path = "kernel"
+		}
 		list = append(list, peer)
 	}
 	for _, p := range b.ignored {

@@ -2,6 +2,7 @@ package status
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -18,11 +19,18 @@ func (b *Board) Status() Status { return b.StatusWithPeers(0) }
 // StatusWithPeers returns how the host is now, with the list of at most so many peers.
 func (b *Board) StatusWithPeers(most int) Status {
 	b.mu.Lock()
-	api := b.api
+	api, read := b.api, b.inKernel
 	b.mu.Unlock()
+	// Without our lock: whoever has the others' may log, which takes ours.
 	var of string
 	if api != nil {
-		of = api() // without our lock: whoever has the other's may log, which takes ours
+		of = api()
+	}
+	inKernel := make(map[netip.Prefix]bool)
+	if read != nil {
+		for _, s := range read() {
+			inKernel[s] = true
+		}
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -34,10 +42,10 @@ func (b *Board) StatusWithPeers(most int) Status {
 	s.NotReady = b.notReady()
 	s.Ready = s.NotReady == nil
 	kept := s.Peers.Kept
-	s.Peers = b.peers.counts()
+	s.Peers = b.peers.counts(inKernel)
 	s.Peers.Kept = kept
 	if most > 0 {
-		s.Peers.List, s.Peers.Omitted = b.peers.list(min(most, MostPeers))
+		s.Peers.List, s.Peers.Omitted = b.peers.list(min(most, MostPeers), inKernel)
 	}
 	s.Events, s.Errors = b.journal.events.list(), b.journal.errors.list()
 	s.Traffic = slices.Clone(b.journal.traffic)
@@ -147,6 +155,9 @@ func (b *Board) describe() string {
 		return text + "; the firewall is not as it should be: " + now.Firewall.Reason
 	}
 	text += fmt.Sprintf(", %d peers", b.peers.hosts)
+	if now.Backend.Kernel != "" {
+		text += ", kernel=" + now.Backend.Kernel
+	}
 	if b.standing.State == subnet.AtRisk {
 		text += "; the lease is at risk: " + b.standing.Reason
 	}

@@ -97,6 +97,7 @@ type Network struct {
 type Backend struct {
 	Type   string `json:"type"`             // as the configuration spells it
 	Path   string `json:"path,omitempty"`   // "kernel", "user space", or "none"
+	Kernel string `json:"kernel,omitempty"` // whether the kernel moves packets in the place of user space: "full", or "off (why)"
 	Device string `json:"device,omitempty"` // the overlay's own; empty: there is none
 	MTU    int    `json:"mtu,omitempty"`    // of the overlay, in bytes
 }
@@ -132,6 +133,7 @@ type Peers struct {
 	Skipped    int `json:"skipped"`    // that the backend cannot forward to
 	Ignored    int `json:"ignored"`    // leases that are no peers, beside those that are wanted
 	Kept       int `json:"kept"`       // whose leases etcd has lost
+	InKernel   int `json:"inKernel"`   // of those in place, to which packets do not go through user space, though to others they do
 
 	List    []Peer `json:"list,omitempty"`    // the worst first, then by subnet
 	Omitted int    `json:"omitted,omitempty"` // from List, whose length is bounded

@@ -4,86 +4,72 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"time"
+	"slices"
 
-	"flanneld/pkg/backoff"
 	"flanneld/pkg/firewall/iptables"
 	"flanneld/pkg/firewall/nft"
-	"flanneld/pkg/netif"
 )
 
-const (
-	// returnTime is longer than a running daemon on a busy host takes to put back
-	// rules after the kernel has reported that they are gone.
-	returnTime = 3 * time.Second
-	// removeTries is the number of passes while others change rules.
-	removeTries = 3
-)
+// removeTries is the number of passes while others change rules.
+const removeTries = 3
+
+// Removal is what of a host's packet filter daemons have put there.
+type Removal struct {
+	Changes []string // what was removed, as one would have typed it; or would be
+	Skipped []string // what could not be looked at, and why
+}
 
 // Remove takes out of this host's packet filter what daemons have put there, whatever
-// their --etcd-prefix: a rule's name says whose it is. It writes to out what it removed
-// and what it could not look at. It returns an error if something of a daemon's is left,
-// or is back soon after. Where nothing is, it changes nothing and does not wait.
-func Remove(ctx context.Context, out io.Writer) (err error) {
+// their --etcd-prefix: a rule's name says whose it is. Dry, it only tells. It returns an error
+// if something of a daemon's is left. A daemon that runs puts its rules back.
+func Remove(ctx context.Context, dry bool) (r Removal, err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("remove rules: %w", err)
 		}
 	}()
-	if err := netif.CheckPrivilege("flanneld"); err != nil {
-		return err
+	if dry {
+		err = r.once(ctx, true)
+		return r, err
 	}
-	removed := false
 	for range removeTries {
-		var changes []string
-		changes, err = removeOnce(ctx, out)
-		for _, c := range changes {
-			fmt.Fprintln(out, c)
-			removed = true
-		}
-		if err == nil || ctx.Err() != nil {
+		r.Skipped = nil
+		if err = r.once(ctx, false); err == nil || ctx.Err() != nil {
 			break
 		}
 	}
-	if err != nil {
-		return err
-	}
-	if !removed || backoff.Sleep(ctx, returnTime) != nil {
-		return ctx.Err()
-	}
-	changes, err := removeOnce(ctx, out)
-	if err == nil && len(changes) > 0 {
-		err = errors.New("they are back: a flanneld runs on this host (stop it first: systemctl stop flanneld)")
-	}
-	return err
+	return r, err
 }
 
-// removeOnce returns what it removed, as one would have typed it.
-func removeOnce(ctx context.Context, out io.Writer) ([]string, error) {
-	changes, err := removeIptables(ctx, out)
+// once makes one pass.
+func (r *Removal) once(ctx context.Context, dry bool) error {
+	err := r.iptables(ctx, dry)
 	var kernel nft.Kernel
 	if errors.Is(kernel.Supported(), nft.ErrUnsupported) {
-		return changes, err
+		return err
 	}
 	tables, listErr := kernel.Tables()
 	errs := []error{err, listErr}
 	for _, id := range tables {
-		if ownTable(id) {
-			some, err := kernel.Apply(nft.Table{ID: id})
-			changes, errs = append(changes, some...), append(errs, err)
+		switch {
+		case !ownTable(id):
+		case dry:
+			r.Changes = append(r.Changes, "nft delete table "+id.String())
+		default:
+			changes, err := kernel.Apply(nft.Table{ID: id})
+			r.Changes, errs = append(r.Changes, changes...), append(errs, err)
 		}
 	}
-	return changes, errors.Join(errs...)
+	return errors.Join(errs...)
 }
 
-func removeIptables(ctx context.Context, out io.Writer) (changes []string, err error) {
+func (r *Removal) iptables(ctx context.Context, dry bool) error {
 	flavours, err := iptables.Choose(ctx, iptables.Exec)
 	if errors.Is(err, iptables.ErrNone) {
-		return nil, nil
+		return nil
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
 	var errs []error
 	for _, flavour := range flavours {
@@ -92,7 +78,7 @@ func removeIptables(ctx context.Context, out io.Writer) (changes []string, err e
 			have, err := tables.Read(ctx)
 			if err != nil {
 				// The kernel may have no such tables, or no IPv6.
-				fmt.Fprintf(out, "%s is not looked at: %v\n", tables, err)
+				r.Skipped = append(r.Skipped, fmt.Sprintf("%s: %v", tables, err))
 				continue
 			}
 			for _, table := range []string{"nat", "filter", "raw"} {
@@ -100,12 +86,20 @@ func removeIptables(ctx context.Context, out io.Writer) (changes []string, err e
 					errs = append(errs, fmt.Errorf("%s: %w", tables, err))
 				}
 			}
-			edits, err := tables.Apply(ctx, iptables.Want{}, everything())
+			edits, err := remove(ctx, tables, have, dry)
 			errs = append(errs, err)
 			for _, e := range edits {
-				changes = append(changes, fmt.Sprintf("%s %s", tables, e))
+				r.Changes = append(r.Changes, fmt.Sprintf("%s %s", tables, e))
 			}
 		}
 	}
-	return changes, errors.Join(errs...)
+	return errors.Join(errs...)
+}
+
+// remove returns what it has removed of tables, or dry, what it would.
+func remove(ctx context.Context, tables iptables.Tables, have iptables.Ruleset, dry bool) ([]iptables.Edit, error) {
+	if dry {
+		return slices.Concat(iptables.Diff(iptables.Want{}, have, everything())...), nil
+	}
+	return tables.Apply(ctx, iptables.Want{}, everything())
 }

@@ -37,10 +37,6 @@ import (
 	"flanneld/subnet/tenant"
 )
 
-// routeProtocol marks our routes (rtnetlink(7)). No registered routing daemon
-// has this number.
-const routeProtocol = 102
-
 // chooseBackend returns what makes the configuration's backend. It is a *config.Error if
 // there is none of its type, if the backend cannot work with its options, or if the Network
 // is where this host's gateways are.
@@ -179,7 +175,7 @@ func (d *daemon) openDatapath(ctx context.Context, descriptors *systemd.FDStore)
 	}
 	kern := kernel.Kernel{}
 	scope := datapath.Scope{Owner: host.Owner(o.Etcd.Prefix), Links: d.previous.Leftovers(d.log),
-		Networks: d.previous.Networks(cfg.Networks()...), Protocol: routeProtocol}
+		Networks: d.previous.Networks(cfg.Networks()...), Protocol: host.RouteProtocol}
 	filter := backend.Filter{Off: !o.PeerFilter, Allow: o.PeerAllow}
 	over := func(u backend.Underlay, before backend.Backend) (backend.Backend, error) {
 		return d.newBackend(backend.Params{Underlay: u, Scope: scope, Kernel: kern, State: d.state, Log: d.log, Before: before,

@@ -15,7 +15,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"flanneld/backend/firewall"
 	"flanneld/cmd/internal/options"
 	"flanneld/cmd/internal/status"
 	"flanneld/pkg/glog"
@@ -73,12 +72,6 @@ func run(ctx context.Context, args, environ []string, stderr io.Writer, t option
 	case o.Help:
 		fmt.Fprint(stderr, options.Usage(args[0]))
 		return nil
-	case o.RemoveRules:
-		err := firewall.Remove(ctx, stderr)
-		if err != nil {
-			fmt.Fprintf(stderr, "error: %v\n", err)
-		}
-		return err
 	}
 	o.Tuning = t
 	log := slog.New(handler(o, stderr))

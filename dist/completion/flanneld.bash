@@ -36,7 +36,7 @@ _flanneld() {
 		;;
 	*) return ;;
 	esac
-	COMPREPLY=($(compgen -W '--etcd-endpoints= --etcd-srv= --etcd-api= --etcd-prefix= --etcd-keyfile= --etcd-certfile= --etcd-cafile= --etcd-username= --etcd-password= --etcd-password-file= --etcd-proxy= --iface= --iface-regex= --iface-can-reach= --public-ip= --public-ipv6= --ip-blackhole-route --subnet-file= --state-dir= --docker-bridge= --ip-masq --ip-masq-fully-random-disable --iptables-forward-rules --iptables-resync= --docker-firewall= --peer-filter= --peer-allow= --udp-offload= --subnet-lease-renew-margin= --lease-lost= --fence --take-over --resync= --healthz-ip= --healthz-port= --status-socket= --log-format= --v= --remove-rules --version --help' -- "$word"))
+	COMPREPLY=($(compgen -W '--etcd-endpoints= --etcd-srv= --etcd-api= --etcd-prefix= --etcd-keyfile= --etcd-certfile= --etcd-cafile= --etcd-username= --etcd-password= --etcd-password-file= --etcd-proxy= --iface= --iface-regex= --iface-can-reach= --public-ip= --public-ipv6= --ip-blackhole-route --subnet-file= --state-dir= --docker-bridge= --ip-masq --ip-masq-fully-random-disable --iptables-forward-rules --iptables-resync= --docker-firewall= --peer-filter= --peer-allow= --udp-offload= --subnet-lease-renew-margin= --lease-lost= --fence --take-over --resync= --healthz-ip= --healthz-port= --status-socket= --log-format= --v= --version --help' -- "$word"))
 	[[ ${COMPREPLY-} != *= ]] || compopt -o nospace
 }
 complete -F _flanneld flanneld

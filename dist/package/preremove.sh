@@ -8,10 +8,10 @@ case "$1" in
 remove | 0)
 	[ ! -d /run/systemd/system ] || systemctl --no-reload disable --now flanneld.service flanneld-docker.path || :
 	# Nobody keeps the rules in step any more: the filter would keep out every host that
-	# joins from now on. It takes the program, which is still there. In another root
+	# joins from now on. The rest stays for who comes next. In another root
 	# (chroot) the network is that of a host which still has the package.
 	if [ /proc/1/root -ef / ]; then
-		/usr/bin/flanneld --remove-rules ||
+		/usr/bin/flannelctl cleanup --rules ||
 			echo "Rules of flanneld are left. Until it is removed, this one keeps out hosts that join: nft delete table inet flanneld" >&2
 	fi
 	;;

@@ -12,8 +12,8 @@ import (
 // ErrLocked is returned by Lock: another process has the directory.
 var ErrLocked = errors.New("the directory is in use by another process")
 
-// lockFile holds the id of the process that has the directory.
-const lockFile = "lock"
+// LockFile is the name of the file that holds the id of the process that has the directory.
+const LockFile = "lock"
 
 // Lock makes the directory this process's own until release is called or the process
 // ends. If another process has it, Lock returns ErrLocked, with that one's id if it can
@@ -22,7 +22,7 @@ func (d *Dir) Lock() (release func(), err error) {
 	if !d.writable {
 		return func() {}, nil
 	}
-	path := filepath.Join(d.path, lockFile)
+	path := filepath.Join(d.path, LockFile)
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("lock state directory: %w", err)

@@ -44,7 +44,7 @@ func TestLockOfNoDirectory(t *testing.T) {
 
 func TestLockFollowsNoLink(t *testing.T) {
 	path := t.TempDir()
-	if err := os.Symlink("/dev/null", filepath.Join(path, lockFile)); err != nil {
+	if err := os.Symlink("/dev/null", filepath.Join(path, LockFile)); err != nil {
 		t.Fatal(err)
 	}
 	d, err := Open(path)

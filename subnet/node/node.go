@@ -37,17 +37,19 @@ func (f file) sum() string {
 	return hash("file " + f.NodeID + " " + f.Machine.ID + " " + f.Machine.Board)[:8]
 }
 
+// File is the name that the identity has in the state directory.
+const File = "node-id"
+
 const (
-	fileName = "node-id"
-	idLen    = 32 // hexadecimal digits
-	markLen  = 16 // likewise
+	idLen   = 32 // hexadecimal digits
+	markLen = 16 // likewise
 )
 
 // Load reads the id that the host had before. A file that cannot be understood, or is
 // another machine's, counts for none.
 func Load(d *statedir.Dir, m Machine, log *slog.Logger) *Identity {
 	i := &Identity{file: file{Machine: m}, dir: d, log: log}
-	data, err := d.Load(fileName)
+	data, err := d.Load(File)
 	var f file
 	if err == nil {
 		f, err = parse(data)
@@ -55,7 +57,7 @@ func Load(d *statedir.Dir, m Machine, log *slog.Logger) *Identity {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
-		log.Warn("The node id cannot be read; making another", "file", fileName, "err", err)
+		log.Warn("The node id cannot be read; making another", "file", File, "err", err)
 	case differ(f.Machine.ID, m.ID) || differ(f.Machine.Board, m.Board):
 		log.Warn("The node id in the state directory is another machine's, from which this one was copied; making another",
 			"theirs", f.NodeID)
@@ -108,7 +110,7 @@ func (i *Identity) save() {
 	i.Sum = i.sum()
 	data, err := json.Marshal(i.file)
 	if err == nil {
-		err = i.dir.Save(fileName, append(data, '\n'))
+		err = i.dir.Save(File, append(data, '\n'))
 	}
 	if err != nil {
 		i.log.Warn("Cannot save the node id; after a restart the host is known by its machine and its PublicIP", "err", err)

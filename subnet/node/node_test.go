@@ -112,7 +112,7 @@ func TestIdentityStaysWhenTheAddressChanges(t *testing.T) {
 func TestIdentityThatIsKeptStays(t *testing.T) {
 	const id = "0123456789abcdef0123456789abcdef"
 	state := statedir.Memory()
-	if err := state.Save(fileName, []byte(`{"NodeID":"`+id+`","Machine":{"ID":"`+hash("a")+`","Board":""}}`)); err != nil {
+	if err := state.Save(File, []byte(`{"NodeID":"`+id+`","Machine":{"ID":"`+hash("a")+`","Board":""}}`)); err != nil {
 		t.Fatal(err)
 	}
 	if got := load(state, Machine{ID: hash("a"), Board: hash("x")}, discard); got != id {
@@ -143,7 +143,7 @@ func TestIdentityThatIsDamagedIsMadeAnew(t *testing.T) {
 	}
 	for _, text := range []string{"", "{", `{"NodeID":""}`, `{"NodeID":"../../../../../../../../../../x"}`, `{"NodeID":"ABCDEF0123456789ABCDEF0123456789"}`, "\x00",
 		`{"NodeID":"0123456789abcdef0123456789abcdee","Machine":{"ID":"","Board":""},"Sum":"` + file{NodeID: "0123456789abcdef0123456789abcdef"}.sum() + `"}`} {
-		if err := dir.Save(fileName, []byte(text)); err != nil {
+		if err := dir.Save(File, []byte(text)); err != nil {
 			t.Fatal(err)
 		}
 		var log bytes.Buffer

@@ -27,6 +27,15 @@ func dockerds() []process {
 	return processes(func(args []string) bool { return filepath.Base(args[0]) == "dockerd" })
 }
 
+// Running returns the processes of this network namespace that are programs of that name, as
+// far as they can be seen.
+func Running(program string) (pids []int) {
+	for _, p := range processes(func(args []string) bool { return filepath.Base(args[0]) == program }) {
+		pids = append(pids, p.pid)
+	}
+	return pids
+}
+
 // processes returns those that are wanted, by their arguments, in this network namespace,
 // as far as they can be seen.
 func processes(want func(args []string) bool) (all []process) {

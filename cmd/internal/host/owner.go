@@ -6,13 +6,20 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"flanneld/backend/underlay"
 	"flanneld/pkg/datapath"
+	"flanneld/pkg/netif"
 )
+
+// RouteProtocol marks our routes (rtnetlink(7)). No registered routing daemon
+// has this number.
+const RouteProtocol = 102
 
 // maxAlias bounds an alias, in bytes (IFALIASZ and its final zero).
 const maxAlias = 255
@@ -27,6 +34,21 @@ func Owner(etcdPrefix string) string {
 	sum := sha256.Sum256([]byte(etcdPrefix))
 	mark := fmt.Sprintf(" %x", sum[:4])
 	return alias[:maxAlias-len(mark)] + mark
+}
+
+// Owners returns the aliases of the devices here that daemons have made.
+func Owners() (owners []string, err error) {
+	links, err := netif.Dump(netlink.LinkList)
+	if err != nil {
+		return nil, fmt.Errorf("list interfaces: %w", err)
+	}
+	for _, l := range links {
+		if alias := l.Attrs().Alias; strings.HasPrefix(alias, underlay.AliasPrefix) {
+			owners = append(owners, alias)
+		}
+	}
+	slices.Sort(owners)
+	return slices.Compact(owners), nil
 }
 
 // ClaimDevice makes a device this process's until release is called. It is an error if

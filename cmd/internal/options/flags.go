@@ -104,8 +104,6 @@ func lifeFlags(d *Daemon) []flagtable.Flag {
 			flagtable.Flag{Name: "log-format", Set: flagtable.Choice(&d.LogFormat, "glog", "json"), Default: "glog", Arg: "FORMAT", Help: "glog or json"},
 			flagtable.Flag{Name: "v", Set: flagtable.Int(&d.Verbosity, math.MinInt, math.MaxInt, ""), Default: "0", Arg: "LEVEL", Help: "verbosity of the logs"}),
 		in("Other",
-			flagtable.Flag{Name: "remove-rules", Bool: true, Set: flagtable.Bool(&d.RemoveRules), Instead: true,
-				Help: "remove from the packet filter what flanneld has put there, whatever its --etcd-prefix was, print it, and exit; needs no etcd. Stop the daemon first"},
 			flagtable.Flag{Name: "version", Bool: true, Set: flagtable.Bool(&d.Version), Instead: true, Help: "print the version and exit; also -V"},
 			flagtable.Flag{Name: "help", Bool: true, Set: flagtable.Bool(&d.Help), Instead: true, Help: "print this text and exit; also -h"}))
 }

@@ -62,9 +62,8 @@ type Daemon struct {
 	LogFormat string `log:"logFormat"` // "glog" or "json"
 
 	// One of these is done instead of all else, and the other fields are zero.
-	Version     bool // print the version
-	Help        bool // print the usage
-	RemoveRules bool // remove the rules of all daemons from the packet filter
+	Version bool // print the version
+	Help    bool // print the usage
 }
 
 // Tuning is what tests alone change; no flag does.
@@ -92,7 +91,7 @@ func Parse(args, environ []string) (Daemon, []string, error) {
 	if err != nil {
 		return Daemon{}, nil, err
 	}
-	if d.Help || d.Version || d.RemoveRules {
+	if d.Help || d.Version {
 		return d, nil, nil
 	}
 	if _, ok := given["state-dir"]; !ok {

@@ -132,7 +132,7 @@ func TestSocketLiesBesideTheSubnetFile(t *testing.T) {
 }
 
 func TestDefaults(t *testing.T) {
-	for _, env := range [][]string{nil, {"FLANNELD_IFACE=", "FLANNELD_V=", "FLANNELD_HELP=true", "FLANNELD_VERSION=x", "FLANNELD_REMOVE_RULES=true", "NOTIFY_SOCKET=/x", "odd"}} {
+	for _, env := range [][]string{nil, {"FLANNELD_IFACE=", "FLANNELD_V=", "FLANNELD_HELP=true", "FLANNELD_VERSION=x", "NOTIFY_SOCKET=/x", "odd"}} {
 		got, warnings, err := Parse(nil, env)
 		if err != nil || warnings != nil {
 			t.Fatalf("warnings %q, error %v", warnings, err)
@@ -148,7 +148,7 @@ func TestWhatIsDoneInsteadChecksNothingElse(t *testing.T) {
 	for _, tt := range []struct {
 		arg  string
 		want Daemon
-	}{{"-h", Daemon{Help: true}}, {"--help", Daemon{Help: true}}, {"-version", Daemon{Version: true}}, {"-V", Daemon{Version: true}}, {"--help=1", Daemon{Help: true}}, {"--remove-rules", Daemon{RemoveRules: true}}} {
+	}{{"-h", Daemon{Help: true}}, {"--help", Daemon{Help: true}}, {"-version", Daemon{Version: true}}, {"-V", Daemon{Version: true}}, {"--help=1", Daemon{Help: true}}} {
 		got, _, err := Parse([]string{"--etcd-endpoints=", tt.arg}, bad)
 		if diff := cmp.Diff(tt.want, got, cmpAddr); diff != "" || err != nil {
 			t.Errorf("%s: %v (-want +got):\n%s", tt.arg, err, diff)

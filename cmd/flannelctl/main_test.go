@@ -143,6 +143,12 @@ func TestMigrateCopiesOnce(t *testing.T) {
 	if out, errs, status = migrate("--yes"); status != exitDone || !strings.Contains(out, "0 leases copied to v3, 2 as they were") {
 		t.Errorf("again: status %d, %q\n%s", status, errs, out)
 	}
+	if out, errs, status = migrate(); status != exitDone || !strings.HasSuffix(out, "0 leases to be copied, 2 there already; nothing was written\n") {
+		t.Errorf("what would be done again: status %d, %q\n%s", status, errs, out)
+	}
+	if out, errs, status = migrate("--mirror"); status != exitDone || !strings.HasSuffix(out, "hint: run it again with --yes\n") {
+		t.Errorf("what a mirror would do first: status %d, %q\n%s", status, errs, out)
+	}
 	put(t, url, "subnets/10.5.2.0-24", `{"PublicIP":"192.0.2.9","NodeID":"n9"}`, "")
 	put(t, url, "subnets/10.5.3.0-24", `{"PublicIP":"192.0.2.3"}`, "60")
 	if out, errs, status = migrate("--yes"); status != exitDone || !strings.Contains(out, "update") || !strings.Contains(out, "2h0m0s") {
@@ -181,6 +187,23 @@ func TestMigrateRefusesWhatWouldHarm(t *testing.T) {
 	_, errs, status = run(t, args...)
 	if status != exitFailed || !strings.Contains(errs, "v3 has another one than v2: Network 10.6.0.0/16 -> 10.5.0.0/16") || !strings.Contains(errs, "hint: write one document to both") {
 		t.Errorf("another configuration: status %d, %q", status, errs)
+	}
+}
+
+// What was copied before an error is said, and nothing that was not.
+func TestMigrateFailsInTheMiddle(t *testing.T) {
+	url := etcdproc.StartProc(t, "--quota-backend-bytes=1").URL // no room for what v3 is to have
+	put(t, url, "config", `{"Network": "10.5.0.0/16"}`, "")
+	put(t, url, "subnets/10.5.1.0-24", `{"PublicIP":"192.0.2.1"}`, "80000")
+	out, errs, status := run(t, "migrate", "--etcd-endpoints="+url, "--from=v2", "--to=v3", "--yes")
+	if status != exitFailed || !strings.Contains(errs, "space exceeded") || !strings.HasSuffix(out, "copy    22h13m0s\n") {
+		t.Errorf("status %d, %q\n%s", status, errs, out)
+	}
+	var printed bytes.Buffer
+	m := migration{call: &call{stdout: &printed}, to: "v3", yes: true}
+	p := mirror.Plan{Items: []mirror.Item{{Do: mirror.Copy}, {Do: mirror.Update}, {Do: mirror.Keep}}}
+	if err := m.printPlan(p, 1, false); err != nil || !strings.HasSuffix(printed.String(), "\n1 of 2 leases copied to v3\n") {
+		t.Errorf("%v, it prints\n%s", err, &printed)
 	}
 }
 

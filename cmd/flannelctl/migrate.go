@@ -119,7 +119,7 @@ func (m *migration) once(ctx context.Context, from, to mirror.Side) error {
 		written, err = p.Carry(ctx)
 		conflicts = p.Conflicts()
 	}
-	if printed := m.printPlan(p, written); err == nil {
+	if printed := m.printPlan(p, written, err == nil); err == nil {
 		err = printed
 	}
 	switch {

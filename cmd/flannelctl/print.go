@@ -45,8 +45,8 @@ func (m *migration) asJSON(p mirror.Plan, written int) planned {
 	return out
 }
 
-// printPlan prints what is to be done, or was.
-func (m *migration) printPlan(p mirror.Plan, written int) error {
+// printPlan prints what is to be done, or was, as far as it got.
+func (m *migration) printPlan(p mirror.Plan, written int, whole bool) error {
 	if m.output == "json" {
 		return m.printJSON(m.asJSON(p, written))
 	}
@@ -69,11 +69,15 @@ func (m *migration) printPlan(p mirror.Plan, written int) error {
 	printProblems(w, p.Problems)
 	todo := done[mirror.Copy] + done[mirror.Update]
 	switch {
+	case m.yes && !whole:
+		if written > 0 {
+			fmt.Fprintf(w, "%d of %s copied to %s\n", written, count(todo, "lease"), m.to)
+		}
 	case m.yes && len(p.Conflicts()) == 0:
 		fmt.Fprintf(w, "%s copied to %s, %d as they were\n", count(written, "lease"), m.to, done[mirror.Keep])
 	case !m.yes:
 		fmt.Fprintf(w, "%s to be copied, %d there already; nothing was written\n", count(todo, "lease"), done[mirror.Keep])
-		if len(p.Conflicts()) == 0 || m.mirror {
+		if m.mirror || len(p.Conflicts()) == 0 && (todo > 0 || p.Config) {
 			fmt.Fprintln(w, "hint: run it again with --yes")
 		}
 	}

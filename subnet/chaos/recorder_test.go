@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"testing"
 	"time"
 
@@ -136,3 +137,48 @@ func read(call, end int64, value string) porcupine.Operation {
 }
 
 func expire(call, end int64) porcupine.Operation { return op(call, end, expiry, "", ok) }
+
+// What hosts may believe, and how long, by what the store says has happened. With the v3 API
+// an expiry is a deletion that nobody has asked for.
+func TestWhatIsFoundGuilty(t *testing.T) {
+	const key = "10.64.1.0-24"
+	a, b := identity{Number: 1, Pool: 20}, identity{Number: 2, Pool: 20}
+	value := func(i identity) string {
+		l := i.lease()
+		l.V4.Subnet = network(i.Pool).V4.Network
+		return encode(l)
+	}
+	gone := event{
+		Action: "delete", Seen: 100, Node: &node{Key: prefix + "/subnets/" + key, ModifiedIndex: 8},
+		PrevNode: &node{Value: value(a), ModifiedIndex: 7},
+	}
+	taken := event{Action: "create", Seen: 200, Node: &node{Key: gone.Node.Key, Value: value(b), ModifiedIndex: 9}}
+	over := event{Action: "compareAndSwap", Seen: 100, Node: &node{Key: gone.Node.Key, Value: value(b), ModifiedIndex: 8}, PrevNode: gone.PrevNode}
+	holds := func(i identity, from, to moment, rev uint64) note {
+		return note{Host: i.owner(), Kind: hold, Key: key, At: from, Until: to, Rev: rev}
+	}
+	for _, tt := range []struct {
+		name                          string
+		events                        []event
+		notes                         []note
+		twice, superseded, overwrites int
+	}{
+		{"until it expires", []event{gone}, []note{holds(a, 1, 99, 7)}, 0, 0, 0},
+		{"until another host takes it", []event{gone, taken}, []note{holds(a, 1, 99, 7), holds(b, 200, 300, 9)}, 0, 0, 0},
+		{"after it has expired", []event{gone}, []note{holds(a, 1, 101, 7)}, 0, 1, 0},
+		{"after it has expired, and anew", []event{gone}, []note{holds(a, 1, 50, 7), holds(a, 150, 151, 7)}, 0, 1, 0},
+		{"while it is another host's", []event{gone, taken}, []note{holds(a, 1, 201, 7), holds(b, 200, 300, 9)}, 1, 2, 0},
+		{"what it has dropped", []event{gone}, []note{holds(a, 1, 300, 7), {Host: a.owner(), Kind: drop, At: 99}}, 0, 0, 0},
+		{"what it has asked to be deleted", []event{gone}, []note{
+			holds(a, 1, 99, 7), {Host: a.owner(), Kind: remove, Key: key, Rev: 7, Call: 98},
+		}, 0, 0, 0},
+		{"what another host wrote over", []event{over}, []note{holds(a, 1, 99, 7)}, 0, 0, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			v := judge(classified(slices.Clone(tt.events), tt.notes), tt.notes)
+			if len(v.twice) != tt.twice || len(v.superseded) != tt.superseded || len(v.overwrites) != tt.overwrites {
+				t.Errorf("found %+v, want %d, %d and %d", v, tt.twice, tt.superseded, tt.overwrites)
+			}
+		})
+	}
+}

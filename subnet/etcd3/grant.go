@@ -130,9 +130,10 @@ func (g *grants) make(ctx context.Context, node string, ttl time.Duration) (gran
 
 // keep gives a lease all of its time again. It wakes nobody.
 //
-// A member of etcd before 3.5.11 that was stopped, and is the leader no more, says that it
-// has done so before it knows. So a key, which this host may read, is read after it:
-// that answer is the cluster's, and is of a later term then.
+// A member that was stopped, and is the leader no more, says that it has done so before it
+// knows: etcd before 3.5.11 does not ask whether it leads still, and later ones not at the
+// moment when they go on. So a key, which this host may read, is read after it: that answer
+// is the cluster's, and is of a later term then.
 func (g *grants) keep(ctx context.Context, id int64, key string) (grant, error) {
 	was, known := g.find(id)
 	var l grant

@@ -45,7 +45,7 @@ func runScripts(t *testing.T, p script.Params) {
 		"release":   {Usage: "release <host> 0.28.9|ours", Run: release},
 		"machine":   {Usage: "machine <host> <id>", Run: machine},
 		"load":      {Usage: "load <backend> <count>", Run: load},
-		"narrow":    {Usage: "narrow <host> <MTU>", Run: narrow},
+		"narrow":    {Usage: "narrow <host> <MTU> [told]", Run: narrow},
 		"fragments": {Usage: "fragments <from> <to> <bytes of the first>", Run: fragments},
 	}
 	m := newMirrors(t)
@@ -152,14 +152,18 @@ func load(s *script.Script, args []string) (string, error) {
 	return "", nil
 }
 
-// narrow gives the router before a host an MTU, and keeps its ICMP errors from all hosts.
+// narrow gives the router before a host an MTU, and keeps its ICMP errors from all hosts, unless
+// they are to be told.
 func narrow(s *script.Script, args []string) (string, error) {
 	n, err := s.Find(args[0])
 	if err != nil {
 		return "", err
 	}
-	return s.Lab.Switch().Output("sh", "-ec", `ip link set $(ip -o route get `+n.Addr().Addr().String()+` | sed 's/.* dev //;s/ .*//') mtu `+args[1]+`
-		iptables -w -A OUTPUT -p icmp --icmp-type fragmentation-needed -j DROP`)
+	shell := `ip link set $(ip -o route get ` + n.Addr().Addr().String() + ` | sed 's/.* dev //;s/ .*//') mtu ` + args[1]
+	if len(args) < 3 {
+		shell += "\niptables -w -A OUTPUT -p icmp --icmp-type fragmentation-needed -j DROP"
+	}
+	return s.Lab.Switch().Output("sh", "-ec", shell)
 }
 
 // configure writes the document of a benchmark's cluster.

@@ -54,12 +54,20 @@ func (p *peer) ask(now time.Time) bool {
 		return false
 	}
 	if p.asked >= patience {
-		p.tx, p.asked, p.next = false, 0, now.Add(retry)
+		p.leave(now)
 		return false
 	}
 	p.asked++
 	p.next = now.Add(time.Second)
 	return true
+}
+
+// leave has packets to it go through the daemon until it has answered a ping later. It
+// reports whether they did not.
+func (p *peer) leave(now time.Time) bool {
+	was := p.tx
+	p.tx, p.asked, p.next = false, 0, now.Add(retry)
+	return was
 }
 
 // answered reports whether packets go to it through the kernel from now on.

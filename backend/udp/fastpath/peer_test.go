@@ -49,6 +49,13 @@ func TestAPeerIsSentToWhileItAnswers(t *testing.T) {
 	if p.ask(later.Add(-1)) || !p.ask(later) || !p.answered(later) {
 		t.Error("it is not tried again")
 	}
+	if !p.leave(now) || p.leave(now) || p.ask(now.Add(retry-1)) {
+		t.Error("it is not left, or asked again at once")
+	}
+	mustBe("is behind a path with a smaller MTU", takeRx)
+	if !p.ask(now.Add(retry)) || !p.answered(now.Add(retry)) {
+		t.Error("it is not tried again, though the path may be as before")
+	}
 	p.follow(far, now)
 	mustBe("is reached by another interface", takeRx)
 	p.follow(silent, now)

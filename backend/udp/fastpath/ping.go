@@ -22,15 +22,24 @@ type pinger struct {
 
 // newPinger opens a raw socket. The address must be there.
 func newPinger(own netip.Addr, id uint16) (*pinger, error) {
-	conn, err := net.ListenIP("ip4:icmp", &net.IPAddr{IP: own.AsSlice()})
+	conn, err := listenICMP(own, echoReply)
 	if err != nil {
 		return nil, fmt.Errorf("open a socket for pings: %w", err)
+	}
+	return &pinger{conn: conn, own: own, id: id}, nil
+}
+
+// listenICMP opens a raw socket that gets messages of one type to an address.
+func listenICMP(to netip.Addr, kind int) (*net.IPConn, error) {
+	conn, err := net.ListenIP("ip4:icmp", &net.IPAddr{IP: to.AsSlice()})
+	if err != nil {
+		return nil, err
 	}
 	raw, err := conn.SyscallConn()
 	if err == nil {
 		err = raw.Control(func(fd uintptr) {
 			_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DO)
-			blocked := ^uint32(1 << echoReply)
+			blocked := ^(uint32(1) << kind)
 			_ = unix.SetsockoptInt(int(fd), unix.SOL_RAW, unix.ICMP_FILTER, int(int32(blocked)))
 		})
 	}
@@ -38,7 +47,7 @@ func newPinger(own netip.Addr, id uint16) (*pinger, error) {
 		_ = conn.Close()
 		return nil, err
 	}
-	return &pinger{conn: conn, own: own, id: id}, nil
+	return conn, nil
 }
 
 // send sends an IPv4 packet of a length in bytes. One that is lost is no error.

@@ -2,6 +2,7 @@ package fastpath
 
 import (
 	"context"
+	"net"
 	"net/netip"
 	"sync"
 	"time"
@@ -22,6 +23,12 @@ const (
 func (p *Path) Run(ctx context.Context) {
 	w := watcher{path: p}
 	defer w.close()
+	if conn, err := listenRouters(p.Local); err == nil {
+		w.routers = conn
+		w.reads.Go(func() { p.hearRouters(conn) })
+	} else {
+		p.Log.Debug("A path whose MTU shrinks is noticed by pings only", "err", err)
+	}
 	for {
 		wait := w.look(time.Now())
 		select {
@@ -34,11 +41,12 @@ func (p *Path) Run(ctx context.Context) {
 
 // watcher is the state of Run.
 type watcher struct {
-	path   *Path
-	pinger *pinger
-	reads  sync.WaitGroup
-	last   tally
-	silent int // looks in a row that saw packets go to the device, and none come
+	path    *Path
+	pinger  *pinger
+	routers *net.IPConn // nil: they are not heard
+	reads   sync.WaitGroup
+	last    tally
+	silent  int // looks in a row that saw packets go to the device, and none come
 
 	proofFrom  tally     // what was counted when the proof began
 	proofUntil time.Time // zero: none is made
@@ -48,6 +56,9 @@ type watcher struct {
 func (w *watcher) close() {
 	if w.pinger != nil {
 		_ = w.pinger.conn.Close()
+	}
+	if w.routers != nil {
+		_ = w.routers.Close()
 	}
 	w.reads.Wait()
 }
@@ -196,5 +207,37 @@ func (p *Path) heard(from netip.Addr, length int) {
 	}
 	if err := p.write(one); err != nil {
 		p.Log.Debug("The kernel does not take a peer", "err", err)
+	}
+}
+
+// hearRouters leaves the kernel path to peers behind a path with a smaller MTU, until the
+// socket is closed: the programs do not look at the MTU of a route. The engine asks the
+// kernel, which has heard of it, too.
+func (p *Path) hearRouters(conn *net.IPConn) {
+	b := make([]byte, 1500)
+	for {
+		n, router, err := conn.ReadFromIP(b)
+		if err != nil {
+			return
+		}
+		if about, mtu, ok := tooLarge(b[:n]); ok && about.from == netip.AddrPortFrom(p.Local, p.Port) && about.to.Port() == p.Port {
+			p.narrow(about.to.Addr(), mtu, router.IP.String())
+		}
+	}
+}
+
+// narrow is told that a router passes on no more than so many bytes to a host.
+func (p *Path) narrow(remote netip.Addr, mtu int, router string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, one := range p.peers {
+		if one.Remote != remote || !one.leave(time.Now()) {
+			continue
+		}
+		p.Log.Info("A router on the way to a peer has a smaller MTU; packets to it go through the daemon", "subnet", one.Subnet, "peer", one.Remote,
+			"router", router, "mtu", mtu)
+		if err := p.write(one); err != nil {
+			p.Log.Debug("The kernel does not take a peer", "err", err)
+		}
 	}
 }

@@ -85,6 +85,7 @@ type Script struct {
 	pinging                stopwatch // since the last of them was started
 	repeats                bool      // the line that runs is one of several tries
 	streams                []*Process
+	bulks                  []*bulk
 	brisk                  func() // makes a slow etcd normal again; nil: it was never slow
 	givenDockerd           string // path of a dockerd to use instead of the root's; empty: none
 }

@@ -24,13 +24,7 @@ func streamCommand(s *Script, args []string) (string, error) {
 	from, to := pairs[0][0], pairs[0][1]
 	port := strconv.Itoa(streamPort + len(s.streams))
 	s.Start(to.web.Namespace, nil, "busybox", "nc", "-l", "-p", port, "-e", "cat")
-	if err := Eventually(5*time.Second, func() error {
-		out, err := s.Output(to.web.Command(s.ctx, "ss", "-Hltn", "sport = :"+port))
-		if err == nil && out == "" {
-			err = fmt.Errorf("nobody listens on port %s", port)
-		}
-		return err
-	}); err != nil {
+	if err := awaitListener(s, to, port); err != nil {
 		return "", err
 	}
 	self, err := os.Executable()
@@ -39,6 +33,17 @@ func streamCommand(s *Script, args []string) (string, error) {
 	}
 	s.streams = append(s.streams, s.Start(from.web.Namespace, []string{streamVariable + "=" + to.web.Addr().Addr().String() + ":" + port}, self))
 	return flowsCommand(s, nil)
+}
+
+// awaitListener waits until a process in the host's container listens on a TCP port.
+func awaitListener(s *Script, n *Node, port string) error {
+	return Eventually(5*time.Second, func() error {
+		out, err := s.Output(n.web.Command(s.ctx, "ss", "-Hltn", "sport = :"+port))
+		if err == nil && out == "" {
+			err = fmt.Errorf("nobody listens on port %s", port)
+		}
+		return err
+	})
 }
 
 // streamVariable is the environment variable that tells a stream's sending process the
@@ -50,6 +55,16 @@ const streamVariable = "NETLAB_SCRIPT_STREAMS_TO"
 func Helper() (status int, is bool) {
 	if to := os.Getenv(streamVariable); to != "" {
 		return streamTo(to), true
+	}
+	var err error
+	if to := os.Getenv(bulkToVariable); to != "" {
+		err = sendBulk(to)
+	} else if at := os.Getenv(bulkAtVariable); at != "" {
+		err = receiveBulk(at)
+	}
+	if err != nil {
+		fmt.Println(err)
+		return 1, true
 	}
 	return 0, false
 }

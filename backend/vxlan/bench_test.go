@@ -16,7 +16,7 @@ import (
 // BenchmarkPass is what a pass of a large cluster costs on the kernel when nothing
 // has changed: plan, read, compare.
 func BenchmarkPass(b *testing.B) {
-	for _, n := range []int{1000, 5000} {
+	for _, n := range []int{1000, 5000, 20000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			host := newHost(b)
 			p := backendtest.NewHost(b, nil).Params()

@@ -23,7 +23,7 @@ var (
 func (b *Backend) plan(planes []backend.Plane, direct map[netip.Addr]string) backend.Plan {
 	s := datapath.State{Routes: backend.Blackholes(planes, b.scope.Protocol)}
 	var p backend.Plan
-	vteps := make(map[string]datapath.MAC, len(b.vteps))
+	b.vteps.forget(planes)
 	for _, plane := range planes {
 		dev := b.link(plane.Network.Addr().Is6())
 		s.Links = append(s.Links, dev)
@@ -43,14 +43,7 @@ func (b *Backend) plan(planes []backend.Plane, direct map[netip.Addr]string) bac
 				})
 				continue
 			}
-			mac, known := b.vteps[peer.Data]
-			var err error
-			if !known {
-				mac, err = vtep(peer)
-			}
-			if err == nil {
-				vteps[peer.Data] = mac
-			}
+			mac, err := b.vteps.of(peer)
 			at, twice := seen[mac]
 			switch {
 			case err != nil:
@@ -74,7 +67,6 @@ func (b *Backend) plan(planes []backend.Plane, direct map[netip.Addr]string) bac
 			})
 		}
 	}
-	b.vteps = vteps
 	p.State = s
 	return p
 }
@@ -93,6 +85,32 @@ func (b *Backend) link(v6 bool) datapath.Link {
 			Port: b.opts.Port, Learning: b.opts.Learning, GBP: b.opts.GBP,
 		},
 	}
+}
+
+// vteps are the MACs of peers that were read already, by their Data.
+type vteps map[string]datapath.MAC
+
+// forget forgets all when most are of peers that are gone.
+func (v vteps) forget(planes []backend.Plane) {
+	n := 0
+	for _, plane := range planes {
+		n += len(plane.Peers)
+	}
+	if len(v) > 2*n {
+		clear(v)
+	}
+}
+
+func (v vteps) of(peer subnet.Claim) (datapath.MAC, error) {
+	mac, ok := v[peer.Data]
+	if ok {
+		return mac, nil
+	}
+	mac, err := vtep(peer)
+	if err == nil {
+		v[peer.Data] = mac
+	}
+	return mac, err
 }
 
 // vtep reads a peer's MAC from its lease. Any form that net.ParseMAC knows is

@@ -52,7 +52,7 @@ type Backend struct {
 	scope    datapath.Scope
 	kernel   backend.Kernel
 	macs     macs
-	vteps    map[string]datapath.MAC // peers', by their Data: what the last plan has read
+	vteps    vteps
 }
 
 // ParseOptions reads the configuration's "Backend" object, and returns the names
@@ -114,7 +114,8 @@ func New(p backend.Params, o Options) *Backend {
 	}
 	b := &Backend{
 		opts: o, underlay: p.Underlay, scope: p.Scope, kernel: p.Kernel,
-		macs: macs{known: make(map[string]datapath.MAC), kernel: p.Kernel, state: p.State, log: p.Log},
+		vteps: make(vteps),
+		macs:  macs{known: make(map[string]datapath.MAC), kernel: p.Kernel, state: p.State, log: p.Log},
 	}
 	b.scope.Links = append(slices.Clone(b.scope.Links), b.device(false), b.device(true))
 	return b

@@ -158,7 +158,8 @@ func routeKey(r Route) key[netip.Prefix, uint32] {
 
 // diff compares one table. What hangs on a link that is gone needs no deletion. It
 // takes most of the time of a pass without changes, so it looks up each have object once,
-// in one map.
+// in one map, and in none as long as both have the same order: the kernel's routes are
+// sorted, as are the peers.
 func diff[K comparable, T interface {
 	comparable
 	Object
@@ -166,18 +167,27 @@ func diff[K comparable, T interface {
 	met := make([]bool, len(want))
 	place := make([]int, len(have)) // in want, of what has the same key; -1: nowhere
 	if len(have) > 0 {
-		wanted := make(map[K]int, len(want))
-		for i, w := range want {
-			wanted[key(w)] = i
-		}
+		var wanted map[K]int
+		next := 0 // after the last that was found
 		for j, h := range have {
+			if next < len(want) && want[next] == h {
+				met[next], place[j] = true, next
+				next++
+				continue
+			}
+			if wanted == nil {
+				wanted = make(map[K]int, len(want))
+				for i, w := range want {
+					wanted[key(w)] = i
+				}
+			}
 			i, ok := wanted[key(h)]
 			if !ok {
-				i = -1
-			} else if want[i] == h {
-				met[i] = true
+				place[j] = -1
+				continue
 			}
-			place[j] = i
+			met[i] = met[i] || want[i] == h
+			place[j], next = i, i+1
 		}
 	}
 	for i, w := range want {

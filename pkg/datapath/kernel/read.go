@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -106,6 +107,15 @@ func (r *reader) entries(index int, link string) error {
 	return nil
 }
 
+// add appends to a table that may become long. It doubles what append makes a quarter
+// larger, which would leave five times as much garbage as there is in the table.
+func add[T any](table []T, one T) []T {
+	if len(table) == cap(table) {
+		table = slices.Grow(table, max(len(table), 16))
+	}
+	return append(table, one)
+}
+
 // addAddr takes a struct ifaddrmsg and its attributes.
 func (r *reader) addAddr(link string, p []byte) {
 	a := attrs(p[unix.SizeofIfAddrmsg:])
@@ -116,7 +126,7 @@ func (r *reader) addAddr(link string, p []byte) {
 	if !ip.IsValid() || ip.Is6() && ip.IsLinkLocalUnicast() {
 		return // fe80:: comes from the kernel
 	}
-	r.state.Addrs = append(r.state.Addrs, datapath.Addr{Link: link, Prefix: netip.PrefixFrom(ip, int(p[1]))})
+	r.state.Addrs = add(r.state.Addrs, datapath.Addr{Link: link, Prefix: netip.PrefixFrom(ip, int(p[1]))})
 }
 
 // addNeigh takes a struct ndmsg and its attributes. All that is not permanent is
@@ -139,9 +149,9 @@ func (r *reader) addNeigh(link string, family uint8, p []byte) {
 	switch {
 	case !ip.IsValid():
 	case family == unix.AF_BRIDGE && state&(unix.NUD_PERMANENT|unix.NUD_NOARP) != 0:
-		r.state.FDB = append(r.state.FDB, datapath.FDBEntry{Link: link, MAC: mac, Dst: ip})
+		r.state.FDB = add(r.state.FDB, datapath.FDBEntry{Link: link, MAC: mac, Dst: ip})
 	case family != unix.AF_BRIDGE && state&unix.NUD_PERMANENT != 0:
-		r.state.Neighs = append(r.state.Neighs, datapath.Neigh{Link: link, IP: ip, MAC: mac})
+		r.state.Neighs = add(r.state.Neighs, datapath.Neigh{Link: link, IP: ip, MAC: mac})
 	}
 }
 
@@ -164,7 +174,7 @@ func (r *reader) addRoute(p []byte) {
 	if route, index, ok := parseRoute(p); ok {
 		route.Link = r.links.names[index]
 		if covered, ok := r.scope.Route(route, r.links.owned[index] != ""); ok {
-			r.state.Routes = append(r.state.Routes, covered)
+			r.state.Routes = add(r.state.Routes, covered)
 		}
 	}
 }

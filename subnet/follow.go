@@ -128,7 +128,7 @@ func (f *follower) list(ctx context.Context, said string, err error) Revision {
 func (f *follower) watch(ctx context.Context, from Revision) error {
 	var second time.Time // when the one that is counted began
 	n := 0
-	bound, cancel := context.WithTimeout(ctx, age(len(f.view.Leases())))
+	bound, cancel := context.WithTimeout(ctx, age(f.view.count()))
 	defer cancel()
 	for e, err := range f.store.Watch(bound, from) {
 		switch {

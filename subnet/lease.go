@@ -6,7 +6,6 @@
 package subnet
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/netip"
@@ -105,7 +104,10 @@ func differ(a, b string) bool {
 
 // Compare orders keys by their IPv4 subnet, then by their IPv6 one.
 func (k Key) Compare(m Key) int {
-	return cmp.Or(k.V4.Compare(m.V4), k.V6.Compare(m.V6))
+	if c := k.V4.Compare(m.V4); c != 0 || k.V6 == m.V6 {
+		return c
+	}
+	return k.V6.Compare(m.V6)
 }
 
 // Overlaps reports whether the keys share addresses of either family.

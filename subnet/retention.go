@@ -76,31 +76,30 @@ func (r *retention) ownAtRisk(is bool, now time.Time) {
 // those that were known before, rather than that their hosts gave them up: it is behind
 // what was known, or it lacks our own, or more than half of those that were not to
 // expire yet.
-func forgotten(before, store map[Key]Lease, rev Revision, own Key, now time.Time) bool {
-	due, missing := 0, 0
-	for k, l := range before {
-		_, there := store[k]
+func forgotten(before, store table, rev Revision, own Key, now time.Time) bool {
+	due, missing, proof := 0, 0, false
+	before.walk(store, func(l, _ Lease, there bool) {
 		switch {
 		case there:
-		case l.Rev > rev, k == own:
-			return true
+		case l.Rev > rev, l.Key() == own:
+			proof = true
 		case l.Reserved() || l.Expires.After(now):
 			missing++
 		default:
 			due++
 		}
-	}
-	return 2*missing > len(before)-due
+	})
+	return proof || 2*missing > len(before)-due
 }
 
 // listed compares the store's leases with those that were known before. If the store
 // has forgotten leases, all that it lacks are kept, but for our own.
-func (r *retention) listed(before, store map[Key]Lease, own Key, forgotten bool, now time.Time) {
-	for k, l := range before {
-		if _, there := store[k]; forgotten && !there && k != own {
+func (r *retention) listed(before, store table, own Key, forgotten bool, now time.Time) {
+	before.walk(store, func(l, _ Lease, there bool) {
+		if forgotten && !there && l.Key() != own {
 			r.keep(l, now)
 		}
-	}
+	})
 	for _, l := range store {
 		r.leased(l)
 	}

@@ -64,6 +64,9 @@ func known(leases ...Lease) map[Key]Lease {
 	return m
 }
 
+// listed is a table of leases.
+func listed(leases ...Lease) table { return newTable(slices.Clone(leases)) }
+
 // at returns the lease at a revision, with so much life left.
 func at(rev Revision, l Lease, life time.Duration) Lease {
 	l.Rev, l.Expires = rev, time.Now().Add(life)
@@ -80,23 +83,23 @@ func TestForgotten(t *testing.T) {
 	forever := peers[0]
 	forever.Expires = time.Time{}
 	for name, row := range map[string]struct {
-		before, store map[Key]Lease
+		before, store table
 		rev           Revision
 		want          bool
 	}{
-		"nothing":                        {known(own, peers[0]), known(own, peers[0]), 9, false},
-		"the only peer":                  {known(own, peers[0]), known(own), 9, false},
-		"one of two peers":               {known(own, peers[0], peers[1]), known(own, peers[1]), 9, false},
-		"both peers":                     {known(own, peers[0], peers[1]), known(own), 9, true},
-		"half of all":                    {known(own, peers[0], peers[1], peers[2]), known(own, peers[2]), 9, false},
-		"more than half":                 {known(own, peers[0], peers[1], peers[2]), known(own), 9, true},
-		"more than half, all due":        {known(own, due(peers[0]), due(peers[1]), due(peers[2])), known(own), 9, false},
-		"more than half of what was not": {known(own, due(peers[0]), peers[1], peers[2]), known(own), 9, true},
-		"half of what was not due":       {known(own, due(peers[0]), due(peers[1]), peers[2]), known(own), 9, false},
-		"reservations":                   {known(own, forever, peers[1]), known(own), 9, true},
-		"our own":                        {known(own, peers[0], peers[1], peers[2]), known(peers[0], peers[1], peers[2]), 9, true},
-		"one that was written later":     {known(own, at(10, peers[0], time.Hour), peers[1], peers[2]), known(own, peers[1], peers[2]), 9, true},
-		"many others have come":          {known(own, peers[0], peers[1]), known(own, peers[2], peers[3], peers[4]), 9, true},
+		"nothing":                        {listed(own, peers[0]), listed(own, peers[0]), 9, false},
+		"the only peer":                  {listed(own, peers[0]), listed(own), 9, false},
+		"one of two peers":               {listed(own, peers[0], peers[1]), listed(own, peers[1]), 9, false},
+		"both peers":                     {listed(own, peers[0], peers[1]), listed(own), 9, true},
+		"half of all":                    {listed(own, peers[0], peers[1], peers[2]), listed(own, peers[2]), 9, false},
+		"more than half":                 {listed(own, peers[0], peers[1], peers[2]), listed(own), 9, true},
+		"more than half, all due":        {listed(own, due(peers[0]), due(peers[1]), due(peers[2])), listed(own), 9, false},
+		"more than half of what was not": {listed(own, due(peers[0]), peers[1], peers[2]), listed(own), 9, true},
+		"half of what was not due":       {listed(own, due(peers[0]), due(peers[1]), peers[2]), listed(own), 9, false},
+		"reservations":                   {listed(own, forever, peers[1]), listed(own), 9, true},
+		"our own":                        {listed(own, peers[0], peers[1], peers[2]), listed(peers[0], peers[1], peers[2]), 9, true},
+		"one that was written later":     {listed(own, at(10, peers[0], time.Hour), peers[1], peers[2]), listed(own, peers[1], peers[2]), 9, true},
+		"many others have come":          {listed(own, peers[0], peers[1]), listed(own, peers[2], peers[3], peers[4]), 9, true},
 	} {
 		if got := forgotten(row.before, row.store, row.rev, own.Key(), time.Now()); got != row.want {
 			t.Errorf("%s: forgotten is %t", name, got)
@@ -108,18 +111,19 @@ func TestRetentionKeepsWhatAListingLacks(t *testing.T) {
 	own, two, three := lease("10.1.1.0/24", "192.0.2.1"), lease("10.1.2.0/24", "192.0.2.2"), lease("10.1.3.0/24", "192.0.2.3")
 	moved := lease("10.1.9.0/24", "192.0.2.2")
 	for _, tt := range []struct {
-		name                string
-		kept, before, store map[Key]Lease
-		forgotten           bool
-		want                map[Key]Lease
+		name          string
+		kept          map[Key]Lease
+		before, store table
+		forgotten     bool
+		want          map[Key]Lease
 	}{
-		{"of a store that has forgotten", nil, known(own, two, three), known(three), true, known(two)},
-		{"of a store that has not", nil, known(own, two, three), known(own), false, nil},
-		{"what is kept, still lacking", known(two), known(own), known(own), false, known(two)},
-		{"what is kept, listed", known(two), known(own), known(own, two), false, nil},
-		{"what is kept, overlapped", known(two), known(own), known(own, lease("10.1.2.0/25", "192.0.2.9")), false, nil},
-		{"what is kept, by its host's other lease", known(two), known(own), known(own, moved), false, nil},
-		{"what is lacking, by its host's other lease", nil, known(own, two), known(moved), true, nil},
+		{"of a store that has forgotten", nil, listed(own, two, three), listed(three), true, known(two)},
+		{"of a store that has not", nil, listed(own, two, three), listed(own), false, nil},
+		{"what is kept, still lacking", known(two), listed(own), listed(own), false, known(two)},
+		{"what is kept, listed", known(two), listed(own), listed(own, two), false, nil},
+		{"what is kept, overlapped", known(two), listed(own), listed(own, lease("10.1.2.0/25", "192.0.2.9")), false, nil},
+		{"what is kept, by its host's other lease", known(two), listed(own), listed(own, moved), false, nil},
+		{"what is lacking, by its host's other lease", nil, listed(own, two), listed(moved), true, nil},
 	} {
 		r := retention{lost: tt.kept}
 		r.listed(tt.before, tt.store, own.Key(), tt.forgotten, time.Now())

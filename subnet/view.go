@@ -20,13 +20,13 @@ type Snapshot struct {
 // View is the latest known state of all leases. It is safe for concurrent use.
 type View struct {
 	mu     sync.Mutex
-	leases map[Key]Lease // that the store has
-	rev    Revision      // that the View is known to have reached
-	lost   retention     // with the leases that are kept although the store lacks them
-	freed  []Key         // of leases that have gone, oldest first
-	subs   []wake.Chan   // of Subscribe
-	own    ownLease      // that is held here; zero: none
-	resets int           // how often the View was replaced
+	leases table       // that the store has
+	rev    Revision    // that the View is known to have reached
+	lost   retention   // with the leases that are kept although the store lacks them
+	freed  []Key       // of leases that have gone, oldest first
+	subs   []wake.Chan // of Subscribe
+	own    ownLease    // that is held here; zero: none
+	resets int         // how often the View was replaced
 }
 
 // ownLease is a lease that this host holds. Its holder is told of every write of it,
@@ -38,7 +38,7 @@ type ownLease struct {
 }
 
 // NewView returns an empty View.
-func NewView() *View { return &View{leases: make(map[Key]Lease)} }
+func NewView() *View { return new(View) }
 
 // Subscribe has c woken whenever a claim comes, goes or changes, or the number of Lost. A renewal changes
 // none, so the fleet's daily renewals wake nobody.
@@ -82,12 +82,22 @@ func (v *View) ownGone() {
 // Leases returns all leases, sorted. The caller owns the slice.
 func (v *View) Leases() []Lease {
 	v.mu.Lock()
+	defer v.mu.Unlock()
 	v.lost.expire(time.Now())
-	all := slices.AppendSeq(make([]Lease, 0, len(v.leases)+len(v.lost.lost)), maps.Values(v.leases))
-	all = slices.AppendSeq(all, maps.Values(v.lost.lost))
-	v.mu.Unlock()
-	slices.SortFunc(all, Lease.Compare)
+	all := append(make([]Lease, 0, len(v.leases)+len(v.lost.lost)), v.leases...)
+	if len(v.lost.lost) > 0 {
+		all = slices.AppendSeq(all, maps.Values(v.lost.lost))
+		slices.SortFunc(all, Lease.Compare)
+	}
 	return all
+}
+
+// count returns how many leases there are, of hosts and kept.
+func (v *View) count() int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.lost.expire(time.Now())
+	return len(v.leases) + len(v.lost.lost)
 }
 
 // Listed reports whether the leases are those of the store, and not only what was known
@@ -103,7 +113,7 @@ func (v *View) Listed() bool {
 func (v *View) at(k Key) (Lease, Revision, bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	l, ok := v.leases[k]
+	l, ok := v.leases.find(k)
 	return l, v.rev, ok
 }
 
@@ -116,7 +126,7 @@ func (v *View) listings() int {
 
 // find needs the lock, as do all unexported methods from here on.
 func (v *View) find(k Key) (l Lease, ok bool) {
-	if l, ok = v.leases[k]; !ok {
+	if l, ok = v.leases.find(k); !ok {
 		l, ok = v.lost.lost[k]
 	}
 	return l, ok
@@ -141,27 +151,31 @@ func (v *View) Reset(s Snapshot) {
 	defer v.mu.Unlock()
 	now := time.Now()
 	v.lost.expire(now)
-	before := maps.Clone(v.leases)
-	maps.Copy(before, v.lost.lost)
-	kept := len(v.lost.lost)
-	leases := make(map[Key]Lease, len(s.Leases))
+	before, kept := v.leases, maps.Clone(v.lost.lost)
+	all := make([]Lease, 0, len(s.Leases))
 	for _, l := range s.Leases {
 		if s.Rev == 0 && l.Rev == 0 {
 			v.lost.keep(l, now)
 		} else {
-			leases[l.Key()] = l
+			all = append(all, l)
 		}
 	}
-	gone := s.Rev < v.rev || forgotten(v.leases, leases, s.Rev, v.own.key, now)
-	v.lost.listed(v.leases, leases, v.own.key, s.Rev > 0 && gone, now)
-	changed := v.rev == 0 || kept != len(v.lost.lost) || len(before) != len(leases)+len(v.lost.lost)
+	leases := newTable(all)
+	gone := s.Rev < v.rev || forgotten(before, leases, s.Rev, v.own.key, now)
+	v.lost.listed(before, leases, v.own.key, s.Rev > 0 && gone, now)
+	changed := v.rev == 0 || len(kept) != len(v.lost.lost) || len(before) != len(leases)
 	v.leases, v.rev = leases, s.Rev
-	for k, l := range before {
-		if _, there := leases[k]; !there {
-			v.free(k)
+	compare := func(l, now Lease, there bool) {
+		if !there {
+			v.free(l.Key())
+			now, there = v.find(l.Key())
 		}
-		now, ok := v.find(k)
-		changed = changed || !ok || !now.SameClaim(l)
+		changed = changed || !there || !now.SameClaim(l)
+	}
+	before.walk(leases, compare)
+	for k, l := range kept {
+		now, there := leases.find(k)
+		compare(l, now, there)
 	}
 	v.wake(changed)
 	v.resets++
@@ -175,14 +189,14 @@ func (v *View) Apply(e Event) {
 	defer v.mu.Unlock()
 	v.rev = max(v.rev, e.Lease.Rev)
 	k := e.Lease.Key()
-	if old, ok := v.leases[k]; ok && e.Lease.Rev != 0 && e.Lease.Rev < old.Rev {
+	if old, ok := v.leases.find(k); ok && e.Lease.Rev != 0 && e.Lease.Rev < old.Rev {
 		return
 	}
 	if e.Deleted {
 		v.wake(v.delete(k, e.Unclear))
 	} else {
 		old, ok := v.find(k)
-		v.leases[k] = e.Lease
+		v.leases.put(e.Lease)
 		kept := len(v.lost.lost)
 		v.lost.leased(e.Lease)
 		v.wake(!ok || !old.SameClaim(e.Lease) || kept != len(v.lost.lost))
@@ -196,7 +210,7 @@ func (v *View) Apply(e Event) {
 // now.
 func (v *View) delete(k Key, unclear bool) bool {
 	old, ok := v.find(k)
-	delete(v.leases, k)
+	v.leases.remove(k)
 	now := time.Now()
 	switch {
 	case v.own.key == k:
@@ -217,7 +231,7 @@ const mostFreed = 1024
 func (v *View) Freed() []Key {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(v.freed), func(k Key) bool { _, there := v.leases[k]; return there })
+	return slices.DeleteFunc(slices.Clone(v.freed), func(k Key) bool { _, there := v.leases.search(k); return there })
 }
 
 func (v *View) free(k Key) {

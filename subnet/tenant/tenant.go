@@ -125,8 +125,8 @@ func (t *Tenant) rename(why error) {
 // store but is what the host last knew.
 func (t *Tenant) Begin(got subnet.Acquired, unverified bool) {
 	t.View.Begin(t.Known, got)
-	t.acquired, t.unverified = got, unverified
-	t.take(got.Lease)
+	t.Known, t.Request.Freed, t.unverified = nil, nil, unverified // the View has them
+	t.take(got)
 	t.report(subnet.Standing{State: subnet.Held, Lease: got.Lease})
 }
 
@@ -154,18 +154,22 @@ func (t *Tenant) Run(ctx context.Context) error {
 			t.rename(err)
 		}
 		t.probe.Busy.Store(true) // to take a lease may take as long as etcd is away
-		if t.acquired, err = t.Acquire(ctx, t.Store); err != nil {
+		got, err := t.Acquire(ctx, t.Store)
+		if err != nil {
 			return err
 		}
-		t.take(t.acquired.Lease)
+		t.take(got)
 		t.probe.Busy.Store(false)
 	}
 }
 
-func (t *Tenant) take(l subnet.Lease) {
+// take sets the lease that Run holds.
+func (t *Tenant) take(got subnet.Acquired) {
+	t.acquired = got
+	t.acquired.Seen = subnet.Snapshot{} // which the View has
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.lease = saying(t.lease, l)
+	t.lease = saying(t.lease, got.Lease)
 }
 
 // report is told how this host stands with its lease. A host that has lost one has

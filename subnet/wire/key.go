@@ -7,8 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"regexp"
 	"strconv"
+	"strings"
 
 	"flanneld/pkg/words"
 	"flanneld/subnet"
@@ -16,10 +16,6 @@ import (
 
 // maxKey bounds a key, in bytes. The longest that is valid has 65.
 const maxKey = 128
-
-// keyForm is what releases since 0.17 read. Theirs is not anchored at the
-// start; a key that has anything before the address was never written by one.
-var keyForm = regexp.MustCompile(`^(\d+\.\d+\.\d+\.\d+)-(\d{1,2})(?:&([0-9A-Fa-f:.]+)-(\d{1,3}))?$`)
 
 // Key returns the last element of a lease's key: "10.5.27.0-24", or with IPv6
 // "10.5.27.0-24&fd00:5:0:1b::-64". It must have an IPv4 subnet: what Key makes
@@ -50,23 +46,29 @@ func parseKey(s string) (k subnet.Key, err error) {
 	if len(s) > maxKey {
 		return k, fmt.Errorf("%d bytes are more than %d", len(s), maxKey)
 	}
-	m := keyForm.FindStringSubmatch(s)
-	if m == nil {
-		return k, errors.New("not of the form A.B.C.D-LEN")
-	}
-	if k.V4, err = parsePrefix(m[1], m[2], 4); err == nil && m[3] != "" {
-		k.V6, err = parsePrefix(m[3], m[4], 6)
+	v4, v6, both := strings.Cut(s, "&")
+	if k.V4, err = parsePrefix(v4, 4); err == nil && both {
+		k.V6, err = parsePrefix(v6, 6)
 	}
 	return k, err
 }
 
-// parsePrefix accepts no length that releases cannot read: they take it for a number
-// of 5 or 7 bits.
-func parsePrefix(addr, length string, family int) (netip.Prefix, error) {
-	a, err := netip.ParseAddr(addr)
-	most, valid := 31, a.Is4()
+// parsePrefix reads no more than releases since 0.17 do: digits, and for the length no
+// number that has more than the 5 or 7 bits that they have for it.
+func parsePrefix(s string, family int) (netip.Prefix, error) {
+	const digits = "0123456789"
+	most, letters := 31, digits+"."
 	if family == 6 {
-		most, valid = 127, isIPv6(a)
+		most, letters = 127, digits+".:ABCDEFabcdef"
+	}
+	addr, length, _ := strings.Cut(s, "-")
+	if addr == "" || strings.Trim(addr, letters) != "" || length == "" || len(length) > len(strconv.Itoa(most)) || strings.Trim(length, digits) != "" {
+		return netip.Prefix{}, errors.New("not of the form A.B.C.D-LEN")
+	}
+	a, err := netip.ParseAddr(addr)
+	valid := a.Is4()
+	if family == 6 {
+		valid = isIPv6(a)
 	}
 	if err != nil || !valid {
 		return netip.Prefix{}, fmt.Errorf("%s is not an IPv%d address", words.Clip(addr), family)

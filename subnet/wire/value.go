@@ -144,7 +144,7 @@ func isIPv6(ip netip.Addr) bool { return ip.Is6() && !ip.Is4In6() && ip.Zone() =
 // refuse the lease.
 func node(raw json.RawMessage) string {
 	var s string
-	if json.Unmarshal(raw, &s) != nil || !isNode(s) {
+	if raw == nil || json.Unmarshal(raw, &s) != nil || !isNode(s) {
 		return ""
 	}
 	return s

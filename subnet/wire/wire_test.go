@@ -3,6 +3,7 @@ package wire_test
 import (
 	"encoding/json"
 	"net/netip"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -177,12 +178,22 @@ func TestEncodeRefusesWhatHarmsOthers(t *testing.T) {
 	}
 }
 
+// keyForm is what releases since 0.17 read. Theirs is not anchored at the
+// start; a key that has anything before the address was never written by one.
+var keyForm = regexp.MustCompile(`^(\d+\.\d+\.\d+\.\d+)-(\d{1,2})(?:&([0-9A-Fa-f:.]+)-(\d{1,3}))?$`)
+
 func FuzzKey(f *testing.F) {
-	for _, s := range []string{"10.5.27.0-24", "10.5.27.0-24&fd00:5:0:1b::-64", "0.0.0.0-0&fd00::-64", "lock"} {
+	for _, s := range []string{"10.5.27.0-24", "10.5.27.0-24&fd00:5:0:1b::-64", "0.0.0.0-0&fd00::-64", "lock", "10.5.0.0-016", "10.5.0.0-+16", "10.5.0.0-16&"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		k, err := wire.ParseKey(s)
+		if err == nil && !keyForm.MatchString(s) {
+			t.Errorf("%q reads as %v, which no other release reads", s, k)
+		}
+		if err != nil && keyForm.MatchString(s) && strings.Contains(err.Error(), "not of the form") {
+			t.Errorf("%q: %v", s, err)
+		}
 		if err != nil {
 			return
 		}

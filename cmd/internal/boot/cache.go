@@ -29,7 +29,8 @@ type Cache struct {
 	API    API    // nil: there is only v2
 	Log    *slog.Logger
 
-	refused bool // the cache cannot be used, and that was logged
+	refused bool         // the cache cannot be used, and that was logged
+	known   *cache.Known // that LastAPI has read, until Leases; nil: it has not
 }
 
 // API knows in which of etcd's APIs the network lies.
@@ -50,10 +51,10 @@ func (c *Cache) api() etcdapi.API {
 }
 
 // LastAPI returns the API that this host ran on when it last ran, whether or not a start
-// can go on what is known; empty: nobody knows.
+// can go on what is known; empty: nobody knows. What it reads is for Leases, too.
 func (c *Cache) LastAPI() etcdapi.API {
-	if known := c.load(); known != nil {
-		return etcdapi.API(known.API)
+	if c.known = c.load(); c.known != nil {
+		return etcdapi.API(c.known.API)
 	}
 	return ""
 }
@@ -106,7 +107,10 @@ func (c *Cache) recall(why string, etcd error, running []byte, read func(config.
 // has ended by now is left out. Of what lies in another API than the network does now, the
 // revisions say nothing, and our own lease is another one.
 func (c *Cache) Leases() []subnet.Lease {
-	known := c.load()
+	known := c.known
+	if c.known = nil; known == nil {
+		known = c.load()
+	}
 	if known == nil {
 		return nil
 	}

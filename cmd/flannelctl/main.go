@@ -113,7 +113,7 @@ func (c *call) root() *cobra.Command {
 	flags.BoolVarP(&c.verbose, "verbose", "v", false, "log more")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp)) // there is such a flag
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return c.checkOutput() }
-	root.AddCommand(statusCommand(c), peersCommand(c), doctorCommand(c), cleanupCommand(c), versionCommand(c), migrateCommand(c))
+	root.AddCommand(statusCommand(c), peersCommand(c), doctorCommand(c), cleanupCommand(c), debugCommand(c), versionCommand(c), migrateCommand(c))
 	return root
 }
 

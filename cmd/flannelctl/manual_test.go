@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"flanneld/cmd/internal/options"
@@ -35,8 +36,9 @@ func manual(t *testing.T) string {
 	}
 	root := new(call).root()
 	var commands strings.Builder
-	for _, cmd := range root.Commands() {
-		fmt.Fprintf(&commands, ".SS %s\n", roff(cmd.Use))
+	for _, cmd := range leaves(root) {
+		under := strings.TrimPrefix(cmd.Parent().CommandPath()+" ", "flannelctl ")
+		fmt.Fprintf(&commands, ".SS %s\n", roff(under+cmd.Use))
 		for i, paragraph := range strings.Split(cmd.Long, "\n\n") {
 			if i > 0 {
 				commands.WriteString(".PP\n")
@@ -53,6 +55,18 @@ func manual(t *testing.T) string {
 		commands.WriteString(".RE\n.fi\n")
 	}
 	return strings.NewReplacer("@COMMANDS@\n", commands.String(), "@FLAGS@\n", flagList(root.PersistentFlags()), "@ETCD@\n", flagList(etcdFlags())).Replace(string(page))
+}
+
+// leaves are the commands that do something.
+func leaves(cmd *cobra.Command) (all []*cobra.Command) {
+	for _, c := range cmd.Commands() {
+		if c.HasSubCommands() {
+			all = append(all, leaves(c)...)
+		} else {
+			all = append(all, c)
+		}
+	}
+	return all
 }
 
 // etcdFlags are those that several commands have.

@@ -113,6 +113,10 @@ type Params struct {
 	// Nil: there is none.
 	Before Backend
 
+	// Claim makes a device of a fixed name, which the backend can do without, this
+	// process's. An error says whose it is. Nil: nobody else makes such devices.
+	Claim func(device string) error
+
 	// Changed is called when what Advertise says has changed: it is asked again after a
 	// pass, which comes at once. It does not block. Nil: nobody asks.
 	Changed func()

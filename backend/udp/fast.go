@@ -71,6 +71,12 @@ func openKernelPath(p backend.Params, o Options) kernelPath {
 		k.why = "this host's PublicIP is not its interface's address"
 		return k
 	}
+	if p.Claim != nil {
+		if err := p.Claim(fastpath.DeviceName); err != nil {
+			k.why = err.Error()
+			return k
+		}
+	}
 	changed := p.Changed
 	if changed == nil {
 		changed = func() {}

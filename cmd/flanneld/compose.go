@@ -176,10 +176,11 @@ func (d *daemon) openDatapath(ctx context.Context, descriptors *systemd.FDStore)
 	kern := kernel.Kernel{}
 	scope := datapath.Scope{Owner: host.Owner(o.Etcd.Prefix), Links: d.previous.Leftovers(d.log),
 		Networks: d.previous.Networks(cfg.Networks()...), Protocol: host.RouteProtocol}
+	claims := new(host.Claims)
 	filter := backend.Filter{Off: !o.PeerFilter, Allow: o.PeerAllow}
 	over := func(u backend.Underlay, before backend.Backend) (backend.Backend, error) {
 		return d.newBackend(backend.Params{Underlay: u, Scope: scope, Kernel: kern, State: d.state, Log: d.log, Before: before,
-			Filter: filter, Without: o.UDPOffload, Descriptors: descriptors, Changed: func() { d.loop.Changed() }})
+			Filter: filter, Without: o.UDPOffload, Descriptors: descriptors, Claim: claims.Claim, Changed: func() { d.loop.Changed() }})
 	}
 	policy := firewall.Policy{Filter: filter, Masquerade: o.IPMasq, PlainPorts: o.MasqPlainPorts, Forward: o.ForwardRules,
 		Docker: o.DockerFirewall, NFTables: cfg.NFTables, Networks: scope.Networks,
@@ -192,7 +193,7 @@ func (d *daemon) openDatapath(ctx context.Context, descriptors *systemd.FDStore)
 	if privilege != nil { // alloc gets so far without it
 		d.firewall.Disable(privilege)
 	}
-	release = func() {}
+	release = claims.Release
 	d.backend, err = over(d.underlay, nil)
 	if tunnel, ok := d.backend.(interface{ Device() string }); err == nil && ok { // of a fixed name
 		release, err = host.ClaimDevice(ctx, tunnel.Device(), scope.Owner, kern)

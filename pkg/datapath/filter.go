@@ -2,6 +2,7 @@ package datapath
 
 import (
 	"fmt"
+	"hash/fnv"
 	"slices"
 )
 
@@ -24,12 +25,17 @@ func (Filter) kind() string { return "filter" }
 // On implements Object.
 func (f Filter) On() string { return f.Link }
 
-// Where a filter of ours is among others. Tc numbers those without a priority from 49152
-// down, so that ours comes first; and nobody has that handle by chance.
-const (
-	FilterPriority = 102
-	FilterHandle   = 0xf1a7
-)
+// FilterPriority is where filters of ours are among others. Tc numbers those without a
+// priority from 49152 down, so that ours come first.
+const FilterPriority = 102
+
+// Handle tells filters of different owners at one link from each other, and from those of
+// anybody else.
+func (f Filter) Handle() uint32 {
+	hash := fnv.New32a()
+	_, _ = hash.Write([]byte(f.Owner))
+	return hash.Sum32() | 1 // 0: any
+}
 
 func (f Filter) direction() string {
 	if f.Egress {
@@ -41,10 +47,10 @@ func (f Filter) direction() string {
 // command names the program, which tc cannot attach by its number.
 func (f Filter) command(v Verb) string {
 	if v == Delete {
-		return fmt.Sprintf("tc filter del dev %s %s prio %d protocol ip handle %#x bpf", f.Link, f.direction(), FilterPriority, FilterHandle)
+		return fmt.Sprintf("tc filter del dev %s %s prio %d protocol ip handle %#x bpf", f.Link, f.direction(), FilterPriority, f.Handle())
 	}
 	return fmt.Sprintf("tc filter replace dev %s %s prio %d protocol ip handle %#x bpf da name %q # program %d",
-		f.Link, f.direction(), FilterPriority, FilterHandle, f.Owner, f.Program)
+		f.Link, f.direction(), FilterPriority, f.Handle(), f.Owner, f.Program)
 }
 
 // diffFilters compares filters by their programs' numbers. Filters go with their link.

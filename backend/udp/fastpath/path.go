@@ -15,8 +15,8 @@ import (
 	"flanneld/pkg/datapath"
 )
 
-// deviceName is the name of the VXLAN-GPE device.
-const deviceName = "flannel-gpe"
+// DeviceName is the name of the VXLAN-GPE device, of which a host has one.
+const DeviceName = "flannel-gpe"
 
 // gpePort is the UDP port of VXLAN-GPE (RFC 9699's draft). Packets come to it from this host
 // only, and from the same daemon.
@@ -108,7 +108,7 @@ func (p *Path) Close() { p.programs.close() }
 // Link is the device that must be there.
 func (p *Path) Link() datapath.Link {
 	// Its MTU does not matter, but that it must not cut anything.
-	return datapath.Link{Name: deviceName, Kind: "vxlan", Alias: p.Owner, Up: true, MTU: 65000,
+	return datapath.Link{Name: DeviceName, Kind: "vxlan", Alias: p.Owner, Up: true, MTU: 65000,
 		VXLAN: datapath.VXLAN{Port: gpePort, GPE: true}}
 }
 
@@ -117,7 +117,7 @@ func (p *Path) Filters(device string) []datapath.Filter {
 	filter := func(link string, egress bool, one program) datapath.Filter {
 		return datapath.Filter{Link: link, Egress: egress, Owner: p.Owner, Program: one.id, FD: one.fd}
 	}
-	return []datapath.Filter{filter(deviceName, false, p.programs.gpe), filter(p.Underlay, false, p.programs.rx),
+	return []datapath.Filter{filter(DeviceName, false, p.programs.gpe), filter(p.Underlay, false, p.programs.rx),
 		filter(device, true, p.programs.tx)}
 }
 
@@ -208,7 +208,7 @@ func (p *Path) why() string {
 	case p.closed != "":
 		return p.closed
 	}
-	return "no ping has come by " + deviceName + " yet"
+	return "no ping has come by " + DeviceName + " yet"
 }
 
 // change calls f, which changes what Why depends on, and the way in which outer headers are

@@ -140,7 +140,7 @@ func (w *watcher) tryProof(n tally, now time.Time) time.Duration {
 	case n.GPE > w.proofFrom.GPE:
 		end()
 		w.silent = 0
-		p.Log.Info("Packets from peers that announce the same go through the kernel from now on", "device", deviceName)
+		p.Log.Info("Packets from peers that announce the same go through the kernel from now on", "device", DeviceName)
 		p.change(func() { p.proven, p.closed = true, "" })
 		return tick
 	case now.After(w.proofUntil):

@@ -61,7 +61,7 @@ func Owners() (owners []string, err error) {
 // does, and goes with the process. Any user can bind it, so it proves nothing without the
 // device's alias.
 func ClaimDevice(ctx context.Context, device, owner string, kern datapath.Kernel) (release func(), err error) {
-	claim, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: "@flanneld " + device, Net: "unixgram"})
+	claim, err := claimDevice(device)
 	switch {
 	case err == nil:
 		return func() { _ = claim.Close() }, nil
@@ -79,4 +79,37 @@ func ClaimDevice(ctx context.Context, device, owner string, kern datapath.Kernel
 		}
 	}
 	return func() {}, nil
+}
+
+func claimDevice(device string) (*net.UnixConn, error) {
+	return net.ListenUnixgram("unixgram", &net.UnixAddr{Name: "@flanneld " + device, Net: "unixgram"})
+}
+
+// Claims are devices of fixed names that the daemon can do without.
+type Claims struct{ claims map[string]*net.UnixConn }
+
+// Claim is ClaimDevice for such a device, which may be called again. The claim of another
+// process is enough to refuse it: two daemons that start at once see no device yet.
+func (c *Claims) Claim(device string) error {
+	if c.claims[device] != nil {
+		return nil
+	}
+	claim, err := claimDevice(device)
+	if errors.Is(err, unix.EADDRINUSE) {
+		return fmt.Errorf("interface %s is that of another flanneld on this host", device)
+	}
+	if err == nil {
+		if c.claims == nil {
+			c.claims = make(map[string]*net.UnixConn)
+		}
+		c.claims[device] = claim
+	}
+	return nil
+}
+
+// Release gives them up.
+func (c *Claims) Release() {
+	for _, claim := range c.claims {
+		_ = claim.Close()
+	}
 }

@@ -24,3 +24,22 @@ func TestAliasesFitAndDiffer(t *testing.T) {
 		seen[alias] = prefix
 	}
 }
+
+// TestADeviceIsClaimedOnce by one process, for as long as it wants.
+func TestADeviceIsClaimedOnce(t *testing.T) {
+	device := "test" + strings.TrimPrefix(t.TempDir(), "/tmp/")[:12] // the claim is this machine's
+	var first, second Claims
+	for range 2 {
+		if err := first.Claim(device); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := second.Claim(device); err == nil || !strings.Contains(err.Error(), device+" is that of another flanneld") {
+		t.Errorf("claimed by two: %v", err)
+	}
+	first.Release()
+	if err := second.Claim(device); err != nil {
+		t.Error(err)
+	}
+	second.Release()
+}

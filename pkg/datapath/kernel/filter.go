@@ -62,7 +62,7 @@ func doFilter(v datapath.Verb, f datapath.Filter) error {
 	}
 	index := link.Attrs().Index
 	filter := &netlink.BpfFilter{
-		FilterAttrs: netlink.FilterAttrs{LinkIndex: index, Parent: parent(f.Egress), Handle: datapath.FilterHandle,
+		FilterAttrs: netlink.FilterAttrs{LinkIndex: index, Parent: parent(f.Egress), Handle: f.Handle(),
 			Protocol: unix.ETH_P_IP, Priority: datapath.FilterPriority},
 		Fd: f.FD, Name: f.Owner, DirectAction: true,
 	}

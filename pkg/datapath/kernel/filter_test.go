@@ -91,10 +91,15 @@ func TestFilters(t *testing.T) {
 		}
 		apply("after "+command, want, strings.Count(command, "eth0")+2*strings.Count(command, "clsact")+3*strings.Count(command, "link"))
 	}
+	second := datapath.Filter{Link: "eth0", Owner: "flanneld /second", Program: id, FD: fd}
+	if err := (Kernel{}).Do(t.Context(), []datapath.Op{{Verb: datapath.Set, Object: second}}); err != nil {
+		t.Fatal(err)
+	}
+	apply("beside a second daemon's", want, 0)
 	apply("nothing wanted", datapath.State{}, 2) // the others go with their link
 	out, err := exec.Command("tc", "filter", "show", "dev", "eth0", "ingress").CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "others") || strings.Contains(string(out), "/test") {
-		t.Errorf("on eth0 there is now %s (%v), want the filter of somebody else only", out, err)
+	if err != nil || !strings.Contains(string(out), "others") || !strings.Contains(string(out), second.Owner) || strings.Contains(string(out), "/test") {
+		t.Errorf("on eth0 there is now %s (%v), want the filters of others only", out, err)
 	}
 }
 

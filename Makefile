@@ -20,7 +20,7 @@ ARCHES   ?= amd64 arm64 arm riscv64 ppc64le s390x
 PACKAGES := etcd-server etcd-client iproute2 iputils-ping iperf3 ethtool dash procps curl busybox-static \
             iptables nftables docker.io mmdebstrap systemd systemd-container dbus gcc libc6-dev
 # What some of them skip themselves without, and say so.
-OPTIONAL := qemu-user rpm
+OPTIONAL := qemu-user rpm lintian fish zsh
 SOURCES  := backend cmd dist pkg subnet
 
 # A root shell by su has an ordinary user's PATH, without dpkg's and the lab's programs, and
@@ -209,30 +209,13 @@ clean: ## Remove what build made
 # A package has the commit's time and version, so that it is the same each time.
 OUT         ?= packages
 COMMIT_TIME := $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
-BUILT       := $(shell date -u -d @$(COMMIT_TIME) +%Y-%m-%dT%H:%M:%SZ)
 PKG_VERSION ?= $(shell echo '$(VERSION)' | sed -E 's/^v([0-9])/\1/; t dots; s/^/0~git'$$(date -u -d @$(COMMIT_TIME) +%Y%m%d%H%M%S)'./; :dots; s/-/./g')
+PACKAGER    ?= $(shell git log -1 --format='%cn <%ce>' 2>/dev/null)
 
 .PHONY: packages
-packages: go ## Build .deb and .rpm with everything a host needs (ARCHES="amd64 arm64 …", OUT=packages)
-	@mkdir -p $(OUT); \
-	out=$$(realpath $(OUT)); work=$$(mktemp -d); trap "rm -rf $$work" EXIT; \
-	go build -o $$work ./dist/sbom ./dist/licences; \
-	(cd dist/package && go build -o $$work/nfpm github.com/goreleaser/nfpm/v2/cmd/nfpm); \
-	for page in flanneld.8 flannelctl.8 subnet.env.5; do gzip -9nc dist/man/$$page >$$work/$$page.gz; done; \
-	go build -o $$work/here/ ./cmd/flannelctl; \
-	for shell in bash zsh fish; do env -i $$work/here/flannelctl completion $$shell >$$work/flannelctl.$$shell; done; \
-	for arch in $(ARCHES); do \
-		CGO_ENABLED=0 GOOS=linux GOARCH=$$arch GOARM=7 go build -trimpath -buildvcs=false \
-			-ldflags "-s -w -X main.version=$(VERSION)" -o $$work ./cmd/flanneld ./cmd/flannelctl; \
-		$$work/sbom $(PKG_VERSION) $(BUILT) $$work/flanneld $$work/flannelctl >$$work/sbom.spdx.json; \
-		$$work/licences $$work/flanneld $$work/flannelctl | gzip -9nc >$$work/licences.gz; \
-		for kind in deb rpm; do \
-			sed "s|@OUT@|$$work|; s|@ARCH@|$${arch/%arm/arm7}|; s|@VERSION@|$(PKG_VERSION)|; s|@MTIME@|$(BUILT)|" \
-				dist/package/nfpm.yaml >$$work/nfpm.yaml; \
-			(cd dist/package && SOURCE_DATE_EPOCH=$(COMMIT_TIME) $$work/nfpm package --config $$work/nfpm.yaml \
-				--packager $$kind --target $$out/ >$$work/log) || { cat $$work/log; exit 1; }; \
-		done; \
-	done
+packages: go ## Build .deb and .rpm of flanneld and flannel-etcd (ARCHES="amd64 arm64 …", OUT=packages PACKAGER="Name <address>")
+	@OUT='$(OUT)' VERSION='$(VERSION)' PKG_VERSION='$(PKG_VERSION)' COMMIT_TIME='$(COMMIT_TIME)' PACKAGER='$(PACKAGER)' \
+		WITHOUT_ETCD='$(WITHOUT_ETCD)' dist/package/build $(ARCHES)
 
 .PHONY: root
 root:

@@ -16,12 +16,8 @@ import (
 // Makefile as they are given.
 func makePackages(t *testing.T, variables ...string) (deb, rpm string) {
 	t.Helper()
-	dir := t.TempDir()
-	arg := append([]string{"--no-print-directory", "-C", "..", "packages", "ARCHES=" + runtime.GOARCH, "OUT=" + dir}, variables...)
-	cmd := exec.Command("make", arg...)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("make packages: %v\n%s", err, out)
-	}
+	dir := filepath.Join(t.TempDir(), "with a blank")
+	makeThem(t, append([]string{"OUT=" + dir, "WITHOUT_ETCD=1"}, variables...)...)
 	one := func(pattern string) string {
 		t.Helper()
 		found, _ := filepath.Glob(filepath.Join(dir, pattern))
@@ -31,6 +27,43 @@ func makePackages(t *testing.T, variables ...string) (deb, rpm string) {
 		return found[0]
 	}
 	return one("*.deb"), one("*.rpm")
+}
+
+func makeThem(t *testing.T, variables ...string) {
+	t.Helper()
+	cmd := exec.Command("make", append([]string{"--no-print-directory", "-C", "..", "packages", "ARCHES=" + runtime.GOARCH}, variables...)...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("make packages: %v\n%s", err, out)
+	}
+}
+
+// TestPackagesAreAsDebianWantsThem has lintian look at them, whose complaints that stay are in
+// the overrides, with a reason each.
+func TestPackagesAreAsDebianWantsThem(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds packages")
+	}
+	if _, err := exec.LookPath("lintian"); err != nil {
+		t.Skip("lintian is not installed")
+	}
+	dir := t.TempDir()
+	makeThem(t, "OUT="+dir, "PACKAGER=Somebody <somebody@flanneld.org>")
+	for _, name := range []string{"flanneld", "flannel-etcd"} {
+		found, _ := filepath.Glob(filepath.Join(dir, name+"_*.deb"))
+		if len(found) != 1 {
+			t.Fatalf("there are %v, want one package of %s", found, name)
+		}
+		if out, err := exec.Command("lintian", "--allow-root", "--fail-on=error,warning", "--tag-display-limit=0", found[0]).CombinedOutput(); err != nil || len(out) > 0 {
+			t.Errorf("lintian: %v\n%s", err, out)
+		}
+	}
+}
+
+func TestAnArchitectureThatNobodyHas(t *testing.T) {
+	out, err := exec.Command("make", "--no-print-directory", "-C", "..", "packages", "ARCHES=amd64 vax", "OUT="+t.TempDir()).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "error: no packages for the architecture \"vax\"\nhint: give some of: amd64 arm64 arm riscv64 ppc64le s390x\n") {
+		t.Errorf("%v: %s", err, out)
+	}
 }
 
 func output(t *testing.T, program string, args ...string) string {
@@ -88,7 +121,8 @@ func TestPackagesAreTheSameTwice(t *testing.T) {
 	for _, more := range []string{"/usr/share/man/man8/flanneld.8.gz", "/usr/share/man/man5/subnet.env.5.gz",
 		"/usr/share/man/man8/flannelctl.8.gz", "/usr/share/bash-completion/completions/flannelctl",
 		"/usr/share/zsh/vendor-completions/_flannelctl", "/usr/share/fish/vendor_completions.d/flannelctl.fish",
-		"/usr/share/bash-completion/completions/flanneld", "/usr/share/doc/flanneld/sbom.spdx.json", "/usr/share/doc/flanneld/copyright"} {
+		"/usr/share/bash-completion/completions/flanneld", "/usr/share/zsh/vendor-completions/_flanneld",
+		"/usr/share/fish/vendor_completions.d/flanneld.fish", "/usr/share/doc/flanneld/docs/backends.md", "/usr/share/doc/flanneld/sbom.spdx.json", "/usr/share/doc/flanneld/copyright"} {
 		if info, err := os.Stat(filepath.Join(root, more)); err != nil || info.Size() == 0 {
 			t.Errorf("%s: %v", more, err)
 		}
@@ -115,8 +149,8 @@ func wantLicences(t *testing.T, dir string) {
 	text, err := os.ReadFile(filepath.Join(dir, "sbom.spdx.json"))
 	var parts struct {
 		Packages []struct {
-			Name, VersionInfo string
-			ExternalRefs      []any
+			Name, VersionInfo, LicenseDeclared string
+			ExternalRefs                       []any
 		}
 	}
 	if err == nil {
@@ -125,7 +159,7 @@ func wantLicences(t *testing.T, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	licences := output(t, "gzip", "-dc", filepath.Join(dir, "licences.gz"))
+	licences := output(t, "cat", filepath.Join(dir, "copyright"))
 	modules := 0
 	for _, p := range parts.Packages {
 		if p.ExternalRefs == nil || p.Name == "std" { // the programs themselves, and Go
@@ -134,6 +168,9 @@ func wantLicences(t *testing.T, dir string) {
 		modules++
 		if !strings.Contains(licences, p.Name+" "+p.VersionInfo+"\n") {
 			t.Errorf("there is no licence of %s %s", p.Name, p.VersionInfo)
+		}
+		if p.LicenseDeclared == "NOASSERTION" {
+			t.Errorf("nobody knows the licence of %s", p.Name)
 		}
 	}
 	for _, name := range []string{"google.golang.org/grpc v", "google.golang.org/protobuf v", "go.uber.org/zap v", "github.com/spf13/cobra v", "The Go Authors"} {
@@ -145,7 +182,7 @@ func wantLicences(t *testing.T, dir string) {
 
 // TestPackageListsEveryFile keeps the package and the list of what is here equal.
 func TestPackageListsEveryFile(t *testing.T) {
-	text, err := os.ReadFile("package/nfpm.yaml")
+	text, err := os.ReadFile("package/flanneld.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +195,7 @@ func TestPackageListsEveryFile(t *testing.T) {
 	}
 	for from := range files {
 		if !slices.Contains(listed, from) {
-			t.Errorf("%s is not in package/nfpm.yaml", from)
+			t.Errorf("%s is not in package/flanneld.yaml", from)
 		}
 	}
 }

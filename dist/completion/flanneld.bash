@@ -26,8 +26,20 @@ _flanneld() {
 		COMPREPLY=($(compgen -W 'auto v2 v3' -- "$word"))
 		return
 		;;
+	--docker-firewall)
+		COMPREPLY=($(compgen -W 'auto off' -- "$word"))
+		return
+		;;
 	--peer-filter)
 		COMPREPLY=($(compgen -W 'on off' -- "$word"))
+		return
+		;;
+	--udp-offload)
+		COMPREPLY=($(compgen -W 'gso gro uso vnet multiqueue priority kernel' -- "$word"))
+		return
+		;;
+	--lease-lost)
+		COMPREPLY=($(compgen -W 'reacquire exit' -- "$word"))
 		return
 		;;
 	--log-format)

@@ -11,7 +11,7 @@ remove | 0)
 	# joins from now on. The rest stays for who comes next. In another root
 	# (chroot) the network is that of a host which still has the package.
 	if [ /proc/1/root -ef / ]; then
-		/usr/bin/flannelctl cleanup --rules ||
+		flannelctl cleanup --rules ||
 			echo "Rules of flanneld are left. Until it is removed, this one keeps out hosts that join: nft delete table inet flanneld" >&2
 	fi
 	;;

@@ -92,9 +92,17 @@ func TestManualPageOfTheSubnetFileNamesItsVariables(t *testing.T) {
 	}
 }
 
+// values are those of flags that take one of some words.
+func values(name string) string {
+	return map[string]string{
+		"etcd-api": "auto v2 v3", "peer-filter": "on off", "docker-firewall": "auto off", "lease-lost": "reacquire exit", "log-format": "glog json",
+		"udp-offload": "gso gro uso vnet multiqueue priority kernel",
+	}[name]
+}
+
 // completion is for bash.
 func completion() string {
-	var words, files, dirs []string
+	var words, files, dirs, cases []string
 	for _, s := range live(new(Daemon)) {
 		word := "--" + s.Name
 		if !s.Bool {
@@ -106,6 +114,9 @@ func completion() string {
 			files = append(files, "--"+s.Name)
 		case "DIR":
 			dirs = append(dirs, "--"+s.Name)
+		}
+		if v := values(s.Name); v != "" {
+			cases = append(cases, fmt.Sprintf("\t--%s)\n\t\tCOMPREPLY=($(compgen -W '%s' -- \"$word\"))\n\t\treturn\n\t\t;;\n", s.Name, v))
 		}
 	}
 	return fmt.Sprintf(`# Completion of flanneld's flags for bash.
@@ -132,25 +143,87 @@ _flanneld() {
 		COMPREPLY=($(compgen -W "$(cd /sys/class/net && echo *)" -- "$word"))
 		return
 		;;
-	--etcd-api)
-		COMPREPLY=($(compgen -W 'auto v2 v3' -- "$word"))
-		return
-		;;
-	--peer-filter)
-		COMPREPLY=($(compgen -W 'on off' -- "$word"))
-		return
-		;;
-	--log-format)
-		COMPREPLY=($(compgen -W 'glog json' -- "$word"))
-		return
-		;;
-	*) return ;;
+%s	*) return ;;
 	esac
 	COMPREPLY=($(compgen -W '%s' -- "$word"))
 	[[ ${COMPREPLY-} != *= ]] || compopt -o nospace
 }
 complete -F _flanneld flanneld
-`, strings.Join(files, " | "), strings.Join(dirs, " | "), strings.Join(words, " "))
+`, strings.Join(files, " | "), strings.Join(dirs, " | "), strings.Join(cases, ""), strings.Join(words, " "))
+}
+
+// fish and zsh show what a flag is for.
+func fishCompletion() string {
+	var b strings.Builder
+	b.WriteString("# Completion of flanneld's flags for fish.\ncomplete -c flanneld -f\n")
+	for _, s := range live(new(Daemon)) {
+		value := " -x"
+		switch {
+		case s.Bool:
+			value = ""
+		case values(s.Name) != "":
+			value = " -x -a '" + values(s.Name) + "'"
+		case s.Arg == "FILE":
+			value = " -r -F"
+		case s.Arg == "DIR":
+			value = " -x -a '(__fish_complete_directories)'"
+		case s.Name == "iface":
+			value = " -x -a '(command ls /sys/class/net)'"
+		}
+		fmt.Fprintf(&b, "complete -c flanneld -l %s%s -d '%s'\n", s.Name, value, strings.NewReplacer(`\`, `\\`, "'", `\'`).Replace(s.Help))
+	}
+	return b.String()
+}
+
+func zshCompletion() string {
+	var b strings.Builder
+	b.WriteString("#compdef flanneld\n# Completion of flanneld's flags for zsh.\n_arguments -S \\\n")
+	quote := strings.NewReplacer("'", `'\''`, "[", `\[`, "]", `\]`, ":", `\:`)
+	for _, s := range live(new(Daemon)) {
+		action := ":" + s.Arg + ": "
+		switch {
+		case s.Bool:
+			action = ""
+		case values(s.Name) != "":
+			action = ":" + s.Arg + ":(" + values(s.Name) + ")"
+		case s.Arg == "FILE":
+			action = ":" + s.Arg + ":_files"
+		case s.Arg == "DIR":
+			action = ":" + s.Arg + ":_files -/"
+		case s.Name == "iface":
+			action = ":" + s.Arg + ":_net_interfaces"
+		}
+		equals := "="
+		if s.Bool {
+			equals = ""
+		}
+		fmt.Fprintf(&b, "  '--%s%s[%s]%s' \\\n", s.Name, equals, quote.Replace(s.Help), action)
+	}
+	b.WriteString("  && return 0\n")
+	return b.String()
+}
+
+func TestCompletionOfOtherShells(t *testing.T) {
+	for file, row := range map[string]struct{ text, shell, check string }{
+		"flanneld.fish": {fishCompletion(), "fish", "--no-execute"},
+		"_flanneld":     {zshCompletion(), "zsh", "-n"},
+	} {
+		path := "../../../dist/completion/" + file
+		golden(t, path, row.text)
+		if _, err := exec.LookPath(row.shell); err != nil {
+			t.Logf("%s is not installed: the syntax of %s is not checked", row.shell, file)
+			continue
+		}
+		if out, err := exec.Command(row.shell, row.check, path).CombinedOutput(); err != nil || len(out) > 0 {
+			t.Errorf("%s %s: %v: %s", row.shell, path, err, out)
+		}
+	}
+	if _, err := exec.LookPath("fish"); err == nil {
+		out, err := exec.Command("fish", "--no-config", "-c", "source ../../../dist/completion/flanneld.fish; complete -C 'flanneld --peer-filter='").CombinedOutput()
+		if err != nil || !strings.Contains(string(out), "--peer-filter=off") {
+			t.Errorf("fish offers %s, %v", out, err)
+		}
+	}
 }
 
 func TestCompletion(t *testing.T) {
@@ -193,6 +266,7 @@ func TestCompletion(t *testing.T) {
 		{[]string{"flanneld", "--iface", "=", "lo"}, "lo"},
 		{[]string{"flanneld", "--log-format", "="}, "glog json"},
 		{[]string{"flanneld", "--etcd-api", "=", "v"}, "v2 v3"},
+		{[]string{"flanneld", "--lease-lost", "=", ""}, "reacquire exit"},
 		{[]string{"flanneld", "--subnet-file", "=", "/etc/hostn"}, "/etc/hostname"},
 		{[]string{"flanneld", "--state-dir", "=", "/etc/hostn"}, ""},
 		{[]string{"flanneld", "--public-ip", "=", ""}, ""},

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"testing"
@@ -17,7 +18,7 @@ func TestListsEveryModuleOfTheProgram(t *testing.T) {
 	}
 	var first, again bytes.Buffer
 	for _, w := range []*bytes.Buffer{&first, &again} {
-		if err := run(w, "1.2", "2026-01-02T03:04:05Z", self); err != nil {
+		if err := run(w, []string{"sbom", "1.2", "2026-01-02T03:04:05Z", self}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -34,10 +35,13 @@ func TestListsEveryModuleOfTheProgram(t *testing.T) {
 	}
 	seen := make(map[string]bool)
 	for _, i := range d.Items {
-		if seen[i.ID] || i.Name == "" || i.Version == "" {
+		if seen[i.ID] || i.Name == "" || i.Version == "" || i.Declared == unknown {
 			t.Errorf("package %+v", i)
 		}
 		seen[i.ID] = true
+	}
+	if want := "https://spdx.org/spdxdocs/" + filepath.Base(self) + "-1.2-" + runtime.GOARCH; d.Namespace != want {
+		t.Errorf("the namespace is %s, want %s", d.Namespace, want)
 	}
 	if d.Creation.Created != "2026-01-02T03:04:05Z" {
 		t.Errorf("created %s", d.Creation.Created)
@@ -55,7 +59,7 @@ func TestTwoPrograms(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	if err := run(&out, "1.2", "2026-01-02T03:04:05Z", self, other); err != nil {
+	if err := run(&out, []string{"sbom", "1.2", "2026-01-02T03:04:05Z", self, other}); err != nil {
 		t.Fatal(err)
 	}
 	var d document
@@ -73,7 +77,7 @@ func TestTwoPrograms(t *testing.T) {
 
 func TestRefuses(t *testing.T) {
 	for _, row := range [][2]string{{"/dev/null", "2026-01-02T03:04:05Z"}, {"/nowhere", "2026-01-02T03:04:05Z"}, {os.Args[0], "today"}} {
-		if err := run(new(bytes.Buffer), "1", row[1], row[0]); err == nil || strings.HasSuffix(err.Error(), ".") {
+		if err := run(new(bytes.Buffer), []string{"sbom", "1", row[1], row[0]}); err == nil || strings.HasSuffix(err.Error(), ".") {
 			t.Errorf("%v: %v", row, err)
 		}
 	}

@@ -1,48 +1,39 @@
-// Sbom prints what a package's Go programs were built from, as the programs themselves have
-// it, in the format SPDX 2.3 (https://spdx.github.io/spdx-spec/v2.3/):
-//
-//	sbom VERSION TIME PROGRAM...
-//
-// The first program names the document. The time is when they were built, in RFC 3339: the
-// same arguments print the same.
 package main
 
 import (
-	"debug/buildinfo"
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
 )
 
-func main() {
-	if len(os.Args) < 4 {
-		fmt.Fprintln(os.Stderr, "usage: sbom VERSION TIME PROGRAM...")
-		os.Exit(2)
-	}
-	if err := run(os.Stdout, os.Args[1], os.Args[2], os.Args[3:]...); err != nil {
-		fmt.Fprintf(os.Stderr, "error: %v\n", err)
-		os.Exit(1)
-	}
-}
-
-func run(w io.Writer, version, built string, programs ...string) error {
+// printSBOM prints the bill of materials of programs that were built together.
+func printSBOM(w io.Writer, version, built string, programs []string) error {
 	at, err := time.Parse(time.RFC3339, built)
 	if err != nil {
 		return fmt.Errorf("read the time of the build: %w", err)
 	}
+	dirs, err := findSources()
+	if err != nil {
+		return err
+	}
 	d := newDocument(filepath.Base(programs[0]), version, at.UTC())
 	for _, path := range programs {
-		info, err := buildinfo.ReadFile(path)
+		parts, info, err := partsOf(path)
 		if err != nil {
-			return fmt.Errorf("read what %s is built from: %w", path, err)
+			return err
 		}
-		d.describe(filepath.Base(path), version, info)
+		for _, s := range info.Settings {
+			if s.Key == "GOARCH" && path == programs[0] { // what is built for another one is linked from other parts
+				d.Namespace += "-" + s.Value
+			}
+		}
+		if err := d.describe(filepath.Base(path), version, parts, dirs); err != nil {
+			return err
+		}
 	}
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
@@ -105,28 +96,44 @@ func newDocument(name, version string, built time.Time) *document {
 
 // describe adds a program, and what it is built from: the Go release and each module, once
 // where several programs have it.
-func (d *document) describe(name, version string, info *debug.BuildInfo) {
+func (d *document) describe(name, version string, parts []part, dirs sources) error {
 	program := "SPDXRef-program-" + name
-	d.Items = append(d.Items, item{ID: program, Name: name, Version: version, Location: unknown, License: "Apache-2.0", Declared: "Apache-2.0"})
+	d.Items = append(d.Items, item{ID: program, Name: name, Version: version, Location: unknown, License: apache, Declared: apache})
 	d.Relations = append(d.Relations, relation{self, "DESCRIBES", program})
-	add := func(module, version, sum string) {
-		at := slices.IndexFunc(d.Items, func(i item) bool { return i.Name == module && i.Version == version && i.Refs != nil })
+	for _, p := range parts {
+		at := slices.IndexFunc(d.Items, func(i item) bool { return i.Name == p.path && i.Version == p.version && i.Refs != nil })
 		if at < 0 {
 			at = len(d.Items)
-			m := item{ID: fmt.Sprintf("SPDXRef-module-%d", at), Name: module, Version: version, Location: unknown, License: unknown, Declared: unknown,
-				Refs: []reference{{"PACKAGE-MANAGER", "purl", "pkg:golang/" + module + "@" + version}}}
-			if sum != "" {
-				m.Comment = "go.sum " + sum
+			licence, err := dirs.licence(p)
+			if err != nil {
+				return err
+			}
+			m := item{ID: fmt.Sprintf("SPDXRef-module-%d", at), Name: p.path, Version: p.version, Location: unknown, License: licence, Declared: licence,
+				Refs: []reference{{"PACKAGE-MANAGER", "purl", "pkg:golang/" + p.path + "@" + p.version}}}
+			if p.sum != "" {
+				m.Comment = "go.sum " + p.sum
 			}
 			d.Items = append(d.Items, m)
 		}
 		d.Relations = append(d.Relations, relation{program, "DEPENDS_ON", d.Items[at].ID})
 	}
-	add("std", strings.TrimPrefix(info.GoVersion, "go"), "")
-	for _, m := range info.Deps {
-		if m.Replace != nil {
-			m = m.Replace
-		}
-		add(m.Path, m.Version, m.Sum)
+	return nil
+}
+
+// licence returns the licences of a part, as SPDX writes them.
+func (s sources) licence(p part) (string, error) {
+	texts, err := s.texts(p)
+	if err != nil {
+		return "", err
 	}
+	var ids []string
+	for _, t := range texts {
+		if t.licence != "" && !slices.Contains(ids, t.licence) {
+			ids = append(ids, t.licence)
+		}
+	}
+	if ids == nil {
+		return unknown, nil
+	}
+	return strings.Join(ids, " AND "), nil
 }

@@ -114,6 +114,7 @@ var others = map[string]string{
 	"iptables":                      "random-fully",
 	"curl":                          "unix-socket",
 	"nobody: they stand for a name": "etcd- x",
+	"earlier builds of this":        "remove-rules",
 }
 
 // TestFlagsInDocumentsExist looks for the flags that the documents name among those that our

@@ -1,6 +1,7 @@
 package dist_test
 
 import (
+	"html"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -58,14 +59,40 @@ func TestLinksLeadSomewhere(t *testing.T) {
 	}
 }
 
-// TestDocumentsAreListed in the README, where people look for them.
+// TestDocumentsAreListed by what people want to do.
 func TestDocumentsAreListed(t *testing.T) {
-	readme := prose(t, "../README.md")
+	index := prose(t, "../docs/README.md")
 	documents, _ := filepath.Glob("../docs/*.md")
 	for _, name := range documents {
-		if link := "(docs/" + filepath.Base(name) + ")"; !strings.Contains(readme, link) {
-			t.Errorf("README.md has no link %s", link)
+		if base := filepath.Base(name); base != "README.md" && !strings.Contains(index, "("+base+")") {
+			t.Errorf("docs/README.md has no link to %s", base)
 		}
+	}
+}
+
+// TestPictureIsOfItsSource looks for all words of the source in the picture: who changes one
+// without the other is told here.
+func TestPictureIsOfItsSource(t *testing.T) {
+	source, err := os.ReadFile("../docs/overlay.dot")
+	if err != nil {
+		t.Fatal(err)
+	}
+	picture, err := os.ReadFile("../docs/overlay.svg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	labels := regexp.MustCompile(`label="([^"]*)"`).FindAllStringSubmatch(string(source), -1)
+	texts := len(regexp.MustCompile(`<text `).FindAll(picture, -1))
+	for _, l := range labels {
+		for line := range strings.SplitSeq(l[1], `\n`) {
+			texts--
+			if !strings.Contains(html.UnescapeString(string(picture)), ">"+line+"<") {
+				t.Errorf("the picture lacks %q: dot -Tsvg docs/overlay.dot >docs/overlay.svg", line)
+			}
+		}
+	}
+	if len(labels) == 0 || texts != 0 {
+		t.Errorf("the picture has %d texts more than its source", texts)
 	}
 }
 

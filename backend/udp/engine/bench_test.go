@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -68,25 +67,11 @@ func client(t testing.TB, from, to *netlab.Container, args ...string) iperf {
 	return r
 }
 
-var pingTime = regexp.MustCompile(`time=([0-9.]+) ms`)
-
 // roundTrip returns the median time of n pings, in milliseconds: of an average
 // other processes have the larger part.
 func roundTrip(t testing.TB, from, to *netlab.Container, n int) float64 {
 	t.Helper()
-	out, err := from.Output("ping", "-i", "0.01", "-c", strconv.Itoa(n), to.Addr().Addr().String())
-	must(t, err)
-	var times []float64
-	for _, m := range pingTime.FindAllStringSubmatch(out, -1) {
-		ms, err := strconv.ParseFloat(m[1], 64)
-		must(t, err)
-		times = append(times, ms)
-	}
-	if len(times) < n/2 {
-		t.Fatalf("%d answers of %d", len(times), n)
-	}
-	slices.Sort(times)
-	return times[len(times)/2]
+	return median(pings(t, from, to, n, 10*time.Millisecond))
 }
 
 // overVXLAN sends the containers' packets through VXLAN of the kernel, or
@@ -112,7 +97,7 @@ func overVXLAN(t testing.TB, on bool, a, b *side) {
 }
 
 // rounds is how often each measurement is made: their median is reported.
-const rounds = 3
+const rounds = 5
 
 // beside measures two ways in turns; on a busy machine only the ratios mean
 // anything. It reports medians.

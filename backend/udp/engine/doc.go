@@ -5,13 +5,13 @@
 // error answers it if it may not. It is given the device, the sockets and the peers,
 // and does not know where they come from.
 //
-// Each queue of the device and its socket have one thread, which moves packets in
+// Each queue of the device and its socket have one goroutine, which moves packets in
 // both directions, many at a time.
 //
 // The path of a packet to a peer:
 //
 //  1. queue.run looks in turn at the device and at the socket. When neither has
-//     anything, waiter spins for a moment and then sleeps.
+//     anything, waiter spins for a moment, then sleeps, and after a while parks.
 //  2. sender.transmit reads packets from the device. One read may return a GSO packet:
 //     up to 64 KB of one flow, which the kernel leaves to us to cut (virtio header,
 //     [offload.DecodeHeader]).

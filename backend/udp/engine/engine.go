@@ -154,15 +154,15 @@ func (e *Engine) Run(ctx context.Context) {
 
 // move moves packets until the device is gone, another one is attached, or Run is to end.
 func (e *Engine) move(d *tun.Device) {
-	var threads sync.WaitGroup
-	defer threads.Wait()
+	var queues sync.WaitGroup
+	defer queues.Wait()
 	for i, q := range e.queues {
-		q.attach(d.Queues()[i], d.Features())
-		threads.Go(func() {
-			// The queue's memory stays in one processor's cache, and a system call
-			// that blocks holds up no other goroutine.
-			runtime.LockOSThread()
-			defer runtime.UnlockOSThread()
+		if err := q.attach(d.Queues()[i], d.Features()); err != nil {
+			e.log.Error("A queue of the device cannot be waited for, and moves no packets", "device", d.Name(), "queue", i, "err", err)
+			continue
+		}
+		queues.Go(func() {
+			defer q.waiter.detach()
 			q.run()
 		})
 	}
@@ -177,7 +177,7 @@ func (e *Engine) Close() {
 	e.prober.close()
 	e.reports.Wait()
 	for _, q := range e.queues {
-		_ = q.wake.Close()
+		q.close()
 	}
 	e.answers.close()
 	e.free()

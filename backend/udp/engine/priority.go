@@ -76,6 +76,8 @@ func (p *priority) moved(h offload.Header, bytes int) {
 	}
 }
 
+// raise keeps the goroutine in its thread while that is raised: no other may have what is
+// this one's.
 func (p *priority) raise(on bool) {
 	if p.is == on {
 		return
@@ -83,10 +85,14 @@ func (p *priority) raise(on bool) {
 	nice := p.usual
 	if on {
 		nice = raised
+		runtime.LockOSThread()
 	}
 	// Somebody may have changed the process's limits since. Then it stays as it is.
 	if p.setNice(nice) == nil {
 		p.is = on
+	}
+	if !p.is {
+		runtime.UnlockOSThread()
 	}
 }
 

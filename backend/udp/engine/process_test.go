@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -44,9 +45,16 @@ func (s *side) startApart(t testing.TB, j job) {
 	t.Helper()
 	text, err := json.Marshal(j)
 	must(t, err)
+	s.runApart(t, []string{processEnv + "=" + string(text)}, os.Args[0])
+}
+
+// runApart runs a program that makes a device, says "open", and ends with its standard
+// input, and configures the device.
+func (s *side) runApart(t testing.TB, env []string, program string, args ...string) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	cmd := s.Command(ctx, os.Args[0])
-	cmd.Env = append(os.Environ(), processEnv+"="+string(text))
+	cmd := s.Command(ctx, program, args...)
+	cmd.Env = append(os.Environ(), env...)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	must(t, err)
@@ -56,13 +64,13 @@ func (s *side) startApart(t testing.TB, j job) {
 	t.Cleanup(func() {
 		in.Close()
 		if err := wait(cmd, 10*time.Second); err != nil {
-			t.Errorf("engine in a process of its own: %v", err)
+			t.Errorf("%s in a process of its own: %v", filepath.Base(program), err)
 		}
 		cancel()
 	})
 	for lines := bufio.NewScanner(out); ; {
 		if !lines.Scan() {
-			t.Fatal("engine in a process of its own: it ended early")
+			t.Fatalf("%s in a process of its own: it ended early", filepath.Base(program))
 		}
 		if lines.Text() == "open" {
 			break

@@ -21,7 +21,7 @@ const (
 	queueMemory = (arenaSize + headArena + 2*receiveMessages*batchSize + hugepage.Size - 1) &^ (hugepage.Size - 1)
 )
 
-// queue moves packets in both directions. All of it belongs to one thread, but for
+// queue moves packets in both directions. All of it belongs to one goroutine, but for
 // the counters.
 type queue struct {
 	engine   *Engine
@@ -50,9 +50,12 @@ func newQueue(e *Engine, conn *udpbatch.Conn, memory []byte, hold bool, p priori
 		engine:   e,
 		conn:     conn,
 		wake:     os.NewFile(uintptr(wake), "eventfd"),
-		waiter:   newWaiter(conn.FD(), wake, hold),
 		reports:  limiter{perSecond: 1},
 		priority: p,
+	}
+	if q.waiter, err = newWaiter(conn.FD(), wake, hold); err != nil {
+		_ = q.wake.Close()
+		return nil, err
 	}
 	// Packets to send and their headers lie in one huge page.
 	q.sender = newSender(q, memory)
@@ -61,25 +64,24 @@ func newQueue(e *Engine, conn *udpbatch.Conn, memory []byte, hold bool, p priori
 	return q, nil
 }
 
+func (q *queue) close() {
+	q.waiter.close()
+	_ = q.wake.Close()
+}
+
 // attach gives it a queue of a device. It does not run.
-func (q *queue) attach(device *tun.Queue, f tun.Features) {
+func (q *queue) attach(device *tun.Queue, f tun.Features) error {
 	q.tun, q.header, q.gone, q.failures = device, f.Header, false, 0
-	q.waiter.fds[waitDevice].Fd = int32(device.FD())
 	q.receiver.coalescer.UDP = f.Offloads&tun.USO4 != 0
+	return q.waiter.attach(device.FD())
 }
 
 // run moves packets until the device is gone or the engine has other work.
 func (q *queue) run() {
-	// The Go runtime uses the thread for other goroutines afterwards.
 	defer q.priority.raise(false)
-	for !q.gone && !q.engine.stopping.Load() && len(q.engine.attached) == 0 {
-		q.rounds.Add(1)
-		f := q.engine.forwarding.Load()
-		sent := q.sender.transmit(f)
-		received := q.receiver.receive(f)
-		if sent || received {
-			q.failures = 0
-			q.waiter.busy(q.counters[Tx+Bytes].Load() + q.counters[Rx+Bytes].Load())
+	again := func() bool { return q.round() || q.failures > 0 || q.ended() }
+	for !q.ended() {
+		if q.round() {
 			continue
 		}
 		if q.failures > maxFailures {
@@ -94,8 +96,43 @@ func (q *queue) run() {
 			continue
 		}
 		q.counters.add(Waits, 1)
-		q.waiter.wait(full)
+		switch {
+		case full:
+			q.waiter.waitForRoom()
+		case q.waiter.holds():
+			q.waiter.wait()
+		default:
+			q.priority.raise(false)
+			q.waiter.park(again)
+		}
 	}
+}
+
+// round moves what there is, up to a bound. It reports whether that was anything.
+func (q *queue) round() bool {
+	q.rounds.Add(1)
+	f, failures := q.engine.forwarding.Load(), q.failures
+	var sent, received bool
+	if q.waiter.bySocket() { // what is there comes first
+		received = q.receiver.receive(f)
+		sent = q.sender.transmit(f)
+	} else {
+		sent = q.sender.transmit(f)
+		received = q.receiver.receive(f)
+	}
+	worked := sent || received
+	if worked || q.failures == failures {
+		q.failures = 0
+	}
+	if worked {
+		q.waiter.busy(q.counters[Tx+Bytes].Load() + q.counters[Rx+Bytes].Load())
+	}
+	return worked
+}
+
+// ended reports whether the queue has nothing to do any more, or the engine has other work.
+func (q *queue) ended() bool {
+	return q.gone || q.engine.stopping.Load() || len(q.engine.attached) > 0
 }
 
 // isGone reports whether an error number says that the device was deleted.

@@ -1,6 +1,9 @@
 package engine
 
 import (
+	"errors"
+	"os"
+	"syscall"
 	"time"
 	"unsafe"
 
@@ -10,10 +13,13 @@ import (
 const (
 	// shortWait is the longest wait that keeps the processor which the Go scheduler
 	// lent us. To give it up each time takes longer than the packet does: round trips
-	// get half as long again.
-	shortWait = 2 * time.Millisecond
-	// idleAfter is the time without work after which the processor is given up.
-	idleAfter = 100 * time.Millisecond
+	// get half as long again. The scheduler ends it with a signal when it needs the
+	// thread to stop, for the garbage collector; this is the bound if it may send none
+	// (GODEBUG=asyncpreemptoff=1).
+	shortWait = 50 * time.Millisecond
+	// idleAfter is the time without work after which the processor is given up. Of hosts
+	// that have so little to say, one packet takes 20 µs longer.
+	idleAfter = 500 * time.Millisecond
 
 	// spinTime is how long a queue in the middle of a stream looks for more before it
 	// sleeps. To wake a thread costs the thread that does it, and takes longer than a
@@ -37,6 +43,9 @@ type waiter struct {
 	slept   uint64         // bytes from the start to the last sleep
 	pays    bool           // spinning would have paid before the last sleep
 	timeout unix.Timespec
+	epoll   int // the set of all fds
+	file    *os.File
+	set     syscall.RawConn
 }
 
 const (
@@ -45,9 +54,49 @@ const (
 	waitWake
 )
 
-func newWaiter(socket, wake int, hold bool) *waiter {
-	// wait sets the events of the others; the device comes later.
-	return &waiter{hold: hold, fds: [3]unix.PollFd{waitSocket: {Fd: int32(socket)}, waitWake: {Fd: int32(wake), Events: unix.POLLIN}}}
+func newWaiter(socket, wake int, hold bool) (*waiter, error) {
+	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, err
+	}
+	// That is how os.NewFile knows that it can be waited for.
+	if err := unix.SetNonblock(fd, true); err != nil {
+		_ = unix.Close(fd)
+		return nil, err
+	}
+	w := &waiter{hold: hold, epoll: fd, file: os.NewFile(uintptr(fd), "epoll"),
+		fds: [3]unix.PollFd{waitSocket: {Fd: int32(socket)}, waitWake: {Fd: int32(wake), Events: unix.POLLIN}}}
+	if w.set, err = w.file.SyscallConn(); err == nil {
+		err = errors.Join(w.control(unix.EPOLL_CTL_ADD, waitSocket), w.control(unix.EPOLL_CTL_ADD, waitWake))
+	}
+	if err != nil {
+		w.close()
+		return nil, err
+	}
+	return w, nil
+}
+
+// attach makes it wait for a device, until detach.
+func (w *waiter) attach(device int) error {
+	w.fds[waitDevice].Fd = int32(device)
+	return w.control(unix.EPOLL_CTL_ADD, waitDevice)
+}
+
+func (w *waiter) detach() {
+	_ = w.control(unix.EPOLL_CTL_DEL, waitDevice) // it is in it
+}
+
+func (w *waiter) close() { _ = w.file.Close() }
+
+// control changes the set.
+func (w *waiter) control(operation, which int) error {
+	fd := int(w.fds[which].Fd)
+	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(w.epoll, operation, fd, &unix.EpollEvent{Events: unix.EPOLLIN}))
+}
+
+// bySocket reports whether the last wait that looked was ended by the socket alone.
+func (w *waiter) bySocket() bool {
+	return w.fds[waitSocket].Revents != 0 && w.fds[waitDevice].Revents == 0
 }
 
 // busy says that something was done, and how many bytes were moved from the start.
@@ -78,29 +127,49 @@ func (w *waiter) lasted() time.Duration {
 	return now.Sub(w.since)
 }
 
-// wait waits until there is something to read or an error to handle, or for a short
-// time, in which it keeps the processor. If full is true the socket has no room: then it
-// waits for room and not for the device.
-func (w *waiter) wait(full bool) {
-	device, socket := int16(unix.POLLIN), int16(unix.POLLIN)
-	if full {
-		device, socket = 0, unix.POLLIN|unix.POLLOUT
-	}
-	w.fds[waitDevice].Events, w.fds[waitSocket].Events = device, socket
-	if w.hold && w.lasted() < idleAfter {
-		// The kernel writes the time that was left into it.
-		w.timeout = unix.NsecToTimespec(int64(shortWait))
-		_, _, _ = unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&w.fds)), uintptr(len(w.fds)),
-			uintptr(unsafe.Pointer(&w.timeout)), 0, 0, 0)
-	} else {
-		// The only errors are a signal and no memory: then the wait was short.
-		_, _ = unix.Ppoll(w.fds[:], nil, nil)
-	}
+// holds reports whether more is likely to come so soon that the processor should be kept
+// meanwhile.
+func (w *waiter) holds() bool { return w.hold && w.lasted() < idleAfter }
+
+// wait waits until there is something to read or an error to handle, or for a short time.
+// It keeps the processor.
+func (w *waiter) wait() {
+	w.fds[waitDevice].Events, w.fds[waitSocket].Events = unix.POLLIN, unix.POLLIN
+	// The kernel writes the time that was left into it.
+	w.timeout = unix.NsecToTimespec(int64(shortWait))
+	_, _, _ = unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&w.fds)), uintptr(len(w.fds)),
+		uintptr(unsafe.Pointer(&w.timeout)), 0, 0, 0)
+	w.woke()
+}
+
+// waitForRoom is wait for a socket that has no room, and gives the processor up. The device
+// has to wait, too.
+func (w *waiter) waitForRoom() {
+	w.fds[waitDevice].Events, w.fds[waitSocket].Events = 0, unix.POLLIN|unix.POLLOUT
+	// The only errors are a signal and no memory: then the wait was short.
+	_, _ = unix.Ppoll(w.fds[:], nil, nil)
+	w.woke()
+}
+
+// woke takes note of the end of a wait that looks at the descriptors' state.
+func (w *waiter) woke() {
 	if w.fds[waitWake].Revents != 0 {
 		var count [8]byte
 		_, _ = unix.Read(int(w.fds[waitWake].Fd), count[:]) // or the next wait would return at once
 	}
 	w.slept, w.pays = w.moved, w.lasted() < spinPays
+}
+
+// park gives the processor up until again returns true. It is called first and then
+// whenever there is something new to read.
+//
+// The Go scheduler waits for the descriptors by itself, in its own epoll set, in which all
+// of them are one. What waits in a system call of its own comes back late: the scheduler
+// has taken the processor away, wakes its monitor when that is asked for again, and the
+// monitor takes the thread for one that has had it all the time, and interrupts it.
+func (w *waiter) park(again func() bool) {
+	w.slept, w.pays = w.moved, false
+	_ = w.set.Read(func(uintptr) bool { return again() }) // no error before it is closed
 }
 
 // pause waits for a second, or until it is woken.

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,8 +19,10 @@ func newTestWaiter(t *testing.T, hold bool) (w *waiter, device int) {
 		t.Cleanup(func() { _ = unix.Close(fd) })
 		fds[i] = fd
 	}
-	w = newWaiter(fds[waitSocket], fds[waitWake], hold)
-	w.fds[waitDevice].Fd = int32(fds[waitDevice])
+	w, err := newWaiter(fds[waitSocket], fds[waitWake], hold)
+	must(t, err)
+	t.Cleanup(w.close)
+	must(t, w.attach(fds[waitDevice]))
 	return w, fds[waitDevice]
 }
 
@@ -53,7 +57,7 @@ func TestSpinningPays(t *testing.T) {
 			if !c.short {
 				w.idle, w.since = true, time.Now().Add(-spinPays)
 			}
-			w.wait(false)
+			w.wait()
 			if w.pays || !c.short {
 				break
 			}
@@ -73,7 +77,7 @@ func TestSpinningEnds(t *testing.T) {
 	signal(t, device)
 	for !w.pays {
 		w.idle = false
-		w.wait(false)
+		w.wait()
 	}
 	w.busy(spinFrom)
 	start := time.Now()
@@ -99,5 +103,84 @@ func TestAQueueStopsHoweverBusy(t *testing.T) {
 	case <-done:
 	case <-time.After(10 * time.Second):
 		t.Error("it does not stop")
+	}
+}
+
+// TestParkEnds has what ends a park: what was there before, and what comes meanwhile.
+func TestParkEnds(t *testing.T) {
+	w, device := newTestWaiter(t, true)
+	for _, early := range []bool{true, false} {
+		for _, which := range []int{waitDevice, waitSocket, waitWake} {
+			fd := int(w.fds[which].Fd)
+			var parked atomic.Bool
+			done := make(chan struct{})
+			go func() {
+				for early && !parked.Load() {
+					runtime.Gosched()
+				}
+				w.park(func() bool {
+					var count [8]byte
+					_, err := unix.Read(fd, count[:])
+					parked.Store(true)
+					return err == nil
+				})
+				close(done)
+			}()
+			for !early && !parked.Load() {
+				runtime.Gosched()
+			}
+			signal(t, fd)
+			parked.Store(true)
+			select {
+			case <-done:
+			case <-time.After(10 * time.Second):
+				t.Fatalf("descriptor %d, early %t: still parked", which, early)
+			}
+		}
+	}
+	// A device that is replaced does not end it any more, even if it still exists.
+	w.detach()
+	other, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
+	must(t, err)
+	t.Cleanup(func() { _ = unix.Close(other) })
+	must(t, w.attach(other))
+	signal(t, device)
+	signal(t, other)
+	w.park(func() bool {
+		var count [8]byte
+		_, err := unix.Read(other, count[:])
+		return err == nil
+	})
+}
+
+// TestHeldProcessorStops has the scheduler stop a thread that keeps its processor, as the
+// garbage collector does, sooner than by the wait's own end.
+func TestHeldProcessorStops(t *testing.T) {
+	w, _ := newTestWaiter(t, true)
+	var stopping atomic.Bool
+	var waits, whole atomic.Int64
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for !stopping.Load() {
+			start := time.Now()
+			w.wait()
+			waits.Add(1)
+			if time.Since(start) >= shortWait {
+				whole.Add(1)
+			}
+		}
+	}()
+	for range 100 {
+		before := waits.Load()
+		runtime.GC()
+		for waits.Load() == before {
+			runtime.Gosched()
+		}
+	}
+	stopping.Store(true)
+	<-done
+	if whole.Load() > 50 {
+		t.Errorf("%d of %d waits were as long as they may be", whole.Load(), waits.Load())
 	}
 }

@@ -137,7 +137,7 @@ func (d *doctoring) host(ctx context.Context) (h *doctor.Host, closed func(), er
 	if err != nil {
 		return nil, nil, err
 	}
-	h = &doctor.Host{Status: s}
+	h = &doctor.Host{Status: s, New: outline}
 	if h.Options, err = d.daemonOptions(s.PID); err != nil {
 		return nil, nil, err
 	}

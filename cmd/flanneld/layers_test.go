@@ -53,6 +53,8 @@ var byFile = []struct {
 		"backends are chosen in one place; everything else works with any"},
 	{"cmd/flanneld", []string{"subnet/etcd2"}, "compose_store.go", "stores are chosen in one place; everything else works with any"},
 	{"cmd/flanneld", []string{"subnet/etcd3"}, "compose_etcd3.go", "a build tag leaves this store out, and gRPC with it"},
+	{"cmd/flannelctl", []string{"backend/udp", "backend/vxlan", "backend/hostgw", "backend/alloc"}, "backends.go",
+		"backends are chosen in one place; everything else works with any"},
 	{"cmd/flannelctl", []string{"subnet/etcd2", "subnet/etcd3"}, "store.go", "commands work with any store"},
 }
 

@@ -31,6 +31,13 @@ func Diff(want, have State) []Op {
 	return slices.Concat(links, filters, addrs, noGateways, fdb, neighs, routes, noRoutes, noFilters, noNeighs, noFDB, noAddrs, doomed)
 }
 
+// Mend returns the operations by which an Apply of want would begin, and why it would leave
+// out some routes. Nothing is done; as text the operations are commands to type.
+func Mend(want, have State) (ops []Op, blocked []error) {
+	want.Routes, blocked = split(want.Routes, have.Routes, nil)
+	return onLinkAnew(Diff(want, have), have.Routes), blocked
+}
+
 // split parts wanted routes into those that can be made and those whose place is
 // somebody else's: a route that came with an interface's address has it, or, of a route
 // by a gateway, any other at whatever metric, unless ours was there already. What leads

@@ -62,11 +62,28 @@ func Checks() []Check {
 		{"docker-bridge", "Docker's bridge has the lease's subnet, and its containers the overlay's MTU", Lease, lookBridge},
 		{"docker-options", "daemon.json and dockerd's options are those of the subnet file", Root | Lease, lookDockerOptions},
 		{"forwarding", "the kernel passes packets on", 0, lookForwarding},
+		{"public-ip", "no two leases have one PublicIP", Leases, lookPublicIP},
+		{"backends", "all hosts forward in the way that the configuration says", Config | Lease | Leases, lookBackends},
+		{"kernel", "the kernel's devices, addresses, neighbours and routes are as the leases want them", Config | Lease | Leases, lookKernel},
+		{"firewall", "no rule drops the overlay's packets", Root | Config | Lease, lookFirewall},
+		{"leftovers", "nothing is left of daemons that do not run here", Root | Config, lookLeftovers},
+		{"overlap", "nothing else has addresses of the overlay", Config | Lease | Leases, lookOverlap},
+		{"reverse-path", "rp_filter does not drop what comes from peers", Config | Lease | Leases, lookReversePath},
+		{"cards", "no other card is in the external interface's subnet", Config, lookCards},
+		{"source", "this host sends from the address that it publishes, and so do its neighbours", Root | Config | Lease, lookSource},
+		{"neighbours", "the ARP table has room for the hosts of the subnet", Config | Leases, lookNeighbours},
+		{"managed", "no network manager takes the overlay's devices for its own", 0, lookManaged},
+		{"etcd", "each endpoint answers, with the API that the network lies in", 0, lookEtcd},
+		{"clock", "this host's clock and etcd's agree", 0, lookClock},
+		{"certificates", "the certificates that etcd and this host show each other last", 0, lookCertificates},
+		{"port", "the tunnel's packets get to peers and back", Root | Config | Lease | Leases, lookPort},
+		{"mtu", "packets of the overlay's MTU get to peers and back", Root | Config | Lease | Leases, lookMTU},
+		{"checksum", "TCP inside the overlay has right checksums", Root | Config | Lease | Leases, lookChecksum},
 	}
 }
 
-// checkTime is the longest time of one check, but for its probes.
-const checkTime = 10 * time.Second
+// checkTime is the longest time of one check.
+const checkTime = 30 * time.Second
 
 // Run makes a check, unless the host lacks what that needs.
 func (c Check) Run(ctx context.Context, h *Host) Result {

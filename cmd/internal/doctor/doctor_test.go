@@ -80,3 +80,11 @@ func TestReadingDockersFile(t *testing.T) {
 		}
 	}
 }
+
+func TestVNIOfALease(t *testing.T) {
+	for data, want := range map[string]string{"": "", `{"VNI":1,"VtepMAC":"x"}`: "1", `{"VtepMAC":"x"}`: "", `[]`: "", `{"VNI":"x"}`: "", `{"Direct":2}`: ""} {
+		if got := vni(data); got != want {
+			t.Errorf("vni(%s) = %q, want %q", data, got, want)
+		}
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -37,6 +38,9 @@ type Host struct {
 
 	once      sync.Once
 	known     knowledge
+	probeOnce sync.Once
+	probed    *probed
+	probeErr  error
 	privilege func() error
 }
 
@@ -174,3 +178,6 @@ func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // first returns the first address of a subnet, which its bridge has, with the length.
 func first(p netip.Prefix) netip.Prefix { return netip.PrefixFrom(p.Addr().Next(), p.Bits()) }
+
+// joinList joins words with commas.
+func joinList(list []string) string { return strings.Join(list, ", ") }

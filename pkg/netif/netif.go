@@ -34,6 +34,17 @@ func Dump[T any](list func() (T, error)) (T, error) {
 // ErrNoInterface is returned when there is no interface of the name.
 var ErrNoInterface = errors.New("no such interface")
 
+// Aliases returns those of the interfaces that have one.
+func Aliases() (aliases []string, err error) {
+	links, err := Dump(netlink.LinkList)
+	for _, l := range links {
+		if alias := l.Attrs().Alias; alias != "" {
+			aliases = append(aliases, alias)
+		}
+	}
+	return aliases, err
+}
+
 // Prefixes returns the addresses of an interface with the lengths of their subnets,
 // of both families; those of all interfaces if the name is empty. It returns ErrNoInterface
 // if there is no such interface.

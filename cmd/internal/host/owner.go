@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"flanneld/backend/underlay"
@@ -38,12 +37,12 @@ func Owner(etcdPrefix string) string {
 
 // Owners returns the aliases of the devices here that daemons have made.
 func Owners() (owners []string, err error) {
-	links, err := netif.Dump(netlink.LinkList)
+	aliases, err := netif.Aliases()
 	if err != nil {
 		return nil, fmt.Errorf("list interfaces: %w", err)
 	}
-	for _, l := range links {
-		if alias := l.Attrs().Alias; strings.HasPrefix(alias, underlay.AliasPrefix) {
+	for _, alias := range aliases {
+		if strings.HasPrefix(alias, underlay.AliasPrefix) {
 			owners = append(owners, alias)
 		}
 	}

@@ -71,7 +71,7 @@ func (f family) refusal(control []byte) *refusal {
 			var e unix.SockExtendedErr
 			copy(unsafe.Slice((*byte)(unsafe.Pointer(&e)), unsafe.Sizeof(e)), data)
 			r := &refusal{err: unix.Errno(e.Errno)}
-			if r.err == unix.EMSGSIZE {
+			if unix.Errno(e.Errno) == unix.EMSGSIZE {
 				r.limit = 1 << 16
 				if e.Info != 0 {
 					r.limit = int(min(e.Info, 1<<16))

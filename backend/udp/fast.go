@@ -51,9 +51,13 @@ type kernelPath struct {
 	began time.Time
 	ready bool // it has been told of the peers
 
-	// What an earlier run left attached, while there is none.
+	// What an earlier run left. While there is no fast path, what takes packets stays
+	// attached for some time; where there is one, what sends them does until the engine has the
+	// device, since until then what the new program does not take would be lost.
 	links   []datapath.Link
 	filters []datapath.Filter
+	sends   []datapath.Filter
+	engine  bool // has the device
 }
 
 // leftFor is how long what takes packets stays attached, when this run does without: peers
@@ -77,18 +81,22 @@ func openKernelPath(p backend.Params, o Options) kernelPath {
 			return k
 		}
 	}
-	changed := p.Changed
-	if changed == nil {
-		changed = func() {}
-	}
 	path, err := fastpath.Open(fastpath.Config{Underlay: p.Underlay.Name, Local: p.Underlay.V4, Port: o.Port,
-		Owner: p.Scope.Owner, Changed: changed, Log: p.Log})
+		Owner: p.Scope.Owner, Changed: changedOf(p), Log: p.Log})
 	if err != nil {
 		k.why = err.Error()
 		return k
 	}
 	k.fastPath = path
 	return k
+}
+
+// changedOf returns Params.Changed, or what stands for it.
+func changedOf(p backend.Params) func() {
+	if p.Changed == nil {
+		return func() {}
+	}
+	return p.Changed
 }
 
 // String is for the log.
@@ -107,7 +115,9 @@ func (k *kernelPath) left(have datapath.State) {
 		}
 	}
 	for _, f := range have.Filters {
-		if !f.Egress {
+		if f.Egress {
+			k.sends = append(k.sends, f)
+		} else {
 			k.filters = append(k.filters, f)
 		}
 	}
@@ -125,6 +135,13 @@ func (k *kernelPath) add(p *backend.Plan, device string, partial bool) {
 		p.State.Links = append(p.State.Links, k.Link())
 		p.State.Filters = k.Filters(device)
 		p.Spared = k.Failed
+		for i, f := range p.State.Filters {
+			for _, old := range k.sends {
+				if !k.engine && f.Egress && old.Link == f.Link {
+					p.State.Filters[i], p.Spared = old, nil // not all is as it is to be
+				}
+			}
+		}
 	case len(k.filters) > 0 && (partial || time.Since(k.began) < leftFor):
 		p.State.Links = append(p.State.Links, k.links...)
 		p.State.Filters = k.filters

@@ -116,6 +116,35 @@ func TestWhatTakesPacketsStays(t *testing.T) {
 	}
 }
 
+// TestWhatSendsPacketsStaysUntilTheEngineDoes after a restart.
+func TestWhatSendsPacketsStaysUntilTheEngineDoes(t *testing.T) {
+	h := backendtest.NewHost(t, nil)
+	path, changes := &fakePath{}, 0
+	k := kernelPath{fastPath: path}
+	old := datapath.Filter{Link: "flannel0", Egress: true, Owner: backendtest.Scope().Owner, Program: 3}
+	k.left(datapath.State{Filters: []datapath.Filter{old, {Link: "eth0", Owner: old.Owner, Program: 4}}})
+	params := h.Params()
+	params.Changed = func() { changes++ }
+	b := newBackend(params, Options{Port: defaultPort}, &fakeMachine{host: h}, k)
+	for _, row := range []struct {
+		name    string
+		tx      uint32
+		told    bool // that all is in place
+		changes int
+	}{{"before the engine has the device", 3, false, 1}, {"then", 8, true, 1}} {
+		plan, err := b.Plan(t.Context(), backendtest.IPv4(backendtest.Peer(2)))
+		if err == nil {
+			err = b.Forward(backendtest.IPv4(backendtest.Peer(2)))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f := plan.State.Filters; len(f) != 2 || f[0].Program != 7 || f[1].Program != row.tx || (plan.Spared != nil) != row.told || changes != row.changes {
+			t.Errorf("%s: filters %+v, %d changes", row.name, f, changes)
+		}
+	}
+}
+
 // TestBackendDoesWithoutTheFastPath where something of it cannot be made.
 func TestBackendDoesWithoutTheFastPath(t *testing.T) {
 	h := backendtest.NewHost(t, nil)

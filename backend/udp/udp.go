@@ -75,6 +75,7 @@ type Backend struct {
 	device   string              // empty: not chosen yet
 	mtu      int
 	warnIPv6 sync.Once
+	changed  func()
 	log      *slog.Logger
 }
 
@@ -107,7 +108,7 @@ func newBackend(p backend.Params, o Options, m machine, path kernelPath) *Backen
 	p.Log.Info(fmt.Sprintf("UDP config: Port=%d", o.Port))
 	return &Backend{
 		machine: m, path: path, opts: o, underlay: p.Underlay, scope: p.Scope, kernel: p.Kernel, filter: p.Filter,
-		mtu: mtuOver(p.Underlay.MTU), log: p.Log,
+		mtu: mtuOver(p.Underlay.MTU), changed: changedOf(p), log: p.Log,
 	}
 }
 
@@ -161,7 +162,14 @@ func (b *Backend) Forward(planes []backend.Plane) error {
 	// Before a device is attached: packets may be waiting, and have no peer yet.
 	b.Set(stateOf(planes, b.opts.Port, b.mtu, b.filter))
 	b.setPath(planes)
-	return b.attach(b.device)
+	err := b.attach(b.device)
+	if err == nil && !b.path.engine {
+		b.path.engine = true
+		if len(b.path.sends) > 0 {
+			b.changed()
+		}
+	}
+	return err
 }
 
 // Run implements backend.Forwarder.

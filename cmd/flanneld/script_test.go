@@ -48,6 +48,9 @@ func runScripts(t *testing.T, p script.Params) {
 		"narrow":    {Usage: "narrow <host> <MTU> [told]", Run: narrow},
 		"fragments": {Usage: "fragments <from> <to> <bytes of the first>", Run: fragments},
 	}
+	a := make(attached)
+	p.Commands["programs"] = script.Command{Usage: "programs <host>", Run: a.programs}
+	p.Commands["ended"] = script.Command{Usage: "ended <host>", Run: a.ended}
 	m := newMirrors(t)
 	p.Env["FLANNELCTL"] = m.path
 	p.Commands["flannelctl"] = script.Command{Usage: "flannelctl <argument...>", Run: m.flannelctl}

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
+	"hash/fnv"
 	"log/slog"
 	"maps"
 	"net"
@@ -86,15 +87,23 @@ func Open(c Config) (*Path, error) {
 		programs.close()
 		return nil, err
 	}
-	var random [6]byte
+	var random [2]byte
 	_, _ = rand.Read(random[:]) // never fails
-	p := &Path{Config: c, programs: programs, id: binary.BigEndian.Uint16(random[4:]) | 1, peers: make(map[netip.Addr]*peer),
+	p := &Path{Config: c, programs: programs, id: binary.BigEndian.Uint16(random[:]) | 1, peers: make(map[netip.Addr]*peer),
 		wrong: "its filters are not attached yet"}
 	p.settings = settings{
 		Own: c.Local.As4(), Underlay: uint32(link.Index), Port: inPacket(c.Port), GPEPort: inPacket(gpePort),
-		Secret: binary.NativeEndian.Uint32(random[:]) | 1, ProbeOut: inPacket(p.id),
+		Secret: secretOf(c.Owner), ProbeOut: inPacket(p.id),
 	}
 	return p, nil
+}
+
+// secretOf returns the same for the same owner: after a restart one program may still be that
+// of the last run when the other is not. Nothing that comes from outside has a priority.
+func secretOf(owner string) uint32 {
+	hash := fnv.New32a()
+	_, _ = hash.Write([]byte(owner))
+	return hash.Sum32() | 1
 }
 
 func inPacket(n uint16) (b [2]byte) {

@@ -46,10 +46,12 @@ type Need uint8
 
 // The needs.
 const (
-	Root   Need = 1 << iota // the right to change the network, and to look at other processes
-	Config                  // the network configuration
-	Lease                   // this host's
-	Leases                  // of all hosts, as etcd or the state directory has them
+	Root     Need = 1 << iota // the right to change the network, and to look at other processes
+	Flags                     // the daemon's
+	Config                    // the network configuration, and the Flags
+	Lease                     // this host's
+	Leases                    // of all hosts, as etcd or the state directory has them, and the Flags
+	Forwards                  // that the backend forwards
 )
 
 // Checks returns all checks, in the order of their numbers, from 1 on. A number never
@@ -57,28 +59,28 @@ const (
 func Checks() []Check {
 	return []Check{
 		{"daemon", "flanneld runs and answers", 0, lookDaemon},
-		{"lease", "this host has a lease, and etcd has it too", Lease, lookLease},
+		{"lease", "this host has a lease, and etcd has it too", Flags | Lease, lookLease},
 		{"subnet-file", "the subnet file says what the lease does", Lease, lookSubnetFile},
-		{"docker-bridge", "Docker's bridge has the lease's subnet, and its containers the overlay's MTU", Lease, lookBridge},
-		{"docker-options", "daemon.json and dockerd's options are those of the subnet file", Root | Lease, lookDockerOptions},
-		{"forwarding", "the kernel passes packets on", 0, lookForwarding},
+		{"docker-bridge", "Docker's bridge has the lease's subnet, and its containers the overlay's MTU", Flags | Lease, lookBridge},
+		{"docker-options", "daemon.json and dockerd's options are those of the subnet file", Root | Flags | Lease, lookDockerOptions},
+		{"forwarding", "the kernel passes packets on", Forwards, lookForwarding},
 		{"public-ip", "no two leases have one PublicIP", Leases, lookPublicIP},
 		{"backends", "all hosts forward in the way that the configuration says", Config | Lease | Leases, lookBackends},
 		{"kernel", "the kernel's devices, addresses, neighbours and routes are as the leases want them", Config | Lease | Leases, lookKernel},
-		{"firewall", "no rule drops the overlay's packets", Root | Config | Lease, lookFirewall},
+		{"firewall", "no rule drops the overlay's packets", Root | Config | Lease | Forwards, lookFirewall},
 		{"leftovers", "nothing is left of daemons that do not run here", Root | Config, lookLeftovers},
 		{"overlap", "nothing else has addresses of the overlay", Config | Lease | Leases, lookOverlap},
-		{"reverse-path", "rp_filter does not drop what comes from peers", Config | Lease | Leases, lookReversePath},
+		{"reverse-path", "rp_filter does not drop what comes from peers", Config | Lease | Leases | Forwards, lookReversePath},
 		{"cards", "no other card is in the external interface's subnet", Config, lookCards},
-		{"source", "this host sends from the address that it publishes, and so do its neighbours", Root | Config | Lease, lookSource},
-		{"neighbours", "the ARP table has room for the hosts of the subnet", Config | Leases, lookNeighbours},
+		{"source", "this host sends from the address that it publishes, and so do its neighbours", Root | Config | Lease | Forwards, lookSource},
+		{"neighbours", "the ARP table has room for the hosts of the subnet", Config | Leases | Forwards, lookNeighbours},
 		{"managed", "no network manager takes the overlay's devices for its own", 0, lookManaged},
-		{"etcd", "each endpoint answers, with the API that the network lies in", 0, lookEtcd},
-		{"clock", "this host's clock and etcd's agree", 0, lookClock},
-		{"certificates", "the certificates that etcd and this host show each other last", 0, lookCertificates},
-		{"port", "the tunnel's packets get to peers and back", Root | Config | Lease | Leases, lookPort},
-		{"mtu", "packets of the overlay's MTU get to peers and back", Root | Config | Lease | Leases, lookMTU},
-		{"checksum", "TCP inside the overlay has right checksums", Root | Config | Lease | Leases, lookChecksum},
+		{"etcd", "each endpoint answers, with the API that the network lies in", Flags, lookEtcd},
+		{"clock", "this host's clock and etcd's agree", Flags, lookClock},
+		{"certificates", "the certificates that etcd and this host show each other last", Flags, lookCertificates},
+		{"port", "the tunnel's packets get to peers and back", Root | Config | Lease | Leases | Forwards, lookPort},
+		{"mtu", "packets of the overlay's MTU get to peers and back", Root | Config | Lease | Leases | Forwards, lookMTU},
+		{"checksum", "TCP inside the overlay has right checksums", Root | Config | Lease | Leases | Forwards, lookChecksum},
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -96,6 +97,9 @@ func greetOne(ctx context.Context, carry http.RoundTripper, endpoint string) mem
 
 // lookEtcd looks whether each endpoint answers, with an etcd that has the network's API.
 func lookEtcd(ctx context.Context, h *Host) Result {
+	if errors.Is(h.StoreErr, fs.ErrPermission) {
+		return skip("it needs root: %v", h.StoreErr)
+	}
 	const flags = "# check --etcd-endpoints, and the certificates and the password, in /etc/default/flanneld"
 	members, err := greet(ctx, h)
 	if err != nil {
@@ -197,6 +201,9 @@ func lookCertificates(ctx context.Context, h *Host) Result {
 		}
 		const most = 1 << 20 // bytes
 		text, err := smallfile.Read(file, most)
+		if errors.Is(err, fs.ErrPermission) {
+			return skip("it needs root: %v", err)
+		}
 		if err != nil {
 			return fail("%v", err).mend("# put it there, or name another in --etcd-certfile, --etcd-keyfile and --etcd-cafile")
 		}
@@ -205,7 +212,11 @@ func lookCertificates(ctx context.Context, h *Host) Result {
 		}
 	}
 	if o.CertFile != "" {
-		if _, err := tls.LoadX509KeyPair(o.CertFile, o.KeyFile); err != nil {
+		_, err := tls.LoadX509KeyPair(o.CertFile, o.KeyFile)
+		if errors.Is(err, fs.ErrPermission) {
+			return skip("it needs root: %v", err)
+		}
+		if err != nil {
 			return fail("%s and %s: %v", o.CertFile, o.KeyFile, err).mend("# replace them by a pair that belongs together")
 		}
 	}

@@ -29,6 +29,7 @@ import (
 type Host struct {
 	Status  status.Status  // of the daemon, or what it has left in files if PID is 0
 	Options options.Daemon // the daemon's
+	Hidden  bool           // some of the Options may lie where this user cannot look
 	Store   subnet.Store   // of the daemon's network; nil: none can be made, and StoreErr says why
 
 	StoreErr error
@@ -118,6 +119,12 @@ func (h *Host) recall(why error) {
 func (h *Host) lacks(ctx context.Context, n Need) string {
 	if n&Root != 0 && h.privileged() != nil {
 		return "it needs root"
+	}
+	if n&(Flags|Config|Leases) != 0 && h.Hidden {
+		return "it needs root: the daemon's flags may be in its environment"
+	}
+	if n&Forwards != 0 && h.Status.Backend.Type == "alloc" {
+		return "the backend alloc forwards nothing"
 	}
 	if n&Lease != 0 && h.key() == (subnet.Key{}) {
 		return "no lease of this host is known: " + h.Status.Text

@@ -103,10 +103,15 @@ func unitFiles() []string { return []string{"/etc/sysconfig/flanneld", "/etc/def
 
 // StartedWith returns the arguments and the environment of a daemon: of its process or, if
 // that is 0, what the package's unit would start it with and what is in the environment.
-func StartedWith(pid int, env flagtable.Env) (args, environ []string) {
+// Hidden: the process does not show all of it to this user.
+func StartedWith(pid int, env flagtable.Env) (args, environ []string, hidden bool) {
 	if pid != 0 {
+		f, err := os.Open(fmt.Sprintf("/proc/%d/environ", pid))
+		if err == nil {
+			_ = f.Close()
+		}
 		args = strings.Split(procFile(pid, "cmdline"), "\x00")[1:]
-		return args, strings.Split(procFile(pid, "environ"), "\x00")
+		return args, strings.Split(procFile(pid, "environ"), "\x00"), err != nil
 	}
 	all := make(flagtable.Env)
 	for _, file := range unitFiles() {
@@ -117,5 +122,5 @@ func StartedWith(pid int, env flagtable.Env) (args, environ []string) {
 	for name, value := range all {
 		environ = append(environ, name+"="+value)
 	}
-	return strings.Fields(all["FLANNEL_OPTIONS"] + " " + all["DAEMON_ARGS"]), environ
+	return strings.Fields(all["FLANNEL_OPTIONS"] + " " + all["DAEMON_ARGS"]), environ, false
 }

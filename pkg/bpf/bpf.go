@@ -61,7 +61,7 @@ func (p Program) Load(maps ...*Map) (fd int, err error) {
 		}
 	}
 	if err != nil {
-		return -1, fmt.Errorf("load program %s: %w", p.Name, err)
+		return -1, fmt.Errorf("load program %s: %w", p.Name, refused(err))
 	}
 	return fd, nil
 }

@@ -1,6 +1,7 @@
 package bpf
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -43,10 +44,37 @@ func NewMap(s MapSpec) (*Map, error) {
 	}{kind: s.Kind, key: s.Key, value: s.Value, entries: s.Entries, flags: s.Flags}
 	copy(attr.name[:15], s.Name)
 	var err error
-	if m.fd, err = call(unix.BPF_MAP_CREATE, unsafe.Pointer(&attr), unsafe.Sizeof(attr)); err != nil {
-		return nil, fmt.Errorf("make map %s: %w", s.Name, err)
+	m.fd, err = call(unix.BPF_MAP_CREATE, unsafe.Pointer(&attr), unsafe.Sizeof(attr))
+	if (errors.Is(err, unix.EPERM) || errors.Is(err, unix.EINVAL)) && lockMore() {
+		m.fd, err = call(unix.BPF_MAP_CREATE, unsafe.Pointer(&attr), unsafe.Sizeof(attr))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("make map %s: %w", s.Name, refused(err))
 	}
 	return m, nil
+}
+
+// lockMore lets this process lock as much memory as it may, and reports whether that is more
+// than before. Before Linux 5.11 maps are part of it, and the usual limit is 64 KB. One kind
+// of map fails with EINVAL there.
+func lockMore() bool {
+	var had unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_MEMLOCK, &had); err != nil || had.Cur == unix.RLIM_INFINITY {
+		return false
+	}
+	all := unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY} // takes CAP_SYS_RESOURCE
+	if unix.Setrlimit(unix.RLIMIT_MEMLOCK, &all) == nil {
+		return true
+	}
+	return had.Cur < had.Max && unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unix.Rlimit{Cur: had.Max, Max: had.Max}) == nil
+}
+
+// refused adds to EPERM what takes it away.
+func refused(err error) error {
+	if !errors.Is(err, unix.EPERM) {
+		return err
+	}
+	return fmt.Errorf("%w (it takes CAP_BPF, and before Linux 5.11 LimitMEMLOCK=64M)", err)
 }
 
 // Close lets go of the map. Programs that were loaded with it keep it.

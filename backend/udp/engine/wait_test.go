@@ -152,35 +152,3 @@ func TestParkEnds(t *testing.T) {
 		return err == nil
 	})
 }
-
-// TestHeldProcessorStops has the scheduler stop a thread that keeps its processor, as the
-// garbage collector does, sooner than by the wait's own end.
-func TestHeldProcessorStops(t *testing.T) {
-	w, _ := newTestWaiter(t, true)
-	var stopping atomic.Bool
-	var waits, whole atomic.Int64
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for !stopping.Load() {
-			start := time.Now()
-			w.wait()
-			waits.Add(1)
-			if time.Since(start) >= shortWait {
-				whole.Add(1)
-			}
-		}
-	}()
-	for range 100 {
-		before := waits.Load()
-		runtime.GC()
-		for waits.Load() == before {
-			runtime.Gosched()
-		}
-	}
-	stopping.Store(true)
-	<-done
-	if whole.Load() > 50 {
-		t.Errorf("%d of %d waits were as long as they may be", whole.Load(), waits.Load())
-	}
-}

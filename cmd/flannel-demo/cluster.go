@@ -15,6 +15,7 @@ import (
 
 // cluster is a lab, what runs in it and where that keeps its files.
 type cluster struct {
+	backend   string
 	dir       string
 	lab       *netlab.Lab
 	nodes     []*node
@@ -27,12 +28,13 @@ type cluster struct {
 type node struct {
 	*netlab.Host
 	dir       string
+	daemon    *process
 	subnet    netip.Prefix // the bridge's address and length, from subnet.env
 	container *netlab.Container
 }
 
-func newCluster(addrs []string, store api, patience int) (c *cluster, err error) {
-	c = &cluster{api: store, patience: patience}
+func newCluster(backend string, addrs []string, store api, patience int) (c *cluster, err error) {
+	c = &cluster{backend: backend, api: store, patience: patience}
 	defer func() {
 		if err != nil {
 			err = c.close(err)
@@ -83,7 +85,6 @@ func (c *cluster) close(err error) error {
 // startDaemons starts one daemon per host and waits for all to be ready.
 func (c *cluster) startDaemons(ctx context.Context, p *printer, program string) error {
 	began := time.Now()
-	daemons := make([]*process, len(c.nodes))
 	ready := make([]*notifySocket, len(c.nodes))
 	for i, n := range c.nodes {
 		s, err := newNotifySocket(filepath.Join(n.dir, "notify"))
@@ -100,19 +101,23 @@ func (c *cluster) startDaemons(ctx context.Context, p *printer, program string) 
 			"--iface=" + n.Addr().Addr().String(),
 		}
 		p.command(n.Name(), "flanneld %s %s --subnet-file=…/subnet.env --state-dir=…/state %s &", args[0], args[1], args[4])
-		daemons[i], err = startProcess(c, "flanneld on "+n.Name(), n.Namespace, []string{"NOTIFY_SOCKET=" + s.path}, program, args...)
+		n.daemon, err = startProcess(c, "flanneld on "+n.Name(), n.Namespace, []string{"NOTIFY_SOCKET=" + s.path}, program, args...)
 		if err != nil {
 			return err
 		}
 	}
 	for i, s := range ready {
-		if err := s.wait(ctx, daemons[i], c.long(15*time.Second)); err != nil {
+		if err := s.wait(ctx, c.nodes[i].daemon, c.long(15*time.Second)); err != nil {
 			return err
 		}
 	}
 	p.line("all three said READY=1 after %d ms", time.Since(began).Milliseconds())
 	return nil
 }
+
+// pair returns the hosts between which is measured: two of one segment, so that no router's
+// speed is measured.
+func (c *cluster) pair() (from, to *node) { return c.nodes[0], c.nodes[1] }
 
 func (n *node) subnetFile() string { return filepath.Join(n.dir, "subnet.env") }
 

@@ -131,7 +131,7 @@ func TestStore(t *testing.T) {
 		{"v2", "set", "ETCDCTL_API=2 etcdctl mk ", "export ETCDCTL_API=2; for key in $(etcdctl ls --sort " + prefix + "/subnets); do echo $key; etcdctl get $key; done"},
 	} {
 		t.Run(string(row.api), func(t *testing.T) {
-			c, err := newCluster([]string{"192.168.1.11/24"}, row.api, 10)
+			c, err := newCluster("vxlan", []string{"192.168.1.11/24"}, row.api, 10)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -142,7 +142,7 @@ func TestStore(t *testing.T) {
 			}()
 			var out strings.Builder
 			p := &printer{&out}
-			err = errors.Join(c.startEtcd(t.Context(), etcd), c.configure(t.Context(), p, "vxlan"))
+			err = errors.Join(c.startEtcd(t.Context(), etcd), c.configure(t.Context(), p))
 			want := "\nswitch# " + row.write + prefix + `/config '{"Network": "10.100.0.0/16", "SubnetLen": 24, "Backend": {"Type": "vxlan"}}'` +
 				"\n\nswitch# " + row.list + "\n"
 			for _, subnet := range []string{"10.100.1.0-24", "10.100.2.0-24"} {

@@ -22,8 +22,8 @@ import (
 	etcdproc "flanneld/subnet/storetest/etcd"
 )
 
-// limit bounds one backend's showing. It takes about ten seconds; past this
-// something hangs.
+// limit bounds one backend's showing, and its measurements. It takes about five seconds;
+// past this something hangs.
 const limit = 45 * time.Second
 
 func main() {
@@ -41,14 +41,14 @@ func status(err error) int {
 	return 1
 }
 
-func run(ctx context.Context, args []string, out io.Writer) error {
+func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	flags := flag.NewFlagSet("flannel-demo", flag.ContinueOnError)
 	program := flags.String("flanneld", "bin/flanneld", "daemon to run")
 	etcd := flags.String("etcd", string(etcdproc.Debian), "etcd to run: a name in PATH, or a path such as bin/flannel-etcd")
 	store := api("v3")
 	flags.Var(&store, "etcd-api", "API of etcd to use, v2 or v3")
 	backends := flags.String("backend", "udp,vxlan,host-gw", "backend types to show, one after the other")
-	seconds := flags.Int("seconds", 2, "duration of each throughput measurement")
+	seconds := flags.Int("seconds", 1, "duration of each throughput measurement")
 	patience := flags.Int("patience", 1, "how many times longer than usual to wait, for machines that are emulated")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return nil
@@ -75,13 +75,24 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("locate etcd (Debian: etcd-server; make etcd makes bin/flannel-etcd): %w", err)
 	}
-	var results []result
+	var shown []*cluster
+	defer func() {
+		for _, c := range shown {
+			err = c.close(err)
+		}
+	}()
 	for _, backend := range strings.Split(*backends, ",") {
-		r, err := show(ctx, out, programs{daemon, *etcd}, store, backend, *seconds, *patience)
+		c, err := show(ctx, out, programs{daemon, *etcd}, store, backend, *patience)
 		if err != nil {
 			return fmt.Errorf("show %s: %w", backend, err)
 		}
-		results = append(results, r...)
+		shown = append(shown, c)
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(len(shown)**patience)*limit)
+	defer cancel()
+	results, err := measure(ctx, shown, &printer{out: out}, *seconds)
+	if err != nil {
+		return interrupted(ctx, fmt.Errorf("measure: %w", err))
 	}
 	printResults(out, results)
 	return nil
@@ -90,37 +101,33 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 // programs are the paths of what is run.
 type programs struct{ flanneld, etcd string }
 
-// show builds a cluster, shows one backend in it and takes it down again.
-func show(ctx context.Context, out io.Writer, run programs, store api, backend string, seconds, patience int) (results []result, err error) {
+// show builds a cluster and shows one backend in it. The cluster stays.
+func show(ctx context.Context, out io.Writer, run programs, store api, backend string, patience int) (c *cluster, err error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(patience)*limit)
 	defer cancel()
 	addrs, ok := underlays[backend]
 	if !ok {
 		return nil, fmt.Errorf("no such backend; there are udp, vxlan and host-gw")
 	}
-	c, err := newCluster(addrs, store, patience)
-	if err != nil {
+	if c, err = newCluster(backend, addrs, store, patience); err != nil {
 		return nil, err
 	}
-	defer func() { err = c.close(err) }()
-
 	p := &printer{out: out}
 	p.title("%s: hosts %s, leases in etcd's %s API", backend, strings.Join(addrs, ", "), store)
-	steps := []func(context.Context, *printer) error{
+	for _, step := range []func(context.Context, *printer) error{
 		func(ctx context.Context, p *printer) error { return c.startEtcd(ctx, run.etcd) },
-		func(ctx context.Context, p *printer) error { return c.configure(ctx, p, backend) },
+		c.configure,
 		func(ctx context.Context, p *printer) error { return c.startDaemons(ctx, p, run.flanneld) },
 		c.addContainers,
-		func(ctx context.Context, p *printer) error { return showState(ctx, c, p, backend) },
+		func(ctx context.Context, p *printer) error { return showState(ctx, c, p) },
 		func(ctx context.Context, p *printer) error { return showTraffic(ctx, c, p) },
-	}
-	for _, step := range steps {
+		func(ctx context.Context, p *printer) error { return showKernelPath(ctx, c, p) },
+	} {
 		if err := step(ctx, p); err != nil {
-			return nil, interrupted(ctx, err)
+			return nil, interrupted(ctx, c.close(err))
 		}
 	}
-	results, err = measure(ctx, c, p, backend, seconds)
-	return results, interrupted(ctx, err)
+	return c, nil
 }
 
 // interrupted returns the error of a step. What a program says that an interrupt
@@ -132,8 +139,8 @@ func interrupted(ctx context.Context, err error) error {
 	return err
 }
 
-// underlays has the hosts' addresses by backend type. udp and vxlan cross a
-// router; host-gw needs every host on one subnet, since it makes hosts each other's
+// underlays has the hosts' addresses by backend type. The last host of udp and vxlan is
+// behind a router; host-gw needs every host on one subnet, since it makes hosts each other's
 // gateways.
 var underlays = map[string][]string{
 	"udp":     {"192.168.1.11/24", "192.168.1.12/24", "192.168.2.11/24"},

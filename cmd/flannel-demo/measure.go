@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strconv"
 	"text/tabwriter"
 	"time"
@@ -13,53 +14,72 @@ import (
 	"flanneld/pkg/netlab"
 )
 
-// result is one measured path.
-type result struct {
-	backend, path string
-	bitsPerSecond float64
-	rtt           float64 // average, in milliseconds
+// rounds is how often each path is measured. A machine that does something else for a
+// moment slows one path of one round.
+const rounds = 5
+
+// path is one that is measured.
+type path struct {
+	backend  string // empty: none, between the hosts themselves
+	cluster  *cluster
+	from, to netlab.Namespace
+	addr     string
+	bits     []float64 // per second, by round
+	rtts     []float64 // of pings, in milliseconds
 }
 
-// measure compares the path between two containers with the one between their
-// hosts.
-func measure(ctx context.Context, c *cluster, p *printer, backend string, seconds int) ([]result, error) {
-	a, b := c.nodes[0], c.nodes[len(c.nodes)-1]
-	p.line("\nmeasuring for %d s each …", seconds)
-	var results []result
-	for _, path := range []struct {
-		name     string
-		from, to netlab.Namespace
-		addr     string
-	}{
-		{"host to host (underlay)", a.Namespace, b.Namespace, b.Addr().Addr().String()},
-		{"container to container", a.container.Namespace, b.container.Namespace, b.container.Addr().Addr().String()},
-	} {
-		r := result{backend: backend, path: path.name}
-		var err error
-		if r.rtt, err = roundTrip(ctx, path.from, path.addr); err != nil {
-			return nil, err
-		}
-		if r.bitsPerSecond, err = throughput(ctx, c, path.from, path.to, path.addr, seconds); err != nil {
-			return nil, err
-		}
-		results = append(results, r)
+// measure compares the paths between two containers, by each backend, with that between
+// hosts. It measures them in turns.
+func measure(ctx context.Context, clusters []*cluster, p *printer, seconds int) ([]*path, error) {
+	from, to := clusters[0].pair()
+	paths := []*path{{cluster: clusters[0], from: from.Namespace, to: to.Namespace, addr: to.Addr().Addr().String()}}
+	for _, c := range clusters {
+		from, to := c.pair()
+		paths = append(paths, &path{backend: c.backend, cluster: c, from: from.container.Namespace, to: to.container.Namespace,
+			addr: to.container.Addr().Addr().String()})
 	}
-	return results, nil
+	p.line("\nmeasuring between %s and %s, which are in one segment, in turns: %d rounds of %d s each …",
+		from.Name(), to.Name(), rounds, seconds)
+	for range rounds {
+		for _, w := range paths {
+			rtts, err := roundTrips(ctx, w.from, w.addr)
+			if err != nil {
+				return nil, err
+			}
+			bits, err := throughput(ctx, w.cluster, w.from, w.to, w.addr, seconds)
+			if err != nil {
+				return nil, err
+			}
+			w.rtts, w.bits = append(w.rtts, rtts...), append(w.bits, bits)
+		}
+	}
+	return paths, nil
 }
 
-var rttLine = regexp.MustCompile(`rtt min/avg/max/mdev = [\d.]+/([\d.]+)/`)
+var rttOfPing = regexp.MustCompile(`time=([\d.]+) ms`)
 
-// roundTrip returns the average of 50 pings, in milliseconds.
-func roundTrip(ctx context.Context, from netlab.Namespace, addr string) (float64, error) {
-	out, err := from.Command(ctx, "ping", "-q", "-c50", "-i0.01", addr).Output()
+// roundTrips returns the times of 20 pings, in milliseconds.
+func roundTrips(ctx context.Context, from netlab.Namespace, addr string) (rtts []float64, err error) {
+	out, err := from.Command(ctx, "ping", "-c20", "-i0.01", addr).Output()
 	if err != nil {
-		return 0, fmt.Errorf("ping %s: %w", addr, err)
+		return nil, fmt.Errorf("ping %s: %w", addr, err)
 	}
-	m := rttLine.FindSubmatch(out)
-	if m == nil {
-		return 0, fmt.Errorf("ping %s: no times in %q", addr, out)
+	for _, m := range rttOfPing.FindAllSubmatch(out, -1) {
+		ms, err := strconv.ParseFloat(string(m[1]), 64)
+		if err != nil {
+			return nil, fmt.Errorf("ping %s: %w", addr, err)
+		}
+		rtts = append(rtts, ms)
 	}
-	return strconv.ParseFloat(string(m[1]), 64)
+	if rtts == nil {
+		return nil, fmt.Errorf("ping %s: no times in %q", addr, out)
+	}
+	return rtts, nil
+}
+
+func median(v []float64) float64 {
+	slices.Sort(v)
+	return v[len(v)/2]
 }
 
 // throughput returns what one TCP stream carries, in bits per second as the
@@ -109,12 +129,16 @@ func parseReport(data []byte) (float64, error) {
 	return report.End.Received.BitsPerSecond, nil
 }
 
-func printResults(out io.Writer, results []result) {
+func printResults(out io.Writer, paths []*path) {
 	fmt.Fprintln(out)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "backend\tpath\tTCP, one stream\tping")
-	for _, r := range results {
-		fmt.Fprintf(w, "%s\t%s\t%.1f Gbit/s\t%.3f ms\n", r.backend, r.path, r.bitsPerSecond/1e9, r.rtt)
+	for _, p := range paths {
+		backend, what := p.backend, "container to container"
+		if backend == "" {
+			backend, what = "none", "host to host (underlay)"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%.1f Gbit/s\t%.3f ms\n", backend, what, median(p.bits)/1e9, median(p.rtts))
 	}
 	w.Flush()
 }

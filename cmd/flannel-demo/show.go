@@ -42,7 +42,7 @@ func (p *printer) output(where string, ns commander, program string, arg ...stri
 
 // showState prints what the daemons put into the store, the file system and the
 // kernel.
-func showState(ctx context.Context, c *cluster, p *printer, backend string) error {
+func showState(ctx context.Context, c *cluster, p *printer) error {
 	// A later host is known to the earlier ones only when their watch has
 	// told them.
 	for _, n := range c.nodes {
@@ -64,7 +64,7 @@ func showState(ctx context.Context, c *cluster, p *printer, backend string) erro
 		return err
 	}
 	p.text(string(env))
-	if kind, ok := map[string]string{"udp": "tun", "vxlan": "vxlan"}[backend]; ok {
+	if kind, ok := map[string]string{"udp": "tun", "vxlan": "vxlan"}[c.backend]; ok {
 		if err := p.output(first.Name(), first, "ip", "-d", "link", "show", "type", kind); err != nil {
 			return err
 		}
@@ -104,4 +104,46 @@ func showTraffic(ctx context.Context, c *cluster, p *printer) error {
 		p.text(got)
 		return nil
 	})
+}
+
+// showKernelPath waits until the hosts between which is measured send through the kernel,
+// both of them, where udp can, and shows what the first one's daemon says of it.
+func showKernelPath(ctx context.Context, c *cluster, p *printer) error {
+	if c.backend != "udp" {
+		return nil
+	}
+	from, to := c.pair()
+	for _, way := range [][2]*node{{from, to}, {to, from}} {
+		if err := eventually(ctx, c.long(20*time.Second), func() error { return sendsByKernel(way[0], way[1]) }); err != nil {
+			return err
+		}
+	}
+	log, err := os.ReadFile(from.daemon.log)
+	if err != nil {
+		return err
+	}
+	const said = "through the kernel"
+	p.command(from.Name(), "grep '%s' flanneld.log", said)
+	for line := range strings.Lines(string(log)) {
+		if strings.Contains(line, said) {
+			p.text(line)
+		}
+	}
+	return nil
+}
+
+// sendsByKernel returns an error if the daemon does not say that packets to the peer go
+// through the kernel, nor that they never will.
+func sendsByKernel(n, peer *node) error {
+	log, err := os.ReadFile(n.daemon.log)
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(log)) {
+		if strings.Contains(line, `kernel="off`) ||
+			strings.Contains(line, "Packets to a peer go through the kernel") && strings.HasSuffix(strings.TrimSpace(line), "="+peer.Addr().Addr().String()) {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s does not say that packets to %s go through the kernel", n.Name(), peer.Name())
 }

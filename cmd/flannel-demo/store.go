@@ -77,8 +77,8 @@ func (c *cluster) etcdctl(ctx context.Context, arg ...string) (string, error) {
 }
 
 // configure writes the network's configuration, as an operator does.
-func (c *cluster) configure(ctx context.Context, p *printer, backend string) error {
-	_, write, _ := c.api.args(fmt.Sprintf(`{"Network": "10.100.0.0/16", "SubnetLen": 24, "Backend": {"Type": %q}}`, backend))
+func (c *cluster) configure(ctx context.Context, p *printer) error {
+	_, write, _ := c.api.args(fmt.Sprintf(`{"Network": "10.100.0.0/16", "SubnetLen": 24, "Backend": {"Type": %q}}`, c.backend))
 	before := ""
 	if c.api == "v2" { // etcdctl 3.4 and later have the other one otherwise
 		before = "ETCDCTL_API=2 "

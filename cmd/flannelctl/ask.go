@@ -21,6 +21,7 @@ type asking struct {
 	*call
 	places options.Daemon
 	brief  bool
+	watch  bool
 	wait   time.Duration
 }
 

@@ -113,7 +113,7 @@ func (c *call) root() *cobra.Command {
 	flags.BoolVarP(&c.verbose, "verbose", "v", false, "log more")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp)) // there is such a flag
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return c.checkOutput() }
-	root.AddCommand(statusCommand(c), peersCommand(c), doctorCommand(c), cleanupCommand(c), debugCommand(c), versionCommand(c), migrateCommand(c))
+	root.AddCommand(statusCommand(c), peersCommand(c), doctorCommand(c), watchCommand(c), cleanupCommand(c), debugCommand(c), versionCommand(c), migrateCommand(c))
 	return root
 }
 
@@ -125,8 +125,10 @@ func (c *call) log() *slog.Logger {
 	return slog.New(glog.New(c.stderr, level))
 }
 
-func (c *call) printJSON(v any) error {
-	e := json.NewEncoder(c.stdout)
+func (c *call) printJSON(v any) error { return writeJSON(c.stdout, v) }
+
+func writeJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
 	return e.Encode(v)
 }

@@ -1,14 +1,18 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"flanneld/cmd/internal/options"
 	"flanneld/cmd/internal/status"
+	"flanneld/pkg/backoff"
 )
 
 const statusHelp = `Print how this host is, as its daemon knows it: the lease, the way packets go,
@@ -19,12 +23,13 @@ subnet file, and for root the state directory.
 
 The exit status is 0 if the host is ready, 1 if it is not or there is trouble,
 and 2 if that cannot be told. With --wait it is 0 as soon as the host is ready.
-With -o json it prints what docs/status.md describes.`
+With --watch it prints the screen again and again, until it is interrupted. With
+-o json it prints what docs/status.md describes.`
 
 func statusCommand(c *call) *cobra.Command {
 	a := &asking{call: c}
 	cmd := &cobra.Command{
-		Use:   "status [--brief] [--wait=DURATION]",
+		Use:   "status [--brief] [--wait=DURATION | --watch]",
 		Short: "Show how this host is",
 		Long:  statusHelp,
 		Example: `  flannelctl status
@@ -34,6 +39,8 @@ func statusCommand(c *call) *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&a.brief, "brief", false, "print one line")
 	cmd.Flags().DurationVar(&a.wait, "wait", 0, "wait until the host is ready, for a `DURATION` such as 60s at most")
+	cmd.Flags().BoolVar(&a.watch, "watch", false, "print it anew every second; with --brief when it is another line")
+	cmd.MarkFlagsMutuallyExclusive("wait", "watch")
 	cmd.Flags().Lookup("wait").DefValue = "" // help does not say that without it there is none
 	return a.asksDaemon(cmd)
 }
@@ -46,18 +53,14 @@ func showStatus(ctx context.Context, a *asking) error {
 	if a.output == "json" {
 		peers = status.MostPeers
 	}
+	if a.watch {
+		return watchStatus(ctx, a, peers)
+	}
 	s, err := awaitReady(ctx, a, peers)
 	if err != nil {
 		return err
 	}
-	switch {
-	case a.output == "json":
-		err = a.printJSON(s)
-	case a.brief:
-		_, err = fmt.Fprintln(a.stdout, verdict(s))
-	default:
-		err = printStatus(a.stdout, s)
-	}
+	err = show(a, a.stdout, s)
 	switch {
 	case err != nil:
 		return failure{err, ""}
@@ -67,6 +70,51 @@ func showStatus(ctx context.Context, a *asking) error {
 		return errNotWell
 	}
 	return nil
+}
+
+// show prints a status as it was asked for.
+func show(a *asking, w io.Writer, s status.Status) (err error) {
+	switch {
+	case a.output == "json":
+		return writeJSON(w, s)
+	case a.brief:
+		_, err = fmt.Fprintln(w, verdict(s))
+		return err
+	}
+	return printStatus(w, s)
+}
+
+// watchTime is the time between two screens.
+const watchTime = time.Second
+
+// watchStatus prints the status until ctx ends: on a terminal in place of the one before.
+func watchStatus(ctx context.Context, a *asking, peers int) error {
+	last, terminal := "", isTerminal(a.stdout) && !a.brief && a.output != "json"
+	for {
+		s, err := a.ask(ctx, peers)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			return err
+		}
+		text := new(bytes.Buffer)
+		_ = show(a, text, s) // to memory
+		switch now := text.String(); {
+		case terminal: // each line ends where the last screen's may go on, and so does the whole
+			now = "\x1b[H" + strings.ReplaceAll(now, "\n", "\x1b[K\n") + "\x1b[J"
+			_, err = io.WriteString(a.stdout, now)
+		case !a.brief && last != "":
+			_, err = io.WriteString(a.stdout, "\n"+now)
+		case now != last:
+			_, err = io.WriteString(a.stdout, now)
+		}
+		if err != nil {
+			return failure{err, ""}
+		}
+		last = text.String()
+		_ = backoff.Sleep(ctx, watchTime) // its error is that of ctx, which is looked at
+	}
 }
 
 // pollTime is the time between two looks, of which one costs the daemon some microseconds.

@@ -133,12 +133,15 @@ func (b *Board) Passed(p loop.Pass) {
 		b.partly = p.Err
 		b.peers.passed(p, now)
 		b.tally.pass("datapath", p.Err, p.Took)
+		repairs := 0
 		for kind, n := range p.Changes {
 			b.tally.add("datapath_changes", n, "kind", kind)
 			if p.Repaired {
 				b.tally.add("datapath_repairs", n, "kind", kind)
+				repairs += n
 			}
 		}
+		b.repaired(now, "datapath", repairs)
 	})
 }
 
@@ -198,6 +201,7 @@ func (b *Board) SetFirewall(err error, repairs int, took time.Duration) {
 	b.change(func(now time.Time) {
 		b.tally.pass("firewall", err, took)
 		b.tally.add("firewall_repairs", repairs)
+		b.repaired(now, "firewall", repairs)
 		if err != nil {
 			b.set(now, "firewall", &b.now.Firewall, Failing, err.Error())
 		} else {
@@ -230,9 +234,9 @@ func (b *Board) SetEtcdAway(away bool) {
 // leases are known, and of how many of them etcd has lost.
 func (b *Board) Want(planes []backend.Plane, faults []backend.Fault, leases, kept int) {
 	b.change(func(now time.Time) {
-		added, removed := b.peers.want(planes, faults, now)
-		if added+removed > 0 {
-			b.event(now, "info", "peers", fmt.Sprintf("%d peers added or changed, %d removed", added, removed))
+		for _, e := range changesOf(b.peers.want(planes, faults, now)) {
+			e.Time = now
+			b.journal.happened(e)
 		}
 		b.now.Network.Leases, b.now.Peers.Kept = leases, kept
 	})
@@ -267,8 +271,15 @@ func (b *Board) set(now time.Time, part string, c *Condition, s State, reason st
 	c.Reason = reason
 }
 
+// repaired says that others had changed what is ours.
+func (b *Board) repaired(now time.Time, part string, repairs int) {
+	if repairs > 0 {
+		b.event(now, "info", part, fmt.Sprintf("others had changed it; it was put right: %d changes", repairs))
+	}
+}
+
 func (b *Board) event(now time.Time, level, part, text string) {
-	b.journal.events.add(Event{Time: now, Level: level, Part: part, Text: clip(text), Count: 1})
+	b.journal.happened(Event{Time: now, Level: level, Part: part, Text: clip(text), Count: 1})
 }
 
 // change calls f, and notifies if the text is another one now.

@@ -1,6 +1,7 @@
 package status
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"slices"
@@ -14,28 +15,55 @@ type journal struct {
 	errors   ring // the log's warnings and errors
 	traffic  []Sample
 	counters []Counter // the backend's, when they were last looked at
+
+	seq     uint64        // of the last event
+	changed chan struct{} // is closed by the next event; nil: nobody waits for it
 }
 
-// mostEvents is the number of events that a ring remembers.
-const mostEvents = 50
+const (
+	mostEvents     = 50  // of a ring, in a Status
+	mostRemembered = 500 // for whoever follows and is slow
+)
 
-// ring remembers the last events. The same one several times in a row is one.
+// happened remembers an event, and wakes those who follow.
+func (j *journal) happened(e Event) {
+	j.seq++
+	e.Seq = j.seq
+	j.events.add(e)
+	if j.changed != nil {
+		close(j.changed)
+		j.changed = nil
+	}
+}
+
+// after returns the events that are remembered and follow another one, and what is closed by
+// the next.
+func (j *journal) after(seq uint64) ([]Event, <-chan struct{}) {
+	if j.changed == nil {
+		j.changed = make(chan struct{})
+	}
+	first, _ := slices.BinarySearchFunc(j.events, seq+1, func(e Event, seq uint64) int { return cmp.Compare(e.Seq, seq) })
+	return slices.Clone(j.events[first:]), j.changed
+}
+
+// ring remembers the last events. The same one several times in a row is one, the last.
 type ring []Event
 
 func (r *ring) add(e Event) {
 	if n := len(*r); n > 0 {
 		if last := &(*r)[n-1]; last.Level == e.Level && last.Part == e.Part && last.Text == e.Text {
-			last.Time = e.Time
-			last.Count++
+			e.Count += last.Count
+			*last = e
 			return
 		}
 	}
-	if *r = append(*r, e); len(*r) > mostEvents {
-		*r = slices.Delete(*r, 0, len(*r)-mostEvents)
+	if *r = append(*r, e); len(*r) > mostRemembered {
+		*r = slices.Delete(*r, 0, len(*r)-mostRemembered)
 	}
 }
 
-func (r *ring) list() []Event { return slices.Clone(*r) }
+// list returns the last of them.
+func (r *ring) list() []Event { return slices.Clone((*r)[max(len(*r)-mostEvents, 0):]) }
 
 // mostText bounds a text that is remembered, in bytes.
 const mostText = 1000

@@ -30,7 +30,7 @@ import (
 func scrape(t testing.TB, s *Server) string {
 	t.Helper()
 	w := httptest.NewRecorder()
-	s.handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	s.handler(nil).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 	if w.Code != http.StatusOK {
 		t.Fatalf("/metrics: %d %s", w.Code, w.Body)
 	}
@@ -146,7 +146,7 @@ func TestScrapesAreCheap(t *testing.T) {
 	b := busy(func() []backend.Counter { looks++; return nil })
 	cluster(b, 5000)
 	s := pageOf(b)
-	h := s.handler()
+	h := s.handler(nil)
 	scrape := func() {
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
@@ -177,7 +177,7 @@ func TestScrapesAreCheap(t *testing.T) {
 func Benchmark5000Peers(b *testing.B) {
 	board := busy(nil)
 	cluster(board, 5000)
-	h := pageOf(board).handler()
+	h := pageOf(board).handler(nil)
 	for _, path := range []string{"/metrics", "/v1/status"} {
 		b.Run(path[1:], func(b *testing.B) {
 			b.ReportAllocs()

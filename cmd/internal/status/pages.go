@@ -18,13 +18,14 @@ import (
 )
 
 // handler answers what older releases do to anybody, and all else to whom the guard lets
-// through.
-func (s *Server) handler() http.Handler {
+// through. Streams end when ending is closed.
+func (s *Server) handler(ending <-chan struct{}) http.Handler {
 	open, guarded := http.NewServeMux(), http.NewServeMux()
 	open.HandleFunc("/healthz", s.healthz)
 	open.HandleFunc("GET /livez", s.livez)
 	open.HandleFunc("GET /readyz", s.readyz)
 	guarded.HandleFunc("GET /v1/status", s.status)
+	guarded.HandleFunc("GET /v1/events", streamEvents(s.board, ending))
 	guarded.HandleFunc("GET /counters", s.counters)
 	guarded.HandleFunc("GET /{$}", webPage("index.html"))
 	guarded.HandleFunc("GET /page.js", webPage("page.js"))

@@ -3,6 +3,7 @@ package status
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -25,36 +26,58 @@ func newBook() book {
 	return book{wanted: make(map[netip.Prefix]*Peer), ignored: make(map[netip.Prefix]Peer)}
 }
 
-// want takes note of what a pass is for. It returns how many peers are new or have moved,
-// and how many are gone.
-func (b *book) want(planes []backend.Plane, faults []backend.Fault, now time.Time) (added, removed int) {
+// want takes note of what a pass is for. It returns the peers that are new or have moved,
+// and those that are gone.
+func (b *book) want(planes []backend.Plane, faults []backend.Fault, now time.Time) (added, removed []Peer) {
 	still := 0
-	var fresh map[netip.Prefix]bool // is only made if a peer is gone
 	for _, p := range planes {
 		for _, c := range p.Peers {
 			if peer := b.wanted[c.Subnet]; peer != nil && peer.PublicIP == c.PublicIP {
 				still++
 				continue
 			}
-			added++
-			b.wanted[c.Subnet] = &Peer{Subnet: c.Subnet, PublicIP: c.PublicIP, State: PeerPending, Since: now}
+			peer := Peer{Subnet: c.Subnet, PublicIP: c.PublicIP, State: PeerPending, Since: now}
+			b.wanted[c.Subnet] = &peer
+			added = append(added, peer)
 		}
 	}
-	if removed = len(b.wanted) - still - added; removed > 0 {
-		fresh = make(map[netip.Prefix]bool, still+added)
+	if len(b.wanted) > still+len(added) {
+		fresh := make(map[netip.Prefix]bool, still+len(added)) // is only made if a peer is gone
 		for _, p := range planes {
 			for _, c := range p.Peers {
 				fresh[c.Subnet] = true
 			}
 		}
-		for s := range b.wanted {
+		for s, peer := range b.wanted {
 			if !fresh[s] {
+				removed = append(removed, *peer)
 				delete(b.wanted, s)
 			}
 		}
+		slices.SortFunc(removed, func(a, c Peer) int { return a.Subnet.Compare(c.Subnet) })
 	}
 	b.ignore(faults, now)
-	return added, max(removed, 0)
+	return added, removed
+}
+
+// mostNamed is the number of peers that have an event each, if they come or go at one time.
+const mostNamed = 10
+
+// changesOf returns what is said of peers that have come or gone.
+func changesOf(added, removed []Peer) (events []Event) {
+	if n := len(added) + len(removed); n > mostNamed {
+		return []Event{{Level: "info", Part: "peers", Text: fmt.Sprintf("%d peers added or changed, %d removed", len(added), len(removed)), Count: 1}}
+	}
+	say := func(p Peer, what string) {
+		events = append(events, Event{Level: "info", Part: "peers", Text: p.Subnet.String() + " " + what, Count: 1, Subnet: p.Subnet, PublicIP: p.PublicIP})
+	}
+	for _, p := range removed {
+		say(p, "has gone, which was at "+p.PublicIP.String())
+	}
+	for _, p := range added {
+		say(p, "is at "+p.PublicIP.String()+" from now on")
+	}
+	return events
 }
 
 // ignore takes note of leases that are no peers.

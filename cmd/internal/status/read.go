@@ -53,6 +53,13 @@ func (b *Board) StatusWithPeers(most int) Status {
 	return s
 }
 
+// EventsAfter returns the events after one that are remembered, and what is closed by the next.
+func (b *Board) EventsAfter(seq uint64) ([]Event, <-chan struct{}) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.journal.after(seq)
+}
+
 func (b *Board) lease() (l Lease) {
 	s := b.standing
 	if s.State == 0 {

@@ -68,11 +68,13 @@ func (s *Server) Run(ctx context.Context) {
 	if s.close != nil {
 		defer s.close()
 	}
+	ending := make(chan struct{})
 	h := &http.Server{
-		Handler: s.handler(), MaxHeaderBytes: 16 << 10,
+		Handler: s.handler(ending), MaxHeaderBytes: 16 << 10,
 		ReadTimeout: requestTime, WriteTimeout: 2 * requestTime, IdleTimeout: requestTime, // the second begins with the first
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // or clients would fill the log
 	}
+	h.RegisterOnShutdown(func() { close(ending) })
 	shut := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(shut)

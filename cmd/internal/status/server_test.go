@@ -24,13 +24,13 @@ import (
 func get(t *testing.T, s *Server, path string) (code int, body, header string) {
 	t.Helper()
 	w := httptest.NewRecorder()
-	s.handler().ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+	s.handler(nil).ServeHTTP(w, httptest.NewRequest("GET", path, nil))
 	return w.Code, w.Body.String(), w.Header().Get("Flannel-Lease")
 }
 
 func serveOne(s *Server, r *http.Request) int {
 	w := httptest.NewRecorder()
-	s.handler().ServeHTTP(w, r)
+	s.handler(nil).ServeHTTP(w, r)
 	return w.Code
 }
 

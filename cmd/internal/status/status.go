@@ -174,11 +174,14 @@ type Sample struct {
 
 // Event is something that has happened, perhaps several times in a row.
 type Event struct {
-	Time  time.Time `json:"time"` // of the last time
-	Level string    `json:"level"`
-	Part  string    `json:"part,omitempty"`
-	Text  string    `json:"text"`
-	Count int       `json:"count"`
+	Seq      uint64       `json:"seq,omitempty"` // grows with each event, by one; none is given to what the log has
+	Time     time.Time    `json:"time"`          // of the last time
+	Level    string       `json:"level"`
+	Part     string       `json:"part,omitempty"`
+	Text     string       `json:"text"`
+	Count    int          `json:"count"`
+	Subnet   netip.Prefix `json:"subnet,omitzero"`   // of the one peer that it is about
+	PublicIP netip.Addr   `json:"publicIP,omitzero"` // likewise
 }
 
 // Counter is a number that only grows, from zero at the start of the daemon.

@@ -69,7 +69,7 @@ func TestPageIsServedStrictly(t *testing.T) {
 	s := pageServer(shown(t, 3))
 	for path, typ := range map[string]string{"/": "text/html", "/page.js": "text/javascript", "/page.css": "text/css"} {
 		w := httptest.NewRecorder()
-		s.handler().ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+		s.handler(nil).ServeHTTP(w, httptest.NewRequest("GET", path, nil))
 		if w.Code != 200 || !strings.HasPrefix(w.Header().Get("Content-Type"), typ) || w.Header().Get("Content-Security-Policy") != policy {
 			t.Errorf("%s: %d, %v", path, w.Code, w.Header())
 		}
@@ -81,7 +81,7 @@ func TestPageIsServedStrictly(t *testing.T) {
 	}
 	for _, path := range []string{"/page", "/page/", "/index.html", "/page.go"} {
 		w := httptest.NewRecorder()
-		if s.handler().ServeHTTP(w, httptest.NewRequest("GET", path, nil)); w.Code != 404 {
+		if s.handler(nil).ServeHTTP(w, httptest.NewRequest("GET", path, nil)); w.Code != 404 {
 			t.Errorf("%s: %d", path, w.Code)
 		}
 	}
@@ -127,7 +127,7 @@ func TestPageInABrowser(t *testing.T) {
 		t.Skip("starts a browser")
 	}
 	b := shown(t, 24)
-	server := httptest.NewServer(pageServer(b).handler())
+	server := httptest.NewServer(pageServer(b).handler(nil))
 	defer server.Close()
 	for _, row := range []struct {
 		name string
@@ -150,7 +150,7 @@ func TestPageInABrowser(t *testing.T) {
 			t.Errorf("%s: the worst host is not the first", row.name)
 		}
 	}
-	empty := httptest.NewServer(pageServer(NewBoard(func(string) {})).handler())
+	empty := httptest.NewServer(pageServer(NewBoard(func(string) {})).handler(nil))
 	defer empty.Close()
 	if dom := browse(t, empty.URL, "empty"); !strings.Contains(dom, ">not ready</p>") || !strings.Contains(dom, "Not known yet.") {
 		t.Errorf("a host without anything is drawn as\n%s", dom)

@@ -13,11 +13,14 @@ import (
 	"os/signal"
 	"sync"
 
+	"github.com/coreos/go-systemd/v22/journal"
 	"golang.org/x/sys/unix"
 
 	"flanneld/cmd/internal/options"
 	"flanneld/cmd/internal/status"
 	"flanneld/pkg/glog"
+	"flanneld/pkg/journald"
+	"flanneld/pkg/logrepeat"
 	"flanneld/pkg/systemd"
 	"flanneld/subnet/tenant"
 )
@@ -138,8 +141,14 @@ func handler(o options.Daemon, w io.Writer) slog.Handler {
 	if o.Verbosity > 0 {
 		level = slog.LevelDebug
 	}
+	format := func(w io.Writer) slog.Handler { return glog.New(w, level) }
 	if o.LogFormat == "json" {
-		return slog.NewJSONHandler(w, &slog.HandlerOptions{AddSource: true, Level: level})
+		format = func(w io.Writer) slog.Handler {
+			return slog.NewJSONHandler(w, &slog.HandlerOptions{AddSource: true, Level: level, ReplaceAttr: glog.Clip})
+		}
 	}
-	return glog.New(w, level)
+	if w == os.Stderr && journald.Reads() {
+		return logrepeat.New(journald.New(w, format, journalFields(), journal.Send))
+	}
+	return logrepeat.New(format(w))
 }

@@ -71,12 +71,31 @@ func severity(l slog.Level) byte {
 }
 
 // replace leaves out the record's level, which the header has.
-func replace(_ []string, a slog.Attr) slog.Attr {
+func replace(groups []string, a slog.Attr) slog.Attr {
 	switch v := a.Value.Any().(type) {
 	case slog.Level:
 		return slog.Attr{}
 	case time.Time:
 		return slog.String(a.Key, v.Format(time.RFC3339Nano))
+	}
+	return Clip(groups, a)
+}
+
+// mostValue bounds a text in a line, in bytes.
+const mostValue = 4000
+
+// Clip bounds the texts of a line, the message among them: what others have written can be of
+// any length. It is a ReplaceAttr of slog.HandlerOptions.
+func Clip(_ []string, a slog.Attr) slog.Attr {
+	var text string
+	switch v := a.Value.Any().(type) {
+	case string:
+		text = v
+	case error:
+		text = v.Error()
+	}
+	if len(text) > mostValue {
+		a.Value = slog.StringValue(strings.ToValidUTF8(text[:mostValue], "") + "...")
 	}
 	return a
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"testing/slogtest"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -185,4 +186,13 @@ func FuzzOneLine(f *testing.F) {
 			t.Errorf("wrote %q", s)
 		}
 	})
+}
+
+func TestLongTextsAreCut(t *testing.T) {
+	var out bytes.Buffer
+	long := strings.Repeat("ü", 1<<20)
+	slog.New(New(&out, nil)).Error("start "+long, "err", errors.New(long), "text", long)
+	if got := out.String(); len(got) > 4*mostValue || strings.Count(got, "...") != 3 || !utf8.ValidString(got) || strings.Count(got, "\n") != 1 {
+		t.Errorf("%d bytes: %.200s", len(got), got)
+	}
 }

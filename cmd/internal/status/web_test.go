@@ -138,7 +138,7 @@ func TestPageInABrowser(t *testing.T) {
 	} {
 		dom := browse(t, server.URL, row.name, row.args...)
 		for _, want := range []string{
-			"<title>flanneld 10.1.1.0/24</title>", ">ready</p>", "21 of 23 are forwarded to; 1 refused by the kernel; 1 out of this backend's reach; 1 ignored.",
+			"<title>trouble: flanneld 10.1.1.0/24</title>", ">ready, with trouble</p>", "21 of 23 are forwarded to; 1 refused by the kernel; 1 out of this backend's reach; 1 ignored.",
 			"of 255 subnets of 10.1.0.0/16 are leased", "docker0 has 172.17.0.1/16", "&lt;script&gt;", "&lt;b&gt;Another lease&lt;/b&gt;", "B/s in the last",
 			`<td class="failed" role="cell">failed</td><td role="cell" data-name="subnet">10.1.3.0/24</td>`, `role="img"`,
 		} {

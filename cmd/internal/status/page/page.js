@@ -82,6 +82,7 @@ function hosts(s) {
   $("peers").replaceChildren(...list.map(h => {
     const tr = el("tr"); // roles, since a table that is drawn as a list on a phone has none
     tr.setAttribute("role", "row");
+    tr.dataset.state = h.state;
     for (const [name, value, cls] of [["", h.state, h.state], ["subnet", h.subnet], ["host", h.publicIP], ["path", h.path], ["for", ago(h.since, s.time)], ["", h.reason]]) {
       const td = el("td", value || "", cls);
       td.setAttribute("role", "cell");
@@ -118,11 +119,18 @@ function journal(id, list, now) {
   if (!list || !list.length) $(id).replaceChildren(el("li", "Nothing."));
 }
 
+// What is wrong though the host may be ready, as flannelctl has it.
+function trouble(s) {
+  return ["etcd", "config", "datapath", "firewall", "subnetFile", "dockerBridge", "forwarding"].some(k => ["failing", "degraded"].includes(s[k].state)) ||
+    s.lease && s.lease.state === "at risk" || s.etcd.watchFailing || s.peers.kept > 0;
+}
+
 function draw(s) {
-  document.title = (s.ready ? "" : "not ready: ") + "flanneld " + (s.lease && s.lease.subnet || "");
+  const bad = s.ready && trouble(s);
+  document.title = (s.ready ? bad ? "trouble: " : "" : "not ready: ") + "flanneld " + (s.lease && s.lease.subnet || "");
   text($("subnet"), s.lease && s.lease.subnet || "");
-  text($("ready"), s.ready ? "ready" : "not ready");
-  $("ready").className = "badge " + (s.ready ? "ok" : "failing");
+  text($("ready"), s.ready ? bad ? "ready, with trouble" : "ready" : "not ready");
+  $("ready").className = "badge " + (s.ready ? bad ? "degraded" : "ok" : "failing");
   text($("text"), s.text);
   facts(s);
   network(s);

@@ -81,7 +81,9 @@ func benchmarkStart(b *testing.B, api, typ string, peers int) {
 	before := cpuTime(b, s.daemon.Process.Pid)
 	time.Sleep(idle)
 	b.ReportMetric(100*(cpuTime(b, s.daemon.Process.Pid)-before).Seconds()/idle.Seconds(), "idle-%cpu")
-	b.ReportMetric(float64(residentKiB(b, s.daemon.Process.Pid))/1024, "rss-MiB")
+	for field, unit := range map[string]string{"VmRSS": "rss-MiB", "RssAnon": "rss-anon-MiB", "RssFile": "rss-file-MiB"} {
+		b.ReportMetric(float64(residentKiB(b, s.daemon.Process.Pid, field))/1024, unit)
+	}
 
 	c.KillEtcd()
 	ours = nil
@@ -305,14 +307,15 @@ func cpuTime(b *testing.B, pid int) time.Duration {
 	return sum
 }
 
-func residentKiB(b *testing.B, pid int) int {
+// residentKiB returns a field of /proc/PID/status, see proc(5).
+func residentKiB(b *testing.B, pid int, field string) int {
 	b.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		b.Fatal(err)
 	}
 	for line := range strings.Lines(string(status)) {
-		if size, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+		if size, ok := strings.CutPrefix(line, field+":"); ok {
 			n, err := strconv.Atoi(strings.Fields(size)[0])
 			if err != nil {
 				b.Fatal(err)
@@ -320,7 +323,7 @@ func residentKiB(b *testing.B, pid int) int {
 			return n
 		}
 	}
-	b.Fatal("no VmRSS")
+	b.Fatal("no " + field)
 	return 0
 }
 

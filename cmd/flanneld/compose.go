@@ -284,6 +284,7 @@ func (d *daemon) run(ctx context.Context, rev subnet.Revision, reload <-chan os.
 	if d.state.Kept { // or it would not last until the next start
 		g.Go(func() error { return d.state.Cache.Keep(ctx, h.Began, h.Standing, h.View, known) })
 	}
+	g.Go(func() error { return settle(ctx, h.Began, d.log) })
 	g.Go(func() error { return status.LogCounters(ctx, d.board, d.log) })
 	g.Go(func() error { return status.SampleTraffic(ctx, d.board) })
 	g.Go(func() error { return host.Watch(ctx, h.Docker, d.opts.DockerBridge, cfg.Type != alloc.Type) })

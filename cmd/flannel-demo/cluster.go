@@ -20,8 +20,9 @@ type cluster struct {
 	lab       *netlab.Lab
 	nodes     []*node
 	processes []*process
-	api       api // the one of etcd's that is used
-	patience  int // how many times longer than usual to wait
+	api       api      // the one of etcd's that is used
+	lock      *os.File // says that this process lives
+	patience  int      // how many times longer than usual to wait
 }
 
 // node is a host with a daemon and a container.
@@ -40,10 +41,13 @@ func newCluster(backend string, addrs []string, store api, patience int) (c *clu
 			err = c.close(err)
 		}
 	}()
-	if c.dir, err = os.MkdirTemp("", "flannel-demo-"); err != nil {
+	if c.dir, err = os.MkdirTemp("", dirPrefix); err != nil {
 		return c, err
 	}
 	if c.lab, err = netlab.New(); err != nil {
+		return c, err
+	}
+	if c.lock, err = own(c.dir, c.lab.Name()); err != nil {
 		return c, err
 	}
 	for i, addr := range addrs {
@@ -78,6 +82,9 @@ func (c *cluster) close(err error) error {
 	}
 	if c.lab != nil {
 		err = errors.Join(err, c.lab.Close())
+	}
+	if c.lock != nil {
+		err = errors.Join(err, c.lock.Close())
 	}
 	return errors.Join(err, os.RemoveAll(c.dir))
 }

@@ -17,6 +17,36 @@ import (
 	"flanneld/pkg/netlab/labtest"
 )
 
+// TestWhatAKilledOneLeavesIsRemoved has a demonstration whose process is gone, and one that runs.
+func TestWhatAKilledOneLeavesIsRemoved(t *testing.T) {
+	labtest.New(t) // or skips
+	t.Setenv("TMPDIR", t.TempDir())
+	killed, err := newCluster("vxlan", []string{"192.168.1.11/24"}, "v3", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	running, err := newCluster("vxlan", []string{"192.168.1.11/24"}, "v3", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	killed.lock.Close()
+	if err := removeRemains(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(killed.dir); !os.IsNotExist(err) {
+		t.Errorf("its files stay: %v", err)
+	}
+	if err := killed.nodes[0].Run("true"); err == nil {
+		t.Error("its namespaces stay")
+	}
+	if err := running.nodes[0].Run("true"); err != nil {
+		t.Errorf("the one that runs: %v", err)
+	}
+	if err := running.close(nil); err != nil {
+		t.Error(err)
+	}
+}
+
 // newProcess returns a process that is over once its standard input is closed.
 func newProcess(t *testing.T) (p *process, end func()) {
 	t.Helper()

@@ -75,6 +75,9 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	if err != nil {
 		return fmt.Errorf("locate etcd (Debian: etcd-server; make etcd makes bin/flannel-etcd): %w", err)
 	}
+	if err := removeRemains(); err != nil {
+		return fmt.Errorf("remove what an earlier demonstration has left: %w", err)
+	}
 	var shown []*cluster
 	defer func() {
 		for _, c := range shown {

@@ -79,6 +79,9 @@ func New() (*Lab, error) {
 // or reboot.
 func (l *Lab) Switch() *Host { return l.sw }
 
+// Name returns the name of the lab, for RemoveRemains.
+func (l *Lab) Name() string { return l.prefix }
+
 // Close deletes every namespace of the lab, and with them all devices. The
 // caller ends its processes first: if one is left, Close deletes the namespace's
 // name and returns an error, since the kernel keeps the rest of the namespace

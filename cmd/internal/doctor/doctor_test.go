@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -86,5 +87,36 @@ func TestVNIOfALease(t *testing.T) {
 		if got := vni(data); got != want {
 			t.Errorf("vni(%s) = %q, want %q", data, got, want)
 		}
+	}
+}
+
+// What the page for those in trouble says of checks is there.
+func TestTroubleshootingNamesChecksThatThereAre(t *testing.T) {
+	page, err := os.ReadFile("../../../docs/troubleshooting.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(page), fmt.Sprintf("makes %d checks", len(Checks()))) {
+		t.Errorf("docs/troubleshooting.md does not say that there are %d checks", len(Checks()))
+	}
+	if n := len(strings.Fields(string(page))); n > 1200 {
+		t.Errorf("it has %d words", n)
+	}
+	_, table, _ := strings.Cut(string(page), "| What is seen |")
+	table, _, _ = strings.Cut(table, "\n\n")
+	named := 0
+	for line := range strings.Lines(table) {
+		cells := strings.Split(strings.TrimRight(line, " |\n"), "|")
+		for _, name := range strings.Fields(strings.ReplaceAll(cells[len(cells)-1], "`", "")) {
+			if strings.HasPrefix(name, "-") || name == "Check" {
+				continue
+			}
+			if named++; !slices.ContainsFunc(Checks(), func(c Check) bool { return c.Name == name }) {
+				t.Errorf("docs/troubleshooting.md names a check %q", name)
+			}
+		}
+	}
+	if named < 15 {
+		t.Errorf("only %d names", named)
 	}
 }

@@ -65,7 +65,7 @@ func lookFirewall(ctx context.Context, h *Host) Result {
 		all = append(all, t)
 	}
 	if len(all) == 0 {
-		return pass("no rule of iptables drops what the overlay's rules accept")
+		return p.looksOpen(w.plan.Ingress[0].Device)
 	}
 	r := fail("%s", all[0].saw)
 	for i, t := range all {
@@ -77,6 +77,21 @@ func lookFirewall(ctx context.Context, h *Host) Result {
 		}
 	}
 	return r
+}
+
+// looksOpen looks for chains of nftables, such as firewalld's, that drop what nobody has opened.
+func (p passage) looksOpen(device string) Result {
+	var kernel nft.Kernel
+	var closed []string
+	if device != "" { // without one the underlay's interface is named for many reasons
+		closed, _ = nft.Closed(&kernel, nft.Forward, []string{device}) // a kernel without nftables has none
+	}
+	if len(closed) == 0 {
+		return pass("no rule drops what the overlay's rules accept")
+	}
+	return warn("the chain %s of nftables drops what it does not accept, and nothing there names %s", closed[0], device).with(closed[1:]...).
+		mend("firewall-cmd --permanent --zone=trusted --add-interface="+device+" && firewall-cmd --reload   # firewalld's (docs/firewall.md)",
+			"nft list table "+closed[0][:strings.LastIndex(closed[0], " ")]+"   # others': let it accept "+device)
 }
 
 // inspect looks at what iptables-save prints. A trouble without a remedy is mended by the

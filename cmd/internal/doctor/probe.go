@@ -28,6 +28,9 @@ type probed struct {
 	in       backend.Ingress
 	mtu      int // of the overlay, in bytes
 	sniffErr error
+
+	external    string // the external interface
+	externalMTU int    // bytes
 }
 
 // probePeers sends packets to some peers, once for all checks.
@@ -42,7 +45,7 @@ func sendProbes(ctx context.Context, h *Host) (*probed, error) {
 		return nil, err
 	}
 	plane := w.planes[0]
-	p := &probed{of: len(plane.Peers), in: w.plan.Ingress[0], mtu: w.mtu}
+	p := &probed{of: len(plane.Peers), in: w.plan.Ingress[0], mtu: w.mtu, external: w.underlay.Name, externalMTU: w.underlay.MTU}
 	if p.of == 0 {
 		return p, nil
 	}
@@ -109,14 +112,23 @@ func lookPort(ctx context.Context, h *Host) Result {
 	}
 	switch {
 	case len(filtered) > 0:
-		return fail("%s", filtered[0]).with(append(filtered[1:], silent...)...).mend(mend...)
+		return fail("%s", filtered[0]).with(fewOf(append(filtered[1:], silent...))...).mend(fewOf(mend)...)
 	case len(silent) > 0:
-		return warn("%s", silent[0]).with(silent[1:]...).mend(mend...)
+		return warn("%s", silent[0]).with(fewOf(silent[1:])...).mend(fewOf(mend)...)
 	}
 	if p.of == 1 {
 		return pass("1 peer was asked, and answers through the overlay")
 	}
 	return pass("%s were asked, and all answer through the overlay", p.some())
+}
+
+// fewOf shortens what is said of many peers.
+func fewOf(lines []string) []string {
+	const most = 8
+	if len(lines) <= most {
+		return lines
+	}
+	return append(slices.Clone(lines[:most]), fmt.Sprintf("# and %d more", len(lines)-most))
 }
 
 // port names the tunnel's.
@@ -185,12 +197,10 @@ func lookMTU(ctx context.Context, h *Host) Result {
 	case len(wrong) == 0:
 		return pass("packets of %d bytes, the overlay's MTU, get to %s and back", p.mtu, counted(answered, "peer"))
 	}
-	lower := h.Status.Underlay.MTU - (p.mtu - least)
-	r := fail("%s", wrong[0]).with(wrong[1:]...)
-	if lower > 0 {
-		r = r.mend(fmt.Sprintf("ip link set %s mtu %d   # on each host: what the path carries; flanneld follows", h.Status.Underlay.Interface, lower))
-	}
-	return r.mend("# or raise the MTU of what is between; then restart Docker and make the containers anew")
+	lower := p.externalMTU - (p.mtu - least)
+	return fail("%s", wrong[0]).with(fewOf(wrong[1:])...).mend(
+		fmt.Sprintf("ip link set %s mtu %d   # on each host: what the path carries; flanneld follows", p.external, lower),
+		"# or raise the MTU of what is between; then restart Docker and make the containers anew")
 }
 
 // lookChecksum looks for packets that are lost since their checksum is wrong: a card, or its
@@ -203,7 +213,7 @@ func lookChecksum(ctx context.Context, h *Host) Result {
 	if p.of == 0 {
 		return pass("there is no peer to send to")
 	}
-	link := cmp.Or(p.in.Device, h.Status.Underlay.Interface)
+	link := cmp.Or(p.in.Device, p.external)
 	before := badChecksums()
 	var mu sync.Mutex
 	var g sync.WaitGroup

@@ -164,7 +164,7 @@ lint: go ## Run golangci-lint with .golangci.yml (the first time it is built, wh
 
 .PHONY: bench
 bench: root go tools ## Run the benchmarks (root)
-	go test -run '^$$' -bench . ./...
+	go test -run '^$$' -bench . -timeout $(TIMEOUT) ./...
 
 .PHONY: demo
 demo: root go tools build $(filter-out debian,$(ETCD:flannel-etcd=etcd)) ## Show three hosts with containers behind each (root; BACKEND=udp,vxlan,host-gw API=v3|v2 ETCD=debian|flannel-etcd)

@@ -48,5 +48,5 @@ func TestJournal(t *testing.T) {
 	two.sh("logger -t flanneld 'https://root:PLANTED-THREE@h1:2379 refused' && cd /tmp && flannelctl debug bundle --file=b.tar.gz && tar -xzf b.tar.gz")
 	two.want("cat /tmp/flannel-debug/journal.txt", `Lease is held`)
 	two.want("cat /tmp/flannel-debug/systemd/units.txt", `Environment=PROXY_PASS=\*\*\*`)
-	two.want("grep -r PLANTED /tmp/flannel-debug; echo found $?", "^found 1$")
+	two.sh("! grep -r PLANTED /tmp/flannel-debug")
 }

@@ -74,7 +74,7 @@ func BenchmarkAsked(b *testing.B) {
 	for range scrapes / 10 { // the heap has its size then
 		scrape()
 	}
-	before := residentKiB(b, s.daemon.Process.Pid)
+	before := residentKiB(b, s.daemon.Process.Pid, "VmRSS")
 	var took []time.Duration
 	for range scrapes {
 		took = append(took, scrape())
@@ -83,7 +83,7 @@ func BenchmarkAsked(b *testing.B) {
 	b.ReportMetric(median(took).Seconds()*1e3, "scrape-ms")
 	b.ReportMetric(slices.Max(took).Seconds()*1e3, "scrape-most-ms")
 	b.ReportMetric(float64(before)/1024, "rss-MiB")
-	b.ReportMetric(float64(residentKiB(b, s.daemon.Process.Pid)-before)/1024, "grown-MiB")
+	b.ReportMetric(float64(residentKiB(b, s.daemon.Process.Pid, "VmRSS")-before)/1024, "grown-MiB")
 	began := time.Now()
 	busy := dumps(b, s.daemon.Process.Pid, func() { // which is slow, as it is traced
 		for range scrapes {

@@ -50,6 +50,14 @@ func contest(ctx context.Context, store Store, was Lease, ttl, patience time.Dur
 	return marked, false, nil
 }
 
+// Ask asks whether the host of a lease is there, and returns the lease as it is then: with a
+// mark that harms nobody if there was no answer within some six seconds. Only hosts with a
+// node id answer, and only while they reach the store: one that is silent may still have
+// containers in its subnet. It returns ErrLost if the lease is gone, or another host asks.
+func Ask(ctx context.Context, store Store, l Lease) (now Lease, alive bool, err error) {
+	return contest(ctx, store, l, DefaultTTL, patienceRival)
+}
+
 // await returns a lease as soon as it has changed, zero if it is gone, or unchanged once
 // the time is over.
 func await(ctx context.Context, store Store, was Lease, most time.Duration) (now Lease, err error) {

@@ -60,7 +60,7 @@ func (k *keeper) compare(now Lease) error {
 		k.shorten(k.left(now), up)
 	}
 	foreign := now.Rev != k.lease.Rev
-	k.found(now)
+	k.foundByView(now)
 	if k.next != renewing {
 		k.next, k.due = renewing, up
 		if !k.Unverified { // what is ours and not written as we write it would be refused again and again
@@ -98,6 +98,17 @@ func (k *keeper) compare(now Lease) error {
 		k.due = max(up, k.sent+k.retry/10)
 	}
 	return nil
+}
+
+// foundByView is found, and says it if the lease has become a reservation, or a lease again:
+// that is no change of its state.
+func (k *keeper) foundByView(now Lease) {
+	became := now.Reserved() != k.lease.Reserved()
+	k.found(now)
+	if became {
+		k.announce()
+		k.report()
+	}
 }
 
 // meet deals with a host that has our node id and has written over our key. If we have

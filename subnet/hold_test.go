@@ -313,6 +313,24 @@ func TestHoldLeavesALeaseThatBecameAReservationAlone(t *testing.T) {
 	})
 }
 
+// Who asks the host hears of it at once, and of its end.
+func TestHoldReportsThatItsLeaseBecameAReservation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := holding(t, newFakeStore())
+		time.Sleep(time.Minute)
+		h.store.force(h.own, 0)
+		synctest.Wait()
+		if s := h.reports[len(h.reports)-1]; s.State != Held || !s.Lease.Reserved() || s.Deadline != 0 {
+			t.Errorf("the last report is %+v", s)
+		}
+		h.store.force(h.own, DefaultTTL)
+		synctest.Wait()
+		if s := h.reports[len(h.reports)-1]; s.State != Held || s.Lease.Reserved() || s.Deadline == 0 {
+			t.Errorf("the last report is %+v", s)
+		}
+	})
+}
+
 func TestHoldTakesAGoneKeyBackAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := holding(t, newFakeStore())

@@ -113,7 +113,7 @@ func (c *call) root() *cobra.Command {
 	flags.BoolVarP(&c.verbose, "verbose", "v", false, "log more")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp)) // there is such a flag
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return c.checkOutput() }
-	root.AddCommand(statusCommand(c), peersCommand(c), doctorCommand(c), watchCommand(c), cleanupCommand(c), debugCommand(c), versionCommand(c), migrateCommand(c))
+	root.AddCommand(statusCommand(c), peersCommand(c), doctorCommand(c), watchCommand(c), leaseCommand(c), cleanupCommand(c), debugCommand(c), versionCommand(c), migrateCommand(c))
 	return root
 }
 
@@ -142,16 +142,28 @@ func (c *call) checkOutput() error {
 
 // usesEtcd gives a command the flags that say how to reach etcd.
 func (c *call) usesEtcd(cmd *cobra.Command) *cobra.Command {
+	return c.takes(cmd, options.EtcdFlags(&c.etcd))
+}
+
+// usesNetwork gives a command those, and the flag that says in which API the network lies.
+func (c *call) usesNetwork(cmd *cobra.Command) *cobra.Command {
+	c.takes(cmd, options.NetworkFlags(&c.etcd))
+	apis := cobra.FixedCompletions([]string{options.APIAuto, options.APIv2, options.APIv3}, cobra.ShellCompDirectiveNoFileComp)
+	_ = cmd.RegisterFlagCompletionFunc("etcd-api", apis) // there is such a flag
+	return cmd
+}
+
+func (c *call) takes(cmd *cobra.Command, table flagtable.Table) *cobra.Command {
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	options.EtcdFlags(&c.etcd).Add(flags)
-	cmd.PreRunE = func(*cobra.Command, []string) error { return c.completeEtcd(flags) }
+	table.Add(flags)
+	cmd.PreRunE = func(*cobra.Command, []string) error { return c.completeEtcd(flags, table) }
 	return cmd
 }
 
 // completeEtcd sets the flags that were not given, and looks at what they say together.
-func (c *call) completeEtcd(flags *pflag.FlagSet) error {
-	given, err := options.EtcdFlags(&c.etcd).Complete(flags, c.env)
+func (c *call) completeEtcd(flags *pflag.FlagSet, table flagtable.Table) error {
+	given, err := table.Complete(flags, c.env)
 	if err != nil {
 		return err
 	}

@@ -55,7 +55,7 @@ func TestLeasableSubnets(t *testing.T) {
 
 var (
 	configLine  = regexp.MustCompile(`^etcdctl .*(?:mk|set) /coreos\.com/network/config '(\{.*\})'`)
-	leaseLine   = regexp.MustCompile(`^etcdctl .*(?:mk|set)(?: --ttl \d+)? /coreos\.com/network/subnets/`)
+	leaseLine   = regexp.MustCompile(`^etcdctl .*(?:mk|set)(?: --ttl \d+)? /coreos\.com/network/subnets/|^on \w+ \$\{FLANNELCTL\} lease reserve `)
 	namedSubnet = regexp.MustCompile(`\b(\d+\.\d+\.\d+\.\d+)[/-](\d+)\b`)
 )
 

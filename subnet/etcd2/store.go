@@ -135,6 +135,20 @@ func (s *Store) Leases(ctx context.Context) ([]subnet.Lease, subnet.Revision, er
 	return leases, subnet.Revision(r.Index), nil
 }
 
+// Value returns what lies in a lease's key, as it is; subnet.ErrLost: the key is gone.
+func (s *Store) Value(ctx context.Context, k subnet.Key) (string, error) {
+	ctx, cancel := s.api.bound(ctx)
+	defer cancel()
+	r, err := s.api.get(ctx, s.leaseKey(k), false)
+	switch {
+	case apiError(err, client.ErrorCodeKeyNotFound):
+		return "", fmt.Errorf("read lease %s: %w", k, subnet.ErrLost)
+	case err != nil:
+		return "", err
+	}
+	return r.Node.Value, nil
+}
+
 // lease reads a node. One that is no lease is logged once per content.
 func (s *Store) lease(n *client.Node) (subnet.Lease, bool) {
 	l, err := wire.Decode(path.Base(n.Key), n.Value)

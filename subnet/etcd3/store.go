@@ -141,6 +141,20 @@ func (s *Store) Leases(ctx context.Context) ([]subnet.Lease, subnet.Revision, er
 	return leases, subnet.Revision(r.Header.Revision), nil
 }
 
+// Value returns what lies in a lease's key, as it is; subnet.ErrLost: the key is gone.
+func (s *Store) Value(ctx context.Context, k subnet.Key) (string, error) {
+	ctx, cancel := s.api.bound(ctx)
+	defer cancel()
+	kv, err := s.writer.read(ctx, s.leaseKey(k))
+	switch {
+	case err != nil:
+		return "", err
+	case kv == nil:
+		return "", fmt.Errorf("read lease %s: %w", k, subnet.ErrLost)
+	}
+	return string(kv.Value), nil
+}
+
 // lease reads a key. One that is no lease is logged once per content.
 func (s *Store) lease(kv *mvccpb.KeyValue) (subnet.Lease, bool) {
 	l, err := decode(s.subnetsKey(), kv)

@@ -120,6 +120,11 @@ func EtcdFlags(e *Etcd) flagtable.Table {
 	return flagtable.Table{Prefix: variables, Flags: checkQuotes(flags)}
 }
 
+// NetworkFlags returns those with the choice of an API.
+func NetworkFlags(e *Etcd) flagtable.Table {
+	return flagtable.Table{Prefix: variables, Flags: checkQuotes(e.flags())}
+}
+
 // EtcdWarnings looks at what several flags say together. The warnings are sentences.
 func EtcdWarnings(e *Etcd, given flagtable.Given, env flagtable.Env) ([]string, error) {
 	return e.check(given, env)

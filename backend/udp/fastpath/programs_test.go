@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/netip"
 	"os"
+	"runtime"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -30,7 +31,7 @@ func mustLoadWithoutDevice(t *testing.T) *programs {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root to load programs")
 	}
-	p, err := load()
+	p, err := loadAsTheUnit(t)
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSYS) {
 		t.Skip(err)
 	}
@@ -39,6 +40,30 @@ func mustLoadWithoutDevice(t *testing.T) *programs {
 	}
 	t.Cleanup(p.close)
 	return p
+}
+
+// loadAsTheUnit loads the programs with no more rights than the unit gives: without
+// CAP_PERFMON the verifier refuses some of what compilers make.
+func loadAsTheUnit(t *testing.T) (p *programs, err error) {
+	t.Helper()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var all [2]unix.CapUserData
+	if err := unix.Capget(&header, &all[0]); err != nil {
+		t.Fatal(err)
+	}
+	few := all
+	few[0].Effective = all[0].Effective & (1 << unix.CAP_NET_ADMIN)
+	few[1].Effective = all[1].Effective & (1 << (unix.CAP_BPF - 32))
+	if err := unix.Capset(&header, &few[0]); err != nil {
+		t.Fatal(err)
+	}
+	p, err = load()
+	if err := unix.Capset(&header, &all[0]); err != nil {
+		t.Fatal(err)
+	}
+	return p, err
 }
 
 var testSettings = settings{

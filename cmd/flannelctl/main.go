@@ -92,6 +92,7 @@ var errNotWell = errors.New("not well")
 type call struct {
 	env            flagtable.Env
 	stdout, stderr io.Writer
+	stdin          io.Reader // nil: the process's
 	etcd           options.Etcd
 	output         string // "text" or "json"
 	verbose        bool
@@ -113,7 +114,7 @@ func (c *call) root() *cobra.Command {
 	flags.BoolVarP(&c.verbose, "verbose", "v", false, "log more")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp)) // there is such a flag
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return c.checkOutput() }
-	root.AddCommand(statusCommand(c), peersCommand(c), doctorCommand(c), watchCommand(c), leaseCommand(c), cleanupCommand(c), debugCommand(c), versionCommand(c), migrateCommand(c))
+	root.AddCommand(statusCommand(c), peersCommand(c), doctorCommand(c), watchCommand(c), leaseCommand(c), configCommand(c), cleanupCommand(c), debugCommand(c), versionCommand(c), migrateCommand(c))
 	return root
 }
 

@@ -84,7 +84,7 @@ func noNetwork(err error) error {
 		return failure{err, ""}
 	}
 	return failure{fmt.Errorf("there is no network: %s", m.Where),
-		"check --etcd-prefix and --etcd-api; or make one: flannelctl config set --etcd-api=v3 --network=10.100.0.0/16 --backend=vxlan (v2 for hosts with releases before 0.18)"}
+		"check --etcd-prefix and --etcd-api; docs/configuration.md says how to write one"}
 }
 
 // fewLines is a log for what a person should know.

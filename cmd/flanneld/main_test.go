@@ -22,8 +22,8 @@ const (
 func TestMain(m *testing.M) {
 	if os.Getenv(asDaemon) != "" {
 		_ = os.Unsetenv(asDaemon)
-		if os.Getenv(asOriginal) != "" {
-			os.Exit(original.Main(os.Args, os.Stderr))
+		if release := os.Getenv(asOriginal); release != "" {
+			os.Exit(original.Main(release, os.Args, os.Stderr))
 		}
 		var t options.Tuning
 		t.LeaseTTL, _ = time.ParseDuration(os.Getenv(asDaemonTTL))

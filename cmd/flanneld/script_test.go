@@ -42,7 +42,7 @@ func runScripts(t *testing.T, p script.Params) {
 	p.Env = map[string]string{"FLANNELD": p.Program.Path} // with asDaemon, for what `start` cannot do
 	p.Commands = map[string]script.Command{
 		"ttl":       {Usage: "ttl <host> <time>", Run: ttl},
-		"release":   {Usage: "release <host> 0.28.9|ours", Run: release},
+		"release":   {Usage: "release <host> 0.28.9|0.5.5|ours", Run: release},
 		"machine":   {Usage: "machine <host> <id>", Run: machine},
 		"load":      {Usage: "load <backend> <count>", Run: load},
 		"narrow":    {Usage: "narrow <host> <MTU> [told]", Run: narrow},
@@ -115,12 +115,12 @@ func release(s *script.Script, args []string) (string, error) {
 		return "", err
 	}
 	switch args[1] {
-	case "0.28.9":
+	case "0.28.9", "0.5.5":
 		n.Environ = append(n.Environ, asOriginal+"="+args[1])
 	case "ours":
 		n.Environ = append(n.Environ, asOriginal+"=")
 	default:
-		return "", script.Mistake("release %s: there are 0.28.9 and ours", args[1])
+		return "", script.Mistake("release %s: there are 0.28.9, 0.5.5 and ours", args[1])
 	}
 	return "", nil
 }

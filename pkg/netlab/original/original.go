@@ -29,6 +29,7 @@ import (
 var errRevoked = errors.New("Lease has been revoked. Shutting down daemon.")
 
 type host struct {
+	release            string
 	endpoints, prefix  string
 	username, password string
 	publicIP           string
@@ -44,12 +45,12 @@ type host struct {
 	store              *store
 }
 
-// Main runs the host until a signal or a reason of its own ends it, and returns its exit
+// Main runs the host, of release 0.28.9, or 0.5.5 as far as the udp backend's packets go, until a signal or a reason of its own ends it, and returns its exit
 // status. SIGUSR1 makes it renew its lease.
-func Main(args []string, stderr io.Writer) int {
+func Main(release string, args []string, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
 	defer stop()
-	h := &host{log: log.New(stderr, "", 0), renew: make(chan os.Signal, 1)}
+	h := &host{release: release, log: log.New(stderr, "", 0), renew: make(chan os.Signal, 1)}
 	signal.Notify(h.renew, unix.SIGUSR1)
 	if err := h.flags(args[1:]); err != nil {
 		return 0 // with the usage
@@ -96,7 +97,7 @@ func (h *host) run(ctx context.Context) (err error) {
 	if h.external, err = defaultInterface(h.publicIP); err != nil {
 		return err
 	}
-	if h.plane, err = planeOf(h.network, h.external); err != nil {
+	if h.plane, err = planeOf(h.release, h.network, h.external); err != nil {
 		return fmt.Errorf("Error fetching backend: %w", err)
 	}
 	revision, expires, err := h.acquire(ctx)

@@ -54,14 +54,14 @@ func defaultInterface(public string) (e external, err error) {
 	return e, err
 }
 
-func planeOf(n network, e external) (plane, error) {
+func planeOf(release string, n network, e external) (plane, error) {
 	switch strings.ToLower(n.Backend.Type) {
 	case "vxlan":
 		return newVXLAN(n, e)
 	case "host-gw":
 		return &hostGW{external: e, routes: make(map[netip.Prefix]string)}, nil
 	case "udp":
-		return newUDP(n, e)
+		return newUDP(release, n, e)
 	}
 	return nil, fmt.Errorf("unknown backend type: %s", n.Backend.Type)
 }

@@ -28,7 +28,7 @@ type udp struct {
 }
 
 // newUDP makes the device, flannel0 or the next that is free.
-func newUDP(n network, e external) (*udp, error) {
+func newUDP(release string, n network, e external) (*udp, error) {
 	u := &udp{external: e, network: n.net, port: uint16(n.Backend.Port)}
 	if u.port == 0 {
 		u.port = 8285
@@ -46,7 +46,11 @@ func newUDP(n network, e external) (*udp, error) {
 		return nil, err
 	}
 	u.device, u.name = os.NewFile(uintptr(fd), "tun"), request.Name()
-	u.socket, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(e.address), u.port)))
+	local := netip.MustParseAddr(e.address)
+	if release == "0.5.5" {
+		local = netip.IPv4Unspecified()
+	}
+	u.socket, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(local, u.port)))
 	return u, err
 }
 

@@ -62,6 +62,13 @@ func Helper() (status int, is bool) {
 	} else if at := os.Getenv(bulkAtVariable); at != "" {
 		err = receiveBulk(at)
 	}
+	if to := os.Getenv(datagramsToVariable); to != "" {
+		if err = sendDatagrams(to); err == nil {
+			return 0, true
+		}
+	} else if at := os.Getenv(datagramsAtVariable); at != "" {
+		err = receiveDatagrams(at)
+	}
 	if err != nil {
 		fmt.Println(err)
 		return 1, true

@@ -20,14 +20,15 @@ const fileSize = 200_000
 
 func trafficCommands() map[string]Command {
 	return map[string]Command{
-		"reach":   {"reach <all | from to>", reachCommand},
-		"fetch":   {"fetch <all | from to>", fetchCommand},
-		"ping":    {"ping <from> <to>", pingCommand},
-		"lost":    {"lost [time]", lostCommand},
-		"stream":  {"stream <from> <to>", streamCommand},
-		"flows":   {"flows", flowsCommand},
-		"bulk":    {"bulk <from> <to>", bulkCommand},
-		"stalled": {"stalled <time>", stalledCommand},
+		"reach":     {"reach <all | from to>", reachCommand},
+		"fetch":     {"fetch <all | from to>", fetchCommand},
+		"ping":      {"ping <from> <to>", pingCommand},
+		"lost":      {"lost [time]", lostCommand},
+		"stream":    {"stream <from> <to>", streamCommand},
+		"flows":     {"flows", flowsCommand},
+		"datagrams": {"datagrams <all | from to>", datagramsCommand},
+		"bulk":      {"bulk <from> <to>", bulkCommand},
+		"stalled":   {"stalled <time>", stalledCommand},
 	}
 }
 

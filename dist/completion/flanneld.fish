@@ -38,6 +38,5 @@ complete -c flanneld -l healthz-port -x -d 'port of the health server; 0 turns i
 complete -c flanneld -l status-socket -x -d 'unix socket that says how this host is, for flannelctl; without the flag, flanneld.sock beside the subnet file; off for none'
 complete -c flanneld -l log-format -x -a 'glog json' -d 'glog or json'
 complete -c flanneld -l v -x -d 'verbosity of the logs'
-complete -c flanneld -l remove-rules -d 'remove from the packet filter what flanneld has put there, whatever its --etcd-prefix was, print it, and exit; needs no etcd. Stop the daemon first'
 complete -c flanneld -l version -d 'print the version and exit; also -V'
 complete -c flanneld -l help -d 'print this text and exit; also -h'

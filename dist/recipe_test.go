@@ -49,7 +49,7 @@ func TestRecipe(t *testing.T) {
 		docker1.want("ip -o link show docker0", " mtu 1472 ")
 		docker4.want("ps -o user= -C flanneld", "^flanneld$")
 		// With and without root.
-		f.all("journalctl -q -u flanneld >/tmp/log && grep -q 'Forwarding between flannel0 and UDP' /tmp/log && ! grep 'no priority over' /tmp/log")
+		f.all("journalctl -q -u flanneld >/tmp/log && grep -q 'Forwarding between flannel0 and UDP.* kernel=full' /tmp/log && ! grep 'no priority over' /tmp/log")
 	})
 
 	f.step("udp: a restart loses nothing", func() {

@@ -10,9 +10,11 @@ import (
 
 // TestTableIsAMap compares it with one, over many random writes.
 func TestTableIsAMap(t *testing.T) {
+	made := 0 // no two have one revision, as none that a store gives out
 	some := func() Lease {
+		made++
 		l := lease(fmt.Sprintf("10.1.%d.0/24", rand.N(40)), "192.0.2.1")
-		l.Rev = Revision(rand.N(1000))
+		l.Rev = Revision(rand.N(1000)*1e6 + made)
 		return l
 	}
 	sorted := func(m map[Key]Lease) []Lease { return slices.SortedFunc(maps.Values(m), Lease.Compare) }

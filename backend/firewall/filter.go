@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 
+	"golang.org/x/sys/unix"
+
 	"flanneld/pkg/firewall/nft"
 	"flanneld/pkg/netif"
 )
@@ -35,6 +37,7 @@ type host struct {
 	beside []string       // other interfaces in one of them
 	inside []netif.Addr   // all other interfaces, and their subnets
 	marks  bool           // Docker's nftables need marks
+	early  bool           // the kernel says before it routes only which interface leads to an address
 }
 
 func (f *filter) families() []family {
@@ -137,7 +140,14 @@ func (h *host) interfaces(underlay string, addrs []netif.Addr) {
 
 func (f *filter) apply() (changes []string, err error) {
 	t := filterTable(f.id, f.policy, f.overlays, f.host)
-	if changes, err = f.kernel.Apply(t); err != nil {
+	changes, err = f.kernel.Apply(t)
+	if errors.Is(err, unix.EOPNOTSUPP) && !f.host.early {
+		// Linux 5.10 is such a kernel, and 6.1 none.
+		f.host.early = true
+		t = filterTable(f.id, f.policy, f.overlays, f.host)
+		changes, err = f.kernel.Apply(t)
+	}
+	if err != nil {
 		if !f.policy.Filter.Off {
 			err = fmt.Errorf("keep strangers out: %w (the kernel's nf_tables may lack a part; --peer-filter=off does without)", err)
 		}

@@ -30,6 +30,7 @@ func filterTable(id nft.ID, p Policy, overlays []overlay, h host) nft.Table {
 	t := nft.Table{ID: id, Counters: []string{counterRefused, counterSpoofed}}
 	input := nft.Chain{Name: "input", Hook: nft.Input, Priority: nft.Raw}
 	through := nft.Chain{Name: "through", Called: true}
+	early := nft.Chain{Name: "early", Called: true}
 	forward := nft.Chain{Name: "forward", Hook: nft.Forward, Priority: nft.Raw}
 	sources := nft.Chain{Name: "prerouting", Hook: nft.Prerouting, Priority: nft.Raw}
 	mark := nft.Chain{Name: "mark", Hook: nft.Prerouting, Priority: nft.Raw - 10}
@@ -55,6 +56,7 @@ func filterTable(id nft.ID, p Policy, overlays []overlay, h host) nft.Table {
 			rules := o.tunnelRules(h)
 			input.Rules = append(input.Rules, rules.in...)
 			through.Rules = append(through.Rules, rules.through...)
+			early.Rules = append(early.Rules, rules.early...)
 			sources.Rules = append(sources.Rules, rules.jumps...)
 		}
 		if ways := o.ways(); len(ways) > 0 && !p.Filter.Off {
@@ -73,7 +75,7 @@ func filterTable(id nft.ID, p Policy, overlays []overlay, h host) nft.Table {
 			}
 		}
 	}
-	for _, c := range []nft.Chain{input, through, sources, forward, mark} {
+	for _, c := range []nft.Chain{input, through, early, sources, forward, mark} {
 		if len(c.Rules) > 0 {
 			t.Chains = append(t.Chains, c)
 		}
@@ -126,7 +128,8 @@ func (o overlay) dropping(r nft.Rule, set, counter string) []nft.Rule {
 // tunnelRules are for datagrams to the tunnel's port.
 type tunnelRules struct {
 	in      []nft.Rule // of those to this host
-	jumps   []nft.Rule // to the chain of those to peers, which others do not pass
+	jumps   []nft.Rule // to the chain of those to peers, which others do not pass, and then to early
+	early   []nft.Rule // of those to others than peers, where input cannot say by which interface they came
 	through []nft.Rule // of those to peers
 }
 
@@ -147,16 +150,24 @@ func (o overlay) tunnelRules(h host) (t tunnelRules) {
 		out := base
 		out.DstIn, out.Target = o.name("hosts"), "through"
 		t.jumps = append(t.jumps, out)
+		lead := &t.in
+		if h.early { // fragments are together there if connections are tracked, as Docker has it
+			out.DstIn, out.Target = "", "early"
+			t.jumps, lead = append(t.jumps, out), &t.early
+		}
 		var astray []nft.Rule
 		for _, set := range []string{"hosts", "allowed"} {
 			known := base
 			known.SrcIn = o.name(set)
 			astray = append(astray, o.dropping(known, setAstray, counterRefused)...)
 			known.Target = firewall.Return
-			t.in = append(t.in, o.leading(known, h)...)
+			*lead = append(*lead, o.leading(known, h)...)
 			t.through = append(t.through, o.leading(known, h)...)
+			if h.early {
+				t.in = append(t.in, known)
+			}
 		}
-		t.in = append(t.in, astray...)
+		*lead = append(*lead, astray...)
 		t.through = append(t.through, o.dropping(base, setRefused, counterRefused)...)
 		if !o.ingress.Kernel {
 			continue

@@ -64,6 +64,7 @@ func TestFilterTable(t *testing.T) {
 		{"udp", udp, false, false, in, tunnelSets},
 		{"udp, off, with Docker's nftables", udp, true, true, []string{"mark"}, nil},
 		{"vxlan", tunnel, false, false, in, tunnelSets},
+		{"vxlan, early", tunnel, false, false, []string{"input", "through", "early", "prerouting"}, tunnelSets},
 		{"vxlan, with Docker's nftables", tunnel, false, true, append(slices.Clone(in), "mark"), tunnelSets},
 		{"vxlan, off", tunnel, true, false, nil, nil},
 		{"vxlan, off, with Docker's nftables", tunnel, true, true, []string{"mark"}, nil},
@@ -76,7 +77,7 @@ func TestFilterTable(t *testing.T) {
 			{family{network: v4, ingress: row.ingress, underlay: "eth0"}, plane.Peers, false}, {family{network: v6, ingress: row.ingress, underlay: "eth0"}, plane6.Peers, false},
 		}
 		p := Policy{Filter: backend.Filter{Off: row.off}, Masquerade: strings.Contains(row.name, "masquerading")}
-		table := filterTable(nft.ID{Family: nft.Inet, Name: "x"}, p, overlays, host{marks: row.mark})
+		table := filterTable(nft.ID{Family: nft.Inet, Name: "x"}, p, overlays, host{marks: row.mark, early: strings.Contains(row.name, "early")})
 		if there := len(table.Counters) > 0; there != (row.chains != nil) {
 			t.Errorf("%s: there is a table: %t", row.name, there)
 		}

@@ -29,8 +29,21 @@ func startStopwatch() stopwatch { return stopwatch{time.Now(), pressure()} }
 
 // elapsed returns the time since the start, without the excused time.
 func (w stopwatch) elapsed() time.Duration {
-	wall := time.Since(w.began)
-	return wall - excused(wall, pressure()-w.stalled)
+	return w.own(time.Since(w.began))
+}
+
+// own returns what counts of a time since the start.
+func (w stopwatch) own(wall time.Duration) time.Duration {
+	return (wall - excused(wall, pressure()-w.stalled)) / patience()
+}
+
+// patienceVariable is the environment variable that says how many times longer everything may take,
+// for machines that are emulated.
+const patienceVariable = "NETLAB_PATIENCE"
+
+func patience() time.Duration {
+	n, _ := strconv.Atoi(os.Getenv(patienceVariable)) // wrong or empty: 1
+	return time.Duration(max(n, 1))
 }
 
 // excused returns how much of a time does not count if programs waited that long in it.

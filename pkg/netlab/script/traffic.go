@@ -189,7 +189,7 @@ func lostCommand(s *Script, args []string) (string, error) {
 			return "", errScript{err}
 		}
 		wall := time.Duration(lost) * pingPeriod
-		if away := wall - excused(wall, pressure()-s.pinging.stalled); away > most {
+		if away := s.pinging.own(wall); away > most {
 			return "", Mistake("%d packets were lost, which is %s, more than %s", lost, away, most)
 		}
 	}

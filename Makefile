@@ -202,6 +202,11 @@ chaos: go tools ## Look for two owners of one subnet for CHAOSTIME=90s, in a ful
 arches: root go ## Run each architecture's program, unit tests, demo and kernel, emulated (root; ARCHES=riscv64 ONLY=demo; see dist/arches/check)
 	@PORTABLE='$(PORTABLE)' ONLY='$(ONLY)' dist/arches/check $(ARCHES)
 
+KERNELS ?= 5.10 6.1 6.12
+.PHONY: kernels
+kernels: root go tools ## Run what touches the kernel on Debian's kernels, emulated (root; KERNELS="5.10 6.1 6.12 newest" ONLY=udp-kernel; see dist/kernels/check)
+	@ONLY='$(ONLY)' dist/kernels/check $(KERNELS)
+
 .PHONY: clean
 clean: ## Remove what build made
 	rm -rf bin packages

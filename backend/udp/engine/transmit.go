@@ -21,8 +21,6 @@ const (
 	// maxReads is the largest number of packets that are read before received ones get
 	// their turn; small ones fill two GSO batches.
 	maxReads = 2 * udpbatch.MaxSegments
-	// loneSize is the size in bytes of the largest packet that is not a part of a stream.
-	loneSize = 2 << 10
 )
 
 // sender moves packets from the device to peers. It is a part of its queue.
@@ -71,12 +69,6 @@ func (s *sender) transmit(f *forwarding) bool {
 		reads++
 		s.forward(f, s.arena[used:used+n])
 		used += n
-		// A packet that comes alone need not wait until it is clear that it does.
-		if reads == 1 && n <= loneSize {
-			if s.flush(f); s.out.left() > 0 {
-				break
-			}
-		}
 	}
 	if reads == 0 {
 		return worked

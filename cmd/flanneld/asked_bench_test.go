@@ -24,17 +24,7 @@ import (
 func BenchmarkAsked(b *testing.B) {
 	const peers, scrapes = 5000, 1000
 	c := script.NewCluster(b, underTest(b, etcdproc.Chosen()))
-	configure(b, c, `{"Network":"10.0.0.0/8","SubnetMin":"10.100.0.0","SubnetLen":24,"Backend":{"Type":"vxlan"}}`)
-	store, err := script.NewLoader(c)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer store.Close()
-	for i := range peers {
-		if err := putLease(store, peerLease(i, "vxlan")); err != nil {
-			b.Fatal(err)
-		}
-	}
+	join(b, c, "vxlan", peers)
 	s := newStarter(b, c, c.Node("h1", "192.168.0.11/16"))
 	s.start()
 	defer s.stop()

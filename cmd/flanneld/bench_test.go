@@ -36,17 +36,7 @@ const rounds = 7
 func benchmarkStart(b *testing.B, api, typ string, peers int) {
 	c := script.NewCluster(b, underTest(b, etcdproc.Chosen()))
 	c.Use(api)
-	configure(b, c, fmt.Sprintf(`{"Network":"10.0.0.0/8","SubnetMin":"10.100.0.0","SubnetLen":24,"Backend":{"Type":%q}}`, typ))
-	store, err := script.NewLoader(c)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer store.Close()
-	for i := range peers {
-		if err := putLease(store, peerLease(i, typ)); err != nil {
-			b.Fatal(err)
-		}
-	}
+	store := join(b, c, typ, peers)
 	s := newStarter(b, c, c.Node("h1", "192.168.0.11/16"))
 	r := newReference(b, c.Node("h2", "192.168.0.12/16"), typ, peers)
 
@@ -112,6 +102,24 @@ func peerLease(n int, typ string) benchLease {
 	}
 	l.value += "}"
 	return l
+}
+
+// join writes the configuration of a network with that backend, and the leases of so many
+// peers. It returns what writes more.
+func join(b *testing.B, c *script.Cluster, typ string, peers int) *script.Loader {
+	b.Helper()
+	configure(b, c, fmt.Sprintf(`{"Network":"10.0.0.0/8","SubnetMin":"10.100.0.0","SubnetLen":24,"Backend":{"Type":%q}}`, typ))
+	store, err := script.NewLoader(c)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { store.Close() })
+	for i := range peers {
+		if err := putLease(store, peerLease(i, typ)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return store
 }
 
 // putLease writes a lease.

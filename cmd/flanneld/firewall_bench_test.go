@@ -33,17 +33,7 @@ import (
 func BenchmarkPeerFilter(b *testing.B) {
 	const peers = 5000
 	c := script.NewCluster(b, underTest(b, etcdproc.Chosen()))
-	configure(b, c, `{"Network":"10.0.0.0/8","SubnetMin":"10.100.0.0","SubnetLen":24,"Backend":{"Type":"vxlan"}}`)
-	store, err := script.NewLoader(c)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer store.Close()
-	for i := range peers {
-		if err := putLease(store, peerLease(i, "vxlan")); err != nil {
-			b.Fatal(err)
-		}
-	}
+	join(b, c, "vxlan", peers)
 	var hosts []*script.Node
 	for i := range 2 {
 		n := c.Node(fmt.Sprint("h", i), fmt.Sprintf("192.168.0.1%d/16", i))

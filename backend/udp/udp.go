@@ -2,7 +2,7 @@
 // TUN device, and each goes as the payload of a UDP datagram to the host that has
 // its destination. It needs nothing of the kernel but that device, and is what a
 // configuration without a backend means. Hosts of all releases understand each
-// other: docs/backends.md has the wire format.
+// other: docs/udp.md has the wire format.
 //
 // The package decides what device and route there are, and attaches the engine,
 // which moves the packets and knows nothing of either.

@@ -6,6 +6,8 @@ SHELL       := /bin/bash
 .DEFAULT_GOAL := help
 
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+COMMIT   ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+LDFLAGS  := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 PKGS     ?= ./...
 BACKEND  ?= udp,vxlan,host-gw
 FUZZTIME ?= 10s
@@ -51,7 +53,7 @@ help: ## Print this
 
 .PHONY: build
 build: go ## Build bin/flanneld and bin/flannelctl, static
-	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/ ./cmd/flanneld ./cmd/flannelctl
+	CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)" -o bin/ ./cmd/flanneld ./cmd/flannelctl
 
 # A module of its own: etcd's 258 modules are none of the daemon's. Whatever builds
 # it has the same flags, or Go would compile etcd once more for each.
@@ -59,7 +61,7 @@ NESTED := cd cmd/flannel-etcd && CGO_ENABLED=0 GOFLAGS="$$(go env GOFLAGS) -trim
 
 .PHONY: etcd
 etcd: go ## Build bin/flannel-etcd, static (the first time takes minutes)
-	$(NESTED) go build -ldflags "-s -w -X main.version=$(VERSION)" -o ../../bin/flannel-etcd .
+	$(NESTED) go build -ldflags "$(LDFLAGS)" -o ../../bin/flannel-etcd .
 
 # Newer etcds than Debian's, in the releases that the modules in .ci pin: 3.6 has no v2 API
 # any more. Each takes one to two minutes the first time, and Go keeps what it has built.
@@ -219,7 +221,7 @@ PACKAGER    ?= $(shell git log -1 --format='%cn <%ce>' 2>/dev/null)
 
 .PHONY: packages
 packages: go ## Build .deb and .rpm of flanneld and flannel-etcd (ARCHES="amd64 arm64 …", OUT=packages PACKAGER="Name <address>")
-	@OUT='$(OUT)' VERSION='$(VERSION)' PKG_VERSION='$(PKG_VERSION)' COMMIT_TIME='$(COMMIT_TIME)' PACKAGER='$(PACKAGER)' \
+	@OUT='$(OUT)' VERSION='$(VERSION)' PKG_VERSION='$(PKG_VERSION)' COMMIT_TIME='$(COMMIT_TIME)' PACKAGER='$(PACKAGER)' COMMIT='$(COMMIT)' \
 		WITHOUT_ETCD='$(WITHOUT_ETCD)' dist/package/build $(ARCHES)
 
 .PHONY: root

@@ -129,9 +129,11 @@ func TestPackagesAreTheSameTwice(t *testing.T) {
 	}
 	output(t, "bash", "-n", filepath.Join(root, "usr/share/bash-completion/completions/flannelctl"))
 	wantLicences(t, filepath.Join(root, "usr/share/doc/flanneld"))
+	commit := strings.TrimSpace(output(t, "git", "rev-parse", "--short=12", "HEAD"))
 	for _, program := range []string{"flanneld", "flannelctl"} {
-		if out, err := exec.Command(filepath.Join(root, "usr/bin", program), "--version").CombinedOutput(); err != nil || len(out) == 0 {
-			t.Errorf("%s in it says %q, %v", program, out, err)
+		out, err := exec.Command(filepath.Join(root, "usr/bin", program), "--version").CombinedOutput()
+		if want := output(t, "git", "describe", "--tags", "--always", "--dirty") + "commit " + commit + ", go"; err != nil || !strings.HasPrefix(string(out), want) {
+			t.Errorf("%s in it says %q, want %q, %v", program, out, want, err)
 		}
 	}
 	for _, path := range strings.Fields(output(t, "rpm", "-qlp", rpm)) {

@@ -10,14 +10,18 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 
 	etcd "go.etcd.io/etcd/api/v3/version"
 	"go.uber.org/zap/zapcore"
 )
 
-// version is set when the program is linked.
-var version = "dev"
+// Set when the program is linked.
+var (
+	version = "dev"
+	commit  = "unknown"
+)
 
 // Exit statuses, those of flanneld.
 const (
@@ -55,7 +59,8 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	case err != nil:
 		return err
 	case o.Version:
-		fmt.Fprintf(stdout, "flannel-etcd %s (etcd %s)\n", version, etcd.Version)
+		fmt.Fprintf(stdout, "flannel-etcd %s (etcd %s)\ncommit %s, %s, %s/%s\n",
+			version, etcd.Version, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 		return nil
 	case o.Help:
 		fmt.Fprint(stdout, usage(args[0]))

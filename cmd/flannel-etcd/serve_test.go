@@ -383,7 +383,7 @@ func TestUsage(t *testing.T) {
 		out  string
 		code int
 	}{
-		{"--version", "flannel-etcd dev (etcd " + etcd.Version + ")\n", 0},
+		{"--version", "flannel-etcd dev (etcd " + etcd.Version + ")\ncommit unknown, go", 0},
 		{"--help", "Usage: flannel-etcd [OPTION]...", 0},
 		{"-h", "Usage: flannel-etcd [OPTION]...", 0},
 		{"--data-dri=/x", "", 2},

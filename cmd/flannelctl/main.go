@@ -19,12 +19,16 @@ import (
 	"golang.org/x/sys/unix"
 
 	"flanneld/cmd/internal/options"
+	"flanneld/pkg/build"
 	"flanneld/pkg/flagtable"
 	"flanneld/pkg/glog"
 )
 
-// version is set when the program is linked.
-var version = "dev"
+// Set when the program is linked.
+var (
+	version = "dev"
+	commit  = "unknown"
+)
 
 // Exit statuses.
 const (
@@ -102,11 +106,11 @@ func (c *call) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "flannelctl",
 		Short:         "Show how a host's flanneld is, and look after a flannel network's leases in etcd",
-		Version:       version,
+		Version:       build.Text(version, commit),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.SetVersionTemplate("{{.Version}}\n")
+	root.SetVersionTemplate("{{.Version}}")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return flagtable.Explain(cmd.Flags(), err) })
 	flags := root.PersistentFlags()
 	flags.SortFlags = false

@@ -52,7 +52,7 @@ func TestMistakesOnTheCommandLine(t *testing.T) {
 
 func TestHelpAndVersion(t *testing.T) {
 	for args, want := range map[string]string{
-		"--version": "dev\n", "--help": "migrate", "migrate --help": "--etcd-endpoints URLS", "completion bash": "__start_flannelctl",
+		"--version": "dev\ncommit unknown, go", "--help": "migrate", "migrate --help": "--etcd-endpoints URLS", "completion bash": "__start_flannelctl",
 		"__complete migrate --from v": "v3",
 		"__complete s":                "status\t", "__complete p": "peers\t", "__complete v": "version\t", "__complete status --b": "--brief", "status --help": "--status-socket",
 	} {

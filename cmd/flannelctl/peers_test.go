@@ -80,10 +80,10 @@ func TestVersions(t *testing.T) {
 	s := aStatus()
 	flags := answering(t, s)
 	out, errs, got := run(t, append([]string{"version"}, flags...)...)
-	if got != exitDone || errs != "" || !strings.HasPrefix(out, "flannelctl dev (go") || !strings.Contains(out, ")\nflanneld   v1.0.0\nhint: systemctl restart flanneld") {
+	if got != exitDone || errs != "" || !strings.HasPrefix(out, "flannelctl dev (commit unknown, go") || !strings.Contains(out, ")\nflanneld   v1.0.0\nhint: systemctl restart flanneld") {
 		t.Errorf("status %d, %q, %q", got, errs, out)
 	}
-	if out, _, got = run(t, append([]string{"version", "-o", "json"}, flags...)...); got != exitDone || !strings.Contains(out, `"flanneld": "v1.0.0"`) {
+	if out, _, got = run(t, append([]string{"version", "-o", "json"}, flags...)...); got != exitDone || !strings.Contains(out, `"flanneld": "v1.0.0",`+"\n"+`  "commit": "unknown"`) {
 		t.Errorf("status %d, %q", got, out)
 	}
 	if out, _, got = run(t, "version", "--status-socket="+t.TempDir()+"/none.sock"); got != exitDone || !strings.Contains(out, "flanneld   not known: ") {

@@ -16,6 +16,7 @@ upgrade.`
 type versions struct {
 	Program string `json:"flannelctl"`
 	Daemon  string `json:"flanneld,omitempty"` // empty: not known
+	Commit  string `json:"commit"`             // that this program was built from, or "unknown"
 	Go      string `json:"go"`                 // that this program was made with
 	Why     string `json:"reason,omitempty"`   // why the daemon's is not known
 }
@@ -33,7 +34,7 @@ func versionCommand(c *call) *cobra.Command {
 }
 
 func showVersion(ctx context.Context, a *asking) error {
-	v := versions{Program: version, Go: runtime.Version()}
+	v := versions{Program: version, Commit: commit, Go: runtime.Version()}
 	s, err := a.ask(ctx, 0)
 	switch {
 	case err != nil:
@@ -50,7 +51,7 @@ func showVersion(ctx context.Context, a *asking) error {
 		if daemon == "" {
 			daemon = "not known: " + v.Why
 		}
-		_, err = fmt.Fprintf(a.stdout, "flannelctl %s (%s)\nflanneld   %s\n", v.Program, v.Go, daemon)
+		_, err = fmt.Fprintf(a.stdout, "flannelctl %s (commit %s, %s)\nflanneld   %s\n", v.Program, v.Commit, v.Go, daemon)
 		if v.Daemon != "" && v.Daemon != v.Program && err == nil {
 			_, err = fmt.Fprintln(a.stdout, "hint: systemctl restart flanneld, if it was upgraded")
 		}

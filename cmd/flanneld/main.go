@@ -18,6 +18,7 @@ import (
 
 	"flanneld/cmd/internal/options"
 	"flanneld/cmd/internal/status"
+	"flanneld/pkg/build"
 	"flanneld/pkg/glog"
 	"flanneld/pkg/journald"
 	"flanneld/pkg/logrepeat"
@@ -25,8 +26,11 @@ import (
 	"flanneld/subnet/tenant"
 )
 
-// version is set when the program is linked.
-var version = "dev"
+// Set when the program is linked.
+var (
+	version = "dev"
+	commit  = "unknown"
+)
 
 // Exit statuses.
 const (
@@ -70,7 +74,7 @@ func run(ctx context.Context, args, environ []string, stderr io.Writer, t option
 	case err != nil:
 		return err
 	case o.Version:
-		fmt.Fprintln(stderr, version)
+		fmt.Fprint(stderr, build.Text(version, commit))
 		return nil
 	case o.Help:
 		fmt.Fprint(stderr, options.Usage(args[0]))

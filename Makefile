@@ -22,7 +22,7 @@ ARCHES   ?= amd64 arm64 arm riscv64 ppc64le s390x
 PACKAGES := etcd-server etcd-client iproute2 iputils-ping iperf3 ethtool dash procps curl busybox-static \
             iptables nftables docker.io mmdebstrap systemd systemd-container dbus gcc libc6-dev
 # What some of them skip themselves without, and say so.
-OPTIONAL := qemu-user rpm lintian fish zsh
+OPTIONAL := qemu-user rpm lintian fish zsh minisign squashfs-tools podman skopeo
 SOURCES  := backend cmd dist pkg subnet
 
 # A root shell by su has an ordinary user's PATH, without dpkg's and the lab's programs, and
@@ -120,6 +120,7 @@ go test -count=1 -timeout $(TIMEOUT) -json $(PKGS) || status=1
 [ "$(PKGS)" = ./... ] || exit $$status
 (cd subnet/chaos && exec go test -count=1 -timeout $(TIMEOUT) -json ./...) >$$chaos &
 ($(NESTED) go test -vet=off -count=1 -timeout $(TIMEOUT) -json ./...) || status=1
+(cd dist/release && exec go test -count=1 -timeout $(TIMEOUT) -json ./...) || status=1
 wait $$! || status=1
 cat $$chaos
 exit $$status
@@ -144,6 +145,7 @@ test: root go tools etcd bin/etcd-3.6 ## Vet, check formatting, run all tests (r
 	go vet -tags no_etcd3 ./cmd/flanneld
 	cd subnet/chaos && go vet ./...
 	$(NESTED) go vet ./...
+	cd dist/release && go vet ./...
 	@unformatted=$$(gofmt -l $(SOURCES)); \
 	if [ -n "$$unformatted" ]; then echo "error: not formatted by gofmt:" $$unformatted; exit 1; fi
 	@echo "This takes 15 minutes on two cores, half an hour the first time, and some 10 GB below ~/.cache and ~/go."; \
@@ -162,6 +164,7 @@ lint: go ## Run golangci-lint with .golangci.yml (the first time it is built, wh
 	$(LINT) run --build-tags soak
 	cd subnet/chaos && $(LINT) run
 	cd cmd/flannel-etcd && $(LINT) run
+	cd dist/release && $(LINT) run
 	git ls-files '*.go' '*.md' '*.in' '*.txtar' '*.sh' '*.c' '*.service' dist/man Makefile | xargs $(MISSPELL)
 
 .PHONY: bench
@@ -211,7 +214,7 @@ kernels: root go tools ## Run what touches the kernel on Debian's kernels, emula
 
 .PHONY: clean
 clean: ## Remove what build made
-	rm -rf bin packages
+	rm -rf bin packages release
 
 # A package has the commit's time and version, so that it is the same each time.
 OUT         ?= packages
@@ -223,6 +226,20 @@ PACKAGER    ?= $(shell git log -1 --format='%cn <%ce>' 2>/dev/null)
 packages: go ## Build .deb and .rpm of flanneld and flannel-etcd (ARCHES="amd64 arm64 …", OUT=packages PACKAGER="Name <address>")
 	@OUT='$(OUT)' VERSION='$(VERSION)' PKG_VERSION='$(PKG_VERSION)' COMMIT_TIME='$(COMMIT_TIME)' PACKAGER='$(PACKAGER)' COMMIT='$(COMMIT)' \
 		WITHOUT_ETCD='$(WITHOUT_ETCD)' dist/package/build $(ARCHES)
+
+# All that a release page has. What is of another version is in another directory.
+IMAGE ?= localhost/flanneld
+release: OUT := release/$(VERSION)
+export MINISIGN_PASSWORD
+.PHONY: release
+release: go squashfs packages ## Build packages, archives, image, system extensions, SBOM, checksums, signature (ARCHES="amd64 …" KEY=minisign.key OUT=release/VERSION)
+	@OUT='$(OUT)' VERSION='$(VERSION)' COMMIT='$(COMMIT)' COMMIT_TIME='$(COMMIT_TIME)' IMAGE='$(IMAGE)' KEY='$(KEY)' \
+		WITHOUT_ETCD='$(WITHOUT_ETCD)' dist/release/build $(ARCHES)
+
+.PHONY: squashfs
+squashfs:
+	@command -v mksquashfs >/dev/null || { echo "error: system extensions need mksquashfs"; \
+		echo "hint: apt-get install squashfs-tools"; exit 1; }
 
 .PHONY: root
 root:

@@ -1,6 +1,7 @@
 package dist_test
 
 import (
+	"io/fs"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -13,9 +14,6 @@ const (
 	mostRunes = 120  // of a line, outside tables and code
 )
 
-// unmended are the pages that are still too long.
-const unmended = " decisions.md design.md CONTRIBUTING.md "
-
 var reference = regexp.MustCompile(`^\[[^\]]+\]: `) // the definition of a link, which cannot be broken
 
 // TestPagesAreShort holds each page to a length that is read, and to a beginning that says what
@@ -26,9 +24,6 @@ func TestPagesAreShort(t *testing.T) {
 		t.Fatal(pages, err)
 	}
 	for _, name := range append(pages, "../README.md", "../CONTRIBUTING.md", "../SECURITY.md") {
-		if strings.Contains(unmended, " "+filepath.Base(name)+" ") {
-			continue
-		}
 		p := measure(prose(t, name))
 		if p.words > mostWords {
 			t.Errorf("%s has %d words, %d at most", name, p.words, mostWords)
@@ -65,6 +60,42 @@ func measure(text string) page {
 		p.begins = p.begins || headings == 1 && line != "" && line[0] != '#' && line[0] != '!'
 	}
 	return p
+}
+
+// TestTheMapNamesEachPackage and nothing that is none.
+func TestTheMapNamesEachPackage(t *testing.T) {
+	text := prose(t, "../CONTRIBUTING.md")
+	_, text, found := strings.Cut(text, "\n## Map\n")
+	named := map[string]bool{}
+	for _, m := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\| .+ \\|$").FindAllStringSubmatch(text, -1) {
+		named[m[1]] = true
+	}
+	packages := map[string]bool{}
+	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			if d != nil && (d.Name() == "testdata" || d.Name() == ".git" || d.Name() == "bin") {
+				return fs.SkipDir
+			}
+			return err
+		}
+		if dir := filepath.Dir(path); filepath.Ext(path) == ".go" && dir != ".." {
+			packages[strings.TrimPrefix(dir, "../")] = true
+		}
+		return nil
+	})
+	if err != nil || !found || len(packages) < 50 {
+		t.Fatalf("%v; found the map %v, %d packages", err, found, len(packages))
+	}
+	for name := range packages {
+		if !named[name] {
+			t.Errorf("the map in CONTRIBUTING.md lacks %s", name)
+		}
+	}
+	for name := range named {
+		if !packages[name] {
+			t.Errorf("the map in CONTRIBUTING.md has %s, which is no package", name)
+		}
+	}
 }
 
 func TestMeasure(t *testing.T) {

@@ -37,7 +37,7 @@ func giveDockerdCommand(s *Script, args []string) (string, error) {
 	}
 	s.givenDockerd = os.Getenv(dockerdVariable)
 	if s.givenDockerd == "" {
-		s.t.Skip(dockerdVariable + " does not name a dockerd 29 (CONTRIBUTING.md says how to build one)")
+		s.t.Skip(dockerdVariable + " does not name a dockerd 29 (docs/testing.md says how to build one)")
 	}
 	return s.Output(exec.CommandContext(s.ctx, s.givenDockerd, "--version"))
 }

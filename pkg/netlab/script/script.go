@@ -1,7 +1,7 @@
 // Package script runs whole-daemon scripts: what an operator would type, on hosts that are
 // network namespaces, against a real etcd. It knows hosts, containers, traffic, etcd, Docker
 // and systemd's notices. It does not know the daemon: the caller gives the program, and
-// commands for it alone. CONTRIBUTING.md says how to write a script.
+// commands for it alone. docs/testing.md says how to write a script.
 package script
 
 import (

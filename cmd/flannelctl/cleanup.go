@@ -19,19 +19,18 @@ import (
 	"flanneld/pkg/netif"
 )
 
-const cleanupHelp = `Take everything off this host that daemons have put there, whatever their
---etcd-prefix, and print the commands that would do the same: devices with all
-that hangs on them, routes, filters, the rules of the packet filter, the subnet
-file with what Docker was told by it. Containers lose the others at once. It needs
-root, and no etcd; it refuses while a daemon runs.
+const cleanupHelp = `Remove everything that daemons of any --etcd-prefix left on this host, and print
+the commands that would do the same: devices with all that hangs on them, routes,
+filters, firewall rules, the subnet file and the options that Docker got from it.
+Containers lose those on other hosts at once. It needs root, but no etcd, and
+refuses while a daemon runs.
 
-What stays is said: the state directory, by which this host gets its subnet again
-(--purge removes that, too), the lease in etcd, and what Docker was started with.
-With --rules it removes the rules of the packet filter alone: connections go on,
-and another release may take the rest over.
+It also prints what stays: the state directory, by which this host gets its subnet
+again (--purge removes it), the lease in etcd, and the bridge of a running Docker.
+With --rules it removes only the firewall rules: connections go on, and another
+release may take over the rest.
 
-The exit status is 0 if nothing is left, also if nothing was there, and 1 if
-something cannot be removed.`
+The exit status is 0 if nothing is left, and 1 if something cannot be removed.`
 
 // dockerOptions is where mk-docker-opts.sh writes unless it is told otherwise.
 const dockerOptions = "/run/docker_opts.env"
@@ -46,7 +45,7 @@ func cleanupCommand(c *call) *cobra.Command {
 	a := &cleaning{asking: &asking{call: c}}
 	cmd := &cobra.Command{
 		Use:   "cleanup [--dry-run]",
-		Short: "Take everything of a stopped daemon off this host",
+		Short: "Remove what a stopped daemon left on this host",
 		Long:  cleanupHelp,
 		Example: `  systemctl disable --now flanneld
   flannelctl cleanup --dry-run
@@ -56,8 +55,8 @@ func cleanupCommand(c *call) *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.BoolVar(&a.dry, "dry-run", false, "only print what would be removed")
-	flags.BoolVar(&a.rules, "rules", false, "remove the rules of the packet filter alone")
-	flags.BoolVar(&a.purge, "purge", false, "remove the state directory, too: this host forgets which subnet it had")
+	flags.BoolVar(&a.rules, "rules", false, "remove only the firewall rules")
+	flags.BoolVar(&a.purge, "purge", false, "also remove the state directory: this host forgets which subnet it had")
 	cmd.MarkFlagsMutuallyExclusive("rules", "purge")
 	return a.asksDaemon(cmd)
 }

@@ -18,29 +18,29 @@ import (
 	"flanneld/subnet/etcdapi"
 )
 
-const debugHelp = `Write what somebody else needs to see of this host into one file, and list what
+const debugHelp = `Collect in one file what somebody else needs to see of this host, and list what
 is in it: the status, the peers, what doctor says, the journal, the configuration
-and the leases in etcd, the kernel's devices, routes and neighbours, the packet
-filter, kernel settings, files and versions. It changes nothing.
+and the leases in etcd, the kernel's devices, routes and neighbours, the firewall,
+kernel settings, files and versions. It changes nothing.
 
-Passwords, tokens, keys, whoever URLs name, and variables that are not the daemon's
-are left out. Addresses are not: look through it before you publish it. Run it as
-root: what it may not look at is missing, and the list says why.
+Passwords, tokens, keys, user names in URLs, and variables that are not the daemon's
+are left out. Addresses are in it: look through it before you publish it. Run it as
+root; else it lacks what it cannot read, and the list says so.
 
-The exit status is 0 if there is a file, whatever is missing in it.`
+The exit status is 0 if the file was written, even if parts are missing.`
 
 func debugCommand(c *call) *cobra.Command {
 	b := &bundling{doctoring: &doctoring{asking: &asking{call: c}}}
 	cmd := &cobra.Command{
 		Use:     "bundle [--file=FILE]",
-		Short:   "Write a file for whoever is to help, without secrets",
+		Short:   "Write a file for those who help you, without secrets",
 		Long:    debugHelp,
 		Example: "  flannelctl debug bundle\n  flannelctl debug bundle --file=/tmp/h1.tar.gz",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return b.run(cmd.Context()) },
 	}
 	b.flags = cmd.Flags()
-	b.flags.StringVar(&b.file, "file", "", "write to `FILE`; without it, to one named after this host and the time, in this directory")
+	b.flags.StringVar(&b.file, "file", "", "write to `FILE`; without it, to a file in this directory, named after this host and the time")
 	places := b.asksDaemon(cmd).PreRunE
 	etcd := c.usesEtcd(cmd).PreRunE
 	cmd.PreRunE = func(cmd *cobra.Command, args []string) error {

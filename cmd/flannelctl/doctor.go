@@ -15,18 +15,18 @@ import (
 	"flanneld/subnet/etcdapi"
 )
 
-const doctorHelp = `Look for what is wrong with this host and the way to the others: one check
-after the other, what fails first, each with what it saw and the commands that
-mend it. docs/doctor.md lists the checks. Given names, it makes these alone.
+const doctorHelp = `Find what is wrong with this host and the way to the others. Each check prints
+what it saw and the commands that mend it; those that fail come first.
+docs/doctor.md lists the checks. Name some to make only these.
 
 It asks the daemon, the kernel, Docker's files and etcd, sends some packets to
-the other hosts through the overlay, and changes nothing. With --fix it does
-what is safe of the remedies. Run it as root: what it may not look at it skips.
-It works without a daemon, too; then give the daemon's flags for etcd if they
-are neither in the environment nor in /etc/default/flanneld.
+the other hosts through the overlay, and changes nothing. With --fix it applies
+the remedies that are safe. Run it as root; else it skips what it cannot read.
+It also works without a daemon. Then give the daemon's flags for etcd, unless
+they are in the environment or in /etc/default/flanneld.
 
-The exit status is 0 if nothing fails, 1 if something does, and 2 if the call is
-wrong or the daemon cannot be asked.`
+The exit status is 0 if nothing fails, 1 if something does, and 2 if the command
+line is wrong or the daemon cannot be asked.`
 
 // doctoring is one call of the command.
 type doctoring struct {
@@ -52,7 +52,7 @@ func doctorCommand(c *call) *cobra.Command {
 		RunE:      func(cmd *cobra.Command, args []string) error { return d.run(cmd.Context(), args) },
 	}
 	d.flags = cmd.Flags()
-	d.flags.BoolVar(&d.fix, "fix", false, "do what is safe of the remedies")
+	d.flags.BoolVar(&d.fix, "fix", false, "apply the remedies that are safe")
 	places := d.asksDaemon(cmd).PreRunE
 	etcd := c.usesEtcd(cmd).PreRunE
 	cmd.PreRunE = func(cmd *cobra.Command, args []string) error {

@@ -15,16 +15,16 @@ import (
 	"flanneld/subnet/wire"
 )
 
-const leaseListHelp = `Print the leases that lie in etcd, and how much of the network is leased.
+const leaseListHelp = `Print the leases that are in etcd, and how much of the network is leased.
 
-RENEWED is a day before EXPIRES, as hosts lease for a day. A lease that the
-configuration does not allow is no host's to any other: NOTE says so.
+RENEWED is a day before EXPIRES, as hosts lease for a day. Hosts ignore a lease
+that the configuration does not allow: NOTE says so.
 
 The exit status is 0, or 1 if etcd cannot be asked. With -o json it prints what
 docs/flannelctl.md describes.`
 
-const leaseShowHelp = `Print one lease: what its key and its value in etcd mean, and the value as it
-lies there. LEASE is its subnet (10.5.1.0/24 or 10.5.1.0-24), an address in it, or
+const leaseShowHelp = `Print one lease: what its key and its value in etcd mean, and the value as it is
+stored. LEASE is its subnet (10.5.1.0/24 or 10.5.1.0-24), an address in it, or
 its host's PublicIP or node id.
 
 The exit status is 0, or 1 if there is no such lease.`

@@ -16,29 +16,26 @@ import (
 	"flanneld/subnet/wire"
 )
 
-const reserveHelp = `Make a reservation of a lease: a key without an end, which is nobody's but the
-host's whose PublicIP or node id it has. Nothing else of the lease changes, and its
-host need not be restarted.
+const reserveHelp = `Make a lease a reservation: a key without an end, which belongs to the host with
+its PublicIP or node id. Nothing else of the lease changes, and its host need not
+be restarted.
 
 With --public-ip it makes one for a host that has no lease yet. LEASE is then a
 subnet, which must be free.
 
-Releases 0.5.6 to 0.17 keep a reservation; 0.5.5, and 0.18 to 0.28.9, make a lease
-of a day of it when their host runs. So with etcd's v3 API the lease of such a host
-is refused, unless --force is given.`
+Releases 0.5.6 to 0.17 keep a reservation. 0.5.5, and 0.18 to 0.28.9, turn it into
+an ordinary lease when their host runs. So with etcd's v3 API the lease of such a
+host is refused, unless --force is given.`
 
-const unreserveHelp = `Give a reservation an end: it is a lease of a day from now, which its host renews
-if it runs.`
+const unreserveHelp = `Give a reservation an end, a day from now. If its host runs, it renews the lease.`
 
-const releaseHelp = `Delete a lease, so that its subnet is free, without waiting for its end. It is
-for a host that is gone for good.
+const releaseHelp = `Delete the lease of a host that is gone for good, so that its subnet is free now.
 
-The host is asked whether it is there, by a mark in its lease that harms nobody. One
-that runs and reaches etcd answers in a second, and its lease is left alone. One
-that is silent for six seconds is away, or cut off from etcd: be sure that none of
-its containers runs. Hosts of older releases do not answer, so that nobody can tell
-whether they are there, and a reservation is kept for a host that is away: these are
-refused, unless --force is given. With --force nobody is asked.
+First it asks the host, by a harmless mark in its lease. A host that runs and reaches
+etcd answers within a second, and its lease is left alone. A host that is silent for
+six seconds is away, or cut off from etcd: be sure that none of its containers runs.
+Hosts of older releases cannot answer, and a reservation is kept for a host that is
+away, so their leases are refused. With --force nobody is asked, and nothing refused.
 
 A lease that changes meanwhile is not touched.`
 
@@ -53,16 +50,16 @@ func leaseChanges(c *call) []*cobra.Command {
 	r := &leaseChange{call: c}
 	reserve := &cobra.Command{
 		Use:   "reserve LEASE [--public-ip=IP]",
-		Short: "Make a reservation of a lease, which has no end",
+		Short: "Make a lease a reservation, which has no end",
 		Long:  reserveHelp,
 		Example: `  flannelctl lease reserve 10.5.1.0/24
   flannelctl lease reserve 10.5.77.0/24 --public-ip=192.0.2.77`,
 		RunE: r.with(r.reserve),
 	}
-	reserve.Flags().StringVar(&r.publicIP, "public-ip", "", "make one for the host with this `IP`, which has no lease yet")
+	reserve.Flags().StringVar(&r.publicIP, "public-ip", "", "make a reservation for the host with this `IP`, which has no lease yet")
 	unreserve := &cobra.Command{
 		Use:     "unreserve LEASE",
-		Short:   "Make a lease of a reservation",
+		Short:   "Make a reservation an ordinary lease again",
 		Long:    unreserveHelp,
 		Example: `  flannelctl lease unreserve 10.5.1.0/24`,
 		RunE:    r.with(r.unreserve),
@@ -78,7 +75,7 @@ func leaseChanges(c *call) []*cobra.Command {
 	for _, cmd := range all {
 		cmd.Args = oneLease
 		if cmd != unreserve {
-			cmd.Flags().BoolVar(&r.force, "force", false, "do also what it refuses")
+			cmd.Flags().BoolVar(&r.force, "force", false, "do even what it refuses without this")
 		}
 		completesLeases(c, cmd)
 	}

@@ -17,14 +17,13 @@ import (
 
 const migrateHelp = `Copy a network's configuration and leases from one of etcd's APIs to the other.
 
-Without --yes nothing is written: it prints what would be. With --yes it copies
-once. With --mirror it then goes on until it is ended by SIGINT or SIGTERM, and
-keeps both sides in step in both directions, so that hosts can be moved one by
-one: restart each with --etcd-api=v3.
+Without --yes it prints what it would write. With --yes it copies once. With
+--mirror it then keeps both sides in step, in both directions, until SIGINT or
+SIGTERM ends it. So hosts can move one by one: restart each with --etcd-api=v3.
 
 It refuses to begin if the other side has another configuration, and, without
---mirror, if another host has one of the leases there. It deletes nothing but
-copies that it made.`
+--mirror, if another host has one of the subnets there. It deletes only copies
+that it made.`
 
 // migration is one call of the command.
 type migration struct {
@@ -49,9 +48,9 @@ func migrateCommand(c *call) *cobra.Command {
 	flags.SortFlags = false
 	flags.StringVar(&m.from, "from", "", "the `API` that has the configuration: v2 or v3")
 	flags.StringVar(&m.to, "to", "", "the other `API`")
-	flags.StringVar(&m.toEndpoints, "to-etcd-endpoints", "", "etcd client `URLS` of the other one, if it is in another etcd")
+	flags.StringVar(&m.toEndpoints, "to-etcd-endpoints", "", "etcd client `URLS` for the other API, if it is in another etcd")
 	flags.BoolVar(&m.yes, "yes", false, "write; without it, print what would be written")
-	flags.BoolVar(&m.mirror, "mirror", false, "go on, and keep both in step, until this is ended")
+	flags.BoolVar(&m.mirror, "mirror", false, "go on, and keep both in step, until the program is ended")
 	apis := cobra.FixedCompletions([]string{options.APIv2, options.APIv3}, cobra.ShellCompDirectiveNoFileComp)
 	for _, name := range []string{"from", "to"} {
 		_ = cmd.RegisterFlagCompletionFunc(name, apis) // there is such a flag

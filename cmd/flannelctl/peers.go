@@ -12,20 +12,20 @@ import (
 	"flanneld/cmd/internal/status"
 )
 
-const peersHelp = `Print the subnets of other hosts, and whether packets are forwarded to them, the
-worst first: those that the kernel refused (failed), that the backend cannot
-forward to (skipped), leases that are no peers (ignored), those that wait for
-the next pass (pending), and those in place (programmed). It asks the daemon;
-without one nobody knows.
+const peersHelp = `Print the subnets of other hosts, and whether packets are forwarded to them. The
+worst come first: those that the kernel refused (failed), those that the backend
+cannot forward to (skipped), leases that cannot be peers (ignored), those that
+wait for the next pass (pending), and those in place (programmed). It asks the
+daemon; without one the exit status is 2.
 
-With --probe it sends each peer that is in place a few pings through the overlay,
-and looks for the largest packet that passes. RTT is the mean time, LOSS is that
-of small packets, MTU the largest that came back; a black hole loses larger ones,
-which should pass, and tells nobody. That needs root, or a group that may ping.
+With --probe it sends a few pings through the overlay to each peer in place, and
+looks for the largest packet that passes. RTT is the mean time, LOSS the share of
+small packets that are lost, MTU the largest packet that came back. A black hole
+loses larger packets without an error. Root may probe, and groups that may ping.
 
-The exit status is 0 if all are in place, and answer if they are probed, without a
-black hole, and 1 if not. With -o json it prints what docs/status.md describes as
-peers.`
+The exit status is 0 if all peers are in place and 1 if not; with --probe also 1
+for a peer that does not answer, or a black hole. With -o json it prints what
+docs/status.md describes as peers.`
 
 func peersCommand(c *call) *cobra.Command {
 	a, withProbe := &asking{call: c}, false

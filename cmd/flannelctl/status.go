@@ -18,13 +18,13 @@ import (
 const statusHelp = `Print how this host is, as its daemon knows it: the lease, the way packets go,
 etcd, and what is wrong. It asks neither the kernel nor etcd, and changes nothing.
 
-If no daemon runs, it prints what the files say that the last one left: the
-subnet file, and for root the state directory.
+If no daemon runs, it prints what the last one left in files: the subnet file
+and, for root, the state directory.
 
 The exit status is 0 if the host is ready, 1 if it is not or there is trouble,
-and 2 if that cannot be told. With --wait it is 0 as soon as the host is ready.
-With --watch it prints the screen again and again, until it is interrupted. With
--o json it prints what docs/status.md describes.`
+and 2 if nobody can say. With --wait it is 0 as soon as the host is ready. With
+--watch it refreshes the screen until it is interrupted. With -o json it prints
+what docs/status.md describes.`
 
 func statusCommand(c *call) *cobra.Command {
 	a := &asking{call: c}
@@ -38,8 +38,8 @@ func statusCommand(c *call) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return showStatus(cmd.Context(), a) },
 	}
 	cmd.Flags().BoolVar(&a.brief, "brief", false, "print one line")
-	cmd.Flags().DurationVar(&a.wait, "wait", 0, "wait until the host is ready, for a `DURATION` such as 60s at most")
-	cmd.Flags().BoolVar(&a.watch, "watch", false, "print it anew every second; with --brief when it is another line")
+	cmd.Flags().DurationVar(&a.wait, "wait", 0, "wait until the host is ready, at most for this `DURATION`, such as 60s")
+	cmd.Flags().BoolVar(&a.watch, "watch", false, "refresh the screen every second; with --brief, print a line when it changes")
 	cmd.MarkFlagsMutuallyExclusive("wait", "watch")
 	cmd.Flags().Lookup("wait").DefValue = "" // help does not say that without it there is none
 	return a.asksDaemon(cmd)

@@ -16,12 +16,12 @@ import (
 	"flanneld/subnet"
 )
 
-const watchHelp = `Print what happens to this host as it happens, a line each: peers that come and go,
-the states of the lease, of etcd, the datapath, the firewall and Docker's bridge,
-and what others have changed and the daemon has put right. It begins with the last
-ten events. When the daemon ends it waits for the next one.
+const watchHelp = `Print events on this host as they happen, one line each: peers that come and go,
+new states of the lease, of etcd, the datapath, the firewall and Docker's bridge,
+and changes by others that the daemon has undone. It begins with the last ten
+events. When the daemon ends it waits for the next one.
 
-With -o json each line is an object, as docs/status.md has them.`
+With -o json each line is an object that docs/status.md describes.`
 
 // shownFirst is how many events that are over are shown.
 const shownFirst = 10

@@ -56,9 +56,9 @@ func (e *Etcd) flags() []flagtable.Flag {
 		flagtable.Flag{Name: "etcd-srv", Set: flagtable.Parsed(&e.SRV, "give a domain such as example.com", domain), Arg: "DOMAIN",
 			Help: "find etcd by this domain's SRV records _etcd-client-ssl._tcp, or _etcd-client._tcp if there are none; instead of --etcd-endpoints"},
 		flagtable.Flag{Name: "etcd-api", Set: flagtable.Choice(&e.API, APIAuto, APIv2, APIv3), Default: APIAuto, Arg: "API",
-			Help: "etcd's API: v2, v3, or auto, which is v2 if the network's configuration lies there, else v3 if it lies there; whichever has one first if neither does"},
+			Help: "etcd's API: v2, v3 or auto; auto uses v2 if it has the network's configuration, else v3 if that has one, else the first that gets one"},
 		flagtable.Flag{Name: "etcd-prefix", Set: prefix(&e.Prefix), Default: DefaultPrefix, Arg: "KEY",
-			Vars: []string{"FLANNEL_ETCD_PREFIX", "FLANNEL_ETCD_KEY"}, Help: "key that configuration and leases are stored below"},
+			Vars: []string{"FLANNEL_ETCD_PREFIX", "FLANNEL_ETCD_KEY"}, Help: "key below which configuration and leases are stored"},
 		flagtable.Flag{Name: "etcd-keyfile", Set: flagtable.Text(&e.KeyFile), Arg: "FILE", Help: "client key for etcd, PEM; needs --etcd-certfile"},
 		flagtable.Flag{Name: "etcd-certfile", Set: flagtable.Text(&e.CertFile), Arg: "FILE", Help: "client certificate for etcd, PEM; needs --etcd-keyfile"},
 		flagtable.Flag{Name: "etcd-cafile", Set: flagtable.Text(&e.CAFile), Arg: "FILE", Help: "certificate authorities that sign etcd's certificates, PEM"},
@@ -68,7 +68,7 @@ func (e *Etcd) flags() []flagtable.Flag {
 		flagtable.Flag{Name: "etcd-password-file", Set: flagtable.Text(&e.PasswordFile), Arg: "FILE",
 			Help: "file with the password for etcd, read again when it changes; without it, systemd's credential etcd-password"},
 		flagtable.Flag{Name: "etcd-proxy", Set: proxy(&e.Proxy), Arg: "URL",
-			Help: "HTTP proxy to reach etcd by; without it etcd is reached directly, whatever HTTP_PROXY and HTTPS_PROXY say"})
+			Help: "HTTP proxy for etcd; without it, etcd is reached directly, whatever HTTP_PROXY and HTTPS_PROXY say"})
 }
 
 // Credentials says where what etcd is shown of this host lies.

@@ -59,9 +59,9 @@ func hostFlags(d *Daemon) []flagtable.Flag {
 			flagtable.Flag{Name: "subnet-file", Set: flagtable.Path(&d.SubnetFile), Default: "/run/flannel/subnet.env", Arg: "FILE",
 				Help: "where to write the environment file for Docker"},
 			flagtable.Flag{Name: "state-dir", Set: flagtable.Path(&d.StateDir), Default: "/var/lib/flannel", Arg: "DIR",
-				Help: "directory for what must survive a restart; without the flag, the first directory in STATE_DIRECTORY, which systemd sets"},
+				Help: "directory for files that must survive a reboot; without the flag, the first directory in STATE_DIRECTORY, which systemd sets"},
 			flagtable.Flag{Name: "docker-bridge", Set: flagtable.Parsed(&d.DockerBridge, "give the name of an interface, such as docker0", bridge), Default: "docker0", Arg: "NAME",
-				Help: "Docker's bridge; warn if it is outside this host's subnet or its containers have a larger MTU; empty: check none"})...)
+				Help: "Docker's bridge; warn if it is outside this host's subnet or its containers have a larger MTU; empty: no check"})...)
 }
 
 func trafficFlags(d *Daemon) []flagtable.Flag {
@@ -77,7 +77,7 @@ func trafficFlags(d *Daemon) []flagtable.Flag {
 			Help: "let packets from the overlay reach containers past the rules of Docker 28 and later; off leaves Docker's rules as they are"}),
 		in("Peers",
 			flagtable.Flag{Name: "peer-filter", Set: peerFilter(&d.PeerFilter), Default: "on", Arg: "on|off",
-				Help: "let in only what comes from a registered host; off lets in anything"},
+				Help: "let in only packets from registered hosts; off lets in all"},
 			flagtable.Flag{Name: "peer-allow", Set: prefixes(&d.PeerAllow), Arg: "CIDR",
 				Help: "further addresses that peers may send from, for peers behind NAT or with several addresses; may be repeated (udp, vxlan)"},
 			flagtable.Flag{Name: "udp-offload", Set: subset(&d.UDPOffload, "gso", "gro", "uso", "vnet", "multiqueue", "priority", "kernel"), Arg: "LIST",
@@ -87,7 +87,7 @@ func trafficFlags(d *Daemon) []flagtable.Flag {
 func lifeFlags(d *Daemon) []flagtable.Flag {
 	return slices.Concat(in("Lease and timing",
 		flagtable.Flag{Name: "subnet-lease-renew-margin", Set: renewMargin(&d.RenewMargin), Default: "60", Arg: "MINUTES",
-			Help: "how long before expiry to renew the lease at the latest, 1 to 1439; it is renewed hourly"},
+			Help: "renew the lease at least this long before it expires, 1 to 1439; it is renewed hourly anyway"},
 		flagtable.Flag{Name: "lease-lost", Set: flagtable.Choice(&d.LeaseLost, LeaseLostReacquire, LeaseLostExit), Default: LeaseLostReacquire, Arg: "ACTION",
 			Help: "when the lease is gone: reacquire (the same subnet, or another if another host has it) or exit with status 0, as older releases do"},
 		flagtable.Flag{Name: "fence", Bool: true, Set: flagtable.Bool(&d.Fence), Help: "forward nothing while another host may have this host's subnet"},
@@ -100,7 +100,7 @@ func lifeFlags(d *Daemon) []flagtable.Flag {
 			flagtable.Flag{Name: "healthz-port", Set: flagtable.Int(&d.HealthzPort, 0, 65535, "give a port, 1 to 65535, or 0 for no health server"), Default: "0", Arg: "PORT",
 				Help: "port of the health server; 0 turns it off"},
 			flagtable.Flag{Name: "status-socket", Set: flagtable.Path(&d.StatusSocket), Arg: "PATH|off",
-				Help: "unix socket that says how this host is, for flannelctl; without the flag, flanneld.sock beside the subnet file; off for none"},
+				Help: "unix socket on which flannelctl asks how this host is; without the flag, flanneld.sock beside the subnet file; off for none"},
 			flagtable.Flag{Name: "log-format", Set: flagtable.Choice(&d.LogFormat, "glog", "json"), Default: "glog", Arg: "FORMAT", Help: "glog or json"},
 			flagtable.Flag{Name: "v", Set: flagtable.Int(&d.Verbosity, math.MinInt, math.MaxInt, ""), Default: "0", Arg: "LEVEL", Help: "verbosity of the logs"}),
 		in("Other",

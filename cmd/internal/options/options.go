@@ -149,8 +149,8 @@ func (d *Daemon) nameSocket(given flagtable.Given) {
 func PlaceFlags(d *Daemon) flagtable.Table {
 	help := map[string]string{
 		"subnet-file":   "the daemon's environment file for Docker",
-		"status-socket": "the unix socket that it answers on; without the flag, flanneld.sock beside the subnet file",
-		"state-dir":     "its directory for what survives a restart",
+		"status-socket": "the daemon's unix socket; without the flag, flanneld.sock beside the subnet file",
+		"state-dir":     "the daemon's directory for files that survive a reboot",
 	}
 	t := table(d)
 	t.Flags = slices.DeleteFunc(t.Flags, func(f flagtable.Flag) bool { return help[f.Name] == "" })

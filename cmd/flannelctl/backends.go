@@ -11,6 +11,9 @@ import (
 	"flanneld/subnet/config"
 )
 
+// backendTypes are those that there are.
+func backendTypes() []string { return []string{udp.Type, vxlan.Type, hostgw.Type, alloc.Type} }
+
 // outline makes the backend of a configuration to plan with. It opens nothing.
 func outline(cfg config.Config, p backend.Params) (backend.Backend, error) {
 	var make backend.New

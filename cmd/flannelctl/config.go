@@ -30,7 +30,7 @@ what to do. A file is checked without etcd.
 The exit status is 0 if hosts can use it, also if there are warnings, and 1 if not.`
 
 func configCommand(c *call) *cobra.Command {
-	cmd := &cobra.Command{Use: "config", Short: "Show and check the network's configuration in etcd", RunE: groupOf("show or check")}
+	cmd := &cobra.Command{Use: "config", Short: "Show, check and write the network's configuration in etcd", RunE: groupOf("show, check or set")}
 	show := &cobra.Command{
 		Use:     "show",
 		Short:   "Show the configuration, and what it means",
@@ -52,7 +52,7 @@ func configCommand(c *call) *cobra.Command {
 			return checkFile(c, args[0])
 		},
 	}
-	cmd.AddCommand(c.usesNetwork(show), c.usesNetwork(check))
+	cmd.AddCommand(c.usesNetwork(show), c.usesNetwork(check), configSetCommand(c))
 	return cmd
 }
 
@@ -129,16 +129,22 @@ func reportOf(raw []byte) configReport {
 }
 
 func meaningOf(cfg config.Config) *meaning {
-	m := &meaning{IPv4: rangeOf(cfg.V4), NFTables: cfg.NFTables, Backend: backendMeant{cfg.Type, make(map[string]string)}}
+	m := &meaning{IPv4: rangeOf(cfg.V4), NFTables: cfg.NFTables, Backend: backendMeant{cfg.Type, optionMap(cfg)}}
 	if cfg.V6.Enabled() {
 		v6 := rangeOf(cfg.V6)
 		m.IPv6 = &v6
 	}
-	options, _, _ := backendOptions(cfg) // it was examined
-	for _, o := range options {
-		m.Backend.Options[o.name] = o.value
-	}
 	return m
+}
+
+// optionMap returns what the backend of a configuration that was examined goes by.
+func optionMap(cfg config.Config) map[string]string {
+	all := make(map[string]string)
+	options, _, _ := backendOptions(cfg)
+	for _, o := range options {
+		all[o.name] = o.value
+	}
+	return all
 }
 
 func rangeOf(r config.Range) rangeMeant {

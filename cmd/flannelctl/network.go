@@ -46,19 +46,53 @@ type network struct {
 // openNetwork finds out in which API the network lies, and reads its configuration. That
 // there is none is no error if --etcd-api says where it would be. Close it.
 func (c *call) openNetwork(ctx context.Context) (*network, error) {
-	api := c.etcd.API
-	if api == options.APIAuto {
-		choice, err := openChoice(ctx, c.etcd, "", c.fewLines())
-		if err != nil {
-			return nil, failure{err, ""}
-		}
-		_, err = choice.Config(ctx)
-		api = string(choice.Decided())
-		choice.Close()
-		if err != nil {
-			return nil, noNetwork(err)
-		}
+	api, err := c.networkAPI(ctx)
+	if err != nil {
+		return nil, noNetwork(err)
 	}
+	return c.openIn(ctx, api)
+}
+
+// openToWrite is openNetwork, but finds the API for a configuration that there is not yet: v3,
+// unless etcd has none or hosts have leases in v2. Close it.
+func (c *call) openToWrite(ctx context.Context) (*network, error) {
+	api, err := c.networkAPI(ctx)
+	if err == nil {
+		return c.openIn(ctx, api)
+	}
+	if _, ok := errors.AsType[*config.Missing](err); !ok {
+		return nil, failed(err)
+	}
+	v2, err := c.openIn(ctx, options.APIv2)
+	if err == nil {
+		if all, _, err := v2.Leases(ctx); err == nil && len(all) > 0 {
+			return v2, nil
+		}
+		defer v2.close()
+	}
+	v3, err := c.openIn(ctx, options.APIv3)
+	if _, ok := errors.AsType[etcdkeys.NoAPIError](err); ok {
+		return c.openIn(ctx, options.APIv2)
+	}
+	return v3, err
+}
+
+// networkAPI returns the API that the network lies in.
+func (c *call) networkAPI(ctx context.Context) (string, error) {
+	if c.etcd.API != options.APIAuto {
+		return c.etcd.API, nil
+	}
+	choice, err := openChoice(ctx, c.etcd, "", c.fewLines())
+	if err != nil {
+		return "", err
+	}
+	defer choice.Close()
+	_, err = choice.Config(ctx)
+	return string(choice.Decided()), err
+}
+
+// openIn opens the network of one API.
+func (c *call) openIn(ctx context.Context, api string) (*network, error) {
 	at, err := endpoints(ctx, c.etcd, c.fewLines())
 	if err != nil {
 		return nil, failure{err, ""}

@@ -15,14 +15,17 @@ import (
 // Diff says what differs between two configurations, as an operator reads it:
 // "SubnetLen 24 -> 25, Backend VNI 1 -> 2". It is empty if nothing does. Values
 // of backend options that may be secrets are left out.
-func Diff(a, b Config) string {
+func Diff(a, b Config) string { return strings.Join(Differences(a, b), ", ") }
+
+// Differences is Diff, one phrase for each thing that differs.
+func Differences(a, b Config) []string {
 	var d difference
 	d.family("", a.V4, b.V4)
 	d.family("IPv6", a.V6, b.V6)
 	d.add("EnableNFTables", a.NFTables, b.NFTables)
 	d.add("Backend Type", a.Type, b.Type)
 	d.backend(a.Backend, b.Backend)
-	return strings.Join(d, ", ")
+	return d
 }
 
 // difference is one phrase for each thing that differs.

@@ -32,7 +32,7 @@ func TestRecipesHaveNamesOfTheirOwn(t *testing.T) {
 	for _, key := range []string{
 		DockerHost().key(a), DockerHost().key(archive{codename: "trixie"}), Recipe{}.key(a),
 		Recipe{Packages: []string{"x"}}.key(a), Recipe{Enable: []string{"x"}}.key(a), Recipe{Units: map[string]string{"x": "y"}}.key(a),
-		Recipe{Packages: []string{"x"}, Bare: true}.key(a), Docker28().key(a), Docker29().key(a),
+		Recipe{Packages: []string{"x"}, Bare: true}.key(a), Docker28().key(a), Docker29().key(a), FreshHost().key(a),
 	} {
 		if seen[key] {
 			t.Errorf("key %s twice", key)

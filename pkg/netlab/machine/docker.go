@@ -10,6 +10,16 @@ func DockerHost() Recipe {
 	}
 }
 
+// FreshHost is the recipe of a host on which Docker and etcd can be installed by apt, and
+// run from then on. It has NetworkManager, which starts at boot only if a test enables it.
+func FreshHost() Recipe {
+	return Recipe{
+		Packages: []string{"network-manager"},
+		Disable:  []string{"NetworkManager.service", "NetworkManager-dispatcher.service", "NetworkManager-wait-online.service"},
+		Later:    []string{"docker.io", "busybox-static", "etcd-server", "etcd-client"},
+	}
+}
+
 // FirewalldHost is the recipe of a DockerHost that also has firewalld.
 func FirewalldHost() Recipe {
 	r := DockerHost()

@@ -25,6 +25,9 @@ type Recipe struct {
 	Enable   []string          // units to enable
 	Disable  []string          // units not to start at boot
 
+	// Later are packages that are not installed. They lie in apt's cache, from which a machine
+	// without a network installs them, and starts what is in them, as any Debian does.
+	Later []string `json:",omitempty"`
 	// Release is the codename of a release of Debian; empty: this machine's.
 	Release string `json:",omitempty"`
 	// Bare leaves systemd out: programs run in the root as a Service. Only Packages
@@ -152,8 +155,14 @@ func (r Recipe) make(a archive, b builder) error {
 		packages = append(packages, base()...)
 	}
 	// A frozen mirror has an index that has expired.
-	if err := b.run("mmdebstrap", "--mode=root", "--variant=minbase", "--format=directory", "--aptopt=Acquire::Check-Valid-Until \"false\"",
-		"--hook-dir=/usr/share/mmdebstrap/hooks/maybe-merged-usr", "--include="+strings.Join(packages, ","), a.codename, b.root, a.mirror); err != nil {
+	args := []string{"--mode=root", "--variant=minbase", "--format=directory", "--aptopt=Acquire::Check-Valid-Until \"false\"",
+		"--hook-dir=/usr/share/mmdebstrap/hooks/maybe-merged-usr", "--include=" + strings.Join(packages, ",")}
+	if len(r.Later) > 0 {
+		// With apt's lists, and nothing that the packages only recommend.
+		args = append(args, "--skip=cleanup/apt", `--aptopt=APT::Install-Recommends "false"`,
+			`--customize-hook=export APT_CONFIG="$MMDEBSTRAP_APT_CONFIG"; apt-get clean && apt-get install --yes --download-only `+strings.Join(r.Later, " "))
+	}
+	if err := b.run("mmdebstrap", append(args, a.codename, b.root, a.mirror)...); err != nil {
 		return errors.Join(err, a.reach(b.ctx))
 	}
 	if r.Bare {

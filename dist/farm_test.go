@@ -28,6 +28,8 @@ type host struct {
 	subnet  string // that it is to keep; empty: not known yet
 	address string // of its container
 	web     string // the container's first process
+
+	terminal *terminal // into which pages are pasted; nil: none is open
 }
 
 // settings make etcd listen to the other hosts.
@@ -43,6 +45,19 @@ func newFarm(t *testing.T, addresses ...string) *farm {
 
 // newFarmOf makes the hosts by another recipe, which must have what DockerHost has.
 func newFarmOf(t *testing.T, recipe machine.Recipe, addresses ...string) *farm {
+	t.Helper()
+	f := bareFarm(t, recipe, addresses...)
+	f.hosts[0].write("/etc/default/etcd", settings)
+	f.all("dpkg -i /root/flanneld.deb && ! systemctl is-enabled flanneld && ! systemctl is-active flanneld")
+	for _, h := range f.hosts {
+		h.write("/etc/default/flanneld", "FLANNELD_ETCD_ENDPOINTS=http://192.168.1.11:2379\n")
+	}
+	return f
+}
+
+// bareFarm boots hosts on which nothing is installed beside what the recipe has. The package
+// lies in /root.
+func bareFarm(t *testing.T, recipe machine.Recipe, addresses ...string) *farm {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("takes minutes")
@@ -78,15 +93,11 @@ func newFarmOf(t *testing.T, recipe machine.Recipe, addresses ...string) *farm {
 		})
 		f.hosts = append(f.hosts, h)
 		h.copy(deb, "/root/flanneld.deb")
-		if i == 0 {
-			h.write("/etc/default/etcd", settings)
-		}
 	}
 	f.each(func(h *host) error { return h.Boot(h.t.Context()) })
 	f.each(settled)
-	f.all("dpkg -i /root/flanneld.deb && ! systemctl is-enabled flanneld && ! systemctl is-active flanneld")
-	for _, h := range f.hosts {
-		h.write("/etc/default/flanneld", "FLANNELD_ETCD_ENDPOINTS=http://192.168.1.11:2379\n")
+	for _, h := range f.hosts { // which a boot empties
+		h.copy(deb, "/tmp/"+filepath.Base(deb))
 	}
 	return f
 }

@@ -166,7 +166,7 @@ func dockerNetwork(f *farm, h, from *host) {
 	if err := h.until(20*time.Second, "systemctl show -p StatusText flanneld", "; docker0 has 172.17.0.1/16, which is not this host's subnet"); err != nil {
 		f.Fatal(err)
 	}
-	h.sh("$(/usr/libexec/flannel/docker-network.sh web) && docker run -d --stop-timeout 1 --network web --name other web:1 httpd -f -p 80 -h /www")
+	h.sh("$(/usr/libexec/flannel/docker-network.sh web) && docker run -d --init --network web --name other web:1")
 	address := h.sh("docker inspect -f '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' other")
 	if !strings.HasPrefix(address, h.subnet[:strings.LastIndex(h.subnet, ".")+1]) {
 		f.Fatalf("the container has %s, out of %s", address, h.subnet)

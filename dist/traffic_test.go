@@ -10,20 +10,29 @@ import (
 	"time"
 )
 
-// image makes one out of nothing but busybox, since no registry can be reached.
+// image makes one out of nothing but busybox, since no registry can be reached. It is that
+// of docs/recipe.md.
 const image = `
 d=$(mktemp -d); mkdir -p $d/bin $d/www
 cp /bin/busybox $d/bin/
-for p in sh httpd wget ping sleep; do ln -s busybox $d/bin/$p; done
+for p in sh httpd wget ping; do ln -s busybox $d/bin/$p; done
 echo "hello from $(hostname)" >$d/www/index.html
-tar -C $d -c . | docker import - web:1 >/dev/null
+tar -C $d -c . | docker import --change 'CMD ["httpd","-f","-p","80","-h","/www"]' - web:1 >/dev/null
 rm -r $d
-docker run -d --stop-timeout 1 --restart=always --name web web:1 httpd -f -p 80 -h /www >/dev/null`
+`
+
+// container is a command that starts a web server.
+func container(name string) string {
+	return "docker run -d --init --restart=always --name " + name + " web:1 >/dev/null"
+}
+
+// container returns the name of the host's web server: docker1 has web1.
+func (h *host) container() string { return strings.Replace(h.Name(), "docker", "web", 1) }
 
 // containers starts one web server on each host.
 func (f *farm) containers() {
 	f.Helper()
-	f.all(image)
+	f.each(func(h *host) error { _, err := h.try(image + container(h.container())); return err })
 	f.addresses()
 }
 
@@ -31,7 +40,7 @@ func (f *farm) containers() {
 func (f *farm) addresses() {
 	f.Helper()
 	f.each(func(h *host) error {
-		const running = "docker inspect -f '{{.State.Running}} {{.State.Pid}} {{.NetworkSettings.IPAddress}}' web"
+		running := "docker inspect -f '{{.State.Running}} {{.State.Pid}} {{.NetworkSettings.IPAddress}}' " + h.container()
 		out, err := h.await(time.Minute, running, `^true \d+ 10\.`)
 		if err != nil {
 			return err

@@ -42,7 +42,7 @@ type waiter struct {
 	slept   uint64         // bytes from the start to the last sleep
 	pays    bool           // spinning would have paid before the last sleep
 	timeout unix.Timespec
-	epoll   int // the set of all fds
+	epoll   int // the set of all fds, which reports nothing but while it is parked
 	file    *os.File
 	set     syscall.RawConn
 }
@@ -66,7 +66,7 @@ func newWaiter(socket, wake int, hold bool) (*waiter, error) {
 	w := &waiter{hold: hold, epoll: fd, file: os.NewFile(uintptr(fd), "epoll"),
 		fds: [3]unix.PollFd{waitSocket: {Fd: int32(socket)}, waitWake: {Fd: int32(wake), Events: unix.POLLIN}}}
 	if w.set, err = w.file.SyscallConn(); err == nil {
-		err = errors.Join(w.control(unix.EPOLL_CTL_ADD, waitSocket), w.control(unix.EPOLL_CTL_ADD, waitWake))
+		err = errors.Join(w.control(unix.EPOLL_CTL_ADD, waitSocket, 0), w.control(unix.EPOLL_CTL_ADD, waitWake, 0))
 	}
 	if err != nil {
 		w.close()
@@ -78,19 +78,26 @@ func newWaiter(socket, wake int, hold bool) (*waiter, error) {
 // attach makes it wait for a device, until detach.
 func (w *waiter) attach(device int) error {
 	w.fds[waitDevice].Fd = int32(device)
-	return w.control(unix.EPOLL_CTL_ADD, waitDevice)
+	return w.control(unix.EPOLL_CTL_ADD, waitDevice, 0)
 }
 
 func (w *waiter) detach() {
-	_ = w.control(unix.EPOLL_CTL_DEL, waitDevice) // it is in it
+	_ = w.control(unix.EPOLL_CTL_DEL, waitDevice, 0) // it is in it
 }
 
 func (w *waiter) close() { _ = w.file.Close() }
 
 // control changes the set.
-func (w *waiter) control(operation, which int) error {
+func (w *waiter) control(operation, which int, events uint32) error {
 	fd := int(w.fds[which].Fd)
-	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(w.epoll, operation, fd, &unix.EpollEvent{Events: unix.EPOLLIN}))
+	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(w.epoll, operation, fd, &unix.EpollEvent{Events: events}))
+}
+
+// report makes the set report events of all descriptors.
+func (w *waiter) report(events uint32) {
+	for which := range w.fds {
+		_ = w.control(unix.EPOLL_CTL_MOD, which, events) // they are in it
+	}
 }
 
 // bySocket reports whether the last wait that looked was ended by the socket alone.
@@ -166,8 +173,13 @@ func (w *waiter) woke() {
 // of them are one. What waits in a system call of its own comes back late: the scheduler
 // has taken the processor away, wakes its monitor when that is asked for again, and the
 // monitor takes the thread for one that has had it all the time, and interrupts it.
+//
+// Otherwise the set reports nothing: a thread of the scheduler waits for it too, as long as
+// any goroutine waits for the network, and each packet would wake that as well, in vain.
 func (w *waiter) park(again func() bool) {
 	w.slept, w.pays = w.moved, false
+	w.report(unix.EPOLLIN)
+	defer w.report(0)
 	_ = w.set.Read(func(uintptr) bool { return again() }) // no error before it is closed
 }
 

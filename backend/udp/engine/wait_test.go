@@ -152,3 +152,27 @@ func TestParkEnds(t *testing.T) {
 		return err == nil
 	})
 }
+
+// TestOnlyAParkReports to the scheduler what there is to read: any other packet would wake one
+// of its threads in vain.
+func TestOnlyAParkReports(t *testing.T) {
+	w, device := newTestWaiter(t, true)
+	reports := func() bool {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(w.epoll), Events: unix.POLLIN}}, 0)
+		must(t, err)
+		return n > 0
+	}
+	signal(t, device)
+	if w.wait(); reports() {
+		t.Error("it reports what ended a wait")
+	}
+	w.park(func() bool {
+		if !reports() {
+			t.Error("parked, it does not report what there is")
+		}
+		return true
+	})
+	if reports() {
+		t.Error("it still reports after a park")
+	}
+}

@@ -207,9 +207,9 @@ chaos: go tools ## Look for two owners of one subnet for CHAOSTIME=90s, in a ful
 arches: root go ## Run each architecture's program, unit tests, demo and kernel, emulated (root; ARCHES=riscv64 ONLY=demo; see dist/arches/check)
 	@PORTABLE='$(PORTABLE)' ONLY='$(ONLY)' dist/arches/check $(ARCHES)
 
-KERNELS ?= 5.10 6.1 6.12
+KERNELS ?= $(foreach kernel,5.10 6.1 6.12,$(kernel) $(kernel)-lockdown)
 .PHONY: kernels
-kernels: root go tools ## Run what touches the kernel on Debian's kernels, emulated (root; KERNELS="5.10 6.1 6.12 newest" ONLY=udp-kernel; see dist/kernels/check)
+kernels: root go tools ## Run what touches the kernel on Debian's kernels, emulated (root; KERNELS="6.12 newest" ONLY=udp-kernel; see dist/kernels/check)
 	@ONLY='$(ONLY)' dist/kernels/check $(KERNELS)
 
 .PHONY: clean

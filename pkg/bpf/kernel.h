@@ -21,7 +21,8 @@ struct __sk_buff {
 #define SEC(name) __attribute__((section(name), used))
 #define inline __attribute__((always_inline)) inline
 
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define LITTLE_ENDIAN (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__)
+#if LITTLE_ENDIAN
 #define hton16(x) ((u16)__builtin_bswap16(x))
 #define hton32(x) ((u32)__builtin_bswap32(x))
 #else

@@ -38,6 +38,8 @@ struct config {
  */
 enum { MODE_PLAIN, MODE_GPE };
 
+enum { OUTER_HLEN = IP_HLEN + UDP_HLEN };
+
 struct peer_key {
 	u32 len, address;
 };
@@ -72,6 +74,21 @@ static inline const struct peer *peer_of(u32 address)
 	struct peer_key key = { 32, address };
 
 	return map_lookup(&peers_map, &key);
+}
+
+/*
+ * What follows each other in a packet, as one number. Headers are made of whole numbers of 8
+ * bytes: after a smaller one at the beginning of 8 bytes of the stack, Linux 6.1 refuses another
+ * one there to who lacks CAP_PERFMON.
+ */
+static inline u64 pack(u32 first, u32 second)
+{
+	return LITTLE_ENDIAN ? (u64)second << 32 | first : (u64)first << 32 | second;
+}
+
+static inline u32 pack16(u16 first, u16 second)
+{
+	return LITTLE_ENDIAN ? (u32)second << 16 | first : (u32)first << 16 | second;
 }
 
 /* is_ping reports whether the packet at an offset is an ICMP message of a type and id. */
@@ -110,21 +127,19 @@ SEC("tc/tx") int tx(struct __sk_buff *skb)
 		return PASS;
 	}
 
-	struct {
-		struct iphdr ip;
-		struct udphdr udp;
-	} outer = {
-		{ .version_ihl = 0x45, .tot_len = hton16(len + 28), .frag_off = hton16(0x4000), .ttl = 64,
-		  .protocol = IPPROTO_UDP, .saddr = config->own, .daddr = peer->remote },
-		{ .source = config->port, .dest = config->port, .len = hton16(len + 8) },
+	u64 outer[4] = { /* IPv4 and UDP, and four bytes that are not sent */
+		pack(pack16(hton16(0x4500), hton16(len + OUTER_HLEN)), pack16(0, hton16(0x4000))), /* may not be fragmented */
+		pack(pack16(hton16(64 << 8 | IPPROTO_UDP), 0), config->own),
+		pack(peer->remote, pack16(config->port, config->port)),
+		pack(pack16(hton16(len + UDP_HLEN), 0), 0),
 	};
-	u32 sum = csum_diff(0, 0, &outer.ip, sizeof(outer.ip), 0);
+	u32 sum = csum_diff(0, 0, outer, IP_HLEN, 0);
 
 	sum = (sum & 0xffff) + (sum >> 16);
 	sum = (sum & 0xffff) + (sum >> 16);
-	outer.ip.check = ~sum;
-	if (adjust_room(skb, sizeof(outer), ROOM_MAC, F_FIXED_GSO | F_ENCAP_L3_IPV4 | F_ENCAP_L4_UDP) ||
-	    store_bytes(skb, 0, &outer, sizeof(outer), 0) ||
+	outer[1] = pack(pack16(hton16(64 << 8 | IPPROTO_UDP), ~sum), config->own);
+	if (adjust_room(skb, OUTER_HLEN, ROOM_MAC, F_FIXED_GSO | F_ENCAP_L3_IPV4 | F_ENCAP_L4_UDP) ||
+	    store_bytes(skb, 0, outer, OUTER_HLEN, 0) ||
 	    change_head(skb, ETH_HLEN, 0)) { /* without room for it redirect_neigh drops */
 		counters->errors++;
 		return DROP;
@@ -139,19 +154,16 @@ SEC("tc/tx") int tx(struct __sk_buff *skb)
 static inline int to_gpe(struct __sk_buff *skb, const struct config *config, struct counters *counters, const struct iphdr *ip,
 			 const struct udphdr *udp)
 {
-	struct {
-		struct udphdr udp;
-		u8 gpe[8];
-	} head = {
-		{ .source = udp->source, .dest = config->gpe_port, .len = hton16(ntoh16(udp->len) + 8) },
-		{ 0x0c, 0, 0, 1, 0, 0, 1, 0 },
+	u64 head[2] = {
+		pack(pack16(udp->source, config->gpe_port), pack16(hton16(ntoh16(udp->len) + 8), 0)),
+		pack(hton32(0x0c000001), hton32(0x00000100)),
 	};
 	u16 len = hton16(ntoh16(ip->tot_len) + 8);
 
 	if (adjust_room(skb, 8, ROOM_NET, F_FIXED_GSO) ||
 	    l3_csum_replace(skb, ETH_HLEN + 10, ip->tot_len, len, sizeof(len)) ||
 	    store_bytes(skb, ETH_HLEN + 2, &len, sizeof(len), 0) ||
-	    store_bytes(skb, ETH_HLEN + IP_HLEN, &head, sizeof(head), F_RECOMPUTE_CSUM)) {
+	    store_bytes(skb, ETH_HLEN + IP_HLEN, head, sizeof(head), F_RECOMPUTE_CSUM)) {
 		counters->errors++;
 		return DROP;
 	}

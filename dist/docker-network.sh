@@ -2,7 +2,7 @@
 # Prints the command that makes a network of this host's subnet for Docker, in place
 # of its default bridge:
 #
-#     docker-network.sh [-f SUBNET_FILE] [NAME]
+#     docker-network.sh [-f SUBNET_FILE] [-b BRIDGE] [NAME]
 #
 # Nothing is computed by hand: Docker wants the address of the subnet, where the
 # subnet file has the bridge's.
@@ -13,6 +13,15 @@ if [ "${1-}" = -f ]; then
 	file=${2:?a file is missing after -f}
 	shift 2
 fi
+bridge=br-flannel
+if [ "${1-}" = -b ]; then
+	bridge=${2:?a name is missing after -b}
+	shift 2
+fi
+# The kernel's names have 15 characters at most.
+case $bridge in
+-* | ????????????????* | *[!A-Za-z0-9_.-]*) echo "$0: bad name of a bridge: $bridge" >&2 && exit 1 ;;
+esac
 name=${1:-flannel}
 case $name in
 '' | -* | *[!A-Za-z0-9_.-]*) echo "$0: bad name of a network: $name" >&2 && exit 1 ;;
@@ -60,4 +69,4 @@ net=$((net >> 24 & 255)).$((net >> 16 & 255)).$((net >> 8 & 255)).$((net & 255))
 echo "docker network create --driver bridge --subnet $net --gateway ${subnet%/*}" \
 	"--opt com.docker.network.driver.mtu=$mtu" \
 	"--opt com.docker.network.bridge.enable_ip_masquerade=$masq" \
-	"--opt com.docker.network.bridge.name=br-flannel $name"
+	"--opt com.docker.network.bridge.name=$bridge $name"

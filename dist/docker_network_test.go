@@ -18,6 +18,9 @@ func TestDockerNetwork(t *testing.T) {
 		}{
 			{"plain", subnetEnv, nil, line},
 			{"other name", subnetEnv, []string{"web"}, strings.Replace(line, "flannel\n", "web\n", 1)},
+			{"other bridge", subnetEnv, []string{"-b", "br-web", "web"}, strings.Replace(line, "br-flannel flannel\n", "br-web web\n", 1)},
+			{"bridge with too long a name", subnetEnv, []string{"-b", "br-0123456789abc"}, ""},
+			{"bridge that is code", subnetEnv, []string{"-b", "a;id"}, ""},
 			{"not on a byte's boundary", "FLANNEL_SUBNET=10.1.75.65/26\nFLANNEL_MTU=1472\nFLANNEL_IPMASQ=true\n", nil,
 				strings.NewReplacer("10.1.74.0/24", "10.1.75.64/26", "10.1.74.1", "10.1.75.65").Replace(line)},
 			{"masquerading left to Docker", strings.Replace(subnetEnv, "true", "false", 1), nil,

@@ -161,8 +161,8 @@ func (r packageRoot) wantInstalled() {
 }
 
 const (
-	upgradeCalls = "systemd-sysusers flannel.conf\nsystemd-tmpfiles --create flannel.conf\nsystemd-sysctl 60-flannel.conf\nsystemctl daemon-reload\nsystemctl try-restart flanneld.service\n"
-	removeCalls  = "systemctl --no-reload disable --now flanneld.service flanneld-docker.path\nsystemctl daemon-reload\n"
+	upgradeCalls = "systemd-sysusers flannel.conf\nsystemd-tmpfiles --create flannel.conf\nsystemd-sysctl 60-flannel.conf\nsystemctl daemon-reload\nsystemctl try-restart flanneld.service flanneld@*.service\n"
+	removeCalls  = "systemctl --no-reload disable --now flanneld.service flanneld-docker.path\nsystemctl --no-reload disable flanneld@.service\nsystemctl stop flanneld@*.service\nsystemctl daemon-reload\n"
 	edited       = "FLANNEL_OPTIONS=--edited\n"
 	allTables    = "flanneld flanneld-0123abcd others"
 )

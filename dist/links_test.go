@@ -133,7 +133,7 @@ func TestAnchors(t *testing.T) {
 
 // others are the flags of other programs that the documents name.
 var others = map[string]string{
-	"docker and dockerd":              "allow-direct-routing bip bridge bridge-accept-fwmark change driver env-file firewall-backend gateway init iptables mtu name network opt restart subnet",
+	"docker, dockerd and podman":      "cap-add cap-drop detach device pid privileged read-only security-opt volume allow-direct-routing bip bridge bridge-accept-fwmark change driver env-file firewall-backend gateway init iptables mtu name network opt restart subnet",
 	"etcd, flannel-etcd":              "client-cert-auth config-file data-dir discovery-srv enable-v2 experimental-enable-v2v3 quota-backend-bytes trusted-ca-file",
 	"etcdctl":                         "backup-dir interactive peer-urls prefix recursive ttl user",
 	"systemd":                         "no-block no-pager unit",

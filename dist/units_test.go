@@ -6,12 +6,15 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // files says where what is here lies on a host, by path. Programs and what is made
 // when a package is built are not among them.
 var files = map[string]string{
 	"flanneld.service":                             "/usr/lib/systemd/system/flanneld.service",
+	"flanneld@.service":                            "/usr/lib/systemd/system/flanneld@.service",
 	"flanneld-docker.path":                         "/usr/lib/systemd/system/flanneld-docker.path",
 	"flanneld-docker.service":                      "/usr/lib/systemd/system/flanneld-docker.service",
 	"docker.service.d/flanneld.conf":               "/usr/lib/systemd/system/docker.service.d/flanneld.conf",
@@ -66,6 +69,25 @@ func TestUnitIsNoMoreExposedThanNetworkd(t *testing.T) {
 	}
 	if out, err := analyze(t, "security", "--no-pager", "--offline=true", "--threshold="+exposureUnprivileged, unit); err != nil {
 		t.Errorf("unprivileged: %v:\n%s", err, out)
+	}
+}
+
+// TestInstancesAreAsTheOne holds the unit for several networks to that for one.
+func TestInstancesAreAsTheOne(t *testing.T) {
+	settings := func(path string) (found []string) {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") && !strings.HasPrefix(line, "Environment") && !strings.HasPrefix(line, "Description=") {
+				found = append(found, strings.NewReplacer("flannel/%i", "flannel", " $DAEMON_ARGS", "").Replace(line))
+			}
+		}
+		return found
+	}
+	if diff := cmp.Diff(settings("flanneld.service"), settings("flanneld@.service")); diff != "" {
+		t.Errorf("flanneld.service and flanneld@.service differ (-one +several):\n%s", diff)
 	}
 }
 

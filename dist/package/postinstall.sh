@@ -19,6 +19,6 @@ configure | 1)
 	;;
 *)
 	# An upgrade: a restart loses no packet.
-	systemctl try-restart flanneld.service || :
+	systemctl try-restart flanneld.service 'flanneld@*.service' || :
 	;;
 esac

@@ -6,7 +6,12 @@ set -e
 
 case "$1" in
 remove | 0)
-	[ ! -d /run/systemd/system ] || systemctl --no-reload disable --now flanneld.service flanneld-docker.path || :
+	if [ -d /run/systemd/system ]; then
+		systemctl --no-reload disable --now flanneld.service flanneld-docker.path || :
+		# Of a template, the names of those that are enabled are not known to --now.
+		systemctl --no-reload disable flanneld@.service || :
+		systemctl stop 'flanneld@*.service' || :
+	fi
 	# Nobody keeps the rules in step any more: the filter would keep out every host that
 	# joins from now on. The rest stays for who comes next. In another root
 	# (chroot) the network is that of a host which still has the package.

@@ -22,7 +22,7 @@ ARCHES   ?= amd64 arm64 arm riscv64 ppc64le s390x
 PACKAGES := etcd-server etcd-client iproute2 iputils-ping iperf3 ethtool dash procps curl busybox-static \
             iptables nftables docker.io mmdebstrap systemd systemd-container dbus gcc libc6-dev
 # What some of them skip themselves without, and say so.
-OPTIONAL := qemu-user rpm lintian fish zsh minisign squashfs-tools podman skopeo
+OPTIONAL := qemu-user rpm lintian fish zsh minisign squashfs-tools podman skopeo apt-utils createrepo-c gpg dnf
 SOURCES  := backend cmd dist pkg subnet
 
 # A root shell by su has an ordinary user's PATH, without dpkg's and the lab's programs, and
@@ -214,7 +214,7 @@ kernels: root go tools ## Run what touches the kernel on Debian's kernels, emula
 
 .PHONY: clean
 clean: ## Remove what build made
-	rm -rf bin packages release
+	rm -rf bin packages release repository
 
 # A package has the commit's time and version, so that it is the same each time.
 OUT         ?= packages
@@ -235,6 +235,12 @@ export MINISIGN_PASSWORD
 release: go squashfs packages ## Build packages, archives, image, system extensions, SBOM, checksums, signature (ARCHES="amd64 …" KEY=minisign.key OUT=release/VERSION)
 	@OUT='$(OUT)' VERSION='$(VERSION)' COMMIT='$(COMMIT)' COMMIT_TIME='$(COMMIT_TIME)' IMAGE='$(IMAGE)' KEY='$(KEY)' \
 		WITHOUT_ETCD='$(WITHOUT_ETCD)' dist/release/build $(ARCHES)
+
+FROM ?= $(if $(wildcard release/$(VERSION)/*.deb),release/$(VERSION),packages)
+repository: OUT := repository
+.PHONY: repository
+repository: ## Make repositories for apt and dnf of packages that are built (GPG_KEY=FILE URL=https://… FROM=packages OUT=repository)
+	@FROM='$(FROM)' OUT='$(OUT)' URL='$(URL)' GPG_KEY='$(GPG_KEY)' dist/release/repository
 
 .PHONY: squashfs
 squashfs:

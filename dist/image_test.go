@@ -134,7 +134,7 @@ func TestReleaseImageRuns(t *testing.T) {
 			eventually(t, func() error {
 				said, err := e.podman("exec", hosts[0].Name(), "/flannelctl", "status").CombinedOutput()
 				if err != nil || !strings.Contains(string(said), row.status) {
-					return fmt.Errorf("%v: status is %s, want %s", err, said, row.status)
+					return fmt.Errorf("status is %s, want %s", said, row.status)
 				}
 				return nil
 			})

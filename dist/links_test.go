@@ -133,16 +133,16 @@ func TestAnchors(t *testing.T) {
 
 // others are the flags of other programs that the documents name.
 var others = map[string]string{
-	"docker, dockerd and podman":      "cap-add cap-drop detach device pid privileged read-only security-opt volume allow-direct-routing bip bridge bridge-accept-fwmark change driver env-file firewall-backend gateway init iptables mtu name network opt restart subnet",
-	"etcd, flannel-etcd":              "client-cert-auth config-file data-dir discovery-srv enable-v2 experimental-enable-v2v3 quota-backend-bytes trusted-ca-file",
-	"etcdctl":                         "backup-dir interactive peer-urls prefix recursive ttl user",
-	"systemd":                         "no-block no-pager unit",
-	"firewalld":                       "add-interface add-port add-source complete-reload permanent reload zone",
-	"iptables":                        "random-fully",
-	"tar, sha256sum, systemd's tools": "check create ignore-missing strip-components system",
-	"curl":                            "unix-socket",
-	"nobody: they stand for a name":   "etcd- x",
-	"earlier builds of this":          "remove-rules",
+	"docker, dockerd and podman":    "cap-add cap-drop detach device pid privileged read-only security-opt volume allow-direct-routing bip bridge bridge-accept-fwmark change driver env-file firewall-backend gateway init iptables mtu name network opt restart subnet",
+	"etcd, flannel-etcd":            "client-cert-auth config-file data-dir discovery-srv enable-v2 experimental-enable-v2v3 quota-backend-bytes trusted-ca-file",
+	"etcdctl":                       "backup-dir interactive peer-urls prefix recursive ttl user",
+	"systemd":                       "no-block no-pager unit",
+	"firewalld":                     "add-interface add-port add-source complete-reload permanent reload zone",
+	"iptables":                      "random-fully",
+	"tar, sha256sum, gpg, systemd":  "armor check create export-secret-keys ignore-missing strip-components system",
+	"curl":                          "unix-socket",
+	"nobody: they stand for a name": "etcd- x",
+	"earlier builds of this":        "remove-rules",
 }
 
 // TestFlagsInDocumentsExist looks for the flags that the documents name among those that our

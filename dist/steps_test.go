@@ -136,7 +136,6 @@ func follow(h *host) {
 	h.sh("systemctl stop flanneld-docker.path")
 }
 
-// dockerNetwork makes a network of the host's subnet, as docs/docker.md says, and
 // toldTwice has Docker's own file say what the options say, too: Docker does not start,
 // and both programs of ours say why.
 func toldTwice(h *host) {
@@ -155,7 +154,8 @@ func toldTwice(h *host) {
 	}
 }
 
-// fetches from a container in it.
+// dockerNetwork makes a network of the host's subnet, as docs/docker.md says, and fetches from
+// a container in it.
 func dockerNetwork(f *farm, h, from *host) {
 	f.Helper()
 	const own = "/etc/systemd/system/docker.service.d/flanneld.conf"

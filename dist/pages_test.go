@@ -62,7 +62,7 @@ func measure(text string) page {
 	return p
 }
 
-// TestTheMapNamesEachPackage and nothing that is none.
+// TestTheMapNamesEachPackage and nothing else.
 func TestTheMapNamesEachPackage(t *testing.T) {
 	text := prose(t, "../CONTRIBUTING.md")
 	_, text, found := strings.Cut(text, "\n## Map\n")

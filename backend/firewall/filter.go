@@ -29,6 +29,7 @@ type filter struct {
 	overlays []overlay
 	host     host
 	made     nft.Table // as it last was put in place; zero: it never was
+	undone   []string  // what others had changed, as admit found it; a pass tells
 }
 
 // host is what the table depends on beside the overlays.
@@ -46,24 +47,26 @@ func (f *filter) families() []family {
 	return families(f.overlays)
 }
 
-// admit makes the table for overlays, and reports whether these are others but for their
-// peers. The host is looked at only if it never was: an earlier run's marks stay, or Docker
+// admit makes the table for overlays, and reports whether a pass is due: they are others but
+// for their peers, or somebody had changed the table. The host is looked at only if it never was: an earlier run's marks stay, or Docker
 // would cut containers off.
-func (f *filter) admit(overlays []overlay) (others bool, err error) {
+func (f *filter) admit(overlays []overlay) (due bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	others = !slices.Equal(families(f.overlays), families(overlays))
+	due = !slices.Equal(families(f.overlays), families(overlays))
 	f.overlays = overlays
 	if f.made.Name == "" {
 		err = f.look()
 	}
 	if err == nil {
-		_, err = f.apply()
+		var changes []string
+		changes, err = f.apply()
+		f.undone = append(f.undone, changes...)
 	}
 	if errors.Is(err, nft.ErrUnsupported) {
 		err = nil // a pass logs what is missed
 	}
-	return others, err
+	return due || len(f.undone) > 0, err
 }
 
 // pass makes the table for the same overlays, logs who was refused, and returns what
@@ -77,6 +80,7 @@ func (f *filter) pass(rivals bool) (changes []string, err error) {
 	if changes, err = f.apply(); err != nil {
 		return changes, err
 	}
+	changes, f.undone = append(f.undone, changes...), nil
 	f.refusals.tell(f.made, f.overlays)
 	if rivals {
 		err = f.removeRivals()
@@ -138,7 +142,9 @@ func (h *host) interfaces(underlay string, addrs []netif.Addr) {
 	h.inside = slices.Compact(h.inside)
 }
 
+// apply makes the table, and returns what others had changed.
 func (f *filter) apply() (changes []string, err error) {
+	gone := f.gone()
 	t := filterTable(f.id, f.policy, f.overlays, f.host)
 	changes, err = f.kernel.Apply(t)
 	if errors.Is(err, unix.EOPNOTSUPP) && !f.host.early {
@@ -156,10 +162,21 @@ func (f *filter) apply() (changes []string, err error) {
 	if len(changes) > 0 && !reflect.DeepEqual(f.made, t) {
 		// Another table is wanted now; nobody has changed the last one.
 		f.log.Debug("Changed the filter", "changes", changes)
-		changes = nil
+		if changes = nil; gone {
+			changes = []string{"nft add table " + t.String()}
+		}
 	}
 	f.made = t
 	return changes, nil
+}
+
+// gone reports whether somebody has deleted the table that was made.
+func (f *filter) gone() bool {
+	if f.made.Name == "" {
+		return false
+	}
+	tables, err := f.kernel.Tables() // if they cannot be told, they cannot be made either
+	return err == nil && !slices.Contains(tables, f.id)
 }
 
 // removeRivals removes filters for the same tunnel, or for the same Network on the same

@@ -112,8 +112,8 @@ func (f *Firewall) Admit(_ context.Context, planes []backend.Plane, in []backend
 	for i, p := range planes {
 		overlays[i] = overlay{family{p.Network, p.Subnet, in[i], f.underlay}, p.Peers, p.Partial}
 	}
-	others, err := f.filter.admit(overlays)
-	if others { // once a pass can see them
+	due, err := f.filter.admit(overlays)
+	if due { // once a pass can see them
 		f.wake.Wake()
 	}
 	return err

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"math"
@@ -280,6 +281,22 @@ func TestRunRepairs(t *testing.T) {
 	l.nft("delete", "table", "inet", "flanneld")
 	if r := f.pass(t.Context()); r.Err != nil || r.Repairs == 0 {
 		t.Errorf("after a removal a pass is %+v, want repairs", r)
+	}
+	// Whoever hears of a peer first makes the table again, and the pass after it tells.
+	for what, peers := range map[string][]string{"the same peers": {"192.0.2.2"}, "another peer": {"192.0.2.2", "192.0.2.3"}} {
+		l.nft("delete", "table", "inet", "flanneld")
+		l.admit(f, tunnelIngress, planeOf(peers...))
+		select {
+		case <-f.wake:
+		default:
+			t.Errorf("%s: no pass is due", what)
+		}
+		if r := f.pass(t.Context()); r.Err != nil || r.Repairs != 1 || !strings.Contains(fmt.Sprint(r.First), "add table") {
+			t.Errorf("%s after a removal: a pass is %+v, want a repair", what, r)
+		}
+		if r := f.pass(t.Context()); r.Err != nil || r.Repairs != 0 {
+			t.Errorf("%s: a second pass is %+v, want one that changes nothing", what, r)
+		}
 	}
 	wider := tunnelIngress
 	wider.VNI++

@@ -118,6 +118,15 @@ func TestPackagesAreTheSameTwice(t *testing.T) {
 			t.Errorf("%s is not in the package as it is here: %v", to, err)
 		}
 	}
+	for _, file := range []string{"flanneld.rules.yml", "dashboard.json"} {
+		want, err := os.ReadFile("prometheus/" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(filepath.Join(root, "usr/share/flanneld/prometheus", file)); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s is not in the package as it is here: %v", file, err)
+		}
+	}
 	for _, more := range []string{"/usr/share/man/man8/flanneld.8.gz", "/usr/share/man/man5/subnet.env.5.gz",
 		"/usr/share/man/man8/flannelctl.8.gz", "/usr/share/bash-completion/completions/flannelctl",
 		"/usr/share/zsh/vendor-completions/_flannelctl", "/usr/share/fish/vendor_completions.d/flannelctl.fish",

@@ -121,7 +121,8 @@ func (a *cleaning) stays(known status.Status) (left []cleanup.Left) {
 	case lease.Reserved:
 		left = append(left, cleanup.Left{What: "the reservation of " + subnets, Why: "it is in etcd, and does not end"})
 	case lease.Expires.After(known.Time):
-		left = append(left, cleanup.Left{What: "the lease on " + subnets, Why: "it is in etcd, and ends at " + lease.Expires.UTC().Format(time.DateTime+" MST")})
+		left = append(left, cleanup.Left{What: "the lease on " + subnets, Why: "it is in etcd, and ends at " + lease.Expires.UTC().Format(time.DateTime+" MST") +
+			"; if this host is gone for good: flannelctl lease release " + lease.Subnet.String()})
 	}
 	addrs, _ := netif.Addrs(func(p netip.Prefix) bool { return lease.Subnet.IsValid() && lease.Subnet.Contains(p.Addr()) })
 	for _, at := range addrs {

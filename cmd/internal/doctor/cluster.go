@@ -38,7 +38,7 @@ func lookPublicIP(ctx context.Context, h *Host) Result {
 		}
 	}
 	const mend = "# two hosts: give each its own, with --public-ip or --iface in /etc/default/flanneld, and restart it"
-	const left = "# one host: the other lease is a left-over, which ends by itself within a day"
+	const left = "flannelctl lease release SUBNET   # one host: the other lease is a left-over"
 	switch {
 	case len(ours) > 0:
 		return fail("%s", ours[0]).with(others...).mend(mend, left)

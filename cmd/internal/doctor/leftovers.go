@@ -17,8 +17,6 @@ import (
 	"flanneld/pkg/datapath/kernel"
 	"flanneld/pkg/envfile"
 	"flanneld/subnet"
-	"flanneld/subnet/etcdapi"
-	"flanneld/subnet/wire"
 )
 
 // lookLeftovers looks for what daemons have left that do not run any more.
@@ -65,22 +63,13 @@ func lookLeftovers(ctx context.Context, h *Host) Result {
 	}
 	for _, l := range h.know(ctx).leases {
 		if node := h.Status.Lease.Node; node != "" && l.Node == node && l.Key() != h.key() && h.key() != (subnet.Key{}) {
-			add(fmt.Sprintf("etcd has another lease of this host, on %s", l.Key()), removeKey(apiOf(h), h.Options.Etcd.Prefix, l.Key()))
+			add(fmt.Sprintf("etcd has another lease of this host, on %s", l.Key()), "flannelctl lease release "+l.V4.Subnet.String())
 		}
 	}
 	if len(saw) == 0 {
 		return pass("no device, route, table or lease is left of another daemon")
 	}
 	return warn("%s", saw[0]).with(saw[1:]...).mend(mend...)
-}
-
-// removeKey is the command that removes a lease from etcd.
-func removeKey(api, prefix string, k subnet.Key) string {
-	key := prefix + "/subnets/" + wire.Key(k)
-	if api == string(etcdapi.V2) {
-		return "ETCDCTL_API=2 etcdctl rm '" + key + "'   # if no host has it"
-	}
-	return "ETCDCTL_API=3 etcdctl del '" + key + "'   # if no host has it"
 }
 
 // overlayLinks returns the devices that have a name, or an owner, of flanneld's.

@@ -137,7 +137,7 @@ func TestPathMTUBelowTheOverlays(t *testing.T) {
 	if err == nil || !strings.Contains(out, "mtu = 1172") {
 		t.Errorf("%v, want that the MTU is 1172:\n%s", err, out)
 	}
-	for _, p := range a.forwarding.Load().peers {
+	for _, p := range a.forwarding.Load().peers() {
 		eventually(t, func() bool { return p.limit.Load() == 1172 }, func() any { return p.limit.Load() })
 	}
 	a.c.Run("ip", "route", "flush", "cache")
@@ -167,7 +167,7 @@ func TestTrainsThatAreRefusedAreSentOneByOne(t *testing.T) {
 	if c[Piecewise] == 0 || c[Piecewise] > 4 {
 		t.Errorf("%d batches were refused, want it remembered after the first", c[Piecewise])
 	}
-	for _, p := range a.forwarding.Load().peers {
+	for _, p := range a.forwarding.Load().peers() {
 		if until := time.Unix(0, p.piecewise.Load()); time.Until(until) > piecewiseFor || time.Until(until) < piecewiseFor/2 {
 			t.Errorf("remembered until %s", until)
 		}

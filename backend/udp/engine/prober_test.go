@@ -61,7 +61,7 @@ func TestAPathThatSilentlyLosesLargePackets(t *testing.T) {
 	// Later.
 	widen(t, l, 1500)
 	must(t, a.c.Run("ip", "route", "flush", "cache"))
-	for _, p := range a.forwarding.Load().peers {
+	for _, p := range a.forwarding.Load().peers() {
 		p.probed.Store(0)
 	}
 	eventually(t, func() bool {
@@ -89,7 +89,7 @@ func TestAPathOfFullSizeIsLeftAlone(t *testing.T) {
 	a, b := newPair(t)
 	connect(t, a, b, rung{}, rung{})
 	must(t, a.c.Run("ping", "-q", "-c1", "-W5", "-Mdo", "-s1444", b.c.Addr().Addr().String()))
-	for _, p := range a.forwarding.Load().peers {
+	for _, p := range a.forwarding.Load().peers() {
 		eventually(t, func() bool { return int(p.answered.Load()) == mtu && len(a.prober.slots) == 0 }, func() any { return p.answered.Load() })
 		if p.limit.Load() != 0 {
 			t.Errorf("its limit is %d", p.limit.Load())

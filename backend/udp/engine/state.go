@@ -38,7 +38,6 @@ type forwarding struct {
 	open      bool            // no filter
 	subnet    network
 	allow     []network
-	peers     map[Peer]*peer
 }
 
 // network is a prefix as numbers; the zero value has all addresses.
@@ -59,7 +58,6 @@ func compile(s State, old *forwarding) *forwarding {
 		open:      s.Open,
 		subnet:    network{1, 0}, // has no address
 		endpoints: make(map[uint32]bool, len(s.Peers)),
-		peers:     make(map[Peer]*peer, len(s.Peers)),
 	}
 	if s.Subnet.Addr().Is4() {
 		f.addr, f.subnet = s.Subnet.Addr(), networkOf(s.Subnet)
@@ -73,11 +71,13 @@ func compile(s State, old *forwarding) *forwarding {
 		if !p.Subnet.Addr().Is4() || !p.Endpoint.Addr().Is4() {
 			continue
 		}
-		known := &peer{Peer: p, address: number(p.Endpoint.Addr())}
-		if old != nil && old.peers[p] != nil {
-			known = old.peers[p]
+		var known *peer
+		if old != nil {
+			known = old.table.at(p)
 		}
-		f.peers[p] = known
+		if known == nil {
+			known = &peer{Peer: p, address: number(p.Endpoint.Addr())}
+		}
 		f.table.insert(known)
 		f.endpoints[known.address] = true
 	}

@@ -1,7 +1,9 @@
 package engine
 
 import (
+	"maps"
 	"net/netip"
+	"slices"
 	"testing"
 )
 
@@ -44,22 +46,30 @@ func TestAdmit(t *testing.T) {
 	}
 }
 
+// peers are those that the table has.
+func (f *forwarding) peers() (all []*peer) {
+	for _, l := range f.table.levels {
+		all = slices.AppendSeq(all, maps.Values(l.peers))
+	}
+	return all
+}
+
 func TestCompileKeepsWhatIsKnown(t *testing.T) {
 	stays := Peer{netip.MustParsePrefix("10.1.1.0/24"), netip.MustParseAddrPort("192.0.2.1:8285")}
 	moves := Peer{netip.MustParsePrefix("10.1.2.0/24"), netip.MustParseAddrPort("192.0.2.2:8285")}
 	s := State{Subnet: netip.MustParsePrefix("10.1.0.0/24"), Peers: []Peer{stays, moves}}
 	before := compile(s, nil)
-	for _, p := range before.peers {
+	for _, p := range before.peers() {
 		p.reported.Store(true)
 		p.piecewise.Store(1)
 	}
 	moves.Endpoint = netip.MustParseAddrPort("192.0.2.3:8285")
 	s.Peers = []Peer{stays, moves}
 	after := compile(s, before)
-	if after.peers[stays] != before.peers[stays] {
+	if after.table.at(stays) != before.table.at(stays) {
 		t.Error("what was known of a peer that stayed is lost")
 	}
-	if p := after.peers[moves]; p.reported.Load() || p.piecewise.Load() != 0 {
+	if p := after.table.at(moves); p.reported.Load() || p.piecewise.Load() != 0 {
 		t.Error("what was known of a peer elsewhere is believed of its new address")
 	}
 }
@@ -74,8 +84,8 @@ func TestCompileLeavesOutWhatIsNotIPv4(t *testing.T) {
 		},
 		Allow: []netip.Prefix{netip.MustParsePrefix("fd00::/64")},
 	}, nil)
-	if len(f.peers) != 1 || f.peers[good] == nil || len(f.allow) != 0 {
-		t.Errorf("got peers %v, allow %v", f.peers, f.allow)
+	if len(f.peers()) != 1 || f.table.at(good) == nil || len(f.allow) != 0 {
+		t.Errorf("got peers %v, allow %v", f.peers(), f.allow)
 	}
 	from, src := number(good.Endpoint.Addr()), number(good.Subnet.Addr())
 	for _, s := range []State{{}, {Subnet: netip.MustParsePrefix("fd00::/64")}} {

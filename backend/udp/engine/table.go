@@ -44,6 +44,20 @@ func (t *table) insert(p *peer) {
 	t.levels[i].peers[number(p.Subnet.Addr())&mask] = p
 }
 
+// at returns what is known of a peer; nil if the table has none of that subnet and endpoint.
+func (t *table) at(p Peer) *peer {
+	mask := ^uint32(0) << (32 - p.Subnet.Bits())
+	for _, l := range t.levels {
+		if l.mask != mask {
+			continue
+		}
+		if known := l.peers[number(p.Subnet.Addr())&mask]; known != nil && known.Peer == p {
+			return known
+		}
+	}
+	return nil
+}
+
 // lookup returns nil if no subnet has the address.
 func (t *table) lookup(address uint32) *peer {
 	for i := range t.levels {

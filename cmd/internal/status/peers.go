@@ -18,12 +18,24 @@ import (
 type book struct {
 	backend, path string
 	hosts         int // of the last complete pass, of one family
-	wanted        map[netip.Prefix]*Peer
+	wanted        map[netip.Prefix]*entry
 	ignored       map[netip.Prefix]Peer // leases that are no peers
 }
 
+// entry is how one of thousands of peers is: what of a Peer is not the same for all, or its key.
+type entry struct {
+	publicIP netip.Addr
+	state    PeerState
+	since    time.Time
+	reason   string
+}
+
+func (e *entry) peer(subnet netip.Prefix) Peer {
+	return Peer{Subnet: subnet, PublicIP: e.publicIP, State: e.state, Since: e.since, Reason: e.reason}
+}
+
 func newBook() book {
-	return book{wanted: make(map[netip.Prefix]*Peer), ignored: make(map[netip.Prefix]Peer)}
+	return book{wanted: make(map[netip.Prefix]*entry), ignored: make(map[netip.Prefix]Peer)}
 }
 
 // want takes note of what a pass is for. It returns the peers that are new or have moved,
@@ -32,13 +44,13 @@ func (b *book) want(planes []backend.Plane, faults []backend.Fault, now time.Tim
 	still := 0
 	for _, p := range planes {
 		for _, c := range p.Peers {
-			if peer := b.wanted[c.Subnet]; peer != nil && peer.PublicIP == c.PublicIP {
+			if peer := b.wanted[c.Subnet]; peer != nil && peer.publicIP == c.PublicIP {
 				still++
 				continue
 			}
-			peer := Peer{Subnet: c.Subnet, PublicIP: c.PublicIP, State: PeerPending, Since: now}
-			b.wanted[c.Subnet] = &peer
-			added = append(added, peer)
+			peer := &entry{publicIP: c.PublicIP, state: PeerPending, since: now}
+			b.wanted[c.Subnet] = peer
+			added = append(added, peer.peer(c.Subnet))
 		}
 	}
 	if len(b.wanted) > still+len(added) {
@@ -50,7 +62,7 @@ func (b *book) want(planes []backend.Plane, faults []backend.Fault, now time.Tim
 		}
 		for s, peer := range b.wanted {
 			if !fresh[s] {
-				removed = append(removed, *peer)
+				removed = append(removed, peer.peer(s))
 				delete(b.wanted, s)
 			}
 		}
@@ -125,13 +137,13 @@ func (b *book) passed(p loop.Pass, now time.Time) {
 			state, reason = PeerSkipped, skipped[s]
 		case failed[s] != "":
 			state, reason = PeerFailed, failed[s]
-		case others && peer.State != PeerProgrammed: // it is not known of which peer
+		case others && peer.state != PeerProgrammed: // it is not known of which peer
 			state, reason = PeerPending, p.Err.Error()
 		}
-		if peer.State != state {
-			peer.State, peer.Since = state, now
+		if peer.state != state {
+			peer.state, peer.since = state, now
 		}
-		peer.Reason = clip(reason)
+		peer.reason = clip(reason)
 	}
 }
 
@@ -164,8 +176,8 @@ func refused(err error) (routes map[netip.Prefix]string, others bool) {
 // counts counts peers by their states, and those to which packets go through the kernel.
 func (b *book) counts(inKernel map[netip.Prefix]bool) (p Peers) {
 	p.Wanted, p.Ignored = len(b.wanted), len(b.ignored)
-	for _, peer := range b.wanted {
-		switch peer.State {
+	for s, peer := range b.wanted {
+		switch peer.state {
 		case PeerFailed:
 			p.Failed++
 		case PeerSkipped:
@@ -174,7 +186,7 @@ func (b *book) counts(inKernel map[netip.Prefix]bool) (p Peers) {
 			p.Pending++
 		default:
 			p.Programmed++
-			if inKernel[peer.Subnet] {
+			if inKernel[s] {
 				p.InKernel++
 			}
 		}
@@ -188,8 +200,8 @@ var worst = []PeerState{PeerFailed, PeerSkipped, PeerIgnored, PeerPending, PeerP
 // list returns at most so many peers, the worst first, and how many it leaves out.
 func (b *book) list(most int, inKernel map[netip.Prefix]bool) (list []Peer, omitted int) {
 	list = slices.Grow(list, len(b.wanted)+len(b.ignored))
-	for _, p := range b.wanted {
-		peer := *p
+	for s, p := range b.wanted {
+		peer := p.peer(s)
 		if peer.Backend, peer.Path = b.backend, b.path; inKernel[peer.Subnet] {
 			peer.Path = "kernel"
 		}

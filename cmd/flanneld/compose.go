@@ -206,7 +206,7 @@ func (d *daemon) openDatapath(ctx context.Context, descriptors *systemd.FDStore)
 		d.log.Warn("Cannot forget files of the last run", "err", err)
 	}
 	h := &overlay.Host{Config: cfg, Blackhole: o.BlackholeRoute, Fence: o.Fence, View: subnet.NewView(), Board: d.board,
-		Firewall: d.firewall, Store: d.store, Local: local, Wake: wake.New(), Standing: wake.New(), Began: make(chan struct{}), Log: d.log}
+		Firewall: d.firewall, Store: d.store, Local: local, Wake: wake.New(), Standing: wake.New(), Passes: wake.New(), Began: make(chan struct{}), Log: d.log}
 	h.Needed = func() ([]backend.Needed, error) { return underlay.Needed(cfg.Networks(), d.store.Tried()) }
 	h.Docker = &host.Docker{Board: d.board, Ready: d.notify.Ready, Log: d.log,
 		SubnetFile: o.SubnetFile, Network: cfg.V4.Network, IPMasq: o.IPMasq}
@@ -284,7 +284,7 @@ func (d *daemon) run(ctx context.Context, rev subnet.Revision, reload <-chan os.
 	if d.state.Kept { // or it would not last until the next start
 		g.Go(func() error { return d.state.Cache.Keep(ctx, h.Began, h.Standing, h.View, known) })
 	}
-	g.Go(func() error { return settle(ctx, h.Began, d.log) })
+	g.Go(func() error { return settle(ctx, h.Passes, d.log) })
 	g.Go(func() error { return status.LogCounters(ctx, d.board, d.log) })
 	g.Go(func() error { return status.SampleTraffic(ctx, d.board) })
 	g.Go(func() error { return host.Watch(ctx, h.Docker, d.opts.DockerBridge, cfg.Type != alloc.Type) })

@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// settled is the time from the first pass on after which what belongs to a start is
-	// done: a second pass, and the first write of what is known.
+	// settled is the time after a pass in which what belongs to it is done. After the first
+	// one that is a second pass, and the first write of what is known.
 	settled = 10 * time.Second
 	// garbage is how much of it may gather, in per cent of what is in use, before it is
 	// collected. With 5,000 peers a pass of every minute leaves as much as is in use, and
@@ -21,22 +21,24 @@ const (
 	garbage = 50
 )
 
-// settle makes the daemon smaller once it has begun: a start takes twice the memory that
-// it takes to stay there.
-func settle(ctx context.Context, began <-chan struct{}, log *slog.Logger) error {
-	select {
-	case <-ctx.Done():
-		return nil
-	case <-began:
+// settle makes the daemon small again after each pass: a start takes twice the memory that it
+// takes to stay there, and a pass leaves as much garbage as is in use. Of passes that follow one
+// another there is one token, so that this is done once in ten seconds at most.
+func settle(ctx context.Context, passes <-chan struct{}, log *slog.Logger) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-passes:
+		}
+		if backoff.Sleep(ctx, settled) != nil {
+			return nil
+		}
+		if os.Getenv("GOGC") == "" {
+			debug.SetGCPercent(garbage)
+		}
+		if err := resident.Trim(); err != nil {
+			log.Debug("Memory that is not needed any more is kept", "err", err)
+		}
 	}
-	if backoff.Sleep(ctx, settled) != nil {
-		return nil
-	}
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(garbage)
-	}
-	if err := resident.Trim(); err != nil {
-		log.Debug("Memory of the start is kept", "err", err)
-	}
-	return nil
 }

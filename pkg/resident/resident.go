@@ -1,5 +1,5 @@
-// Package resident makes a process smaller once it has started: it gives back memory that
-// only the start needed. It does not know when that is over.
+// Package resident makes a process smaller when it has done its work for a while: it gives back
+// memory that only that work needed. It does not know when that is over.
 package resident
 
 import (

@@ -42,6 +42,7 @@ type Host struct {
 	Local    []netip.Prefix // subnets that this host itself is in; of the loop's goroutine once that runs
 	Wake     wake.Chan      // of the loop
 	Standing wake.Chan      // is woken when it has changed how the host stands with its lease, or for how long
+	Passes   wake.Chan      // is woken after each pass
 	Began    chan struct{}  // is closed after the first pass
 	Log      *slog.Logger
 
@@ -76,6 +77,7 @@ func (h *Host) Planes() ([]backend.Plane, []backend.Fault) {
 // Passed follows each pass.
 func (h *Host) Passed(p loop.Pass) error {
 	h.once.Do(func() { close(h.Began) })
+	h.Passes.Wake()
 	h.Board.Passed(p)
 	if !p.Ready {
 		h.Docker.Incomplete(p.Err)

@@ -22,7 +22,7 @@ ARCHES   ?= amd64 arm64 arm riscv64 ppc64le s390x
 PACKAGES := etcd-server etcd-client iproute2 iputils-ping iperf3 ethtool dash procps curl busybox-static \
             iptables nftables docker.io mmdebstrap systemd systemd-container dbus gcc libc6-dev
 # What some of them skip themselves without, and say so.
-OPTIONAL := qemu-user rpm lintian fish zsh minisign squashfs-tools podman skopeo apt-utils createrepo-c gpg dnf
+OPTIONAL := qemu-user rpm lintian fish zsh minisign squashfs-tools podman skopeo apt-utils createrepo-c gpg dnf ansible-core openssh-client
 SOURCES  := backend cmd dist pkg subnet
 
 # A root shell by su has an ordinary user's PATH, without dpkg's and the lab's programs, and

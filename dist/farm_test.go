@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"flanneld/pkg/netlab"
 	"flanneld/pkg/netlab/labtest"
 	"flanneld/pkg/netlab/machine"
 )
@@ -19,6 +20,7 @@ import (
 // first one has etcd, too.
 type farm struct {
 	*testing.T
+	lab   *netlab.Lab
 	hosts []*host
 }
 
@@ -71,7 +73,7 @@ func bareFarm(t *testing.T, recipe machine.Recipe, addresses ...string) *farm {
 	}
 	lab := labtest.New(t)
 	deb, _ := makePackages(t)
-	f := &farm{T: t}
+	f := &farm{T: t, lab: lab}
 	for i, address := range addresses {
 		net, err := lab.Host(fmt.Sprintf("docker%d", i+1), address)
 		if err != nil {

@@ -43,6 +43,7 @@ type page struct {
 	long   []string // lines
 }
 
+// measure measures a page, without what prose leaves out.
 func measure(text string) page {
 	var p page
 	headings := 0

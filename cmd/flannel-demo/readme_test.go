@@ -100,7 +100,7 @@ func TestReadmeShowsTheDemo(t *testing.T) {
 		t.Fatalf("build flanneld: %v\n%s", err, out)
 	}
 	var transcript bytes.Buffer
-	if err := run(t.Context(), []string{"--flanneld=" + program}, io.MultiWriter(&transcript, t.Output())); err != nil {
+	if err := run(t.Context(), []string{"--flanneld=" + program, "--patience=4"}, io.MultiWriter(&transcript, t.Output())); err != nil {
 		t.Fatal(err)
 	}
 	got, err := excerpt(transcript.String())

@@ -170,15 +170,15 @@ func narrow(s *script.Script, args []string) (string, error) {
 }
 
 // configure writes the document of a benchmark's cluster.
-func configure(b *testing.B, c *script.Cluster, doc string) {
-	b.Helper()
+func configure(t testing.TB, c *script.Cluster, doc string) {
+	t.Helper()
 	store, err := script.NewLoader(c)
 	if err != nil {
-		b.Fatal(err)
+		t.Fatal(err)
 	}
 	defer store.Close()
 	if err := store.Write("coreos.com/network/config", doc, 0); err != nil {
-		b.Fatal("write config: ", err)
+		t.Fatal("write config: ", err)
 	}
 }
 

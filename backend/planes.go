@@ -234,7 +234,7 @@ func (s *sorter) withoutLoops(f *family) {
 		}
 		out[l] = true
 		if c := of[l][i]; c.inner == l {
-			s.fault("Ignoring a lease: its PublicIP is an address in the overlay, and what is sent there would come round again. "+
+			s.fault("Ignoring a lease: its PublicIP is an address in the overlay, and packets to it would loop. "+
 				"Give that host another one, with --iface or --public-ip", "subnet", l.Key(), "PublicIP", l.V4.PublicIP, "within", c.outer.Key())
 		} else {
 			s.fault("Ignoring a lease: its subnet covers another host's PublicIP; let SubnetMin and SubnetMax leave out the hosts",

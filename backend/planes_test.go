@@ -159,7 +159,7 @@ func TestFaultsSayWhatIsWrong(t *testing.T) {
 		"10.5.10.0/24 ERROR Two leases have one PublicIP: two hosts publish it, or one is a left-over",
 		"10.5.11.0/24 ERROR Ignoring a lease: its subnet covers what this host reaches without the overlay, etcd's address (10.5.11.11/32); let SubnetMin and SubnetMax leave that out",
 		"10.5.12.0/25 ERROR Ignoring a lease: the configuration leases nothing but a /24 from 10.5.1.0 to 10.5.20.0; restart that host's daemon, or delete the lease",
-		"10.5.13.0/24 ERROR Ignoring a lease: its PublicIP is an address in the overlay, and what is sent there would come round again. Give that host another one, with --iface or --public-ip",
+		"10.5.13.0/24 ERROR Ignoring a lease: its PublicIP is an address in the overlay, and packets to it would loop. Give that host another one, with --iface or --public-ip",
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("faults (-want +got):\n%s", d)

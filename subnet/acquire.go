@@ -210,7 +210,7 @@ func (a *acquirer) contest(ctx context.Context, was Lease) (Lease, error) {
 			return Lease{}, lives
 		}
 	}
-	a.log.Info("Asking whether the host of a lease is there that may be this host's", "subnet", was.Key(), "PublicIP", was.V4.PublicIP, "node", was.Node)
+	a.log.Info("Asking whether the host of a lease is alive; the lease may be this host's", "subnet", was.Key(), "PublicIP", was.V4.PublicIP, "node", was.Node)
 	now, alive, err := contest(ctx, a.store, was, a.TTL, patience)
 	if alive {
 		a.answered, a.answeredAt = was.Key(), time.Now()

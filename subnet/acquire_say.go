@@ -23,7 +23,7 @@ func (a *acquirer) say(s step) {
 		switch was := s.was; {
 		case was.Node == "":
 			if was.contradicts(s.lease) {
-				a.log.Warn("The lease found says other things than this host would: it was written before this host was reinstalled or lost its "+
+				a.log.Warn("The lease found differs from what this host would write: it was written before this host was reinstalled or lost its "+
 					"state directory, or by another host that publishes the same PublicIP and loses its traffic now; "+
 					"then give each its own with --public-ip or --iface",
 					"PublicIP", ip, "subnet", was.Key(), "theirs", was.data(), "ours", s.lease.data())
@@ -35,7 +35,7 @@ func (a *acquirer) say(s step) {
 			a.log.Warn("Taking over another node's lease, which has this host's PublicIP", "subnet", was.Key(), "PublicIP", ip,
 				"node", was.Node, "this node", a.Lease.Node)
 		case was.V4.PublicIP != ip:
-			a.log.Info("This host's PublicIP has changed; its lease goes with it", "subnet", was.Key(), "was", was.V4.PublicIP, "now", ip)
+			a.log.Info("This host's PublicIP has changed; its lease is updated", "subnet", was.Key(), "was", was.V4.PublicIP, "now", ip)
 		case was.data() != s.lease.data(): // as after a restart with another configuration
 			a.log.Info("This host's lease is updated to what the host runs with now", "subnet", was.Key(), "was", was.data(), "now", s.lease.data())
 		}

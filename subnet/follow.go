@@ -46,7 +46,7 @@ func Follow(ctx context.Context, store Store, v *View, from Revision, log *slog.
 		trouble: trouble{log: log, back: "etcd is back; subnet leases are read again"}}
 	f.tell = time.AfterFunc(together, func() {
 		if n := v.Lost(); n > 0 {
-			log.Warn("etcd has lost leases that nobody gave up; those hosts are taken to be there until their leases would have ended", "hosts", n)
+			log.Warn("etcd has lost leases that nobody gave up; their hosts are kept until the leases would have ended", "hosts", n)
 		}
 	})
 	defer f.tell.Stop()
@@ -92,7 +92,7 @@ func (f *follower) ended(ctx context.Context, err error, lasted time.Duration) (
 	case err == nil || ctx.Err() != nil:
 		return "", nil
 	case f.again && again:
-		return "Watch of subnet leases fails each time it begins; listing again and again", err
+		return "Watch of subnet leases fails each time it starts; listing all leases again and again", err
 	case errors.Is(err, ErrCompacted):
 		// A busy store does this at any time, and the answer is there at once.
 		if f.relisted.Changed("history has gone") {

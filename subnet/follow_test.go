@@ -251,7 +251,7 @@ func TestFollowListsAgainAtOnceHoweverShortTheWatchWas(t *testing.T) {
 			synctest.Wait()
 		}
 		l.want(t, "unreachable", 0)
-		l.want(t, "fails each time it begins", 1)
+		l.want(t, "fails each time it starts", 1)
 		l.want(t, "level=INFO msg=\"Watch of subnet leases failed because", 1)
 	})
 }

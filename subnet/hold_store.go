@@ -74,10 +74,10 @@ func (k *keeper) compare(now Lease) error {
 	switch {
 	case now.Contest != "":
 		k.due = up // our value, written again, is the answer
-		k.Log.Info("A host with this host's PublicIP or node id asks whether this one is there; answering", "subnet", now.Key())
+		k.Log.Info("A host with this host's PublicIP or node id asks whether this host is alive; answering", "subnet", now.Key())
 	case now.Mirror != "": // likewise
 		k.due = up
-		k.Log.Info("A mirror takes this host to have moved to etcd's other API, and has made a copy of its lease; writing it again",
+		k.Log.Info("A mirror has made this host's lease a copy, as if the host had moved to etcd's other API; writing it again",
 			"subnet", now.Key(), "other", now.Mirror)
 	case now.SameClaim(k.lease):
 		if foreign && !now.Reserved() {
@@ -256,7 +256,7 @@ func (k *keeper) deleteStale(ctx context.Context) {
 	leases, _, _ := k.store.Leases(bound)
 	for _, l := range k.staleOf(leases) {
 		if k.store.Delete(bound, l) == nil {
-			k.Log.Warn("Deleted a lease of this host's that it does not use: its write had been given up, and came late", "subnet", l.Key())
+			k.Log.Warn("Deleted an unused lease of this host: a write that was given up came late", "subnet", l.Key())
 		}
 	}
 }

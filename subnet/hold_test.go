@@ -894,7 +894,7 @@ func TestHoldTakesItsLeaseBackFromAMirror(t *testing.T) {
 			t.Errorf("the store has %+v", now)
 		}
 		h.wantStates(t, Held)
-		h.want(t, "A mirror takes this host to have moved", 1)
+		h.want(t, "A mirror has made this host's lease a copy", 1)
 		time.Sleep(50 * time.Hour)
 		h.holds(t)
 	})
@@ -958,7 +958,7 @@ func TestHoldDeletesItsOwnLateLeases(t *testing.T) {
 				t.Errorf("%s was deleted", l.Key())
 			}
 		}
-		h.want(t, "Deleted a lease of this host's", 1)
+		h.want(t, "Deleted an unused lease of this host", 1)
 	})
 }
 

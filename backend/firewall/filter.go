@@ -100,7 +100,7 @@ func (f *filter) look() error {
 	}
 	if now.marks && !f.host.marks {
 		f.log.Warn(fmt.Sprintf("Docker uses nftables: start it with --allow-direct-routing --bridge-accept-fwmark=%#x/%#[1]x, "+
-			"or it drops what comes to containers from the overlay", dockerMark))
+			"or it drops packets from the overlay to containers", dockerMark))
 	}
 	if len(f.overlays) > 0 {
 		if addrs, err := netif.Addrs(func(netip.Prefix) bool { return true }); err == nil {

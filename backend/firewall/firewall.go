@@ -88,7 +88,7 @@ func newFirewall(p Policy, underlay string, run iptables.Runner, netns int, log 
 // Disable says why this host can have no rules. It is for before Admit and Run, which
 // then do nothing, and all that can be in place is.
 func (f *Firewall) Disable(why error) {
-	f.log.Warn("No rules for the firewall are made", "err", why)
+	f.log.Warn("No firewall rules are made", "err", why)
 	f.disabled = true
 	f.inPlace.Store(true)
 }

@@ -42,7 +42,7 @@ func (r *refusals) tell(t nft.Table, overlays []overlay) {
 			switch {
 			case !astray && registered(overlays, a) || !r.mayName(a):
 			case astray:
-				r.log.Warn("Packets were dropped that came by an interface that does not lead to their source, another host or "+
+				r.log.Warn("Packets were dropped that came by an interface which does not lead to their source, another host or "+
 					"what is in its subnet. They are forged, or a route to the source by that interface is missing here. "+
 					"--peer-filter=off lets them in", "source", a)
 			case strings.HasPrefix(s.Name, setSpoofed):

@@ -127,7 +127,7 @@ func (r *rules) choose(ctx context.Context) error {
 			return fmt.Errorf("masquerade: %w, and there is no iptables that could be used (install it, or leave out --ip-masq)", lacks)
 		}
 		if first {
-			r.log.Warn("There is neither iptables nor nftables: no rules for the firewall are made", "err", none)
+			r.log.Warn("There is neither iptables nor nftables: no firewall rules are made", "err", none)
 		}
 	}
 	r.tools = tools{iptables: flavours, nftables: lacks == nil, chosen: time.Now()}

@@ -140,7 +140,7 @@ func (m *system) attach(device string) error {
 		"offloads", d.Features().Offloads, "gso", m.granted.Segment, "gro", m.granted.GRO,
 		"receive_buffer", m.granted.ReceiveBuffer, "kernel", m.kernel)
 	if m.tunOpts.Queues > 1 && !d.Features().Steered {
-		m.log.Info("The kernel does not let the queue of a flow be chosen: answers may change it, and then the order of some packets",
+		m.log.Info("The kernel cannot keep a flow on one queue: some packets may arrive out of order",
 			"hint", "Linux 4.16 and CAP_BPF can, or --udp-offload=multiqueue")
 	}
 	return nil

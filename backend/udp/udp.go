@@ -103,7 +103,7 @@ func New(p backend.Params, o Options) (*Backend, error) {
 
 func newBackend(p backend.Params, o Options, m machine, path kernelPath) *Backend {
 	if p.Filter.Off {
-		p.Log.Warn("Packets are let in from anybody who sends some to this host's port (--peer-filter=off)", "port", o.Port)
+		p.Log.Warn("Packets are accepted from any sender (--peer-filter=off)", "port", o.Port)
 	}
 	p.Log.Info(fmt.Sprintf("UDP config: Port=%d", o.Port))
 	return &Backend{

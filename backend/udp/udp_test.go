@@ -206,7 +206,7 @@ func TestWarnsOnce(t *testing.T) {
 		want   string
 	}{
 		"IPv6":      {func(*backend.Params) {}, backendtest.DualStack(2), "carries IPv4 only"},
-		"no filter": {func(p *backend.Params) { p.Filter.Off = true }, backendtest.IPv4(), "from anybody"},
+		"no filter": {func(p *backend.Params) { p.Filter.Off = true }, backendtest.IPv4(), "from any sender"},
 	} {
 		h := backendtest.NewHost(t, nil)
 		p := h.Params()

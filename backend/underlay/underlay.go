@@ -57,8 +57,8 @@ func Find(q Query, log *slog.Logger) (backend.Underlay, error) {
 	}
 	u.PublicV4 = published(q.PublicIP, u.V4, log)
 	if u.PublicV4 != u.V4 {
-		log.Info("The external address is none of this host's: other hosts refuse what does not come from it. "+
-			"Where no NAT gives packets that source, start those with --peer-allow", "source", u.V4)
+		log.Info("The external address is not an address of this host, and other hosts refuse packets from any other. "+
+			"Unless NAT gives packets that source, start those hosts with --peer-allow", "source", u.V4)
 	}
 	if q.V6 {
 		u.PublicV6 = published(q.PublicIPv6, u.V6, log)
@@ -126,7 +126,7 @@ func published(asked, own netip.Addr, log *slog.Logger) netip.Addr {
 	defer endpoint(own)
 	log.Info(fmt.Sprintf("Defaulting external address to interface address (%s)", own))
 	if own.Is4() && own.IsLinkLocalUnicast() {
-		log.Warn("The external address is link-local, and no other host takes it for one: give the interface another, or choose one with --iface", "address", own)
+		log.Warn("The external address is link-local, and other hosts do not accept it: give the interface another, or choose one with --iface", "address", own)
 	}
 	return own
 }

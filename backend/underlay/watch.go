@@ -100,7 +100,7 @@ func (w *Watch) Complain(what string) {
 	}
 	w.again = time.AfterFunc(lookAgain, w.Wake)
 	if w.complained.Changed(what) {
-		w.Log.Error("The external interface has changed under us, and peers send to where this host no longer is; "+
+		w.Log.Error("The external interface has changed, and peers send to an address that this host no longer has; "+
 			"give it an address", "what", what)
 	}
 }

@@ -28,7 +28,7 @@ func trouble(s status.Status) (list []string) {
 		}
 	}
 	if s.Etcd.WatchFailing {
-		list = append(list, "etcd: changes of other hosts are not heard of")
+		list = append(list, "etcd: changes of other hosts do not arrive")
 	}
 	if s.Peers.Kept > 0 {
 		list = append(list, fmt.Sprintf("etcd: it has lost the leases of %s, which are kept", count(s.Peers.Kept, "host")))

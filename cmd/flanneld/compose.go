@@ -108,7 +108,7 @@ func (d *daemon) start(ctx context.Context, reload <-chan os.Signal) error {
 	watch.Go(func() {
 		// Also while the daemon waits, for a configuration or for a lease.
 		if err := kernel.WatchLost(ctx, d.store.Moved); err != nil {
-			d.log.Debug("Connections from an address that the host loses are given up at their deadline only", "err", err)
+			d.log.Debug("Connections from an address that this host loses end only at their deadline", "err", err)
 		}
 	})
 	d.previous = host.ReadSubnetEnv(d.opts.SubnetFile, d.log)

@@ -56,7 +56,7 @@ const feedsPer = 4
 func FeedWatchdog(ctx context.Context, parts []func(context.Context) error, feed func(), log *slog.Logger) error {
 	interval, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
-		log.Warn("The watchdog is off: systemd has not said properly how often it wants to hear from us", "err", err)
+		log.Warn("The watchdog is off: systemd's interval for it is invalid", "err", err)
 	}
 	if interval <= 0 {
 		return nil

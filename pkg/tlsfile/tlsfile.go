@@ -43,7 +43,7 @@ func Open(f Files, log *slog.Logger) (*Source, error) {
 			log.Info("TLS files have changed; they are used for new connections", args...)
 		}
 		if err != nil {
-			log.Warn("TLS files have changed and cannot be used; going on with what they held before", "err", err)
+			log.Warn("TLS files have changed and cannot be used; using what they held before", "err", err)
 		}
 		warn(c.dates, log)
 	})

@@ -93,12 +93,12 @@ func (k *Keeper) write() bool {
 	k.spent = min(k.spent+k.wrote.Sub(start), credit+mostPause/share)
 	if err == nil {
 		if k.complained {
-			k.Log.Info("What is known of the cluster is kept again")
+			k.Log.Info("The state of the cluster is saved again")
 		}
 		k.key, k.says, k.complained = known.Own.Key(), says, false
 		return true
 	}
-	k.complain("Cannot keep what is known of the cluster; if etcd is away at the next start, this host will have to wait for it", err)
+	k.complain("Cannot save the state of the cluster; if etcd is away at the next start, this host must wait for it", err)
 	if known.Own.Key() != k.key {
 		k.drop() // rather no cache than one that names somebody else's subnet
 	}
@@ -109,7 +109,7 @@ func (k *Keeper) drop() bool {
 	k.key, k.says = subnet.Key{}, 0
 	err := k.Dir.Remove(File)
 	if err != nil {
-		k.complain("Cannot remove what was known of the cluster; if etcd is away at the next start, this host may use a subnet that is another's", err)
+		k.complain("Cannot remove the saved state of the cluster; if etcd is away at the next start, this host may use another host's subnet", err)
 	}
 	return err == nil
 }

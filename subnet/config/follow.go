@@ -156,7 +156,7 @@ func (r Reader) Watch(ctx context.Context, running Config, rev Revision, unusabl
 			_, reason := cannotFetch(err)
 			unusable(reason)
 			if line.Changed("deleted") {
-				r.Log.Warn("The network configuration was deleted from etcd; this daemon goes on with the one that it has, as it will after a restart while its lease lasts")
+				r.Log.Warn("The network configuration was deleted from etcd; this daemon keeps using it, also after a restart while its lease lasts")
 			}
 			continue
 		}
@@ -179,7 +179,7 @@ func (r Reader) say(differs, again string) {
 		r.Log.Warn("The network configuration in etcd has changed; restart to apply", "differs", differs)
 		return
 	}
-	r.Log.Info("The network configuration in etcd is as this daemon runs with it" + again)
+	r.Log.Info("The network configuration in etcd is the one in use" + again)
 }
 
 // Compare asks the source for the document and logs whether a restart would

@@ -39,7 +39,7 @@ func (c Credentials) openPassword(log *slog.Logger) (*reread.Value[string], erro
 			log.Info("The password for etcd has changed", "file", file)
 		}
 		if err != nil {
-			log.Warn("Cannot read etcd's password again; going on with the one from before", "err", err)
+			log.Warn("Cannot read etcd's password again; using the old one", "err", err)
 		}
 	})
 }

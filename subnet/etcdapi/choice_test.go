@@ -103,8 +103,8 @@ func TestTheFirstLook(t *testing.T) {
 		log        string        // in the line that says which it is
 		took       time.Duration // zero: at once
 	}{
-		"v2 has it":                        {doc2: doc2, want: V2, log: "Using etcd's v2 API: the network's configuration lies there"},
-		"v3 has it":                        {doc3: doc3, want: V3, log: "Using etcd's v3 API: the network's configuration lies there, and none in v2"},
+		"v2 has it":                        {doc2: doc2, want: V2, log: "Using etcd's v2 API: the network's configuration is there"},
+		"v3 has it":                        {doc3: doc3, want: V3, log: "Using etcd's v3 API: the network's configuration is there, and none in v2"},
 		"both have it":                     {doc2: doc2, doc3: doc3, want: V2, log: "Both of etcd's APIs have a network configuration; v2's counts"},
 		"v2 has it, v3 is not there":       {doc2: doc2, err3: errLacks, want: V2},
 		"v2 has it, v3 does not answer":    {doc2: doc2, err3: errAway, want: V2},

@@ -58,7 +58,7 @@ type verdict struct {
 // keeps the other from being chosen: what etcd did not say must not move a host to
 // another network. Woken says that there was no configuration just before.
 func (c *Choice) judge(v2, v3 answer, woken bool) verdict {
-	const here = "the network's configuration lies there"
+	const here = "the network's configuration is there"
 	switch {
 	case c.Last == V3 && v3.found():
 		return verdict{api: V3, why: here}
@@ -104,7 +104,7 @@ func (c *Choice) decide(ctx context.Context, woken bool) (config.Document, error
 		return c.undecided(v2, v3, v.err)
 	}
 	if v2.found() && v3.found() {
-		c.Log.Warn("Both of etcd's APIs have a network configuration; v2's counts, but for a host that has run on v3. Delete the one that is not used",
+		c.Log.Warn("Both of etcd's APIs have a network configuration; v2's counts, except for a host that has run on v3. Delete the unused one",
 			"here", v.api, "v2", removal(V2, c.Prefix), "v3", removal(V3, c.Prefix))
 	}
 	if c.Last == other(v.api) {

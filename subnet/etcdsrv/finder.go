@@ -81,7 +81,7 @@ func (f *Finder) look(ctx context.Context) {
 	if err != nil {
 		err = fmt.Errorf("find etcd by --etcd-srv=%s: %w", f.Domain, err)
 		if f.endpoints != nil && (f.err == nil || f.err.Error() != err.Error()) {
-			f.Log.Warn("Cannot look etcd up again; going on with the endpoints of before", "endpoints", f.endpoints, "err", err)
+			f.Log.Warn("Cannot look up etcd's SRV records again; keeping the endpoints", "endpoints", f.endpoints, "err", err)
 		}
 		f.err = err
 		return

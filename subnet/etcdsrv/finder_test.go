@@ -109,7 +109,7 @@ func TestEndpointsThatAnswerAreNotLookedUpAgain(t *testing.T) {
 			t.Errorf("endpoints are %v, %v", got, err)
 		}
 	}
-	if n := strings.Count(log.String(), "Cannot look etcd up again"); n != 1 {
+	if n := strings.Count(log.String(), "Cannot look up etcd's SRV records again"); n != 1 {
 		t.Errorf("the log says %s", log)
 	}
 }

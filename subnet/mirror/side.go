@@ -48,7 +48,7 @@ func (m *Mirror) follow(ctx context.Context, s int) {
 			pause.Reset()
 		}
 		if ctx.Err() == nil && !over && !errors.Is(err, subnet.ErrCompacted) && away.Changed("away") {
-			m.opts.Log.Error(fmt.Sprintf("Cannot read %s; its leases are taken to be as they were: %v", m.sides[s].Name, err))
+			m.opts.Log.Error(fmt.Sprintf("Cannot read %s; going on with its leases as they were: %v", m.sides[s].Name, err))
 		}
 		_ = pause.Wait(ctx) // its error is that of ctx, which is looked at
 	}

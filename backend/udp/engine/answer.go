@@ -37,7 +37,7 @@ func newAnswers(log *slog.Logger) (*answers, error) {
 	// sends them itself, and its firewall sees them as such.
 	raw, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_RAW)
 	if err != nil {
-		log.Warn("no ICMP errors are sent about packets that are dropped", "err", err,
+		log.Warn("Cannot send ICMP errors about dropped packets", "err", err,
 			"hint", "run as root or with CAP_NET_RAW")
 	}
 	limit := limiter{perSecond: icmpPerSecond}

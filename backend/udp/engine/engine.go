@@ -63,7 +63,7 @@ func New(c Config) (*Engine, error) {
 	var threads priority
 	if !c.NoPriority {
 		if threads, err = newPriority(); err != nil {
-			e.log.Info("Streams are moved with no priority over applications, which takes some of their speed on a busy host",
+			e.log.Info("Streams have no priority over applications, so they are slower on a busy host",
 				"err", err, "hint", "give CAP_SYS_NICE, or LimitNICE=-10 in the unit, or --udp-offload=priority")
 		}
 	}
@@ -158,7 +158,7 @@ func (e *Engine) move(d *tun.Device) {
 	defer queues.Wait()
 	for i, q := range e.queues {
 		if err := q.attach(d.Queues()[i], d.Features()); err != nil {
-			e.log.Error("A queue of the device cannot be waited for, and moves no packets", "device", d.Name(), "queue", i, "err", err)
+			e.log.Error("Cannot wait for a queue of the device; it moves no packets", "device", d.Name(), "queue", i, "err", err)
 			continue
 		}
 		queues.Go(func() {

@@ -149,7 +149,7 @@ func (q *queue) report(p *peer, from uint32) {
 	p.reported.Store(true)
 	// The queues' threads never wait for the log.
 	q.engine.reports.Go(func() {
-		q.engine.log.Warn("refused packets that are said to be from a peer: the datagrams are not from its address",
+		q.engine.log.Warn("Refused packets with a peer's source: the datagrams are not from its address",
 			"subnet", p.Subnet, "want", p.Endpoint.Addr(), "from", address(from),
 			"hint", "that host has several addresses or is behind NAT: set its --public-ip to the one that it sends from, "+
 				"or allow that one here")

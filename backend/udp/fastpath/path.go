@@ -139,7 +139,7 @@ func (p *Path) Failed(err error) {
 		return
 	}
 	if err.Error() != p.wrong {
-		p.Log.Info("Packets go through the daemon, not through the kernel", "err", err, "hint", "--udp-offload=kernel says so for good")
+		p.Log.Info("Packets go through the daemon, not through the kernel", "err", err, "hint", "--udp-offload=kernel makes that permanent")
 	}
 	p.change(func() { p.wrong, p.proven = err.Error(), false })
 }

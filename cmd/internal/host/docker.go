@@ -65,11 +65,11 @@ func (d *Docker) Reload(ctx context.Context, signals <-chan os.Signal, reloading
 		case <-signals:
 		}
 		if d.Told() == (Handover{}) {
-			d.Log.Info("Asked to reload before the host is ready: there is nothing yet to look at again")
+			d.Log.Info("Asked to reload before the host is ready: there is nothing to check yet")
 			continue
 		}
-		d.Log.Info("Reloading: looking at the configuration, the kernel and the subnet file again. " +
-			"Flags and variables stay those of the start; a restart reads them")
+		d.Log.Info("Reloading: checking the configuration, the kernel and the subnet file. " +
+			"Only a restart reads flags and variables again")
 		reloading()
 		bound, cancel := context.WithTimeout(ctx, compareTime)
 		compare(bound)

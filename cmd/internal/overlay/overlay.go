@@ -64,7 +64,7 @@ func (h *Host) Planes() ([]backend.Plane, []backend.Fault) {
 	if needed, err := h.Needed(); err == nil {
 		h.needed = needed
 	} else {
-		h.Log.Debug("What this host reaches without the overlay is taken for that of before", "err", err)
+		h.Log.Debug("Cannot find out what this host reaches without the overlay; using what was known", "err", err)
 	}
 	planes, faults := backend.Planes(backend.Members{V4: h.Config.V4, V6: h.Config.V6, Own: own, Leases: leases,
 		Local: h.Local, Needed: h.needed, Before: h.before,
@@ -93,7 +93,7 @@ func (h *Host) Moved(to backend.Underlay, next backend.Backend) error {
 	if local, err := underlay.Local(to.Name, h.Config.Networks(), h.Log); err == nil {
 		h.Local = local
 	} else {
-		h.Log.Debug("The subnets that this host is in are taken for those of before", "err", err)
+		h.Log.Debug("Cannot list the subnets that this host is in; using those known before", "err", err)
 	}
 	h.Firewall.SetUnderlay(to.Name)
 	h.Board.SetUnderlay(to)
@@ -115,7 +115,7 @@ func (h *Host) LeaseChanged(was, now subnet.Standing) {
 	switch {
 	case !h.Fence || now.State.Safe() == was.State.Safe():
 	case was.State.Safe():
-		h.Log.Warn("Fence: nothing is forwarded until this host has a lease that is safe", "lease", now.State)
+		h.Log.Warn("Fence: nothing is forwarded until this host has a safe lease", "lease", now.State)
 	case was.State != 0 && was.State != subnet.Acquiring:
 		h.Log.Info("Fence: forwarding again", "lease", now.State)
 	}

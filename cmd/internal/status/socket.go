@@ -21,7 +21,7 @@ func ListenSocket(path string, b *Board, log *slog.Logger) *Server {
 	}
 	l, err := listenUnix(path)
 	if err != nil {
-		log.Warn("Nobody can ask this daemon for its status; name another --status-socket", "err", err)
+		log.Warn("Cannot open the status socket; name another with --status-socket", "err", err)
 		return s
 	}
 	s.listener, s.close = l, func() { removeSocket(path, l) }

@@ -57,28 +57,29 @@ type Backend struct {
 
 // ParseOptions reads the configuration's "Backend" object, and returns the names
 // in it that are no options. V6 is set if the overlay has IPv6. An error is a
-// *config.Error with the position within the object.
+// *config.Error with the position within the object, and has what else is wrong in Also.
 func ParseOptions(raw json.RawMessage, v6 bool) (o Options, unknown []string, err error) {
 	o.VNI = defaultVNI
 	mostVNI, leastMTU := uint32(maxVNI), minMTU
 	if v6 {
 		mostVNI, leastMTU = maxVNIv6, minMTU+overheadV6
 	}
-	if unknown, err = config.DecodeBackend(raw, &o); err != nil {
-		return o, unknown, err
-	}
+	var wrong config.Faults
+	unknown, err = config.DecodeBackend(raw, &o)
+	wrong.Add(err)
 	switch {
 	case o.VNI >= 1<<24:
-		err = config.OptionError(raw, "VNI", fmt.Sprintf("Backend option VNI %d does not fit 24 bits", o.VNI),
-			fmt.Sprintf("write a number from 0 to %d", mostVNI))
+		wrong.Add(config.OptionError(raw, "VNI", fmt.Sprintf("Backend option VNI %d does not fit 24 bits", o.VNI),
+			fmt.Sprintf("write a number from 0 to %d", mostVNI)))
 	case o.VNI > mostVNI:
-		err = config.OptionError(raw, "VNI", fmt.Sprintf("Backend option VNI %d makes a device name of more than 15 characters, which the kernel refuses: %s",
-			o.VNI, device(o.VNI, v6)), fmt.Sprintf("write a number from 0 to %d", mostVNI))
-	case o.MTU != 0 && (o.MTU < leastMTU || o.MTU > maxMTU):
-		err = config.OptionError(raw, "MTU", fmt.Sprintf("Backend option MTU %d is out of range", o.MTU),
-			fmt.Sprintf("write a number from %d to %d, or leave it out to use the interface's", leastMTU, maxMTU))
+		wrong.Add(config.OptionError(raw, "VNI", fmt.Sprintf("Backend option VNI %d makes a device name of more than 15 characters, which the kernel refuses: %s",
+			o.VNI, device(o.VNI, v6)), fmt.Sprintf("write a number from 0 to %d", mostVNI)))
 	}
-	return o, unknown, err
+	if o.MTU != 0 && (o.MTU < leastMTU || o.MTU > maxMTU) {
+		wrong.Add(config.OptionError(raw, "MTU", fmt.Sprintf("Backend option MTU %d is out of range", o.MTU),
+			fmt.Sprintf("write a number from %d to %d, or leave it out to use the interface's", leastMTU, maxMTU)))
+	}
+	return o, unknown, wrong.Err()
 }
 
 // Configure reads the configuration's "Backend" object. V6 is set if the overlay has

@@ -24,7 +24,7 @@ const configShowHelp = `Print the network's configuration as it lies in etcd, an
 default filled in. The exit status is 1 if there is none, or if no host can use it.`
 
 const configCheckHelp = `Check a configuration: that of FILE, of the standard input if FILE is -, and
-without FILE the one in etcd. What is wrong is named with line and column, and with
+without FILE the one in etcd. All that is wrong is named, with line and column, and with
 what to do. A file is checked without etcd.
 
 The exit status is 0 if hosts can use it, also if there are warnings, and 1 if not.`
@@ -61,21 +61,23 @@ const configSchema = 1
 
 // configReport is what config show and check print.
 type configReport struct {
-	Schema   int          `json:"schema"`
-	API      string       `json:"api,omitempty"` // of etcd; absent: it is a file's
-	Key      string       `json:"key,omitempty"`
-	Revision uint64       `json:"revision,omitempty"`
-	Document string       `json:"document"` // as it lies there
-	Valid    bool         `json:"valid"`
-	Error    *configError `json:"error,omitempty"`
-	Warnings []string     `json:"warnings"`
-	Config   *meaning     `json:"config,omitempty"` // absent: it is not valid
+	Schema   int           `json:"schema"`
+	API      string        `json:"api,omitempty"` // of etcd; absent: it is a file's
+	Key      string        `json:"key,omitempty"`
+	Revision uint64        `json:"revision,omitempty"`
+	Document string        `json:"document"` // as it lies there
+	Valid    bool          `json:"valid"`
+	Error    *configError  `json:"error,omitempty"`  // that a daemon names
+	Errors   []configError `json:"errors,omitempty"` // that and all others
+	Warnings []string      `json:"warnings"`
+	Config   *meaning      `json:"config,omitempty"` // absent: it is not valid
 }
 
 // configError is what is wrong, and where.
 type configError struct {
 	Line    int    `json:"line,omitempty"` // from 1; absent: the document as a whole
 	Column  int    `json:"column,omitempty"`
+	Key     string `json:"key,omitempty"` // "SubnetLen", "Backend.VNI"; absent: it is of none
 	Message string `json:"message"`
 	Hint    string `json:"hint,omitempty"`
 }
@@ -101,26 +103,31 @@ type backendMeant struct {
 	Options map[string]string `json:"options"`
 }
 
-// examine parses a document as a host does, backend included.
+// examine parses a document as a host does, backend included. An error is a *config.Error
+// with all that is wrong.
 func examine(raw []byte) (cfg config.Config, warnings []string, err error) {
-	if cfg, warnings, err = config.Parse(raw); err != nil {
-		return cfg, nil, err
+	var wrong config.Faults
+	cfg, warnings, err = config.ParseAll(raw)
+	wrong.Add(err)
+	var unknown []string
+	if cfg.Type != "" { // else nobody knows whose options they are
+		_, unknown, err = backendOptions(cfg)
+		wrong.Add(err)
 	}
-	_, unknown, err := backendOptions(cfg)
 	for _, name := range unknown {
 		warnings = append(warnings, fmt.Sprintf("Backend has no option %s of type %s; it is ignored", name, cfg.Type))
 	}
-	return cfg, warnings, err
+	return cfg, warnings, wrong.Err()
 }
 
 func reportOf(raw []byte) configReport {
 	r := configReport{Schema: configSchema, Document: string(raw), Warnings: []string{}}
 	cfg, warnings, err := examine(raw)
-	if err != nil {
-		r.Error = &configError{Message: err.Error()}
-		if e, ok := errors.AsType[*config.Error](err); ok {
-			r.Error = &configError{Line: e.Line, Column: e.Col, Message: e.Msg, Hint: e.Hint}
+	if first, ok := errors.AsType[*config.Error](err); ok {
+		for _, e := range append([]*config.Error{first}, first.Also...) {
+			r.Errors = append(r.Errors, configError{Line: e.Line, Column: e.Col, Key: e.Key, Message: e.Msg, Hint: e.Hint})
 		}
+		r.Error = &r.Errors[0]
 		return r
 	}
 	r.Valid, r.Config = true, meaningOf(cfg)
@@ -152,12 +159,21 @@ func rangeOf(r config.Range) rangeMeant {
 }
 
 // failure is what is said of a document that no host can use. The place says where it lies.
-func (e *configError) failure(place string) error {
+func (e configError) failure(place string) error {
 	what := fmt.Sprintf("%s: %s", place, e.Message)
 	if e.Line > 0 {
 		what = fmt.Sprintf("%s: line %d, column %d: %s", place, e.Line, e.Column, e.Message)
 	}
 	return failure{errors.New(what), e.Hint}
+}
+
+// failure is all that is wrong with the document; nil: nothing is.
+func (r configReport) failure(place string) error {
+	var all []error
+	for _, e := range r.Errors {
+		all = append(all, e.failure(place))
+	}
+	return errors.Join(all...)
 }
 
 // showConfig prints the one in etcd; brief: whether it can be used.
@@ -214,10 +230,7 @@ func printConfig(c *call, r configReport, place string, brief bool) error {
 	for _, w := range r.Warnings {
 		fmt.Fprintf(c.stderr, "warning: %s: %s\n", place, plain(w))
 	}
-	if r.Error != nil {
-		return r.Error.failure(place)
-	}
-	return nil
+	return r.failure(place)
 }
 
 func (m *meaning) String() string {

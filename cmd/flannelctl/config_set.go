@@ -225,8 +225,8 @@ func (s *configSet) judge(ctx context.Context, n *network, raw []byte) (configCh
 		done.Before = new(string(n.doc.Raw))
 	}
 	r := reportOf(raw)
-	if r.Error != nil {
-		return done, r.Error.failure("the new document")
+	if err := r.failure("the new document"); err != nil {
+		return done, err
 	}
 	done.Warnings, done.Config = r.Warnings, r.Config
 	leases, err := n.leases(ctx)

@@ -2,8 +2,10 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -40,6 +42,33 @@ func TestConfigShow(t *testing.T) {
 		c.says(exitFailed, "", "error: there is no network", "config", "show")
 		c.says(exitFailed, "", "has no configuration at /coreos.com/network/config", "config", "check", "--etcd-api="+c.api)
 	})
+}
+
+func TestConfigCheckNamesAllThatIsWrong(t *testing.T) {
+	const doc = "{\"Network\":\"10.5.0.0/16\", \"SubnetLen\":31,\n \"SubnetMax\":\"10.6.0.0\",\n \"Backend\":{\"Type\":\"vxlan\",\n  \"VNI\":99999999, \"Port\":\"1\", \"MTU\":7}}"
+	file := filepath.Join(t.TempDir(), "config.json")
+	if err := os.WriteFile(file, []byte(doc), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want := []configError{
+		{1, 39, "SubnetLen", "SubnetLen must be less than /31", "30 is the longest"},
+		{2, 14, "SubnetMax", "SubnetMax is not in the range of the Network: 10.6.0.0 is outside 10.5.0.0/16", "the first subnet is 10.5.0.0, the last 10.5.255.0"},
+		{4, 26, "Backend.Port", "Backend option Port is a string", "a number is expected: write 1 without quotes"},
+		{4, 9, "Backend.VNI", "Backend option VNI 99999999 does not fit 24 bits", "write a number from 0 to 9999999"},
+		{4, 37, "Backend.MTU", "Backend option MTU 7 is out of range", "write a number from 1280 to 65535, or leave it out to use the interface's"},
+	}
+	var text strings.Builder
+	for _, e := range want {
+		fmt.Fprintf(&text, "error: %s: line %d, column %d: %s\nhint: %s\n", file, e.Line, e.Column, e.Message, e.Hint)
+	}
+	if out, errs, status := run(t, "config", "check", file); status != exitFailed || out != "" || errs != text.String() {
+		t.Errorf("status %d, %q\n got %s\nwant %s", status, out, errs, text.String())
+	}
+	out, _, status := run(t, "config", "check", "-o", "json", file)
+	var r configReport
+	if err := json.Unmarshal([]byte(out), &r); err != nil || status != exitFailed || r.Valid || r.Error == nil || *r.Error != want[0] || !slices.Equal(r.Errors, want) {
+		t.Errorf("status %d, %v\n%s", status, err, out)
+	}
 }
 
 func TestConfigCheckOfAFile(t *testing.T) {

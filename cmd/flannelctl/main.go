@@ -56,6 +56,18 @@ func program(ctx context.Context, args, environ []string, stdout, stderr io.Writ
 	if err == nil {
 		return exitDone
 	}
+	if several, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // as it was joined
+		status := exitDone
+		for _, err := range several.Unwrap() {
+			status = max(status, explain(stderr, err))
+		}
+		return status
+	}
+	return explain(stderr, err)
+}
+
+// explain says one error, and returns the exit status.
+func explain(stderr io.Writer, err error) int {
 	what, hint, status := err.Error(), "", exitUsage
 	if errors.Is(err, errNotWell) {
 		return exitFailed

@@ -216,6 +216,7 @@ func find(all []subnet.Lease, what string) (subnet.Lease, error) {
 	for _, l := range found {
 		names = append(names, l.Key().String())
 	}
+	slices.Sort(names) // etcd's v2 API has no order
 	return subnet.Lease{}, failure{fmt.Errorf("%q is several leases: %s", what, strings.Join(names, ", ")), "name one by its subnet"}
 }
 

@@ -169,6 +169,54 @@ func TestParseWarns(t *testing.T) {
 	}
 }
 
+func TestParseAllFindsAllThatIsWrong(t *testing.T) {
+	const network = `"Network":"10.1.0.0/16",`
+	for _, tt := range []struct {
+		name, doc string
+		want      []string // "key: what is wrong"; the first is that of Parse
+		typ       string
+	}{
+		{"both bounds", `{` + network + `"SubnetMin":"10.2.0.0","SubnetMax":"x"}`, []string{"SubnetMin: SubnetMin is not in the range", `SubnetMax: SubnetMax "x" is not an address`}, "udp"},
+		{"a length, and a bound that it does not decide about", `{` + network + `"SubnetLen":31,"SubnetMin":"10.1.3.128","SubnetMax":"10.2.0.0"}`,
+			[]string{"SubnetLen: SubnetLen must be less", "SubnetMax: SubnetMax is not in the range"}, "udp"},
+		{"a length of another type", `{` + network + `"SubnetLen":"25","SubnetMin":"10.1.3.128"}`, []string{"SubnetLen: SubnetLen is a string"}, "udp"},
+		{"a bound of another type", `{` + network + `"SubnetMin":1,"SubnetMax":"10.1.0.0"}`, []string{"SubnetMin: SubnetMin is the number 1"}, "udp"},
+		{"a network hides what is in it", `{"Network":"10.1.0.0","SubnetMin":"10.2.0.0","Backend":{"Type":7}}`, []string{`Network: Network "10.1.0.0" is not`, "Backend.Type: Backend Type is the number 7"}, ""},
+		{"a network of another type is not missing", `{"Network":1,"EnableNFTables":"yes","Backend":{"Type":"vxlan"}}`, []string{"Network: Network is the number 1", "EnableNFTables: EnableNFTables is a string"}, "vxlan"},
+		{"none, and a misspelt one", `{"Netwrok":"10.1.0.0/16","SubnetLen":"x","Backend":[]}`, []string{"SubnetLen: SubnetLen is a string", `Network: unknown key "Netwrok"`, "Backend: Backend is an array"}, ""},
+		{"both families", `{` + network + `"SubnetLen":8,"EnableIPv6":true,"IPv6Network":"fd00::/48","IPv6SubnetLen":127}`,
+			[]string{"SubnetLen: Network must be able", "IPv6SubnetLen: IPv6SubnetLen must be less"}, "udp"},
+		{"twice", `{` + network + `"network":"x","SubnetMin":"10.2.0.0","Backend":{"Type":"vxlan","VNI":1,"vni":2,"type":"udp"}}`,
+			[]string{`network: "network" is there twice`, `Backend.vni: Backend option "vni" is there twice`, `Backend.type: Backend option "type" is there twice`}, "vxlan"},
+		{"no syntax, nothing else", `{` + network + `"SubnetLen":"x",}`, []string{": a comma before"}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			cfg, _, err := config.ParseAll([]byte(tt.doc))
+			e, ok := errors.AsType[*config.Error](err)
+			if !ok || cfg.Type != tt.typ || len(e.Also) != len(tt.want)-1 {
+				t.Fatalf("type %q, %#v; want %q", cfg.Type, err, tt.want)
+			}
+			for i, e := range append([]*config.Error{e}, e.Also...) {
+				if got := e.Key + ": " + e.Msg; !strings.HasPrefix(got, tt.want[i]) || e.Hint == "" {
+					t.Errorf("%d is %q (%s), want %q", i, got, e.Hint, tt.want[i])
+				}
+			}
+			if _, _, first := config.Parse([]byte(tt.doc)); first.Error() != err.Error() || strings.Contains(first.Error(), "\n") {
+				t.Errorf("Parse says %v, ParseAll %v", first, err)
+			}
+		})
+	}
+}
+
+// Anybody who can write to etcd can write a document with a million keys.
+func TestParseBoundsItsErrors(t *testing.T) {
+	doc := `{"Network":"10.1.0.0/16"` + strings.Repeat(`,"a":0`, 100_000) + `}`
+	_, _, err := config.Parse([]byte(doc))
+	if e, ok := errors.AsType[*config.Error](err); !ok || len(e.Also) != 9 {
+		t.Errorf("%#v; want 10 errors", err)
+	}
+}
+
 func TestParseBoundsItsWarnings(t *testing.T) {
 	var doc strings.Builder
 	doc.WriteString(`{"Network":"10.1.0.0/16"`)

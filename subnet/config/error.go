@@ -4,16 +4,19 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 )
 
 // Error says what is wrong with a configuration document and where.
 type Error struct {
-	Line, Col int    // from 1, Col in bytes; zero if the document as a whole is meant
-	Msg       string // what is wrong
-	Hint      string // what to do; may be empty
+	Line, Col int      // from 1, Col in bytes; zero if the document as a whole is meant
+	Key       string   // whose value it is: "SubnetLen", "Backend.VNI"; may be empty
+	Msg       string   // what is wrong
+	Hint      string   // what to do; may be empty
+	Also      []*Error // what else is wrong, whatever is done about this; none of these has an Also
 }
 
-// Error returns "line 2, column 27: what is wrong (what to do)".
+// Error returns "line 2, column 27: what is wrong (what to do)", and nothing of Also.
 func (e *Error) Error() string {
 	s := e.Msg
 	if e.Line > 0 {
@@ -23,6 +26,35 @@ func (e *Error) Error() string {
 		s += " (" + e.Hint + ")"
 	}
 	return s
+}
+
+// Faults are errors in the order in which they were found. None of them has an Also.
+type Faults []*Error
+
+// Add appends an error, and what it has in Also, each once. Nil is none. It panics if the error is not
+// a *Error.
+func (f *Faults) Add(err error) {
+	if err == nil {
+		return
+	}
+	e := *err.(*Error) //nolint:errorlint,forcetypeassert // of this package's functions alone
+	also := e.Also
+	e.Also = nil
+	for _, e := range append([]*Error{&e}, also...) {
+		if !slices.ContainsFunc(*f, func(o *Error) bool { return o.Error() == e.Error() }) {
+			*f = append(*f, e)
+		}
+	}
+}
+
+// Err returns the first with the others in its Also; nil if there are none.
+func (f Faults) Err() error {
+	if len(f) == 0 {
+		return nil
+	}
+	e := *f[0]
+	e.Also = f[1:]
+	return &e
 }
 
 // errorAt makes an error about the byte at offset.
@@ -37,12 +69,15 @@ func errorAt(doc []byte, offset int, msg, hint string) *Error {
 // [Config.Locate].
 func OptionError(raw json.RawMessage, name, msg, hint string) *Error {
 	all, _ := members(raw, skipBlank(raw, 0), "")
+	e := &Error{Msg: msg, Hint: hint}
 	for _, m := range all {
 		if fold(m.name) == fold(name) {
-			return errorAt(raw, m.valueAt, msg, hint)
+			e = errorAt(raw, m.valueAt, msg, hint)
+			break
 		}
 	}
-	return &Error{Msg: msg, Hint: hint}
+	e.Key = backendKey + name
+	return e
 }
 
 // Locate turns a position within the Backend object, as in the *Error of
@@ -50,10 +85,17 @@ func OptionError(raw json.RawMessage, name, msg, hint string) *Error {
 // other error is returned as it is.
 func (c Config) Locate(err error) error {
 	inner, ok := err.(*Error) //nolint:errorlint // a wrapped one says more than its position
-	if !ok || inner.Line == 0 || c.backendAt == nil {
+	if !ok || c.backendAt == nil {
 		return err
 	}
 	outer := *inner
+	outer.Also = nil
+	for _, e := range inner.Also {
+		outer.Also = append(outer.Also, c.Locate(e).(*Error)) //nolint:errorlint,forcetypeassert // it returns one for one
+	}
+	if outer.Line == 0 {
+		return &outer
+	}
 	if outer.Line == 1 {
 		outer.Col += c.backendAt.Col - 1
 	}

@@ -12,6 +12,9 @@ import (
 	"flanneld/pkg/words"
 )
 
+// maxTwice bounds the errors about names that are there twice, as maxUnknown does warnings.
+const maxTwice = 10
+
 // member is one name and value of a JSON object.
 type member struct {
 	name    string // as written, unescaped
@@ -22,12 +25,14 @@ type member struct {
 
 // members takes the object apart that begins at offset start of a valid document.
 // Offsets are in the document. A name that is there twice is an error:
-// encoding/json would silently take the last. What names the members in it.
+// encoding/json would silently take the last. The first is returned all the same, and no
+// more than maxTwice of these errors. What names the members in them.
 func members(doc []byte, start int, what string) ([]member, error) {
 	dec := json.NewDecoder(bytes.NewReader(doc[start:]))
 	_, _ = dec.Token() // the opening brace
 	next := func() int { return start + skipBlank(doc[start:], int(dec.InputOffset())) }
 	var all []member
+	var wrong Faults
 	seen := make(map[string]bool)
 	for dec.More() {
 		m := member{at: next()}
@@ -38,12 +43,26 @@ func members(doc []byte, start int, what string) ([]member, error) {
 			return nil, syntaxError(doc, err)
 		}
 		if seen[fold(m.name)] {
-			return nil, errorAt(doc, m.at, fmt.Sprintf("%s%q is there twice", what, words.Clip(m.name)), "upper and lower case are the same; remove one")
+			if len(wrong) == maxTwice {
+				continue
+			}
+			e := errorAt(doc, m.at, fmt.Sprintf("%s%q is there twice", what, words.Clip(m.name)), "upper and lower case are the same; remove one")
+			e.Key = keyOf(what, m.name)
+			wrong = append(wrong, e)
+			continue
 		}
 		seen[fold(m.name)] = true
 		all = append(all, m)
 	}
-	return all, nil
+	return all, wrong.Err()
+}
+
+// keyOf is the key of a member in an error. What is backendOption for one of the Backend.
+func keyOf(what, name string) string {
+	if what == backendOption {
+		return backendKey + words.Clip(name)
+	}
+	return words.Clip(name)
 }
 
 // fold maps names to the same string that strings.EqualFold calls equal.
@@ -59,10 +78,12 @@ func skipBlank(doc []byte, from int) int {
 
 // fill sets the fields of a struct to the members of their names, or of their json
 // tags, without regard to case. It returns the members that have no field, and the
-// names of the fields. What names a member in an error.
+// names of the fields, also with an error: a field whose member is wrong stays as it is.
+// What names a member in an error.
 func fill(into any, doc []byte, all []member, what string) (unknown []member, names []string, err error) {
 	v := reflect.ValueOf(into).Elem()
 	index := make(map[string]int)
+	var wrong Faults
 	for i := range v.NumField() {
 		f := v.Type().Field(i)
 		if tag, _, _ := strings.Cut(f.Tag.Get("json"), ","); f.IsExported() && tag != "-" {
@@ -77,12 +98,18 @@ func fill(into any, doc []byte, all []member, what string) (unknown []member, na
 			unknown = append(unknown, m)
 			continue
 		}
-		if err := json.Unmarshal(m.value, v.Field(i).Addr().Interface()); err != nil {
+		value := reflect.New(v.Field(i).Type())
+		value.Elem().Set(v.Field(i)) // which null leaves as it is
+		if err := json.Unmarshal(m.value, value.Interface()); err != nil {
 			msg := fmt.Sprintf("%s%s is %s", what, words.Clip(m.name), jsonType(m.value))
-			return nil, nil, errorAt(doc, m.valueAt, msg, hint(v.Type().Field(i), m.value, err))
+			e := errorAt(doc, m.valueAt, msg, hint(v.Type().Field(i), m.value, err))
+			e.Key = keyOf(what, m.name)
+			wrong = append(wrong, e)
+			continue
 		}
+		v.Field(i).Set(value.Elem())
 	}
-	return unknown, names, nil
+	return unknown, names, wrong.Err()
 }
 
 // jsonType says what a JSON value is, for people.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"flanneld/pkg/words"
 )
@@ -34,43 +35,44 @@ type document struct {
 	at       map[string]int    // offset of each value, by the folded key
 	misspelt map[string]*Error // unknown keys, by what they may stand for
 	warnings []string
+	wrong    Faults
 }
 
 // Parse reads a configuration document, applies every default and rule
 // (docs/configuration.md) and returns what in it deserves a warning, one
-// sentence each. The error is a *Error. The backend's options are not
-// looked at, see [DecodeBackend].
+// sentence each. The error is a *Error with what else is wrong in its Also. The
+// backend's options are not looked at, see [DecodeBackend].
 func Parse(doc []byte) (Config, []string, error) {
+	cfg, warnings, err := ParseAll(doc)
+	if err != nil {
+		return Config{}, nil, err
+	}
+	return cfg, warnings, nil
+}
+
+// ParseAll is Parse that returns with an error what could be read nevertheless: a family
+// or a Type in which something is wrong is zero.
+func ParseAll(doc []byte) (Config, []string, error) {
 	doc = bytes.TrimPrefix(doc, []byte("\xef\xbb\xbf"))
 	if err := checkSyntax(doc); err != nil {
 		return Config{}, nil, err
 	}
-	d, err := readDocument(doc)
-	if err != nil {
-		return Config{}, nil, err
-	}
-	cfg, err := d.config()
-	if err != nil {
-		return Config{}, nil, err
-	}
-	return cfg, d.warnings, nil
+	d := readDocument(doc)
+	cfg := d.config()
+	return cfg, d.warnings, d.wrong.Err()
 }
 
 // readDocument sorts the document's members into fields, and warns about those
 // that nobody reads.
-func readDocument(doc []byte) (*document, error) {
-	all, err := members(doc, skipBlank(doc, 0), "")
-	if err != nil {
-		return nil, err
-	}
+func readDocument(doc []byte) *document {
 	d := &document{raw: doc, at: make(map[string]int), misspelt: make(map[string]*Error)}
+	all, err := members(doc, skipBlank(doc, 0), "")
+	d.wrong.Add(err)
 	for _, m := range all {
 		d.at[fold(m.name)] = m.valueAt
 	}
 	unknown, known, err := fill(d, doc, all, "")
-	if err != nil {
-		return nil, err
-	}
+	d.wrong.Add(err)
 	for i, m := range unknown {
 		if i == maxUnknown {
 			d.warnf("%d more unknown keys are ignored", len(unknown)-maxUnknown)
@@ -83,17 +85,23 @@ func readDocument(doc []byte) (*document, error) {
 		}
 		d.warnf("%s", e.Error())
 	}
-	return d, nil
+	return d
+}
+
+// faulty reports whether something is wrong with the value of a key, so that nothing that
+// depends on it can be judged.
+func (d *document) faulty(name string) bool {
+	return slices.ContainsFunc(d.wrong, func(e *Error) bool { return fold(e.Key) == fold(name) })
 }
 
 // missing makes the error about a required key that is absent. Where a key is
 // there that looks like it, that is the one to mend.
 func (d *document) missing(name, example string) *Error {
 	if e := d.misspelt[name]; e != nil {
-		e.Hint = fmt.Sprintf("did you mean %q? It is missing", name)
+		e.Key, e.Hint = name, fmt.Sprintf("did you mean %q? It is missing", name)
 		return e
 	}
-	return &Error{Msg: name + " is missing",
+	return &Error{Key: name, Msg: name + " is missing",
 		Hint: fmt.Sprintf("please define a correct %s parameter in the flannel config, such as %q", name, example)}
 }
 
@@ -106,40 +114,41 @@ func (d *document) warnf(format string, args ...any) {
 func (d *document) errorf(name, hint, format string, args ...any) *Error {
 	at, ok := d.at[fold(name)]
 	if !ok {
-		return &Error{Msg: fmt.Sprintf(format, args...), Hint: hint}
+		return &Error{Key: name, Msg: fmt.Sprintf(format, args...), Hint: hint}
 	}
-	return errorAt(d.raw, at, fmt.Sprintf(format, args...), hint)
+	e := errorAt(d.raw, at, fmt.Sprintf(format, args...), hint)
+	e.Key = name
+	return e
 }
 
-// config applies the rules. An error is a *Error.
-func (d *document) config() (Config, error) {
+// config applies the rules, and takes note of all that is wrong.
+func (d *document) config() Config {
 	cfg := Config{NFTables: d.EnableNFTables != nil && *d.EnableNFTables}
 	v4 := d.EnableIPv4 == nil || *d.EnableIPv4
 	v6 := d.EnableIPv6 != nil && *d.EnableIPv6
 	switch {
 	case !v4 && !v6:
-		return cfg, d.errorf("EnableIPv4", "set EnableIPv4 to true or leave it out", "none defined stack: neither IPv4 nor IPv6 is enabled")
+		d.wrong.Add(d.errorf("EnableIPv4", "set EnableIPv4 to true or leave it out", "none defined stack: neither IPv4 nor IPv6 is enabled"))
 	case !v4:
 		// The first host gets a key that no other can live with.
-		return cfg, d.errorf("EnableIPv4", "set EnableIPv4 to true and give a Network: no release can lease IPv6 subnets alone through etcd",
-			"IPv6 without IPv4 (v6-only) is unsupported")
+		d.wrong.Add(d.errorf("EnableIPv4", "set EnableIPv4 to true and give a Network: no release can lease IPv6 subnets alone through etcd",
+			"IPv6 without IPv4 (v6-only) is unsupported"))
+	default:
+		cfg.V4 = v4Fields.rangeOf(d, d.Network, d.SubnetLen, d.SubnetMin, d.SubnetMax)
 	}
-	var err error
-	if cfg.V4, err = v4Fields.rangeOf(d, d.Network, d.SubnetLen, d.SubnetMin, d.SubnetMax); err != nil {
-		return cfg, err
-	}
-	if v6 {
-		if cfg.V6, err = v6Fields.rangeOf(d, d.IPv6Network, d.IPv6SubnetLen, d.IPv6SubnetMin, d.IPv6SubnetMax); err != nil {
-			return cfg, err
-		}
-	} else if d.IPv6Network != nil {
+	switch {
+	case v6:
+		cfg.V6 = v6Fields.rangeOf(d, d.IPv6Network, d.IPv6SubnetLen, d.IPv6SubnetMin, d.IPv6SubnetMax)
+	case d.IPv6Network != nil:
 		d.warnf("IPv6Network is ignored, since EnableIPv6 is not true")
 	}
 	cfg.Type = DefaultBackend
 	if d.Backend == nil {
-		return cfg, nil
+		return cfg
 	}
 	cfg.Backend, cfg.backendAt = *d.Backend, d.errorf("Backend", "", "")
-	cfg.Type, err = backendType(d)
-	return cfg, err
+	typ, err := backendType(d)
+	cfg.Type = typ
+	d.wrong.Add(err)
+	return cfg
 }

@@ -28,8 +28,46 @@ var special = []netip.Prefix{
 	netip.MustParsePrefix("::/127"), netip.MustParsePrefix("fe80::/10"), netip.MustParsePrefix("ff00::/8"),
 }
 
-// rangeOf applies the rules for one family (those since 0.10).
-func (f family) rangeOf(d *document, network *string, length *int, least, most *string) (Range, error) {
+// rangeOf applies the rules for one family (those since 0.10). It takes note of all that is
+// wrong, and returns the zero Range then.
+func (f family) rangeOf(d *document, network *string, length *int, least, most *string) Range {
+	if d.faulty(f.network) {
+		return Range{}
+	}
+	r, err := f.networkOf(d, network)
+	if err != nil {
+		d.wrong.Add(err)
+		return Range{}
+	}
+	r.bounded = least != nil || most != nil
+	if r.SubnetLen, err = f.subnetLen(d, r.Network, length); err != nil {
+		d.wrong.Add(err)
+	}
+	if r.SubnetLen == 0 {
+		return Range{} // no length would do
+	}
+	// Every release leaves the first subnet free unless it is asked for.
+	r.Min, r.Max = nextSubnet(r.Network.Addr(), r.SubnetLen), lastSubnet(r.Network, r.SubnetLen)
+	r.Min, err = f.bound(d, f.min, least, r, r.Min)
+	d.wrong.Add(err)
+	r.Max, err = f.bound(d, f.max, most, r, r.Max)
+	d.wrong.Add(err)
+	switch {
+	case d.faulty(f.length) || d.faulty(f.min) || d.faulty(f.max):
+		return Range{}
+	case !r.Max.Less(r.Min):
+		return r
+	case least == nil:
+		d.wrong.Add(d.errorf(f.max, fmt.Sprintf("raise it or set %s to %s", f.min, r.Network.Addr()),
+			"%s %s lies before %s, which is %s if it is not set", f.max, r.Max, f.min, r.Min))
+	default:
+		d.wrong.Add(d.errorf(f.min, "swap them", "%s %s lies after %s %s", f.min, r.Min, f.max, r.Max))
+	}
+	return Range{}
+}
+
+// networkOf returns a range with nothing but its network.
+func (f family) networkOf(d *document, network *string) (Range, error) {
 	if network == nil {
 		return Range{}, d.missing(f.network, f.example)
 	}
@@ -37,7 +75,7 @@ func (f family) rangeOf(d *document, network *string, length *int, least, most *
 	if err != nil || p.Addr().BitLen() != f.bits || p.Addr().Is4In6() {
 		return Range{}, d.errorf(f.network, fmt.Sprintf("write it as %q", f.example), "%s %q is not a network", f.network, words.Clip(*network))
 	}
-	r := Range{Network: p.Masked(), bounded: least != nil || most != nil}
+	r := Range{Network: p.Masked()}
 	for _, s := range special {
 		if s.Overlaps(r.Network) {
 			return Range{}, d.errorf(f.network, fmt.Sprintf("write a private network that no host is in, such as %q", f.example),
@@ -47,27 +85,10 @@ func (f family) rangeOf(d *document, network *string, length *int, least, most *
 	if p != r.Network {
 		d.warnf("%s %s has bits set beyond its length; it is read as %s", f.network, p, r.Network)
 	}
-	if r.SubnetLen, err = f.subnetLen(d, r.Network, length); err != nil {
-		return Range{}, err
-	}
-	// Every release leaves the first subnet free unless it is asked for.
-	r.Min, r.Max = nextSubnet(r.Network.Addr(), r.SubnetLen), lastSubnet(r.Network, r.SubnetLen)
-	if r.Min, err = f.bound(d, f.min, least, r, r.Min); err != nil {
-		return Range{}, err
-	}
-	if r.Max, err = f.bound(d, f.max, most, r, r.Max); err != nil {
-		return Range{}, err
-	}
-	if r.Max.Less(r.Min) {
-		if least == nil {
-			return Range{}, d.errorf(f.max, fmt.Sprintf("raise it or set %s to %s", f.min, r.Network.Addr()),
-				"%s %s lies before %s, which is %s if it is not set", f.max, r.Max, f.min, r.Min)
-		}
-		return Range{}, d.errorf(f.min, "swap them", "%s %s lies after %s %s", f.min, r.Min, f.max, r.Max)
-	}
 	return r, nil
 }
 
+// subnetLen returns with an error a length that would do, or zero if none would.
 func (f family) subnetLen(d *document, network netip.Prefix, length *int) (int, error) {
 	// Four subnets at least: the first is left free, and one host is no network.
 	shortest := network.Bits() + 2
@@ -87,9 +108,9 @@ func (f family) subnetLen(d *document, network netip.Prefix, length *int) (int, 
 	}
 	switch {
 	case *length > f.longest:
-		return 0, d.errorf(f.length, fmt.Sprintf("%d is the longest", f.longest), "%s must be less than /%d", f.length, f.longest+1)
+		return max(f.preferred, shortest), d.errorf(f.length, fmt.Sprintf("%d is the longest", f.longest), "%s must be less than /%d", f.length, f.longest+1)
 	case *length < shortest:
-		return 0, d.errorf(f.length, fmt.Sprintf("in %s it is %d or more; without it, a default is chosen", network, shortest),
+		return max(f.preferred, shortest), d.errorf(f.length, fmt.Sprintf("in %s it is %d or more; without it, a default is chosen", network, shortest),
 			"Network must be able to accommodate at least four subnets; %s is %d", f.length, *length)
 	}
 	return *length, nil
@@ -108,7 +129,7 @@ func (f family) bound(d *document, name string, written *string, r Range, absent
 		return a, d.errorf(name, fmt.Sprintf("the first subnet is %s, the last %s", r.Network.Addr(), lastSubnet(r.Network, r.SubnetLen)),
 			"%s is not in the range of the Network: %s is outside %s", name, a, r.Network)
 	}
-	if near := nearestSubnet(a, r); near != a {
+	if near := nearestSubnet(a, r); near != a && !d.faulty(f.length) {
 		return a, d.errorf(name, fmt.Sprintf("the nearest subnet begins at %s", near),
 			"%s is not on a SubnetLen boundary: %s begins no /%d", name, a, r.SubnetLen)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"slices"
 
@@ -83,15 +84,9 @@ func (d *doctoring) run(ctx context.Context, names []string) error {
 		return err
 	}
 	defer closed()
-	r := report{Schema: reportSchema, Time: h.Status.Time, Checks: []reported{}}
-	for i, c := range doctor.Checks() {
-		if len(names) > 0 && !slices.Contains(names, c.Name) {
-			continue
-		}
-		if ctx.Err() != nil {
-			return failure{ctx.Err(), ""}
-		}
-		r.add(i+1, c, d.made(ctx, c, h))
+	r, err := d.checks(ctx, h, names)
+	if err != nil {
+		return err
 	}
 	if d.output == "json" {
 		err = d.printJSON(r)
@@ -105,6 +100,24 @@ func (d *doctoring) run(ctx context.Context, names []string) error {
 		return errNotWell
 	}
 	return nil
+}
+
+// checks makes them, and shows on a terminal which one goes on.
+func (d *doctoring) checks(ctx context.Context, h *doctor.Host, names []string) (report, error) {
+	r := report{Schema: reportSchema, Time: h.Status.Time, Checks: []reported{}}
+	show, end := onTerminal(d.stderr)
+	defer end()
+	for i, c := range doctor.Checks() {
+		if len(names) > 0 && !slices.Contains(names, c.Name) {
+			continue
+		}
+		if ctx.Err() != nil {
+			return r, failure{ctx.Err(), ""}
+		}
+		show(fmt.Sprintf("check %d of %d: %s", i+1, len(doctor.Checks()), c.Name))
+		r.add(i+1, c, d.made(ctx, c, h))
+	}
+	return r, nil
 }
 
 // made makes a check, mends what it may, and looks again.

@@ -184,18 +184,26 @@ func (p *probed) reason(mtu int) string {
 // showProgress returns what shows on a terminal how far something is, and what takes that
 // away again.
 func showProgress(w io.Writer, of int) (progress func(int), end func()) {
-	if !isTerminal(w) {
-		return func(int) {}, func() {}
-	}
+	show, end := onTerminal(w)
 	var last time.Time
 	progress = func(done int) {
 		if time.Since(last) > 100*time.Millisecond {
 			last = time.Now()
-			fmt.Fprintf(w, "\r%d of %s probed", done, count(of, "peer"))
+			show(fmt.Sprintf("%d of %s probed", done, count(of, "peer")))
 		}
 	}
 	progress(0)
-	return progress, func() { fmt.Fprint(w, "\r\x1b[K") }
+	return progress, end
+}
+
+// onTerminal returns what shows a line on a terminal in the place of the one before, and what
+// takes it away again. Elsewhere they do nothing.
+func onTerminal(w io.Writer) (show func(string), end func()) {
+	if !isTerminal(w) {
+		return func(string) {}, func() {}
+	}
+	const blank = "\r\x1b[K"
+	return func(line string) { fmt.Fprint(w, blank+line) }, func() { fmt.Fprint(w, blank) }
 }
 
 // isTerminal reports whether a person sees what is written.

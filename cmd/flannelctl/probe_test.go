@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"flanneld/cmd/internal/doctor"
 	"flanneld/cmd/internal/probe"
 	"flanneld/cmd/internal/status"
 )
@@ -112,7 +113,16 @@ func TestProgressIsForATerminal(t *testing.T) {
 	end()
 	buffer := make([]byte, 100)
 	got, err := master.Read(buffer)
-	if want := "\r0 of 2 peers probed\r\x1b[K"; err != nil || string(buffer[:got]) != want {
+	if want := "\r\x1b[K0 of 2 peers probed\r\x1b[K"; err != nil || string(buffer[:got]) != want {
+		t.Errorf("%q, %v, want %q", buffer[:got], err, want)
+	}
+	// Doctor says which check goes on.
+	d := &doctoring{asking: &asking{call: &call{stderr: terminal}}}
+	if _, err := d.checks(t.Context(), new(doctor.Host), []string{"forwarding"}); err != nil {
+		t.Error(err)
+	}
+	got, err = master.Read(buffer)
+	if want := fmt.Sprintf("\r\x1b[Kcheck 6 of %d: forwarding\r\x1b[K", len(doctor.Checks())); err != nil || string(buffer[:got]) != want {
 		t.Errorf("%q, %v, want %q", buffer[:got], err, want)
 	}
 }

@@ -127,3 +127,28 @@ func snmpValue(text, protocol, name string) int {
 	}
 	return 0
 }
+
+// absent returns the addresses that were asked for by ARP in vain.
+func absent() map[netip.Addr]bool {
+	text, err := os.ReadFile("/proc/thread-self/net/arp")
+	if err != nil {
+		return nil
+	}
+	return unanswered(string(text))
+}
+
+// unanswered reads /proc/net/arp: a line of names, then one for each entry, of which the third
+// field is 0x0 while nobody has answered.
+func unanswered(text string) map[netip.Addr]bool {
+	all := make(map[netip.Addr]bool)
+	for line := range strings.Lines(text) {
+		fields := strings.Fields(line)
+		if len(fields) < 3 || fields[2] != "0x0" {
+			continue
+		}
+		if a, err := netip.ParseAddr(fields[0]); err == nil {
+			all[a] = true
+		}
+	}
+	return all
+}

@@ -2,8 +2,10 @@ package doctor
 
 import (
 	"encoding/binary"
+	"maps"
 	"net/netip"
 	"os"
+	"strings"
 	"testing"
 
 	"golang.org/x/net/bpf"
@@ -97,6 +99,21 @@ func TestValuesOfSNMP(t *testing.T) {
 	}
 }
 
+func TestWhoDoesNotAnswerARP(t *testing.T) {
+	got := unanswered(`IP address       HW type     Flags       HW address            Mask     Device
+192.168.1.50     0x1         0x0         00:00:00:00:00:00     *        eth0
+192.168.1.1      0x1         0x2         02:00:00:00:00:01     *        eth0
+10.100.5.0       0x1         0x6         02:00:00:00:00:02     *        flannel.1
+none             0x1         0x0
+`)
+	if want := map[netip.Addr]bool{netip.MustParseAddr("192.168.1.50"): true}; !maps.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	if text, err := os.ReadFile("/proc/thread-self/net/arp"); err != nil || !strings.HasPrefix(string(text), "IP address       HW type     Flags ") {
+		t.Errorf("the kernel's own is another table: %v\n%s", err, text)
+	}
+}
+
 func TestPoolsOfDocker(t *testing.T) {
 	for _, tt := range []struct {
 		name, file string
@@ -126,6 +143,7 @@ func FuzzWhatOthersHaveWritten(f *testing.F) {
 	f.Fuzz(func(_ *testing.T, data []byte) {
 		text := string(data)
 		snmpValue(text, "Tcp", "A")
+		unanswered(text)
 		poolsOf(data, []string{text})
 		vni(text)
 		parsePEM(data)

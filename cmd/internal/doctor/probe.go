@@ -21,10 +21,11 @@ const mostProbed = 32
 // probed is what came of packets to peers, through the overlay and beside it.
 type probed struct {
 	peers    []subnet.Claim
-	overlay  []probe.Result // to each, through the overlay
-	underlay []probe.Result // to each PublicIP
-	seen     []traffic      // of each, on the external interface
-	of       int            // peers there are
+	overlay  []probe.Result      // to each, through the overlay
+	underlay []probe.Result      // to each PublicIP
+	seen     []traffic           // of each, on the external interface
+	absent   map[netip.Addr]bool // PublicIPs for which no host answers ARP
+	of       int                 // peers there are
 	in       backend.Ingress
 	mtu      int // of the overlay, in bytes
 	sniffErr error
@@ -71,6 +72,7 @@ func sendProbes(ctx context.Context, h *Host) (*probed, error) {
 	}
 	if err == nil && slices.ContainsFunc(p.overlay, func(r probe.Result) bool { return r.Received == 0 }) {
 		p.underlay, err = probe.Run(ctx, outside, probe.Options{})
+		p.absent = absent()
 	}
 	if errors.Is(err, fs.ErrPermission) {
 		err = fmt.Errorf("it needs root: %w", err)
@@ -150,6 +152,8 @@ func (p *probed) diagnose(i int) (saw, mend string, dead bool) {
 	switch {
 	case p.sniffErr != nil:
 		return fmt.Sprintf("%s does not answer through the overlay; which way is closed cannot be seen: %v", name, p.sniffErr), "# run it as root, here and on " + peer.PublicIP.String(), !up
+	case p.seen[i].out == 0 && !up && p.absent[peer.PublicIP]:
+		return fmt.Sprintf("no host answers ARP for %s: it is down, or cannot be reached", name), "ping -c3 " + peer.PublicIP.String(), true
 	case p.seen[i].out == 0:
 		return fmt.Sprintf("nothing leaves this host for %s: this host's own rules drop %s on the way out, or there is no route", name, p.port()),
 			"flannelctl doctor kernel firewall; nft list ruleset; iptables -S OUTPUT", false

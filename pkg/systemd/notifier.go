@@ -5,9 +5,13 @@
 package systemd
 
 import (
+	"errors"
 	"log/slog"
+	"net"
+	"os"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 )
@@ -19,8 +23,13 @@ type Notifier struct {
 
 	mu       sync.Mutex
 	warned   bool
-	stopping bool // nothing is said any more
+	unsaid   string // the last status, if the manager did not take it
+	stopping bool   // nothing is said any more
 }
+
+// statusTime is the longest wait for the manager to take a status or a sign of life. Whoever
+// says these goes on without it: a manager that does not read must not stop the service.
+const statusTime = 100 * time.Millisecond
 
 // Status says in words what the service does. The text is made one line of UTF-8: each
 // other line of a message would be a variable.
@@ -47,8 +56,40 @@ func (n *Notifier) send(state string) {
 		return
 	}
 	n.stopping = state == daemon.SdNotifyStopping
-	if _, err := daemon.SdNotify(false, state); err != nil && !n.warned {
+	patience := barrierTime
+	isStatus := strings.HasPrefix(state, "STATUS=")
+	if isStatus || state == daemon.SdNotifyWatchdog {
+		patience = statusTime
+	}
+	message := state
+	if isStatus {
+		n.unsaid = state
+	} else if n.unsaid != "" {
+		message += "\n" + n.unsaid
+	}
+	err := notify(message, patience)
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		n.unsaid = ""
+	}
+	if err != nil && !n.warned {
 		n.warned = true
 		n.Log.Warn("Cannot notify systemd", "state", state, "err", err)
 	}
+}
+
+// notify is daemon.SdNotify with an end: that waits for as long as the queue of the socket is full.
+// Without a manager it does nothing.
+func notify(message string, patience time.Duration) error {
+	socket := os.Getenv("NOTIFY_SOCKET")
+	if socket == "" {
+		return nil
+	}
+	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+	_ = conn.SetWriteDeadline(time.Now().Add(patience)) // it is open
+	_, err = conn.Write([]byte(message))
+	return err
 }

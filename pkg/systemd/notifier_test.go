@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"log/slog"
+	"net"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -40,6 +42,42 @@ func TestNotifierWarnsOnceThatNobodyListens(t *testing.T) {
 	n.Stopping()
 	if strings.Count(log.String(), "level=WARN") != 1 {
 		t.Errorf("log is %s, want one warning", &log)
+	}
+}
+
+// TestNotifierWaitsForNoManager that does not read; what it is next told has the status that it missed.
+func TestNotifierWaitsForNoManager(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "notify")
+	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = socket.Close() }()
+	t.Setenv("NOTIFY_SOCKET", path)
+	queued := 0
+	for notify("full", time.Millisecond) == nil {
+		queued++
+	}
+	n := &Notifier{Log: slog.New(slog.DiscardHandler)}
+	n.Status("first")
+	n.Status("second")
+	n.Feed()
+	buf := make([]byte, 100)
+	read := func() string {
+		_ = socket.SetReadDeadline(time.Now().Add(10 * time.Second))
+		size, err := socket.Read(buf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(buf[:size])
+	}
+	for range queued {
+		read()
+	}
+	n.Feed()
+	n.Ready()
+	if d := cmp.Diff([]string{"WATCHDOG=1\nSTATUS=second", "READY=1"}, []string{read(), read()}); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
 	}
 }
 

@@ -156,7 +156,7 @@ func (r Request) blame(leases []Lease, full error) error {
 	if most == 0 {
 		return full
 	}
-	return fmt.Errorf("%w; the lease %s of %s has the place of many: delete it, unless somebody means it", full, largest.Key(), largest.holder())
+	return fmt.Errorf("%w; the lease %s of %s takes the space of many: delete it, unless it is meant to be there", full, largest.Key(), largest.holder())
 }
 
 // own returns the host's own leases, and one of another node with its PublicIP; zero if

@@ -107,7 +107,7 @@ func (r *report) text(colour bool) []byte {
 	}
 	fmt.Fprintln(w)
 	if i := slices.IndexFunc(r.Checks, func(c reported) bool { return c.Fixable && !c.Fixed }); i >= 0 {
-		fmt.Fprintln(w, "hint: flannelctl doctor --fix does what is safe of that, such as "+r.Checks[i].Name)
+		fmt.Fprintln(w, "hint: flannelctl doctor --fix mends what is safe to mend, such as "+r.Checks[i].Name)
 	}
 	return w.Bytes()
 }

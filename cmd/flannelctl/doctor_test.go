@@ -40,7 +40,7 @@ PASS   1  one    it runs
 PASS   5  five   it is on
 
 5 checks, 1 failed, 1 warning, 2 passed, 1 skipped, 1 of them by --fix
-hint: flannelctl doctor --fix does what is safe of that, such as two
+hint: flannelctl doctor --fix mends what is safe to mend, such as two
 `
 	if diff := cmp.Diff(want, string(aReport().text(false))); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)

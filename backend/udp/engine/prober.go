@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net/netip"
 	"sync"
 	"time"
@@ -27,6 +26,9 @@ const (
 	// maxProbes is the largest number of paths that are looked at at once.
 	maxProbes = 32
 
+	// ProbeID is the ICMP identifier of these pings. The fast path leaves their answers to the engine.
+	ProbeID = 0xf1a2
+
 	echoReply   = 0
 	echoRequest = 8
 	probeTTL    = 64
@@ -40,8 +42,7 @@ const (
 type prober struct {
 	from     netip.AddrPort // the tunnel's own
 	answers  *answers
-	counters counters // of what is sent
-	id       uint16
+	counters counters      // of what is sent
 	slots    chan struct{} // one for each path that is looked at
 	quit     chan struct{} // closed by close
 	done     sync.WaitGroup
@@ -52,7 +53,7 @@ type prober struct {
 }
 
 func newProber(from netip.AddrPort, a *answers, log *slog.Logger) *prober {
-	return &prober{from: from, answers: a, id: uint16(rand.Uint32()), slots: make(chan struct{}, maxProbes), quit: make(chan struct{}), log: log,
+	return &prober{from: from, answers: a, slots: make(chan struct{}, maxProbes), quit: make(chan struct{}), log: log,
 		warnings: limiter{perSecond: 1}}
 }
 
@@ -123,7 +124,7 @@ func lengths(longest int) []int {
 func (p *prober) ask(f *forwarding, to *peer, lengths []int) bool {
 	for range attempts {
 		for _, n := range lengths {
-			echo := appendICMP(nil, probeTTL, f.addr, to.Subnet.Masked().Addr(), echoRequest<<8, uint32(p.id)<<16, make([]byte, n-28))
+			echo := appendICMP(nil, probeTTL, f.addr, to.Subnet.Masked().Addr(), echoRequest<<8, ProbeID<<16, make([]byte, n-28))
 			// An error is one that others meet too.
 			if p.answers.send(datagram(p.from, to.Endpoint, echo), to.Endpoint.Addr()) == nil {
 				p.counters.moved(Tx, 1, n, 1)
@@ -159,7 +160,7 @@ func datagram(from, to netip.AddrPort, payload []byte) []byte {
 // answered reports whether a packet is an answer, and notes how long it is.
 func (p *prober) answered(f *forwarding, packet offload.IPv4) bool {
 	icmp := packet.Payload()
-	if len(icmp) < 8 || icmp[0] != echoReply || binary.BigEndian.Uint16(icmp[4:]) != p.id || packet.IsFragment() || packet.Dst() != f.addr {
+	if len(icmp) < 8 || icmp[0] != echoReply || binary.BigEndian.Uint16(icmp[4:]) != ProbeID || packet.IsFragment() || packet.Dst() != f.addr {
 		return false
 	}
 	from := f.table.lookup(number(packet.Src()))

@@ -40,6 +40,8 @@ enum { MODE_PLAIN, MODE_GPE };
 
 enum { OUTER_HLEN = IP_HLEN + UDP_HLEN };
 
+enum { ENGINE_PING = 0xf1a2 }; /* id of the engine's own pings: engine.ProbeID */
+
 struct peer_key {
 	u32 len, address;
 };
@@ -205,6 +207,8 @@ SEC("tc/rx") int rx(struct __sk_buff *skb)
 	probe = is_ping(skb, ETH_HLEN + 28, &h.inner, 0, config->probe_in);
 	if (!(peer->flags & PEER_RX) && !probe)
 		return PASS;
+	if (is_ping(skb, ETH_HLEN + 28, &h.inner, 0, hton16(ENGINE_PING)))
+		return PASS; /* the engine has asked how long packets may be */
 	len = ntoh16(h.inner.tot_len);
 	/* A train of the engine's datagrams, which a virtual interface hands on as one, is not one packet. */
 	if (h.inner.version_ihl >> 4 != 4 || (h.inner.version_ihl & 15) < 5 || h.inner.ttl <= 1 || len < IP_HLEN ||

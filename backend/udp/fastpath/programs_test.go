@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"flanneld/backend/udp/engine"
 	"flanneld/pkg/bpf"
 	"flanneld/pkg/checksum"
 )
@@ -120,6 +121,9 @@ func TestReceived(t *testing.T) {
 	good := packet("10.5.2.9", "10.5.1.8", 63, unix.IPPROTO_UDP, udp)
 	outer := datagram("192.0.2.2", "192.0.2.1", 8285, good)
 	ping := packet("10.5.3.0", "10.5.1.0", 63, unix.IPPROTO_ICMP, []byte{0, 0, 0, 0, 7, 7, 0, 1})
+	asked := func(id uint16) []byte {
+		return packet("10.5.2.0", "10.5.1.0", 63, unix.IPPROTO_ICMP, []byte{0, 0, 0, 0, byte(id >> 8), byte(id), 0, 1})
+	}
 	for _, row := range []struct {
 		name  string
 		frame []byte
@@ -128,6 +132,8 @@ func TestReceived(t *testing.T) {
 		{"a peer's", frame(outer), actRedirect},
 		{"the longest subnet has another host", frame(datagram("192.0.2.2", "192.0.2.1", 8285, packet("10.5.2.129", "10.5.1.8", 63, 17, udp))), actPass},
 		{"that host's", frame(datagram("192.0.2.4", "192.0.2.1", 8285, packet("10.5.2.129", "10.5.1.8", 63, 17, udp))), actRedirect},
+		{"an answer to the engine's ping", frame(datagram("192.0.2.2", "192.0.2.1", 8285, asked(engine.ProbeID))), actPass},
+		{"an answer to a ping of the host's", frame(datagram("192.0.2.2", "192.0.2.1", 8285, asked(engine.ProbeID+1))), actRedirect},
 		{"another sender", frame(datagram("192.0.2.3", "192.0.2.1", 8285, good)), actPass},
 		{"a source that is nobody's", frame(datagram("192.0.2.2", "192.0.2.1", 8285, packet("10.5.9.9", "10.5.1.8", 63, 17, udp))), actPass},
 		{"a destination that is not ours", frame(datagram("192.0.2.2", "192.0.2.1", 8285, packet("10.5.2.9", "10.5.7.8", 63, 17, udp))), actPass},
@@ -184,7 +190,7 @@ func TestReceived(t *testing.T) {
 			}
 		}
 	}
-	if sum, err := p.count(); err != nil || sum.Closed != 2 || sum.RxPackets != 6 || sum.ToGPE != 4 || sum.Errors != 0 {
+	if sum, err := p.count(); err != nil || sum.Closed != 2 || sum.RxPackets != 8 || sum.ToGPE != 5 || sum.Errors != 0 {
 		t.Errorf("counted %+v, %v", sum, err)
 	}
 }

@@ -144,8 +144,8 @@ func (h *host) interfaces(underlay string, addrs []netif.Addr) {
 
 // apply makes the table, and returns what others had changed.
 func (f *filter) apply() (changes []string, err error) {
-	gone := f.gone()
 	t := filterTable(f.id, f.policy, f.overlays, f.host)
+	gone := !reflect.DeepEqual(f.made, t) && f.gone() // of the same table Apply tells it
 	changes, err = f.kernel.Apply(t)
 	if errors.Is(err, unix.EOPNOTSUPP) && !f.host.early {
 		// Linux 5.10 is such a kernel, and 6.1 none.

@@ -75,7 +75,7 @@ func completesLeases(c *call, cmd *cobra.Command) *cobra.Command {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
 		defer n.close()
-		all, _, _ := n.Leases(ctx) // without an answer there is nothing to complete
+		all, _ := n.list(ctx) // without an answer there is nothing to complete
 		for _, l := range all {
 			words = append(words, l.V4.Subnet.String()+"\t"+l.V4.PublicIP.String())
 		}

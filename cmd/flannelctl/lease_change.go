@@ -161,9 +161,9 @@ func (r *leaseChange) reserveFor(ctx context.Context, n *network, what string) (
 		return done, failure{fmt.Errorf("%s is not allowed by the network's configuration", k),
 			fmt.Sprintf("choose a /%d from %s to %s", cfg.V4.SubnetLen, cfg.V4.Min, cfg.V4.Max)}
 	}
-	all, _, err := n.Leases(ctx)
+	all, err := n.list(ctx)
 	if err != nil {
-		return done, failure{err, ""}
+		return done, err
 	}
 	for _, l := range all {
 		switch {

@@ -144,13 +144,22 @@ func (n *network) config() (config.Config, error) {
 // asksAtOnce is how many requests are under way to find out when leases expire.
 const asksAtOnce = 32
 
-// leases returns all of them, sorted, with the times when they expire.
-func (n *network) leases(ctx context.Context) ([]subnet.Lease, error) {
+// list returns all leases, sorted: etcd's v2 API has no order.
+func (n *network) list(ctx context.Context) ([]subnet.Lease, error) {
 	all, _, err := n.Leases(ctx)
 	if err != nil {
 		return nil, failure{err, ""}
 	}
 	slices.SortFunc(all, subnet.Lease.Compare)
+	return all, nil
+}
+
+// leases returns all of them, sorted, with the times when they expire.
+func (n *network) leases(ctx context.Context) ([]subnet.Lease, error) {
+	all, err := n.list(ctx)
+	if err != nil {
+		return nil, err
+	}
 	x, ok := n.keyspace.(expirer)
 	if !ok {
 		return all, nil
@@ -178,9 +187,9 @@ func (n *network) leases(ctx context.Context) ([]subnet.Lease, error) {
 
 // lease returns the one that a person means, with the time when it expires.
 func (n *network) lease(ctx context.Context, what string) (subnet.Lease, error) {
-	all, _, err := n.Leases(ctx)
+	all, err := n.list(ctx)
 	if err != nil {
-		return subnet.Lease{}, failure{err, ""}
+		return subnet.Lease{}, err
 	}
 	l, err := find(all, what)
 	if err != nil {
@@ -196,7 +205,7 @@ func (n *network) lease(ctx context.Context, what string) (subnet.Lease, error) 
 	return l, nil
 }
 
-// find returns the leases that a person means: by subnet, as it is written or as it lies in
+// find returns the lease that a person means: by subnet, as it is written or as it lies in
 // etcd, by an address in one, by PublicIP or by node id.
 func find(all []subnet.Lease, what string) (subnet.Lease, error) {
 	var found []subnet.Lease
@@ -216,7 +225,6 @@ func find(all []subnet.Lease, what string) (subnet.Lease, error) {
 	for _, l := range found {
 		names = append(names, l.Key().String())
 	}
-	slices.Sort(names) // etcd's v2 API has no order
 	return subnet.Lease{}, failure{fmt.Errorf("%q is several leases: %s", what, strings.Join(names, ", ")), "name one by its subnet"}
 }
 

@@ -163,6 +163,38 @@ func TestABundleHasEverySourceAndNoSecret(t *testing.T) {
 	}
 }
 
+func TestABundleHidesAPasswordOfOptionsWithAMistake(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	for _, tt := range []struct {
+		name, secret, want string
+		args, environ      []string
+	}{
+		{"an argument of its own", "s3cretpw", "--etcd-password\n***\n--typo=1\n", []string{"--etcd-password", "s3cretpw", "--typo=1"}, nil},
+		{"one dash", "s3cretpw", "-etcd-password\n***\n", []string{"-etcd-password", "s3cretpw"}, nil},
+		{"a password like a flag", "-s3cret=pw", "--etcd-password\n***\n", []string{"--etcd-password", "-s3cret=pw"}, []string{"FLANNEL_OPTIONS=--etcd-password -s3cret=pw"}},
+		{"with =", "two words", "--etcd-password=***\n", []string{"--etcd-password=two words"}, nil},
+		{"a misspelt flag", "s3cretpw", "--etcd-passwd\n***\n", []string{"--etcd-passwd", "s3cretpw"}, nil},
+		{"the name of a file", "s3cretpw", "--etcd-password-file\n/etc/p\n", []string{"--etcd-password-file", "/etc/p"}, []string{"FLANNELD_ETCD_PASSWORD=s3cretpw", "FLANNEL_OPTIONS=a s3cretpw b"}},
+		{"nothing after it", "s3cretpw", "--etcd-password\n", []string{"--etcd-password"}, nil},
+	} {
+		h := &Host{Root: t.TempDir(), Kernel: fake.New(), StoreErr: errors.New("no options"), Args: tt.args, Environ: tt.environ}
+		redact := h.Redactor()
+		var out bytes.Buffer
+		if _, err := Write(t.Context(), &out, "debug", h.Entries(redact), redact); err != nil {
+			t.Fatal(err)
+		}
+		all := unpack(t, &out)
+		if got := all["debug/daemon/arguments.txt"]; got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+		for name, text := range all {
+			if strings.Contains(text, tt.secret) {
+				t.Errorf("%s: %q is in %s:\n%s", tt.name, tt.secret, name, text)
+			}
+		}
+	}
+}
+
 func TestABundleIsWrittenWhateverIsMissing(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	h := &Host{Root: t.TempDir(), Kernel: fake.New(), StoreErr: errors.New("dial tcp 192.0.2.9:2379: connection refused"),

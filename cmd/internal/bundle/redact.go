@@ -49,7 +49,9 @@ var (
 	// The same within a line, as JSON, as a flag, and as JSON in a quoted text.
 	named = regexp.MustCompile(`(?i)(` + secretName + `)(\\?["']?\s*[:=]\s*)("(?:[^"\\]|\\.)*"|\\"(?:[^"\\]|\\[^"])*\\"|'[^']*'|[^\s"'\[{]\S*)`)
 	flags = regexp.MustCompile(`(?i)(--?` + secretName + `)([ \t]+)("[^"]*"|'[^']*'|[^\s"'-]\S*)`)
-	heads = regexp.MustCompile(`(?i)\b(basic|bearer|digest|negotiate)\s+[A-Za-z0-9._~+/=-]*[0-9=._~+/][A-Za-z0-9._~+/=-]*`)
+	// An argument that is the name of a flag.
+	secretFlag = regexp.MustCompile(`(?i)^--?` + secretName + `$`)
+	heads      = regexp.MustCompile(`(?i)\b(basic|bearer|digest|negotiate)\s+[A-Za-z0-9._~+/=-]*[0-9=._~+/][A-Za-z0-9._~+/=-]*`)
 	// What systemctl says of a unit.
 	unitEnv = regexp.MustCompile(`(?m)^(\s*Environment=)(.*)$`)
 	envName = regexp.MustCompile(`([A-Za-z_]\w*)=`)
@@ -119,6 +121,23 @@ func onlyNames(line string) string {
 		names = append(names, m[1]+"="+hidden)
 	}
 	return before + "=" + strings.Join(names, " ")
+}
+
+// Arguments returns a program's arguments, a line each. A secret is known by the flag before
+// it, whatever it looks like and wherever a line ends.
+func (r *Redactor) Arguments(args []string) string {
+	var b strings.Builder
+	for i, arg := range args {
+		name, _, joined := strings.Cut(arg, "=")
+		switch {
+		case i > 0 && secretFlag.MatchString(args[i-1]) && !harmless(args[i-1]):
+			arg = hidden
+		case joined && secretFlag.MatchString(name) && !harmless(name):
+			arg = name + "=" + hidden
+		}
+		b.WriteString(r.Text(arg) + "\n")
+	}
+	return b.String()
 }
 
 // Environ returns the variables, a line each: the values of those alone that are the

@@ -38,9 +38,24 @@ type Host struct {
 // mostSecret bounds a file with a password, in bytes.
 const mostSecret = 64 << 10
 
-// Redactor returns one that knows the passwords of the daemon.
+// Redactor returns one that knows the passwords of the daemon. What it was started with is
+// looked at as well: there are no Options if that has a mistake in it.
 func (h *Host) Redactor() *Redactor {
 	secrets := []string{string(h.Options.Etcd.Password)}
+	for i, arg := range h.Args {
+		name, value, joined := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+		if name == "etcd-password" && !joined && i+1 < len(h.Args) {
+			value = h.Args[i+1]
+		}
+		if name == "etcd-password" {
+			secrets = append(secrets, value)
+		}
+	}
+	for _, v := range h.Environ {
+		if value, ok := strings.CutPrefix(v, "FLANNELD_ETCD_PASSWORD="); ok {
+			secrets = append(secrets, value)
+		}
+	}
 	for _, path := range []string{h.Options.Etcd.PasswordFile, h.Options.Etcd.Credential} {
 		if path != "" {
 			text, _ := smallfile.Read(path, mostSecret) // else nobody has it
@@ -54,7 +69,7 @@ func (h *Host) Redactor() *Redactor {
 func (h *Host) Entries(r *Redactor) []Entry {
 	return slices.Concat([]Entry{
 		{"status.json", func(context.Context) (string, error) { return asJSON(h.Status) }},
-		{"daemon/arguments.txt", func(context.Context) (string, error) { return lines(h.Args), nil }},
+		{"daemon/arguments.txt", func(context.Context) (string, error) { return r.Arguments(h.Args), nil }},
 		{"daemon/environment.txt", func(context.Context) (string, error) { return r.Environ(h.Environ), nil }},
 		{"etcd/config.json", h.config},
 		{"etcd/leases.json", h.leases},
@@ -203,5 +218,3 @@ func asJSON(v any) (string, error) {
 	text, err := json.MarshalIndent(v, "", "  ")
 	return string(text) + "\n", err
 }
-
-func lines(all []string) string { return strings.Join(append(all, ""), "\n") }

@@ -114,9 +114,9 @@ func (b *bundling) looked(ctx context.Context) (h *bundle.Host, closed func()) {
 		s = b.withoutDaemon(err.Error())
 	}
 	h = &bundle.Host{Root: "/", Status: s, Kernel: kernel.Kernel{}}
-	h.Args, h.Environ, _ = doctor.StartedWith(s.PID, b.env)
+	h.Args, h.Environ, _ = doctor.StartedWith(s, b.env)
 	closed = func() {}
-	if h.Options, _, err = b.daemonOptions(s.PID); err != nil {
+	if h.Options, _, err = b.daemonOptions(s); err != nil {
 		h.Options, h.StoreErr = b.places, fmt.Errorf("the daemon's options cannot be read: %w", err)
 		return h, closed
 	}

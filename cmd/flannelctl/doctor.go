@@ -151,7 +151,7 @@ func (d *doctoring) host(ctx context.Context) (h *doctor.Host, closed func(), er
 		return nil, nil, err
 	}
 	h = &doctor.Host{Status: s, New: outline}
-	if h.Options, h.Hidden, err = d.daemonOptions(s.PID); err != nil {
+	if h.Options, h.Hidden, err = d.daemonOptions(s); err != nil {
 		return nil, nil, err
 	}
 	closed = func() {}
@@ -165,8 +165,8 @@ func (d *doctoring) host(ctx context.Context) (h *doctor.Host, closed func(), er
 // daemonOptions returns what the daemon was started with, and what this program was given
 // instead: of a daemon that runs its own arguments and environment; else the files of the
 // package's unit and this program's environment.
-func (d *doctoring) daemonOptions(pid int) (o options.Daemon, hidden bool, err error) {
-	args, environ, hidden := doctor.StartedWith(pid, d.env)
+func (d *doctoring) daemonOptions(s status.Status) (o options.Daemon, hidden string, err error) {
+	args, environ, hidden := doctor.StartedWith(s, d.env)
 	both := slices.Concat(options.EtcdFlags(new(options.Etcd)).Flags, options.PlaceFlags(new(options.Daemon)).Flags)
 	for _, f := range both {
 		if given := d.flags.Lookup(f.Name); given.Changed {

@@ -7,6 +7,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"flanneld/cmd/internal/status"
+	"flanneld/pkg/flagtable"
 )
 
 // Every check has its line in the page, and a script in which a host has the fault.
@@ -64,6 +67,26 @@ func TestValuesOfAProcess(t *testing.T) {
 		if got := strings.Join(p.values(flag), " "); got != want {
 			t.Errorf("values(%s) = %q, want %q", flag, got, want)
 		}
+	}
+}
+
+// A daemon in another PID namespace, such as a container's, calls itself 1. The 1 of this one is
+// another program.
+func TestADaemonIsKnownByTheProcessBehindItsSocket(t *testing.T) {
+	args, environ, hidden := StartedWith(status.Status{PID: 1}, flagtable.Env{"FLANNELD_V": "1"})
+	if args != nil || environ != nil || !strings.Contains(hidden, "PID namespace") {
+		t.Errorf("%q, %q, %q", args, environ, hidden)
+	}
+	h := &Host{Status: status.Status{PID: 1}, Hidden: hidden}
+	if why := h.lacks(t.Context(), Flags); why != hidden {
+		t.Errorf("%q", why)
+	}
+	args, environ, hidden = StartedWith(status.Status{PID: 1, Process: os.Getpid()}, nil)
+	if !slices.Equal(args, os.Args[1:]) || len(environ) == 0 || hidden != "" {
+		t.Errorf("%q, %q, %q", args, environ, hidden)
+	}
+	if _, environ, hidden = StartedWith(status.Status{}, flagtable.Env{"FLANNELD_V": "1"}); !slices.Contains(environ, "FLANNELD_V=1") || hidden != "" {
+		t.Errorf("without a daemon %q, %q", environ, hidden)
 	}
 }
 

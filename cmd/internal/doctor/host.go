@@ -29,7 +29,7 @@ import (
 type Host struct {
 	Status  status.Status  // of the daemon, or what it has left in files if PID is 0
 	Options options.Daemon // the daemon's
-	Hidden  bool           // some of the Options may lie where this user cannot look
+	Hidden  string         // why some of the Options may not be known; empty: all are
 	Store   subnet.Store   // of the daemon's network; nil: none can be made, and StoreErr says why
 
 	StoreErr error
@@ -120,8 +120,8 @@ func (h *Host) lacks(ctx context.Context, n Need) string {
 	if n&Root != 0 && h.privileged() != nil {
 		return "it needs root"
 	}
-	if n&(Flags|Config|Leases) != 0 && h.Hidden {
-		return "it needs root: the daemon's flags may be in its environment"
+	if n&(Flags|Config|Leases) != 0 && h.Hidden != "" {
+		return h.Hidden
 	}
 	if n&Forwards != 0 && h.Status.Backend.Type == "alloc" {
 		return "the backend alloc forwards nothing"

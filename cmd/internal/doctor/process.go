@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"flanneld/cmd/internal/status"
 	"flanneld/pkg/envfile"
 	"flanneld/pkg/flagtable"
 )
@@ -102,16 +103,22 @@ func setKernelValue(path, value string) func() error {
 func unitFiles() []string { return []string{"/etc/sysconfig/flanneld", "/etc/default/flanneld"} }
 
 // StartedWith returns the arguments and the environment of a daemon: of its process or, if
-// that is 0, what the package's unit would start it with and what is in the environment.
-// Hidden: the process does not show all of it to this user.
-func StartedWith(pid int, env flagtable.Env) (args, environ []string, hidden bool) {
+// none runs, what the package's unit would start it with and what is in the environment.
+// Hidden says why some of it cannot be seen from here; empty: all can.
+func StartedWith(s status.Status, env flagtable.Env) (args, environ []string, hidden string) {
+	pid := s.Process
+	if s.PID != 0 && pid == 0 { // the number that it gives itself is another process's here
+		return nil, nil, "flanneld runs in another PID namespace, where its flags cannot be seen: run flannelctl there"
+	}
 	if pid != 0 {
 		f, err := os.Open(fmt.Sprintf("/proc/%d/environ", pid))
 		if err == nil {
 			_ = f.Close()
+		} else {
+			hidden = "it needs root: the daemon's flags may be in its environment"
 		}
 		args = strings.Split(procFile(pid, "cmdline"), "\x00")[1:]
-		return args, strings.Split(procFile(pid, "environ"), "\x00"), err != nil
+		return args, strings.Split(procFile(pid, "environ"), "\x00"), hidden
 	}
 	all := make(flagtable.Env)
 	for _, file := range unitFiles() {
@@ -122,5 +129,5 @@ func StartedWith(pid int, env flagtable.Env) (args, environ []string, hidden boo
 	for name, value := range all {
 		environ = append(environ, name+"="+value)
 	}
-	return strings.Fields(all["FLANNEL_OPTIONS"] + " " + all["DAEMON_ARGS"]), environ, false
+	return strings.Fields(all["FLANNEL_OPTIONS"] + " " + all["DAEMON_ARGS"]), environ, ""
 }

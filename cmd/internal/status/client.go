@@ -10,6 +10,8 @@ import (
 	"net"
 	"net/http"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // mostAnswer bounds what Read takes from a socket: ten thousand peers are some two
@@ -23,7 +25,7 @@ var ErrRefused = errors.New("refuses")
 func Read(ctx context.Context, socket string, peers int) (s Status, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*requestTime)
 	defer cancel()
-	body, err := request(ctx, socket, fmt.Sprintf("/v1/status?peers=%d", peers))
+	body, process, err := request(ctx, socket, fmt.Sprintf("/v1/status?peers=%d", peers))
 	if err != nil {
 		return s, err
 	}
@@ -35,6 +37,7 @@ func Read(ctx context.Context, socket string, peers int) (s Status, err error) {
 	if err := json.Unmarshal(text, &s); err != nil {
 		return s, fmt.Errorf("read the answer of %s: %w", socket, err)
 	}
+	s.Process = process
 	return s, nil
 }
 
@@ -42,7 +45,7 @@ func Read(ctx context.Context, socket string, peers int) (s Status, err error) {
 // after an event. It ends with an error, unless ctx ends: that of the daemon is io.EOF.
 func Follow(ctx context.Context, socket string, after uint64) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
-		body, err := request(ctx, socket, fmt.Sprintf("/v1/events?after=%d", after))
+		body, _, err := request(ctx, socket, fmt.Sprintf("/v1/events?after=%d", after))
 		if err == nil {
 			defer body.Close()
 			// A line is an event, which is bounded.
@@ -60,23 +63,42 @@ func Follow(ctx context.Context, socket string, after uint64) iter.Seq2[Event, e
 }
 
 // request asks a daemon. Close the answer.
-func request(ctx context.Context, socket, path string) (io.ReadCloser, error) {
+func request(ctx context.Context, socket, path string) (answer io.ReadCloser, process int, err error) {
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, ResponseHeaderTimeout: 3 * requestTime,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", socket)
+			c, err := new(net.Dialer).DialContext(ctx, "unix", socket)
+			if err == nil {
+				process = listener(c.(*net.UnixConn))
+			}
+			return c, err
 		}}}
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost"+path, nil)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	answer, err := client.Do(r)
+	a, err := client.Do(r)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	if answer.StatusCode != http.StatusOK {
-		defer answer.Body.Close()
-		text, _ := io.ReadAll(io.LimitReader(answer.Body, mostText)) // what there is of it
-		return nil, fmt.Errorf("%s %w: %s: %s", socket, ErrRefused, answer.Status, strings.TrimSpace(string(text)))
+	if a.StatusCode != http.StatusOK {
+		defer a.Body.Close()
+		text, _ := io.ReadAll(io.LimitReader(a.Body, mostText)) // what there is of it
+		return nil, 0, fmt.Errorf("%s %w: %s: %s", socket, ErrRefused, a.Status, strings.TrimSpace(string(text)))
 	}
-	return answer.Body, nil
+	return a.Body, process, nil
+}
+
+// listener returns the process that listens at the other end, by the number that it has in this
+// process's PID namespace; 0: it has none there.
+func listener(c *net.UnixConn) (process int) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	_ = raw.Control(func(fd uintptr) {
+		if who, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
+			process = int(who.Pid)
+		}
+	})
+	return process
 }

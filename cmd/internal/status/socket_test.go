@@ -39,7 +39,7 @@ func TestSocketIsReadByTheGroup(t *testing.T) {
 		t.Errorf("the socket is %v, %v", info.Mode(), err)
 	}
 	s, err := Read(t.Context(), path, MostPeers)
-	if err != nil || s.Schema != Schema || len(s.Peers.List) != 3 || s.Text != b.Status().Text || s.PID != os.Getpid() {
+	if err != nil || s.Schema != Schema || len(s.Peers.List) != 3 || s.Text != b.Status().Text || s.PID != os.Getpid() || s.Process != os.Getpid() {
 		t.Errorf("read %+v, %v", s, err)
 	}
 	if s, err := Read(t.Context(), path, 0); err != nil || s.Peers.List != nil || s.Peers.Wanted != 2 {

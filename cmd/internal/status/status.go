@@ -19,7 +19,8 @@ type Status struct {
 	Time    time.Time `json:"time"`    // the moment
 	Started time.Time `json:"started"` // the daemon
 	Version string    `json:"version,omitempty"`
-	PID     int       `json:"pid"`
+	PID     int       `json:"pid"` // in the daemon's own PID namespace
+	Process int       `json:"-"`   // the same as whoever reads this sees it; 0: none runs, or it is hidden from here
 	Prefix  string    `json:"etcdPrefix,omitempty"`
 
 	Text     string   `json:"text"`               // in one sentence, as systemd shows it

@@ -57,6 +57,27 @@ func TestToolsAreInstalled(t *testing.T) {
 	}
 }
 
+// TestWhatTestsTakeIsSaidFirst, before anything is installed or built, and only of all tests.
+func TestWhatTestsTakeIsSaidFirst(t *testing.T) {
+	run := func(args ...string) string {
+		return output(t, "make", append([]string{"--no-print-directory", "-C", ".."}, args...)...)
+	}
+	const says = "This takes "
+	if said := run("notice"); !strings.HasPrefix(said, says) {
+		t.Errorf("of all tests it says %q", said)
+	}
+	if said := run("notice", "PKGS=./subnet/..."); said != "" {
+		t.Errorf("of a part it says %q", said)
+	}
+	plan := run("--dry-run", "test")
+	at := strings.Index(plan, says)
+	for _, later := range []string{".ci/go", "dpkg-query", "go build", "go vet"} {
+		if i := strings.Index(plan, later); at < 0 || i < at {
+			t.Errorf("%q is at %d of what make test does, and what it says at %d", later, i, at)
+		}
+	}
+}
+
 // An interrupt from the terminal goes to the whole group.
 func TestToolsInterrupted(t *testing.T) {
 	cmd, policy := makeTools(t, "ethtool", "echo runs; exec sleep 60")

@@ -145,6 +145,33 @@ var others = map[string]string{
 	"earlier builds of this":        "remove-rules",
 }
 
+// TestDocumentsNameEveryFlagOfFlannelctl takes the flags from the manual page, which a test holds to
+// the program. Those that the daemon has as well may be in the table of the daemon's flags.
+func TestDocumentsNameEveryFlagOfFlannelctl(t *testing.T) {
+	var text string
+	for _, name := range []string{"flannelctl", "doctor", "migrate", "flags"} {
+		page, err := os.ReadFile("../docs/" + name + ".md")
+		if err != nil {
+			t.Fatal(err)
+		}
+		text += string(page)
+	}
+	manual, err := os.ReadFile("man/flannelctl.8")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := regexp.MustCompile(`(?m)^\.B .*?--([a-z][a-z0-9-]*)`).FindAllStringSubmatch(strings.ReplaceAll(string(manual), `\-`, "-"), -1)
+	for _, m := range all {
+		named := regexp.MustCompile("--" + m[1] + "[^a-z0-9-]|\n\\| `" + m[1] + "` \\|")
+		if !named.MatchString(text) {
+			t.Errorf("no page has flannelctl's --%s", m[1])
+		}
+	}
+	if len(all) < 40 {
+		t.Errorf("found %d flags", len(all))
+	}
+}
+
 // TestFlagsInDocumentsExist looks for the flags that the documents name among those that our
 // programs have, by their manual pages, which tests hold to the programs.
 func TestFlagsInDocumentsExist(t *testing.T) {

@@ -32,7 +32,7 @@ type Holding struct {
 
 	View    *View // of all leases, followed by somebody else
 	Log     *slog.Logger
-	Changes <-chan Lease   // what the lease is to say from now on; its subnets, Node, Rev and Expires are passed over
+	Changes <-chan Lease   // what the lease is to say from now on; its subnets, Node, Rev and Expires are ignored
 	Report  func(Standing) // called at once, when the State changes, and after each write of ours, which moves the deadline; may be nil
 	Ping    <-chan func()  // called by Hold, which shows that it runs; may be nil
 }

@@ -749,7 +749,7 @@ func TestHoldPublishesWhatChanges(t *testing.T) {
 		time.Sleep(time.Minute)
 		moved := h.own
 		moved.V4.PublicIP = netip.MustParseAddr("192.0.2.77")
-		moved.V4.Subnet = netip.MustParsePrefix("10.1.9.0/24") // is passed over
+		moved.V4.Subnet = netip.MustParsePrefix("10.1.9.0/24") // is ignored
 		h.changes <- moved
 		moved.V4.Subnet = h.own.V4.Subnet
 		h.own = moved

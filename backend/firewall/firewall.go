@@ -37,7 +37,7 @@ type Policy struct {
 	Prefix string
 
 	Networks []netip.Prefix // this daemon's networks, in use now or before
-	Previous []netip.Prefix // this host's subnets before; a zero one is passed over
+	Previous []netip.Prefix // this host's subnets before; a zero one is ignored
 	Resync   time.Duration  // the longest time between two passes; zero: a minute
 }
 

@@ -24,7 +24,7 @@ var unescape = strings.NewReplacer(`\"`, `"`, `\\`, `\`, `\$`, `$`, "\\`", "`")
 
 // Parse returns the variables that data assigns, never nil; the last assignment of a
 // name wins. Each line stands for itself: a quote that is not closed spoils its line and
-// no other. A line that is neither an assignment nor blank nor a comment is passed over.
+// no other. A line that is neither an assignment nor blank nor a comment is ignored.
 //
 // Names are those of POSIX shells. Values may be in single quotes, which keep
 // everything, or in double quotes, where a backslash escapes `"`, `\`, `$` and

@@ -99,7 +99,7 @@ func (f Files) parse(files []string) (contents, error) {
 }
 
 // authorities returns the certificates in a PEM file, at least one. What else is
-// in it is passed over, and so is a certificate that cannot be read, which
+// in it is ignored, and so is a certificate that cannot be read, which
 // bundles have now and then.
 func authorities(file string) ([]*x509.Certificate, error) {
 	var all []*x509.Certificate

@@ -159,7 +159,7 @@ func (c *Conn) name() error {
 }
 
 // Send sends what is left of the batch. A message that the kernel refuses is
-// passed over, see [SendBatch.Refused], and the rest is sent. The result is
+// ignored, see [SendBatch.Refused], and the rest is sent. The result is
 // zero, or EAGAIN if there was no room for all; then the next call continues.
 func (c *Conn) Send(b *SendBatch) unix.Errno { return b.send(c.fd) }
 

@@ -136,7 +136,7 @@ func TestEtcdsOfOtherVersionsAreNamed(t *testing.T) {
 	})
 }
 
-// A member whose v2 API is off is passed over for one that has it.
+// A member whose v2 API is off is left for one that has it.
 func TestAMemberWithoutTheAPIIsLeftForAnother(t *testing.T) {
 	onFakeTime(t, func(t *testing.T) {
 		off := serve(t, http.NotFound)

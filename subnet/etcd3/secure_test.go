@@ -330,7 +330,7 @@ func TestTokensThatHaveExpired(t *testing.T) {
 	}
 }
 
-// A wrong endpoint beside a good one is passed over, whatever is wrong with it.
+// A wrong endpoint beside a good one is ignored, whatever is wrong with it.
 func TestABadEndpointIsLeftForAnother(t *testing.T) {
 	t.Parallel()
 	good := etcdproc.Start(t)

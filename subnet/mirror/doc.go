@@ -8,7 +8,7 @@
 //
 // A lease that a host wrote is an original. What the mirror writes is a copy: it has the
 // name of the other side as its mark ([subnet.Lease.Mirror]), which readers of all releases
-// pass over. A copy is never copied, so there is no loop. For each key there is one rule for
+// ignore. A copy is never copied, so there is no loop. For each key there is one rule for
 // each state of the two sides:
 //
 //	one side        the other       what is done

@@ -107,9 +107,6 @@ func lookKernel(ctx context.Context, h *Host) Result {
 	if s := h.Status.Lease.State; h.alive() && s != subnet.Held.String() && s != subnet.AtRisk.String() {
 		return skip("nothing is certain while the lease is %s", s)
 	}
-	if why := h.outdated(ctx); why != "" {
-		return skip("%s: see the check backends", why)
-	}
 	w, err := h.want(ctx)
 	if err != nil {
 		return fail("what the kernel is to have cannot be told: %v", err)
@@ -170,12 +167,20 @@ func (h *Host) differences(ctx context.Context, w *wanted) ([]datapath.Op, []err
 // outdated says how the daemon, or its device, differs from the configuration in etcd, which
 // others have by now; empty: it does not.
 func (h *Host) outdated(ctx context.Context) string {
+	h.oldOnce.Do(func() { h.old = h.compare(ctx) })
+	return h.old
+}
+
+func (h *Host) compare(ctx context.Context) string {
 	k := h.know(ctx)
 	if k.configErr != nil {
 		return ""
 	}
 	if runs := h.Status.Backend.Type; h.alive() && runs != k.config.Type {
 		return fmt.Sprintf("the daemon runs %s, and the configuration in etcd says %s", runs, k.config.Type)
+	}
+	if runs := h.Status.Network.Network; h.alive() && runs.IsValid() && runs != k.config.V4.Network {
+		return fmt.Sprintf("the daemon runs the network %s, and the configuration in etcd says %s", runs, k.config.V4.Network)
 	}
 	w, err := h.want(ctx)
 	if err != nil {

@@ -52,6 +52,7 @@ const (
 	Lease                     // this host's
 	Leases                    // of all hosts, as etcd or the state directory has them, and the Flags
 	Forwards                  // that the backend forwards
+	Current                   // that the daemon runs what the Config says: else what is asked for, and the remedy, are the next daemon's
 )
 
 // Checks returns all checks, in the order of their numbers, from 1 on. A number never
@@ -66,11 +67,11 @@ func Checks() []Check {
 		{"forwarding", "the kernel passes packets on", Forwards, lookForwarding},
 		{"public-ip", "no two leases have one PublicIP", Leases, lookPublicIP},
 		{"backends", "all hosts forward in the way that the configuration says", Config | Lease | Leases, lookBackends},
-		{"kernel", "the kernel's devices, addresses, neighbours and routes are as the leases want them", Config | Lease | Leases, lookKernel},
-		{"firewall", "no rule drops the overlay's packets", Root | Config | Lease | Forwards, lookFirewall},
+		{"kernel", "the kernel's devices, addresses, neighbours and routes are as the leases want them", Current | Config | Lease | Leases, lookKernel},
+		{"firewall", "no rule drops the overlay's packets", Root | Current | Config | Lease | Forwards, lookFirewall},
 		{"leftovers", "nothing is left of daemons that do not run here", Root | Config, lookLeftovers},
-		{"overlap", "nothing else has addresses of the overlay", Config | Lease | Leases, lookOverlap},
-		{"reverse-path", "rp_filter does not drop what comes from peers", Config | Lease | Leases | Forwards, lookReversePath},
+		{"overlap", "nothing else has addresses of the overlay", Current | Config | Lease | Leases, lookOverlap},
+		{"reverse-path", "rp_filter does not drop what comes from peers", Current | Config | Lease | Leases | Forwards, lookReversePath},
 		{"cards", "no other card is in the external interface's subnet", Config, lookCards},
 		{"source", "this host sends from the address that it publishes, and so do its neighbours", Root | Config | Lease | Forwards, lookSource},
 		{"neighbours", "the ARP table has room for the hosts of the subnet", Config | Leases | Forwards, lookNeighbours},
@@ -78,9 +79,9 @@ func Checks() []Check {
 		{"etcd", "each endpoint answers, with the API that the network lies in", Flags, lookEtcd},
 		{"clock", "this host's clock and etcd's agree", Flags, lookClock},
 		{"certificates", "the certificates that etcd and this host show each other last", Flags, lookCertificates},
-		{"port", "the tunnel's packets get to peers and back", Root | Config | Lease | Leases | Forwards, lookPort},
-		{"mtu", "packets of the overlay's MTU get to peers and back", Root | Config | Lease | Leases | Forwards, lookMTU},
-		{"checksum", "TCP inside the overlay has right checksums", Root | Config | Lease | Leases | Forwards, lookChecksum},
+		{"port", "the tunnel's packets get to peers and back", Root | Current | Config | Lease | Leases | Forwards, lookPort},
+		{"mtu", "packets of the overlay's MTU get to peers and back", Root | Current | Config | Lease | Leases | Forwards, lookMTU},
+		{"checksum", "TCP inside the overlay has right checksums", Root | Current | Config | Lease | Leases | Forwards, lookChecksum},
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"flanneld/cmd/internal/status"
 	"flanneld/pkg/flagtable"
+	"flanneld/pkg/netif"
 )
 
 // Every check has its line in the page, and a script in which a host has the fault.
@@ -87,6 +88,32 @@ func TestADaemonIsKnownByTheProcessBehindItsSocket(t *testing.T) {
 	}
 	if _, environ, hidden = StartedWith(status.Status{}, flagtable.Env{"FLANNELD_V": "1"}); !slices.Contains(environ, "FLANNELD_V=1") || hidden != "" {
 		t.Errorf("without a daemon %q, %q", environ, hidden)
+	}
+}
+
+func TestLimitsOfTheARPTableAreOnlyRaised(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		near int
+		has  netif.NeighbourTable
+		want State
+		mend string
+	}{
+		{"room", 500, netif.NeighbourTable{Soft: 512, Hard: 1024}, Pass, ""},
+		{"entries that were refused before somebody raised the limits", 500, netif.NeighbourTable{Soft: 2048, Hard: 4096, Fulls: 7}, Pass, ""},
+		{"nearly full", 600, netif.NeighbourTable{Soft: 512, Hard: 1024}, Warn, "gc_thresh3=4096 gc_thresh2=2048"},
+		{"full", 1100, netif.NeighbourTable{Soft: 512, Hard: 1024}, Fail, "gc_thresh3=4400 gc_thresh2=2200"},
+		{"a high hard limit", 600, netif.NeighbourTable{Soft: 512, Hard: 65536}, Warn, "gc_thresh2=2048"},
+		{"a high soft limit", 3000, netif.NeighbourTable{Soft: 8192, Hard: 2048}, Fail, "gc_thresh3=12000"},
+	} {
+		r := roomFor("eth0", tt.near, tt.has)
+		mend := strings.ReplaceAll(strings.Join(r.Remedy, " "), "sysctl -w net.ipv4.neigh.default.", "")
+		if r.State != tt.want || mend != tt.mend || (r.Fix == nil) != (mend == "") {
+			t.Errorf("%s: %s, %q", tt.name, r.State, mend)
+		}
+		if said := strings.Contains(r.Saw, "refused"); said != (tt.has.Fulls > 0) {
+			t.Errorf("%s: %s", tt.name, r.Saw)
+		}
 	}
 }
 

@@ -39,6 +39,8 @@ type Host struct {
 
 	once      sync.Once
 	known     knowledge
+	oldOnce   sync.Once
+	old       string // see outdated
 	probeOnce sync.Once
 	probed    *probed
 	probeErr  error
@@ -138,6 +140,11 @@ func (h *Host) lacks(ctx context.Context, n Need) string {
 	}
 	if n&Leases != 0 && k.leasesErr != nil {
 		return fmt.Sprintf("the leases are not known: %v", k.leasesErr)
+	}
+	if n&Current != 0 {
+		if why := h.outdated(ctx); why != "" {
+			return why + ": see the check backends"
+		}
 	}
 	return ""
 }

@@ -55,7 +55,7 @@ func (p Plan) Apply(ctx context.Context, scope datapath.Scope, r *datapath.Recon
 		r.Scope.Links = append(r.Scope.Links, l.Name)
 	}
 	changes, err = r.Apply(ctx, p.State)
-	if p.Spare != nil {
+	if _, known := errors.AsType[*datapath.ApplyError](err); p.Spare != nil && (known || err == nil) { // or nothing is known of the objects
 		var spared []error
 		if spared, err = p.spare(err); p.Spared != nil {
 			p.Spared(errors.Join(spared...))

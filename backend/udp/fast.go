@@ -3,7 +3,6 @@ package udp
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -34,7 +33,7 @@ func announces(c subnet.Claim) bool {
 type fastPath interface {
 	Link() datapath.Link
 	Filters(device string) []datapath.Filter
-	Set(fastpath.State) error
+	Set(fastpath.State)
 	Failed(error)
 	Announces() bool
 	Why() string
@@ -158,8 +157,9 @@ func stateOfPath(plane backend.Plane, device string, mtu int, near map[netip.Add
 	return s
 }
 
-// near asks which of the peers that announce are reached by the underlay's interface.
-func (b *Backend) near(ctx context.Context, peers []subnet.Claim) (map[netip.Addr]bool, error) {
+// near asks which of the peers that announce are reached by the underlay's interface. While the
+// kernel does not say, none is.
+func (b *Backend) near(ctx context.Context, peers []subnet.Claim) map[netip.Addr]bool {
 	var ask []netip.Addr
 	for _, p := range peers {
 		if announces(p) {
@@ -168,13 +168,14 @@ func (b *Backend) near(ctx context.Context, peers []subnet.Claim) (map[netip.Add
 	}
 	hops, err := b.kernel.NextHops(ctx, b.scope, []netip.Addr{b.underlay.V4}, ask)
 	if err != nil {
-		return nil, fmt.Errorf("ask how peers are reached: %w", err)
+		b.log.Warn("Packets to peers go through the daemon, since the kernel does not say how they are reached", "err", err)
+		return nil
 	}
 	near := make(map[netip.Addr]bool, len(ask))
 	for i, hop := range hops {
 		near[ask[i]] = hop.Link == b.underlay.Name
 	}
-	return near, nil
+	return near
 }
 
 // setPath tells the programs what is forwarded.
@@ -182,8 +183,6 @@ func (b *Backend) setPath(planes []backend.Plane) {
 	if b.path.fastPath == nil {
 		return
 	}
-	if err := b.path.Set(stateOfPath(planes[0], b.device, b.mtu, b.reached)); err != nil {
-		b.path.Failed(err)
-	}
+	b.path.Set(stateOfPath(planes[0], b.device, b.mtu, b.reached))
 	b.path.ready = true
 }

@@ -31,13 +31,13 @@ func (*fakePath) Filters(device string) []datapath.Filter {
 	return []datapath.Filter{{Link: "eth0", Owner: backendtest.Scope().Owner, Program: 7, FD: 5},
 		{Link: device, Egress: true, Owner: backendtest.Scope().Owner, Program: 8, FD: 6}}
 }
-func (p *fakePath) Set(s fastpath.State) error { p.state = s; p.told++; return nil }
-func (p *fakePath) Failed(err error)           { p.failed = err }
-func (p *fakePath) Announces() bool            { return p.announces }
-func (p *fakePath) Why() string                { return p.why }
-func (*fakePath) InKernel() []netip.Prefix     { return []netip.Prefix{backendtest.Peer(2).Subnet} }
-func (*fakePath) Run(context.Context)          {}
-func (*fakePath) Close()                       {}
+func (p *fakePath) Set(s fastpath.State)   { p.state = s; p.told++ }
+func (p *fakePath) Failed(err error)       { p.failed = err }
+func (p *fakePath) Announces() bool        { return p.announces }
+func (p *fakePath) Why() string            { return p.why }
+func (*fakePath) InKernel() []netip.Prefix { return []netip.Prefix{backendtest.Peer(2).Subnet} }
+func (*fakePath) Run(context.Context)      {}
+func (*fakePath) Close()                   {}
 func (*fakePath) Counters() []fastpath.Counter {
 	return []fastpath.Counter{{Name: "tx_packets", Value: 9}}
 }

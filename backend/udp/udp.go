@@ -142,10 +142,7 @@ func (b *Backend) Plan(ctx context.Context, planes []backend.Plane) (backend.Pla
 		return backend.Plan{}, err
 	}
 	if b.path.fastPath != nil {
-		var err error
-		if b.reached, err = b.near(ctx, planes[0].Peers); err != nil {
-			return backend.Plan{}, err
-		}
+		b.reached = b.near(ctx, planes[0].Peers)
 		if !b.path.ready { // or what peers send meanwhile would be nobody's
 			b.setPath(planes)
 		}

@@ -155,7 +155,7 @@ func (r *receiver) accept(f *forwarding, from uint32, datagram []byte) bool {
 		}
 		r.admitted = a
 	}
-	if p.Protocol() == protocolICMP && r.q.engine.prober.answered(f, p) {
+	if p.Protocol() == protocolICMP && (r.q.engine.prober.answered(f, p) || isWayPing(p)) {
 		return true
 	}
 	if !p.DecrementTTL() {

@@ -22,8 +22,8 @@ struct config {
 	u32 secret;    /* that only rx gives to a packet, as its priority */
 	u16 port;      /* UDP, of all hosts */
 	u16 gpe_port;  /* UDP, of the GPE device */
-	u16 probe_in;  /* id of the pings whose answers are to come by the GPE device, whatever the mode */
-	u16 probe_out; /* id of the pings that leave by tx, though their host is not reached by it yet; 0: none */
+	u16 probe_in;  /* id of the pings whose answers are to come by the GPE device, whatever the mode; 0: none */
+	u16 none;
 };
 
 /*
@@ -42,6 +42,13 @@ enum { OUTER_HLEN = IP_HLEN + UDP_HLEN };
 
 enum { ENGINE_PING = 0xf1a2 }; /* id of the engine's own pings: engine.ProbeID */
 
+/*
+ * Pings that ask whether the kernel's way to a host is open, both ways: engine.WayPing. They
+ * go by tx before anything else does, and by the GPE device. An engine drops those that get to
+ * it: a host whose kernel takes nothing must not answer.
+ */
+enum { WAY_PING = 0xf1a3, WAY_WORD = 0x6b776179 };
+
 struct peer_key {
 	u32 len, address;
 };
@@ -52,14 +59,15 @@ struct peer {
 };
 
 enum {
-	PEER_RX = 1, /* has announced: what comes from it is taken here */
-	PEER_TX = 2, /* what goes to it is taken here */
+	PEER_RX = 1,    /* what comes from it is taken here */
+	PEER_TX = 2,    /* what goes to it is taken here */
+	PEER_PLAIN = 4, /* what comes from it does not go by the GPE device, which it may not get out of */
 };
 
 struct counters {
 	u64 tx_packets, tx_bytes, tx_super, tx_up;
 	u64 rx_packets, rx_bytes, rx_super, rx_up;
-	u64 to_gpe, gpe_packets, gpe_strangers, closed, errors;
+	u64 to_gpe, gpe_packets, gpe_strangers, closed, refused, errors;
 };
 
 struct map config_map SEC("maps") = { MAP_ARRAY, sizeof(u32), sizeof(struct config), 1, 0 };
@@ -103,6 +111,15 @@ static inline int is_ping(struct __sk_buff *skb, u32 offset, const struct iphdr 
 	       icmp[4] == ((const u8 *)&id)[0] && icmp[5] == ((const u8 *)&id)[1];
 }
 
+/* is_way_ping reports whether it is a WAY_PING of a type: 8 asks, and 0 answers. */
+static inline int is_way_ping(struct __sk_buff *skb, u32 offset, const struct iphdr *ip, u8 type)
+{
+	u32 word;
+
+	return is_ping(skb, offset, ip, type, hton16(WAY_PING)) &&
+	       !load_bytes(skb, offset + IP_HLEN + 8, &word, sizeof(word)) && word == hton32(WAY_WORD);
+}
+
 /* tx is at the egress of flannel0, which has no link-layer header. */
 SEC("tc/tx") int tx(struct __sk_buff *skb)
 {
@@ -119,7 +136,7 @@ SEC("tc/tx") int tx(struct __sk_buff *skb)
 	if (load_bytes(skb, 0, &ip, sizeof(ip)) || ip.version_ihl >> 4 != 4 || ip.ttl <= 1)
 		return PASS;
 	peer = peer_of(ip.daddr);
-	if (!peer || !(peer->flags & PEER_TX) && !is_ping(skb, 0, &ip, 8, config->probe_out))
+	if (!peer || !(peer->flags & PEER_TX) && !is_way_ping(skb, 0, &ip, 8))
 		return PASS;
 	/* 36 are left for the peer, which needs 8 more than the 28 of here. */
 	if (len > 65535 - 36 || len < IP_HLEN || ntoh16(ip.tot_len) != len ||
@@ -140,8 +157,12 @@ SEC("tc/tx") int tx(struct __sk_buff *skb)
 	sum = (sum & 0xffff) + (sum >> 16);
 	sum = (sum & 0xffff) + (sum >> 16);
 	outer[1] = pack(pack16(hton16(64 << 8 | IPPROTO_UDP), ~sum), config->own);
-	if (adjust_room(skb, OUTER_HLEN, ROOM_MAC, F_FIXED_GSO | F_ENCAP_L3_IPV4 | F_ENCAP_L4_UDP) ||
-	    store_bytes(skb, 0, outer, OUTER_HLEN, 0) ||
+	if (adjust_room(skb, OUTER_HLEN, ROOM_MAC, F_FIXED_GSO | F_ENCAP_L3_IPV4 | F_ENCAP_L4_UDP)) {
+		/* It is as it was: of a tunnel inside the overlay (-EALREADY), or made of UDP datagrams. */
+		counters->refused++;
+		return PASS;
+	}
+	if (store_bytes(skb, 0, outer, OUTER_HLEN, 0) ||
 	    change_head(skb, ETH_HLEN, 0)) { /* without room for it redirect_neigh drops */
 		counters->errors++;
 		return DROP;
@@ -152,24 +173,36 @@ SEC("tc/tx") int tx(struct __sk_buff *skb)
 	return redirect_neigh(config->underlay, 0, 0, 0);
 }
 
+static inline void received(struct counters *counters, u32 len, u32 super)
+{
+	counters->rx_packets++;
+	counters->rx_bytes += len;
+	counters->rx_super += super;
+}
+
 /* to_gpe turns a packet of ours into VXLAN-GPE (next protocol IPv4), which goes on to the GPE device. */
 static inline int to_gpe(struct __sk_buff *skb, const struct config *config, struct counters *counters, const struct iphdr *ip,
-			 const struct udphdr *udp)
+			 const struct udphdr *udp, u32 inner)
 {
+	u32 super = skb->gso_size != 0;
 	u64 head[2] = {
 		pack(pack16(udp->source, config->gpe_port), pack16(hton16(ntoh16(udp->len) + 8), 0)),
 		pack(hton32(0x0c000001), hton32(0x00000100)),
 	};
 	u16 len = hton16(ntoh16(ip->tot_len) + 8);
 
-	if (adjust_room(skb, 8, ROOM_NET, F_FIXED_GSO) ||
-	    l3_csum_replace(skb, ETH_HLEN + 10, ip->tot_len, len, sizeof(len)) ||
+	if (adjust_room(skb, 8, ROOM_NET, F_FIXED_GSO)) {
+		counters->refused++;
+		return PASS;
+	}
+	if (l3_csum_replace(skb, ETH_HLEN + 10, ip->tot_len, len, sizeof(len)) ||
 	    store_bytes(skb, ETH_HLEN + 2, &len, sizeof(len), 0) ||
 	    store_bytes(skb, ETH_HLEN + IP_HLEN, head, sizeof(head), F_RECOMPUTE_CSUM)) {
 		counters->errors++;
 		return DROP;
 	}
 	skb->priority = config->secret;
+	received(counters, inner, super);
 	counters->to_gpe++;
 	return PASS;
 }
@@ -187,7 +220,7 @@ SEC("tc/rx") int rx(struct __sk_buff *skb)
 		struct udphdr udp;
 		struct iphdr inner;
 	} h;
-	u32 probe, len;
+	u32 probe, plain, len;
 
 	if (!config || !counters || !device || skb->protocol != hton16(ETH_P_IP) || skb->pkt_type != PACKET_HOST ||
 	    skb->vlan_present || load_bytes(skb, ETH_HLEN, &h, sizeof(h.ip) + sizeof(h.udp)))
@@ -204,7 +237,14 @@ SEC("tc/rx") int rx(struct __sk_buff *skb)
 	peer = peer_of(h.inner.saddr);
 	if (!peer || peer->remote != h.ip.saddr || (h.inner.daddr & config->mask) != config->subnet)
 		return PASS; /* the engine says why not */
+	plain = config->mode == MODE_PLAIN || peer->flags & PEER_PLAIN;
 	probe = is_ping(skb, ETH_HLEN + 28, &h.inner, 0, config->probe_in);
+	if (is_way_ping(skb, ETH_HLEN + 28, &h.inner, 8) || is_way_ping(skb, ETH_HLEN + 28, &h.inner, 0)) {
+		/* Or a peer gets no answer, and leaves the way, even if it hears nothing of etcd. */
+		if (config->mode != MODE_GPE)
+			return PASS;
+		probe = 1;
+	}
 	if (!(peer->flags & PEER_RX) && !probe)
 		return PASS;
 	if (is_ping(skb, ETH_HLEN + 28, &h.inner, 0, hton16(ENGINE_PING)))
@@ -219,15 +259,13 @@ SEC("tc/rx") int rx(struct __sk_buff *skb)
 		counters->rx_up++;
 		return PASS;
 	}
-	counters->rx_packets++;
-	counters->rx_bytes += len;
-	counters->rx_super += super;
-	if (config->mode == MODE_GPE || probe)
-		return to_gpe(skb, config, counters, &h.ip, &h.udp);
+	if (!plain || probe)
+		return to_gpe(skb, config, counters, &h.ip, &h.udp, len);
 	if (adjust_room(skb, -28, ROOM_MAC, F_FIXED_GSO)) {
-		counters->errors++;
-		return DROP;
+		counters->refused++;
+		return PASS;
 	}
+	received(counters, len, super);
 	return redirect(*device, F_INGRESS);
 }
 

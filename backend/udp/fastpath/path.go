@@ -3,6 +3,7 @@ package fastpath
 import (
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"log/slog"
@@ -68,6 +69,7 @@ type Path struct {
 	proven   bool                 // packets come by the GPE device
 	closed   string               // why they do not, as far as that is known
 	wrong    string               // why the device or a filter is not in place; empty: they are
+	refused  string               // what of the state the kernel does not take; empty: it takes all
 }
 
 // Open loads the programs. An error says why there is no fast path.
@@ -93,7 +95,7 @@ func Open(c Config) (*Path, error) {
 		wrong: "its filters are not attached yet"}
 	p.settings = settings{
 		Own: c.Local.As4(), Underlay: uint32(link.Index), Port: inPacket(c.Port), GPEPort: inPacket(gpePort),
-		Secret: secretOf(c.Owner), ProbeOut: inPacket(p.id),
+		Secret: secretOf(c.Owner),
 	}
 	return p, nil
 }
@@ -134,21 +136,30 @@ func (p *Path) Filters(device string) []datapath.Filter {
 func (p *Path) Failed(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.note(&p.wrong, err)
+}
+
+// note notes one of the reasons for which packets go through the daemon, or that there is none.
+func (p *Path) note(reason *string, err error) {
 	if err == nil {
-		p.change(func() { p.wrong = "" })
+		p.change(func() { *reason = "" })
 		return
 	}
-	if err.Error() != p.wrong {
+	if err.Error() != *reason {
 		p.Log.Info("Packets go through the daemon, not through the kernel", "err", err, "hint", "--udp-offload=kernel makes that permanent")
 	}
-	p.change(func() { p.wrong, p.proven = err.Error(), false })
+	p.change(func() { *reason, p.proven = err.Error(), false })
 }
 
 // Set makes the programs forward by the state. It is called before they are attached, and
 // then whenever the state may have changed.
-func (p *Path) Set(s State) error {
+func (p *Path) Set(s State) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.note(&p.refused, p.set(s, time.Now()))
+}
+
+func (p *Path) set(s State, now time.Time) error {
 	p.state = s
 	p.there = false
 	if link, err := net.InterfaceByName(s.Device); err == nil {
@@ -156,21 +167,20 @@ func (p *Path) Set(s State) error {
 	}
 	p.settings.MTU, p.settings.Subnet = uint32(s.MTU), s.Subnet.Masked().Addr().As4()
 	binary.BigEndian.PutUint32(p.settings.Mask[:], ^uint32(0)<<(32-s.Subnet.Bits()))
+	err := p.programs.configure(p.settings)
 	gone := maps.Clone(p.peers)
 	for _, want := range s.Peers {
 		first := want.Subnet.Masked().Addr()
 		have := p.peers[first]
 		if have == nil || have.Subnet != want.Subnet || have.Remote != want.Remote {
-			have = &peer{Peer: want, next: time.Now()}
+			have = newPeer(want, now)
 			p.peers[first] = have
 		}
 		if gone[first] == have {
 			delete(gone, first)
 		}
-		have.follow(want, time.Now())
-		if err := p.write(have); err != nil {
-			return err
-		}
+		have.follow(want, now)
+		err = errors.Join(err, p.write(have, now))
 	}
 	for first, one := range gone {
 		if now := p.peers[first]; now == one {
@@ -178,16 +188,14 @@ func (p *Path) Set(s State) error {
 		} else if now.Subnet == one.Subnet {
 			continue // its entry was written over
 		}
-		if err := p.programs.remove(one.Subnet); err != nil {
-			return err
-		}
+		err = errors.Join(err, p.programs.remove(one.Subnet))
 	}
-	return p.programs.configure(p.settings)
+	return err
 }
 
 // write makes a peer's entry what it should be.
-func (p *Path) write(one *peer) error {
-	e := one.entry()
+func (p *Path) write(one *peer, now time.Time) error {
+	e := one.entry(p.proven, now)
 	if one.written == e {
 		return nil
 	}
@@ -196,6 +204,15 @@ func (p *Path) write(one *peer) error {
 		one.written = e
 	}
 	return err
+}
+
+// writeAll makes the peers' entries what they should be by now.
+func (p *Path) writeAll(now time.Time) {
+	for _, one := range p.peers {
+		if err := p.write(one, now); err != nil {
+			p.Log.Debug("The kernel does not take a peer", "subnet", one.Subnet, "err", err)
+		}
+	}
 }
 
 // Announces reports whether peers may send packets as only the kernel makes them.
@@ -212,6 +229,8 @@ func (p *Path) why() string {
 	switch {
 	case p.wrong != "":
 		return p.wrong
+	case p.refused != "":
+		return p.refused
 	case p.proven:
 		return ""
 	case p.closed != "":
@@ -221,9 +240,10 @@ func (p *Path) why() string {
 }
 
 // change calls f, which changes what Why depends on, and the way in which outer headers are
-// removed: while packets do not come by the device, in another, which is right, and slow.
+// removed: while packets do not come by the device, in another, which is right, and slow. Peers
+// that still send them are taken from for a while.
 func (p *Path) change(f func()) {
-	was := p.why()
+	was, proven := p.why(), p.proven
 	f()
 	mode := uint32(modePlain)
 	if p.proven {
@@ -234,6 +254,14 @@ func (p *Path) change(f func()) {
 		if err := p.programs.configure(p.settings); err != nil {
 			p.Log.Error("The kernel does not take a setting of the fast path", "err", err)
 		}
+	}
+	if proven && !p.proven {
+		for _, one := range p.peers {
+			one.unproven(time.Now())
+		}
+	}
+	if proven != p.proven {
+		p.writeAll(time.Now())
 	}
 	if p.why() != was {
 		p.Changed()
@@ -264,6 +292,6 @@ func (p *Path) Counters() []Counter {
 	return []Counter{
 		{"tx_packets", n.TxPackets}, {"tx_bytes", n.TxBytes}, {"tx_super", n.TxSuper}, {"tx_up", n.TxUp},
 		{"rx_packets", n.RxPackets}, {"rx_bytes", n.RxBytes}, {"rx_super", n.RxSuper}, {"rx_up", n.RxUp},
-		{"gpe_packets", n.GPE}, {"gpe_strangers", n.GPEStrangers}, {"closed_port", n.Closed}, {"errors", n.Errors},
+		{"gpe_packets", n.GPE}, {"gpe_strangers", n.GPEStrangers}, {"closed_port", n.Closed}, {"refused", n.Refused}, {"errors", n.Errors},
 	}
 }

@@ -9,26 +9,50 @@ const (
 	graceRx = time.Minute
 	// askAgain is the time between two pings of a peer that answers.
 	askAgain = 10 * time.Second
-	// retry is the time after which a peer is tried again that has not answered.
-	retry = time.Minute
+	// soon and retry are the shortest and the longest time after which a peer is tried again
+	// that has not answered. Soon: it may not have heard yet that this host takes its packets.
+	soon, retry = 5 * time.Second, time.Minute
 	// patience is how often a ping may be lost.
 	patience = 3
+	// quiet is the time without an ask after which one who does not answer is silent.
+	quiet = askAgain + 2*time.Second
 )
 
 // peer is a Peer and what is known of the way to it.
 type peer struct {
 	Peer
-	written entry     // in the kernel
-	rxUntil time.Time // what comes from it is taken until then, though it does not announce
-	tx      bool      // packets to it go through the kernel
-	asked   int       // pings since the last answer
-	next    time.Time // when to ask
+	written entry         // in the kernel
+	rxUntil time.Time     // what comes from it is taken until then, whatever is known
+	tx      bool          // packets to it go through the kernel
+	silent  bool          // it neither answers nor asks: what comes from it may not get out of the GPE device
+	asks    time.Time     // when it asked last
+	asked   int           // pings since the last answer
+	waits   time.Duration // before it is tried again
+	next    time.Time     // when to ask
 }
 
-func (p *peer) entry() entry {
+// newPeer may have sent to this host before the daemon was restarted.
+func newPeer(p Peer, now time.Time) *peer {
+	one := &peer{Peer: p, next: now}
+	one.mayStillSend(now)
+	return one
+}
+
+// mayStillSend has what comes from it be taken for a while.
+func (p *peer) mayStillSend(now time.Time) {
+	if p.Announces {
+		p.rxUntil = now.Add(graceRx)
+	}
+}
+
+// entry is what the programs are to know of it. Proven: packets come by the GPE device.
+func (p *peer) entry(proven bool, now time.Time) entry {
 	e := entry{Remote: p.Remote.As4()}
-	if p.Announces || time.Now().Before(p.rxUntil) {
+	if proven && p.Announces && !p.silent || now.Before(p.rxUntil) {
 		e.Flags |= takeRx
+	}
+	if p.silent {
+		e.Flags |= plainRx
 	}
 	if p.tx {
 		e.Flags |= takeTx
@@ -40,9 +64,9 @@ func (p *peer) entry() entry {
 func (p *peer) follow(want Peer, now time.Time) {
 	switch {
 	case p.Announces && !want.Announces:
-		p.rxUntil = now.Add(graceRx)
+		p.mayStillSend(now)
 	case !p.takes() && want.takes():
-		p.asked, p.next = 0, now
+		p.asked, p.waits, p.next, p.silent = 0, 0, now, false
 	}
 	p.Peer = want
 	p.tx = p.tx && p.takes()
@@ -55,11 +79,33 @@ func (p *peer) ask(now time.Time) bool {
 	}
 	if p.asked >= patience {
 		p.leave(now)
+		p.waits = min(max(2*p.waits, soon), retry)
+		p.next = now.Add(p.waits)
+		if !p.silent && now.Sub(p.asks) > quiet {
+			p.silent = true
+			p.mayStillSend(now)
+		}
 		return false
 	}
 	p.asked++
 	p.next = now.Add(time.Second)
 	return true
+}
+
+// hasAsked notes that a ping of its own has come by the GPE device: what it sends does so, too.
+func (p *peer) hasAsked(now time.Time) {
+	p.asks, p.silent, p.rxUntil = now, false, now.Add(graceRx)
+	if !p.tx && p.asked == 0 { // it may have been the firewall of this host
+		p.waits, p.next = 0, now
+	}
+}
+
+// unproven has packets to it go through the daemon until it has answered again: none may come
+// by the GPE device.
+func (p *peer) unproven(now time.Time) {
+	p.leave(now)
+	p.next = now
+	p.mayStillSend(now)
 }
 
 // leave has packets to it go through the daemon until it has answered a ping later. It
@@ -76,6 +122,6 @@ func (p *peer) answered(now time.Time) (first bool) {
 		return false // of an older ping
 	}
 	first = !p.tx
-	p.tx, p.asked, p.next = true, 0, now.Add(askAgain)
+	p.tx, p.silent, p.asked, p.waits, p.next = true, false, 0, 0, now.Add(askAgain)
 	return first
 }

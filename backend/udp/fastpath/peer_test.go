@@ -14,10 +14,10 @@ func TestAPeerIsSentToWhileItAnswers(t *testing.T) {
 	silent := Peer{Subnet: netip.MustParsePrefix("10.5.2.0/24"), Remote: netip.MustParseAddr("192.0.2.2"), Near: true}
 	says, far := silent, silent
 	says.Announces, far.Announces, far.Near = true, true, false
-	p := peer{Peer: silent}
+	p := newPeer(silent, now)
 	mustBe := func(what string, flags uint32) {
 		t.Helper()
-		if got := p.entry().Flags; got != flags {
+		if got := p.entry(true, now).Flags; got != flags {
 			t.Errorf("%s: flags %d, want %d", what, got, flags)
 		}
 	}
@@ -44,17 +44,47 @@ func TestAPeerIsSentToWhileItAnswers(t *testing.T) {
 	}
 	mustBe("has not answered yet", takeRx|takeTx)
 	p.ask(now.Add(askAgain + patience*time.Second))
-	mustBe("does not answer", takeRx)
-	later := now.Add(askAgain + patience*time.Second + retry)
-	if p.ask(later.Add(-1)) || !p.ask(later) || !p.answered(later) {
-		t.Error("it is not tried again")
+	mustBe("does not answer", takeRx|plainRx)
+	p.rxUntil = now
+	mustBe("has not answered for long", plainRx)
+	later := now.Add(askAgain + patience*time.Second)
+	for _, waits := range []time.Duration{soon, 2 * soon, 4 * soon, 8 * soon, retry, retry} {
+		later = later.Add(waits)
+		if p.ask(later.Add(-1)) || !p.ask(later) {
+			t.Fatalf("it is not tried again after %s", waits)
+		}
+		for range patience {
+			later = later.Add(time.Second)
+			p.ask(later)
+		}
+		mustBe("does not answer still", plainRx)
 	}
+	p.hasAsked(now)
+	mustBe("asks", takeRx)
+	p.next = now.Add(retry)
+	p.hasAsked(now)
+	for i := range patience + 1 {
+		if p.ask(now.Add(time.Duration(i)*time.Second)) != (i < patience) {
+			t.Error("who asks is not asked at once, or for ever")
+		}
+	}
+	mustBe("asks, and does not answer", takeRx)
+	later = now.Add(retry)
+	if !p.ask(later) || !p.answered(later) {
+		t.Error("its answer does not count")
+	}
+	mustBe("answers again", takeRx|takeTx)
 	if !p.leave(now) || p.leave(now) || p.ask(now.Add(retry-1)) {
 		t.Error("it is not left, or asked again at once")
 	}
 	mustBe("is behind a path with a smaller MTU", takeRx)
 	if !p.ask(now.Add(retry)) || !p.answered(now.Add(retry)) {
 		t.Error("it is not tried again, though the path may be as before")
+	}
+	p.unproven(now)
+	mustBe("nothing comes by the device", takeRx)
+	if !p.ask(now) || !p.answered(now) {
+		t.Error("it is not asked at once when something comes again")
 	}
 	p.follow(far, now)
 	mustBe("is reached by another interface", takeRx)
@@ -65,6 +95,12 @@ func TestAPeerIsSentToWhileItAnswers(t *testing.T) {
 	p.follow(says, now)
 	if !p.ask(now) {
 		t.Error("it is not asked when it announces again")
+	}
+	if got := p.entry(false, now).Flags; got != 0 {
+		t.Errorf("nothing comes by the device: flags %d", got)
+	}
+	if got := newPeer(says, now).entry(false, now).Flags; got != takeRx {
+		t.Errorf("it may have sent to the daemon before this one: flags %d", got)
 	}
 }
 
@@ -82,8 +118,8 @@ func TestPeersComeAndGo(t *testing.T) {
 		nil,
 	} {
 		for range 2 {
-			if err := p.Set(State{Subnet: netip.MustParsePrefix("10.5.1.0/24"), MTU: 1472, Peers: state}); err != nil {
-				t.Fatal(err)
+			if p.Set(State{Subnet: netip.MustParsePrefix("10.5.1.0/24"), MTU: 1472, Peers: state}); p.refused != "" {
+				t.Fatal(p.refused)
 			}
 		}
 		want := make(map[netip.Prefix]netip.Addr)
@@ -124,6 +160,9 @@ func TestAnnouncedIsWhatIsTaken(t *testing.T) {
 		{"it is open", "", func() { p.change(func() { p.proven, p.closed = true, "" }) }, 1, modeGPE},
 		{"a filter is missing", "no filter", func() { p.Failed(errors.New("no filter")) }, 1, modePlain},
 		{"it is missing still", "no filter", func() { p.Failed(errors.New("no filter")) }, 0, modePlain},
+		{"the kernel takes no peer either", "no filter", func() { p.note(&p.refused, errors.New("no room")) }, 0, modePlain},
+		{"all is attached again", "no room", func() { p.Failed(nil) }, 1, modePlain},
+		{"and taken", "no ping has come by flannel-gpe yet", func() { p.note(&p.refused, nil) }, 1, modePlain},
 	} {
 		changes = 0
 		step.do()

@@ -21,7 +21,8 @@ type (
 		Underlay, MTU     uint32
 		Mode, Secret      uint32
 		Port, GPEPort     [2]byte
-		ProbeIn, ProbeOut [2]byte
+		ProbeIn           [2]byte
+		_                 [2]byte
 	}
 	// entry is struct peer.
 	entry struct {
@@ -30,16 +31,16 @@ type (
 	}
 	// tally is struct counters.
 	tally struct {
-		TxPackets, TxBytes, TxSuper, TxUp        uint64
-		RxPackets, RxBytes, RxSuper, RxUp        uint64
-		ToGPE, GPE, GPEStrangers, Closed, Errors uint64
+		TxPackets, TxBytes, TxSuper, TxUp                 uint64
+		RxPackets, RxBytes, RxSuper, RxUp                 uint64
+		ToGPE, GPE, GPEStrangers, Closed, Refused, Errors uint64
 	}
 )
 
 const (
 	modePlain, modeGPE = 0, 1
 
-	takeRx, takeTx = 1, 2 // flags of an entry
+	takeRx, takeTx, plainRx = 1, 2, 4 // flags of an entry
 )
 
 // programs are the three programs, in the kernel, and their maps.
@@ -179,6 +180,6 @@ func (t tally) plus(o tally) tally {
 	return tally{
 		t.TxPackets + o.TxPackets, t.TxBytes + o.TxBytes, t.TxSuper + o.TxSuper, t.TxUp + o.TxUp,
 		t.RxPackets + o.RxPackets, t.RxBytes + o.RxBytes, t.RxSuper + o.RxSuper, t.RxUp + o.RxUp,
-		t.ToGPE + o.ToGPE, t.GPE + o.GPE, t.GPEStrangers + o.GPEStrangers, t.Closed + o.Closed, t.Errors + o.Errors,
+		t.ToGPE + o.ToGPE, t.GPE + o.GPE, t.GPEStrangers + o.GPEStrangers, t.Closed + o.Closed, t.Refused + o.Refused, t.Errors + o.Errors,
 	}
 }

@@ -82,13 +82,14 @@ func (w *watcher) look(now time.Time) time.Duration {
 		} else if w.silent > 0 {
 			wait = sooner
 		}
-	case p.wrong == "" && w.pinger != nil && len(p.peers) > 0: // or nobody can answer
+	case p.wrong == "" && p.refused == "" && w.pinger != nil && len(p.peers) > 0: // or nobody can answer
 		wait = w.tryProof(n, now)
 	}
 	w.last = n
-	if p.wrong == "" { // or pings would go through the daemon, and prove nothing
+	if p.proven { // or no answer would come by the device
 		w.askPeers(now)
 	}
+	p.writeAll(now)
 	return wait
 }
 
@@ -160,28 +161,31 @@ func (w *watcher) tryProof(n tally, now time.Time) time.Duration {
 		if i++; i > some {
 			break
 		}
-		w.pinger.send(first, 64)
+		w.pinger.prove(first)
 	}
 	return sooner
 }
 
-// askPeers asks those that are due.
+// askPeers asks those that are due, and first those that have not answered yet: they are to be
+// left soon, however many others there are.
 func (w *watcher) askPeers(now time.Time) {
 	if w.pinger == nil {
 		return
 	}
 	p, sent := w.path, 0
-	for first, one := range p.peers {
-		was := one.tx
-		if sent < mostPings && one.ask(now) {
-			sent++
-			w.pinger.send(first, p.state.MTU)
-		}
-		if was && !one.tx {
-			p.Log.Warn("A peer does not answer pings that go through the kernel; packets to it go through the daemon", "subnet", one.Subnet, "peer", one.Remote)
-		}
-		if err := p.write(one); err != nil {
-			p.Log.Debug("The kernel does not take a peer", "err", err)
+	for _, again := range []bool{true, false} {
+		for first, one := range p.peers {
+			if (one.asked > 0) != again || sent == mostPings {
+				continue
+			}
+			was := one.tx
+			if one.ask(now) {
+				sent++
+				w.pinger.ask(first, p.state.MTU)
+			}
+			if was && !one.tx {
+				p.Log.Warn("A peer does not answer pings that go through the kernel; packets to it go through the daemon", "subnet", one.Subnet, "peer", one.Remote)
+			}
 		}
 	}
 }
@@ -195,20 +199,23 @@ func (p *Path) closedPort(why string) {
 	p.change(func() { p.proven, p.closed = false, why })
 }
 
-// heard is told who has answered a ping. One that is shorter than packets may be proves
+// heard is told who has answered a ping, or asks. One that is shorter than packets may be proves
 // nothing.
-func (p *Path) heard(from netip.Addr, length int) {
+func (p *Path) heard(from netip.Addr, length int, asks bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	one := p.peers[from]
-	if one == nil || length != p.state.MTU {
+	if one == nil || length != p.state.MTU || !p.proven {
 		return
 	}
-	if one.answered(time.Now()) {
+	now := time.Now()
+	if asks {
+		one.hasAsked(now)
+	} else if one.answered(now) {
 		p.Log.Info("Packets to a peer go through the kernel", "subnet", one.Subnet, "peer", one.Remote)
 	}
-	if err := p.write(one); err != nil {
-		p.Log.Debug("The kernel does not take a peer", "err", err)
+	if err := p.write(one, now); err != nil {
+		p.Log.Debug("The kernel does not take a peer", "subnet", one.Subnet, "err", err)
 	}
 }
 
@@ -232,14 +239,13 @@ func (p *Path) hearRouters(conn *net.IPConn) {
 func (p *Path) narrow(remote netip.Addr, mtu int, router string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	now := time.Now()
 	for _, one := range p.peers {
-		if one.Remote != remote || !one.leave(time.Now()) {
+		if one.Remote != remote || !one.leave(now) {
 			continue
 		}
 		p.Log.Info("A router on the way to a peer has a smaller MTU; packets to it go through the daemon", "subnet", one.Subnet, "peer", one.Remote,
 			"router", router, "mtu", mtu)
-		if err := p.write(one); err != nil {
-			p.Log.Debug("The kernel does not take a peer", "err", err)
-		}
 	}
+	p.writeAll(now)
 }

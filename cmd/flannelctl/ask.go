@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"flanneld/cmd/internal/doctor"
 	"flanneld/cmd/internal/host"
 	"flanneld/cmd/internal/options"
 	"flanneld/cmd/internal/status"
@@ -34,6 +35,20 @@ func (a *asking) asksDaemon(cmd *cobra.Command) *cobra.Command {
 	return cmd
 }
 
+// errOther is that a daemon runs, and perhaps not the one that is asked for. It says nothing itself.
+var errOther = errors.New("")
+
+// network returns the etcd prefix of the daemon that has its files there, as the package's unit
+// would start it; empty: it is not known.
+func (a *asking) network() string {
+	args, environ, _ := doctor.StartedWith(status.Status{}, a.env)
+	o, _, err := options.Parse(args, environ)
+	if err != nil || o.SubnetFile != a.places.SubnetFile && o.StatusSocket != a.places.StatusSocket {
+		return ""
+	}
+	return o.Etcd.Prefix
+}
+
 // ask asks the daemon, or goes by what is in files if none runs. The error is that it cannot
 // be told how this host is.
 func (a *asking) ask(ctx context.Context, peers int) (status.Status, error) {
@@ -50,11 +65,17 @@ func (a *asking) ask(ctx context.Context, peers int) (status.Status, error) {
 	case errors.Is(err, unix.ECONNREFUSED): // it was killed
 		return a.withoutDaemon("nobody answers on " + socket), nil
 	case errors.Is(err, fs.ErrNotExist):
-		if others, _ := host.Locked(); len(others) > 0 {
-			return s, unclear{failure{fmt.Errorf("there is no %s, and a flanneld runs here for %s", socket, strings.Join(others, ", ")),
-				"name its --subnet-file or --status-socket, and see that it does not run with --status-socket=off"}}
+		none := "there is no " + socket
+		others, _ := host.Locked()
+		if len(others) == 0 {
+			return a.withoutDaemon(none), nil
 		}
-		return a.withoutDaemon("there is no " + socket), nil
+		none += ", and a flanneld runs here for " + strings.Join(others, ", ")
+		if prefix := a.network(); prefix != "" && !host.Locks(others, prefix) {
+			return a.withoutDaemon(none), nil
+		}
+		return s, unclear{failure{fmt.Errorf("%w%s", errOther, none),
+			"name its --subnet-file or --status-socket, and see that it does not run with --status-socket=off"}}
 	case ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded):
 		return a.withoutDaemon("a process has " + socket + " and does not answer"), nil
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -127,14 +128,15 @@ func awaitReady(ctx context.Context, a *asking, peers int) (status.Status, error
 	defer next.Stop()
 	for {
 		s, err := a.ask(ctx, peers)
-		if err != nil || s.Ready || a.wait == 0 {
+		starts := err == nil || errors.Is(err, errOther) // another's may be up before this one
+		if !starts || s.Ready || a.wait == 0 {
 			return s, err
 		}
 		select {
 		case <-end.C:
-			return s, nil
+			return s, err
 		case <-ctx.Done():
-			return s, nil
+			return s, err
 		case <-next.C:
 		}
 	}

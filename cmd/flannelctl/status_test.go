@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"flanneld/cmd/internal/host"
 	"flanneld/cmd/internal/status"
 	"flanneld/subnet"
 	"flanneld/subnet/config"
@@ -171,6 +173,37 @@ func TestStatusWaitsUntilTheHostIsReady(t *testing.T) {
 	b.Complete(subnet.Key{V4: subnets.Subnet}, 0)
 	if got := <-ended; got != exitDone {
 		t.Errorf("status %d", got)
+	}
+}
+
+// A daemon of another network does not hide that this network's is stopped. If nobody knows of
+// which network the one is that is asked for, a script that waits goes on waiting.
+func TestStatusBesideAnotherNetworksDaemon(t *testing.T) {
+	release, err := host.LockNetwork("/beside", slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	dir := t.TempDir()
+	ask := func(environ []string, args ...string) (errs string, status int, took time.Duration) {
+		var stdout, stderr bytes.Buffer
+		began := time.Now()
+		status = program(t.Context(), append([]string{"status", "--state-dir=" + dir}, args...), environ, &stdout, &stderr)
+		return stdout.String() + stderr.String(), status, time.Since(began)
+	}
+	own := []string{"FLANNELD_SUBNET_FILE=" + dir + "/subnet.env", "FLANNELD_ETCD_PREFIX=/stopped"}
+	if out, got, _ := ask(own); got != exitFailed || !strings.Contains(out, "and a flanneld runs here for /beside") || strings.Contains(out, "error:") {
+		t.Errorf("the network's own files: status %d, %q", got, out)
+	}
+	if out, got, _ := ask(own[:1], "--subnet-file="+dir+"/other.env"); got != exitUsage || !strings.Contains(out, "error: there is no "+dir+"/other.sock, and a flanneld") {
+		t.Errorf("files that nobody knows: status %d, %q", got, out)
+	}
+	own[1] = "FLANNELD_ETCD_PREFIX=/beside"
+	if out, got, _ := ask(own); got != exitUsage || !strings.Contains(out, "error: there is no ") {
+		t.Errorf("the daemon that runs, without a socket: status %d, %q", got, out)
+	}
+	if out, got, took := ask(own, "--wait=500ms"); got != exitUsage || took < 500*time.Millisecond {
+		t.Errorf("who waits: status %d after %s, %q", got, took, out)
 	}
 }
 

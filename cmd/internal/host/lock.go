@@ -38,6 +38,11 @@ func Locked() (prefixes []string, err error) {
 	return slices.Compact(prefixes), err
 }
 
+// Locks reports whether what Locked returned has an etcd prefix in it.
+func Locks(locked []string, etcdPrefix string) bool {
+	return slices.Contains(locked, strings.TrimPrefix(lockName(etcdPrefix), lockPrefix))
+}
+
 // LockNetwork makes the network below an etcd prefix this process's own on this host until
 // release is called. It is an error if another daemon has it: both would publish one
 // PublicIP, and each would take the other's lease.

@@ -14,6 +14,7 @@ import (
 	"flanneld/cmd/internal/cleanup"
 	"flanneld/cmd/internal/doctor"
 	"flanneld/cmd/internal/host"
+	"flanneld/cmd/internal/options"
 	"flanneld/cmd/internal/status"
 	"flanneld/pkg/datapath/kernel"
 	"flanneld/pkg/netif"
@@ -122,7 +123,7 @@ func (a *cleaning) stays(known status.Status) (left []cleanup.Left) {
 		left = append(left, cleanup.Left{What: "the reservation of " + subnets, Why: "it is in etcd, and does not end"})
 	case lease.Expires.After(known.Time):
 		left = append(left, cleanup.Left{What: "the lease on " + subnets, Why: "it is in etcd, and ends at " + lease.Expires.UTC().Format(time.DateTime+" MST") +
-			"; if this host is gone for good: flannelctl lease release " + lease.Subnet.String()})
+			"; if this host is gone for good: flannelctl lease release " + lease.Subnet.String() + a.etcdArguments(known)})
 	}
 	addrs, _ := netif.Addrs(func(p netip.Prefix) bool { return lease.Subnet.IsValid() && lease.Subnet.Contains(p.Addr()) })
 	for _, at := range addrs {
@@ -131,6 +132,17 @@ func (a *cleaning) stays(known status.Status) (left []cleanup.Left) {
 		}
 	}
 	return left
+}
+
+// etcdArguments are the flags that lead to the etcd of the daemon that was stopped.
+func (a *cleaning) etcdArguments(known status.Status) string {
+	args, environ, _ := doctor.StartedWith(status.Status{}, a.env)
+	o, _, err := options.Parse(args, environ)
+	if err != nil {
+		return ""
+	}
+	o.Etcd.Prefix, o.Etcd.API = known.Prefix, known.Etcd.API
+	return o.Etcd.Arguments()
 }
 
 func (a *cleaning) print(r cleanup.Report) error {

@@ -20,7 +20,7 @@ func lookPublicIP(ctx context.Context, h *Host) Result {
 	for _, l := range k.leases {
 		by[l.V4.PublicIP] = append(by[l.V4.PublicIP], l)
 	}
-	var ours, others []string
+	var ours, others, left []string
 	for _, ip := range slices.SortedFunc(maps.Keys(by), netip.Addr.Compare) {
 		if len(by[ip]) < 2 {
 			continue
@@ -28,6 +28,9 @@ func lookPublicIP(ctx context.Context, h *Host) Result {
 		var who []string
 		mine := false
 		for _, l := range by[ip] {
+			if l.Key() != h.key() && len(left) < mostCommands {
+				left = append(left, h.release(l)+"   # one host: if this lease is a left-over")
+			}
 			who = append(who, l.Key().String()+" of "+cmp.Or(l.Node, "a host without a node id"))
 			mine = mine || l.Key() == h.key()
 		}
@@ -38,14 +41,23 @@ func lookPublicIP(ctx context.Context, h *Host) Result {
 		}
 	}
 	const mend = "# two hosts: give each its own, with --public-ip or --iface in /etc/default/flanneld, and restart it"
-	const left = "flannelctl lease release SUBNET   # one host: the other lease is a left-over"
 	switch {
 	case len(ours) > 0:
-		return fail("%s", ours[0]).with(others...).mend(mend, left)
+		return fail("%s", ours[0]).with(others...).mend(mend).mend(left...)
 	case len(others) > 0:
-		return warn("%s", others[0]).with(others[1:]...).mend(mend, left)
+		return warn("%s", others[0]).with(others[1:]...).mend(mend).mend(left...)
 	}
 	return pass("each of %s has its own", counted(len(k.leases), "lease"))
+}
+
+// release returns the command that releases a lease. flannelctl does not know of itself where
+// the daemon's etcd is.
+func (h *Host) release(l subnet.Lease) string {
+	etcd := h.Options.Etcd
+	if api := apiOf(h); api != "" {
+		etcd.API = api
+	}
+	return "flannelctl lease release " + l.V4.Subnet.String() + etcd.Arguments()
 }
 
 // lookBackends looks for hosts that cannot talk to this one, since they forward in another way.

@@ -2,15 +2,18 @@ package doctor
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"flanneld/cmd/internal/options"
 	"flanneld/cmd/internal/status"
 	"flanneld/pkg/flagtable"
 	"flanneld/pkg/netif"
+	"flanneld/subnet"
 )
 
 // Every check has its line in the page, and a script in which a host has the fault.
@@ -114,6 +117,21 @@ func TestLimitsOfTheARPTableAreOnlyRaised(t *testing.T) {
 		if said := strings.Contains(r.Saw, "refused"); said != (tt.has.Fulls > 0) {
 			t.Errorf("%s: %s", tt.name, r.Saw)
 		}
+	}
+}
+
+func TestTwoLeasesWithOnePublicIPAreNamedInTheRemedy(t *testing.T) {
+	lease := func(s, ip string) subnet.Lease {
+		return subnet.Lease{V4: subnet.Claim{Subnet: netip.MustParsePrefix(s), PublicIP: netip.MustParseAddr(ip)}}
+	}
+	h := &Host{Options: options.Daemon{Etcd: options.Etcd{Endpoints: []string{"http://192.0.2.9:2379"}, Prefix: "/red"}}}
+	h.Status.Lease.Subnet, h.Status.Etcd.API = netip.MustParsePrefix("10.5.1.0/24"), "v3"
+	h.once.Do(func() {})
+	h.known = knowledge{leases: []subnet.Lease{lease("10.5.1.0/24", "192.0.2.1"), lease("10.5.2.0/24", "192.0.2.1"), lease("10.5.3.0/24", "192.0.2.3")}}
+	r := lookPublicIP(t.Context(), h)
+	const want = "flannelctl lease release 10.5.2.0/24 --etcd-endpoints=http://192.0.2.9:2379 --etcd-api=v3 --etcd-prefix=/red "
+	if len(r.Remedy) != 2 || !strings.HasPrefix(r.Remedy[1], want) || r.State != Fail {
+		t.Errorf("%s, %q, want %q", r.State, r.Remedy, want)
 	}
 }
 

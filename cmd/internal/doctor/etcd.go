@@ -134,15 +134,15 @@ func lookEtcd(ctx context.Context, h *Host) Result {
 	if h.Status.Etcd.State == status.Failing || h.Status.Etcd.WatchFailing {
 		return warn("etcd answers here, and not to the daemon: %s", h.Status.Etcd.LastError).mend("journalctl -u flanneld -n 50 --no-pager")
 	}
-	return pass("etcd %s at %s answers, with the network in its %s API", versions[0], counted(len(members), "endpoint"), api)
+	return pass("etcd %s at %s answers, with the network in its %s API", versions[0], counted(len(members), "endpoint"), orNone(api))
 }
 
-// api returns the one in which the network lies.
+// apiOf returns the API in which the network lies; empty: it is not known.
 func apiOf(h *Host) string {
 	if c, ok := h.Store.(interface{ Decided() etcdapi.API }); ok && c.Decided() != "" {
 		return string(c.Decided())
 	}
-	return orNone(h.Status.Etcd.API)
+	return h.Status.Etcd.API
 }
 
 // The differences of clocks that a host stands, and that are a fault. Leases go by clocks that

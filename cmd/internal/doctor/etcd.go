@@ -2,10 +2,8 @@ package doctor
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -17,7 +15,6 @@ import (
 	"time"
 
 	"flanneld/cmd/internal/status"
-	"flanneld/pkg/smallfile"
 	"flanneld/subnet/config"
 	"flanneld/subnet/etcd"
 	"flanneld/subnet/etcdapi"
@@ -27,10 +24,10 @@ import (
 // member is what an endpoint of etcd's says of itself.
 type member struct {
 	endpoint string
-	version  string        // such as "3.5.21"
-	ahead    time.Duration // of this host's clock, by the second
-	asked    bool          // there is a clock to compare with
-	certs    []*x509.Certificate
+	version  string              // such as "3.5.21"
+	ahead    time.Duration       // of this host's clock, by the second
+	asked    bool                // there is a clock to compare with
+	certs    []*x509.Certificate // that vouch for it, its own first; nil: none were asked for
 	err      error
 }
 
@@ -82,7 +79,7 @@ func greetOne(ctx context.Context, carry http.RoundTripper, endpoint string) mem
 		m.ahead, m.asked = middle.Sub(there.Add(500*time.Millisecond)), true
 	}
 	if resp.TLS != nil {
-		m.certs = resp.TLS.PeerCertificates
+		m.certs = lasting(resp.TLS.VerifiedChains)
 	}
 	var v struct {
 		Etcdserver string `json:"etcdserver"`
@@ -183,92 +180,4 @@ func clocks(members []member) Result {
 		return warn("%s", saw).mend("timedatectl set-ntp true   # here and there")
 	}
 	return pass("%d s between this host's clock and that of %s", off.Abs()/time.Second, far.endpoint)
-}
-
-// dated is a certificate that etcd or this host shows.
-type dated struct {
-	what string
-	cert *x509.Certificate
-}
-
-// lookCertificates looks when the certificates end that are shown to etcd and by etcd.
-func lookCertificates(ctx context.Context, h *Host) Result {
-	o := h.Options.Etcd
-	var all []dated
-	for _, file := range []string{o.CertFile, o.CAFile} {
-		if file == "" {
-			continue
-		}
-		const most = 1 << 20 // bytes
-		text, err := smallfile.Read(file, most)
-		if errors.Is(err, fs.ErrPermission) {
-			return skip("it needs root: %v", err)
-		}
-		if err != nil {
-			return fail("%v", err).mend("# put it there, or name another in --etcd-certfile, --etcd-keyfile and --etcd-cafile")
-		}
-		for _, c := range parsePEM(text) {
-			all = append(all, dated{file, c})
-		}
-	}
-	if o.CertFile != "" {
-		_, err := tls.LoadX509KeyPair(o.CertFile, o.KeyFile)
-		if errors.Is(err, fs.ErrPermission) {
-			return skip("it needs root: %v", err)
-		}
-		if err != nil {
-			return fail("%s and %s: %v", o.CertFile, o.KeyFile, err).mend("# replace them by a pair that belongs together")
-		}
-	}
-	members, err := greet(ctx, h)
-	for _, m := range members {
-		if len(m.certs) > 0 {
-			all = append(all, dated{"that of " + m.endpoint, m.certs[0]})
-		}
-		if certificateError(m.err) {
-			return fail("%v", m.err).mend("# replace the certificate of " + m.endpoint + ", or name its authority with --etcd-cafile")
-		}
-	}
-	if len(all) == 0 {
-		if err != nil {
-			return skip("%v", err)
-		}
-		return pass("etcd is reached without TLS")
-	}
-	return ends(all, time.Now())
-}
-
-func certificateError(err error) bool {
-	return errors.As(err, new(*tls.CertificateVerificationError)) || errors.As(err, new(x509.CertificateInvalidError)) ||
-		errors.As(err, new(x509.UnknownAuthorityError)) || errors.As(err, new(x509.HostnameError))
-}
-
-// parsePEM returns the certificates of a file; what is none is passed over.
-func parsePEM(text []byte) (all []*x509.Certificate) {
-	for {
-		var block *pem.Block
-		if block, text = pem.Decode(text); block == nil {
-			return all
-		}
-		if c, err := x509.ParseCertificate(block.Bytes); block.Type == "CERTIFICATE" && err == nil {
-			all = append(all, c)
-		}
-	}
-}
-
-// ends judges certificates by the one that ends first. One that lives for a short time is
-// renewed within that.
-func ends(all []dated, now time.Time) Result {
-	const soon = 30 * 24 * time.Hour
-	first := slices.MinFunc(all, func(a, b dated) int { return a.cert.NotAfter.Compare(b.cert.NotAfter) })
-	left := first.cert.NotAfter.Sub(now)
-	saw := fmt.Sprintf("the certificate %s (%s) ends at %s", first.what, first.cert.Subject.CommonName, first.cert.NotAfter.UTC().Format(time.RFC3339))
-	const mend = "# replace the file: flanneld reads it again by itself, etcd needs a restart before 3.2"
-	switch {
-	case left <= 0:
-		return fail("%s, which is over", saw).mend(mend)
-	case left <= min(soon, first.cert.NotAfter.Sub(first.cert.NotBefore)/2):
-		return warn("%s, in %s", saw, left.Round(time.Hour)).mend(mend)
-	}
-	return pass("%s, the first of %d", saw, len(all))
 }

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
@@ -91,5 +92,52 @@ func TestCertificatesOfFiles(t *testing.T) {
 	}
 	if text, err := os.ReadFile(one.Key); err != nil || len(parsePEM(text)) != 0 {
 		t.Errorf("a key is no certificate: %v", err)
+	}
+}
+
+// A file of authorities, such as the system's, may have some that have ended. Only those count
+// that vouch for etcd.
+func TestAuthoritiesThatNobodyUses(t *testing.T) {
+	const year = 365 * 24 * time.Hour
+	dir := t.TempDir()
+	ended, lasts, soon := tlstest.New(t, dir, "ended", time.Now().Add(-time.Hour)), tlstest.New(t, dir, "lasts", time.Now().Add(year)), tlstest.New(t, dir, "soon", time.Now().Add(time.Hour))
+	serve := func(a *tlstest.Authority) string {
+		pair := a.Issue(t, "server", time.Now().Add(year), year+time.Hour, "127.0.0.1")
+		cert, err := tls.LoadX509KeyPair(pair.Cert, pair.Key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"etcdserver":"3.5.1"}`) }))
+		s.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
+		s.StartTLS()
+		t.Cleanup(s.Close)
+		return s.URL
+	}
+	var bundle []byte
+	for _, a := range []*tlstest.Authority{ended, lasts, soon} {
+		text, err := os.ReadFile(a.File)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bundle = append(bundle, text...)
+	}
+	file := dir + "/bundle.crt"
+	if err := os.WriteFile(file, bundle, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name, ca, endpoint string
+		want               State
+	}{
+		{"a bundle", file, serve(lasts), Pass},
+		{"one of it that etcd needs ends soon", file, serve(soon), Warn},
+		{"one of it that etcd needs has ended", file, serve(ended), Fail},
+		{"etcd does not answer", file, "https://127.0.0.1:1", Pass},
+		{"etcd does not answer, and none can vouch for it", ended.File, "https://127.0.0.1:1", Fail},
+	} {
+		h := &Host{Options: options.Daemon{Etcd: options.Etcd{Endpoints: []string{tt.endpoint}, CAFile: tt.ca}}}
+		if r := lookCertificates(t.Context(), h); r.State != tt.want {
+			t.Errorf("%s: %+v, want %s", tt.name, r, tt.want)
+		}
 	}
 }

@@ -89,6 +89,7 @@ func (h *Host) ask(ctx context.Context) error {
 		k.config, _, k.configErr = config.Parse(doc.Raw)
 	}
 	k.leases, _, err = h.Store.Leases(ctx)
+	slices.SortFunc(k.leases, subnet.Lease.Compare) // etcd's v2 API has no order
 	return err
 }
 

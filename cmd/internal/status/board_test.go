@@ -268,8 +268,8 @@ func TestPeersStates(t *testing.T) {
 		}
 		return text
 	}
-	route := func(n byte) error {
-		return &datapath.ApplyError{Failed: []error{&datapath.OpError{Op: datapath.Op{Object: datapath.Route{Dst: claim(n).Subnet}}, Err: unix.ENETUNREACH}}}
+	refuse := func(o datapath.Object) error {
+		return &datapath.ApplyError{Failed: []error{&datapath.OpError{Op: datapath.Op{Object: o}, Err: unix.ENETUNREACH}}}
 	}
 	for _, row := range []struct {
 		name  string
@@ -278,7 +278,10 @@ func TestPeersStates(t *testing.T) {
 		want  string
 	}{
 		{"in place", []byte{2, 3}, loop.Pass{}, "9 ignored, 2 programmed, 3 programmed, "},
-		{"one cannot be reached", []byte{2, 3}, loop.Pass{Err: route(3)}, "3 failed, 9 ignored, 2 programmed, "},
+		{"one cannot be reached", []byte{2, 3}, loop.Pass{Err: refuse(datapath.Route{Dst: claim(3).Subnet})}, "3 failed, 9 ignored, 2 programmed, "},
+		{"one has no forwarding entry", []byte{2, 3}, loop.Pass{Err: refuse(datapath.FDBEntry{Dst: claim(3).PublicIP})}, "3 failed, 9 ignored, 2 programmed, "},
+		{"one has no neighbour", []byte{2, 3, 4}, loop.Pass{Err: refuse(datapath.Neigh{IP: claim(2).Subnet.Addr()})}, "2 failed, 9 ignored, 3 programmed, 4 programmed, "},
+		{"what is no peer's is refused", []byte{2, 3, 5}, loop.Pass{Err: refuse(datapath.Link{Name: "flannel.1"})}, "9 ignored, 2 pending, 5 pending, 3 programmed, "},
 		{"and back", []byte{2, 3}, loop.Pass{}, "9 ignored, 2 programmed, 3 programmed, "},
 		{"one has gone, and another come while the kernel refuses all", []byte{3, 4}, loop.Pass{Err: errors.New("no buffer space")}, "9 ignored, 4 pending, 3 programmed, "},
 		{"all have gone", nil, loop.Pass{}, "9 ignored, "},

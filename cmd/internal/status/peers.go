@@ -129,7 +129,7 @@ func (b *book) passed(p loop.Pass, now time.Time) {
 	for _, s := range p.Skipped {
 		skipped[s.Subnet] = s.Reason.Error()
 	}
-	failed, others := refused(p.Err)
+	failed, others := b.refused(p.Err)
 	for s, peer := range b.wanted {
 		state, reason := PeerProgrammed, ""
 		switch {
@@ -147,9 +147,9 @@ func (b *book) passed(p loop.Pass, now time.Time) {
 	}
 }
 
-// refused returns which subnets have no route, and why, and whether anything else has
-// failed.
-func refused(err error) (routes map[netip.Prefix]string, others bool) {
+// refused returns which subnets lack a route, a neighbour or a forwarding entry, and why, and
+// whether anything else has failed.
+func (b *book) refused(err error) (subnets map[netip.Prefix]string, others bool) {
 	if err == nil {
 		return nil, false
 	}
@@ -157,20 +157,33 @@ func refused(err error) (routes map[netip.Prefix]string, others bool) {
 	if !ok {
 		return nil, true
 	}
-	routes = make(map[netip.Prefix]string)
+	subnets = make(map[netip.Prefix]string)
+	at := make(map[netip.Addr][]netip.Prefix, 2*len(b.wanted)) // by a neighbour's address, and by where a tunnel ends
+	for s, peer := range b.wanted {
+		at[s.Addr()] = append(at[s.Addr()], s)
+		at[peer.publicIP] = append(at[peer.publicIP], s)
+	}
 	for _, f := range apply.Failed {
 		op, ok := errors.AsType[*datapath.OpError](f)
 		if !ok {
 			others = true
 			continue
 		}
-		if r, ok := op.Op.Object.(datapath.Route); ok {
-			routes[r.Dst] = f.Error()
-		} else {
-			others = true
+		var of []netip.Prefix
+		switch o := op.Op.Object.(type) {
+		case datapath.Route:
+			of = []netip.Prefix{o.Dst}
+		case datapath.Neigh:
+			of = at[o.IP]
+		case datapath.FDBEntry:
+			of = at[o.Dst]
 		}
+		for _, s := range of {
+			subnets[s] = f.Error()
+		}
+		others = others || of == nil
 	}
-	return routes, others
+	return subnets, others
 }
 
 // counts counts peers by their states, and those to which packets go through the kernel.

@@ -66,6 +66,39 @@ func TestAlertsAndDashboardUseMetricsThatThereAre(t *testing.T) {
 	}
 }
 
+// An alert that looks for a value which no series has never comes.
+func TestAlertsLookForLabelsThatThereAre(t *testing.T) {
+	page, err := os.ReadFile("../cmd/internal/status/testdata/metrics.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rules, err := os.ReadFile("prometheus/flanneld.rules.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	selector := regexp.MustCompile(`(?m)\b(flanneld_\w+)\{([^}]*)\}`)
+	matcher := regexp.MustCompile(`(\w+)(=~?|!=|!~)"([^"]*)"`)
+	there := make(map[string]bool) // metric, label and value
+	for _, series := range selector.FindAllStringSubmatch(string(page), -1) {
+		for _, m := range matcher.FindAllStringSubmatch(series[2], -1) {
+			there[series[1]+" "+m[1]+" "+m[3]] = true
+		}
+	}
+	looked := 0
+	for _, s := range selector.FindAllStringSubmatch(string(rules), -1) {
+		for _, m := range matcher.FindAllStringSubmatch(s[2], -1) {
+			for value := range strings.SplitSeq(m[3], "|") {
+				if looked++; !there[s[1]+" "+m[1]+" "+value] {
+					t.Errorf("%s has no series with %s=%q", s[1], m[1], value)
+				}
+			}
+		}
+	}
+	if looked < 10 {
+		t.Errorf("the alerts look for %d values only", looked)
+	}
+}
+
 func TestAlertsHaveAPage(t *testing.T) {
 	rules, err := os.ReadFile("prometheus/flanneld.rules.yml")
 	if err != nil {

@@ -49,7 +49,7 @@ func debugCommand(c *call) *cobra.Command {
 		}
 		return etcd(cmd, args)
 	}
-	parent := &cobra.Command{Use: "debug", Short: "Help others to find out what is wrong", Args: cobra.NoArgs}
+	parent := &cobra.Command{Use: "debug", Short: "Help others to find out what is wrong", RunE: groupOf("bundle")}
 	parent.AddCommand(cmd)
 	return parent
 }

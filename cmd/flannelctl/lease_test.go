@@ -145,7 +145,7 @@ func TestLeaseShow(t *testing.T) {
 }
 
 func TestACommandOfSeveral(t *testing.T) {
-	for args, want := range map[string]string{"lease": "hint: give one: list, show", "lease lsit": `invalid value "lsit" for flannelctl lease`} {
+	for args, want := range map[string]string{"lease": "hint: give list, show", "lease lsit": `invalid value "lsit" for flannelctl lease`} {
 		if _, errs, status := run(t, strings.Fields(args)...); status != exitUsage || !strings.Contains(errs, want) {
 			t.Errorf("%s: status %d, %q", args, status, errs)
 		}

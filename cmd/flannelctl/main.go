@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -79,14 +80,32 @@ func explain(stderr io.Writer, err error) int {
 	} else if unknown, ok := errors.AsType[unclear](err); ok {
 		hint = unknown.hint
 	} else { // cobra's
-		what, _, _ = strings.Cut(what, "\n")
+		var more string
+		what, more, _ = strings.Cut(what, "\n")
 		hint = "flannelctl --help lists the commands, and COMMAND --help its flags"
+		if _, names, ok := strings.Cut(more, "Did you mean this?\n"); ok {
+			hint = "did you mean flannelctl " + strings.Join(strings.Fields(names), " or ") + "?"
+		}
+	}
+	if hint == "" {
+		what, hint = withRemedy(what)
 	}
 	fmt.Fprintf(stderr, "error: %s\n", what)
 	if hint != "" {
 		fmt.Fprintf(stderr, "hint: %s\n", hint)
 	}
 	return status
+}
+
+// remedy is what the daemon's packages end a message with, since a log has one line for all.
+var remedy = regexp.MustCompile(`^(.*) \(((?:check|name|give|set|use|put|write|choose|if|etcd's|etcd does) [^()]*)\)$`)
+
+// withRemedy splits a message at the remedy that it ends with, if it does.
+func withRemedy(text string) (what, hint string) {
+	if m := remedy.FindStringSubmatch(text); m != nil {
+		return m[1], m[2]
+	}
+	return text, ""
 }
 
 // failure is an error of a command that was called rightly.

@@ -28,7 +28,12 @@ func run(t testing.TB, args ...string) (stdout, stderr string, status int) {
 
 func TestMistakesOnTheCommandLine(t *testing.T) {
 	for _, tt := range []struct{ name, args, what, hint string }{
-		{"a command that there is not", "migrat", `unknown command "migrat"`, "lists the commands"},
+		{"a command that there is not", "upgrade", `unknown command "upgrade"`, "lists the commands"},
+		{"a misspelt command", "peer", `unknown command "peer"`, "did you mean flannelctl peers?"},
+		{"another", "leases list", `unknown command "leases"`, "did you mean flannelctl lease?"},
+		{"a command of commands", "debug", "flannelctl debug needs a command", "give bundle"},
+		{"another such", "config", "flannelctl config needs a command", "give show, check or set"},
+		{"what such one has not", "debug bundel", `invalid value "bundel" for flannelctl debug`, "give bundle"},
 		{"a flag that there is not", "migrate --form v2", "unknown flag --form", "did you mean --from?"},
 		{"no direction", "migrate", "--from or --to is missing", "--from v2 --to v3"},
 		{"another API", "migrate --from v1 --to v3", `invalid value "v1" for --from`, "--from v2 --to v3"},
@@ -58,6 +63,35 @@ func TestHelpAndVersion(t *testing.T) {
 	} {
 		if out, _, status := run(t, strings.Fields(args)...); status != exitDone || !strings.Contains(out, want) {
 			t.Errorf("%s: status %d, %q", args, status, out)
+		}
+	}
+}
+
+// What a log line has in brackets is the hint of a command.
+func TestErrorsOfEtcdHaveAHint(t *testing.T) {
+	for args, hint := range map[string]string{
+		"lease list --etcd-endpoints=http://127.0.0.1:1":                           "check that etcd runs there and listens on this address",
+		"config show --etcd-endpoints=http://127.0.0.1:1 --etcd-api=v3":            "check that etcd runs there and listens on this address",
+		"lease list --etcd-endpoints=https://127.0.0.1:1 --etcd-cafile=/nowhere":   "check --etcd-cafile",
+		"migrate --from=v2 --to=v3 --etcd-endpoints=http://127.0.0.1:1":            "check that etcd runs there and listens on this address",
+		"lease show 10.5.1.0/24 --etcd-endpoints=http://127.0.0.1:1 --etcd-api=v2": "check that etcd runs there and listens on this address",
+	} {
+		out, errs, status := run(t, strings.Fields(args)...)
+		if status != exitFailed || out != "" || !strings.HasPrefix(errs, "error: ") || !strings.HasSuffix(errs, "\nhint: "+hint+"\n") || strings.Contains(errs, "(") {
+			t.Errorf("%s: status %d, %q, %q", args, status, errs, out)
+		}
+	}
+	for _, text := range []string{"", "there is no lease (node n7)", "a (check it) b", "(check it)"} {
+		if what, hint := withRemedy(text); what != text || hint != "" {
+			t.Errorf("%q: %q, %q", text, what, hint)
+		}
+	}
+}
+
+func TestHelpShowsNoEmptyDefault(t *testing.T) {
+	for _, cmd := range []string{"status", "lease list", "doctor", "cleanup", "config set", "debug bundle", "migrate", "peers", "watch"} {
+		if out, _, status := run(t, append(strings.Fields(cmd), "--help")...); status != exitDone || strings.Contains(out, "(default )") {
+			t.Errorf("%s --help: status %d\n%s", cmd, status, out)
 		}
 	}
 }

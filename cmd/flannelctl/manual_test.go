@@ -101,7 +101,7 @@ func flagList(flags *pflag.FlagSet) string {
 		if f.NoOptDefVal == "" {
 			name += "=" + strings.ToUpper(arg)
 		}
-		if f.DefValue != "" && f.DefValue != "false" && !strings.Contains(about, "(default") {
+		if f.DefValue != "" && f.DefValue != "false" && f.DefValue != "0s" && !strings.Contains(about, "(default") {
 			about += " (default " + f.DefValue + ")"
 		}
 		fmt.Fprintf(&b, ".TP\n.B %s\n%s.\n", roff(name), roff(about))

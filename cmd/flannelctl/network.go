@@ -242,7 +242,7 @@ func usage(what, hint string) error { return options.UsageError{Msg: what, Hint:
 func groupOf(names string) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {
-			return usage(cmd.CommandPath()+" is several commands", "give one: "+names)
+			return usage(cmd.CommandPath()+" needs a command", "give "+names)
 		}
 		return flagtable.Invalid(args[0], cmd.CommandPath(), "give "+names)
 	}

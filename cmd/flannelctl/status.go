@@ -42,7 +42,6 @@ func statusCommand(c *call) *cobra.Command {
 	cmd.Flags().DurationVar(&a.wait, "wait", 0, "wait until the host is ready, at most for this `DURATION`, such as 60s")
 	cmd.Flags().BoolVar(&a.watch, "watch", false, "refresh the screen every second; with --brief, print a line when it changes")
 	cmd.MarkFlagsMutuallyExclusive("wait", "watch")
-	cmd.Flags().Lookup("wait").DefValue = "" // help does not say that without it there is none
 	return a.asksDaemon(cmd)
 }
 

@@ -29,7 +29,7 @@ func lookPublicIP(ctx context.Context, h *Host) Result {
 		mine := false
 		for _, l := range by[ip] {
 			if l.Key() != h.key() && len(left) < mostCommands {
-				left = append(left, h.release(l)+"   # one host: if this lease is a left-over")
+				left = append(left, release(h, l)+"   # one host: if this lease is a left-over")
 			}
 			who = append(who, l.Key().String()+" of "+cmp.Or(l.Node, "a host without a node id"))
 			mine = mine || l.Key() == h.key()
@@ -52,7 +52,7 @@ func lookPublicIP(ctx context.Context, h *Host) Result {
 
 // release returns the command that releases a lease. flannelctl does not know of itself where
 // the daemon's etcd is.
-func (h *Host) release(l subnet.Lease) string {
+func release(h *Host, l subnet.Lease) string {
 	etcd := h.Options.Etcd
 	if api := apiOf(h); api != "" {
 		etcd.API = api

@@ -63,7 +63,7 @@ func lookLeftovers(ctx context.Context, h *Host) Result {
 	}
 	for _, l := range h.know(ctx).leases {
 		if node := h.Status.Lease.Node; node != "" && l.Node == node && l.Key() != h.key() && h.key() != (subnet.Key{}) {
-			add(fmt.Sprintf("etcd has another lease of this host, on %s", l.Key()), h.release(l))
+			add(fmt.Sprintf("etcd has another lease of this host, on %s", l.Key()), release(h, l))
 		}
 	}
 	if len(saw) == 0 {

@@ -35,7 +35,7 @@ complete -c flanneld -l take-over -d 'take the lease with this host\'s PublicIP 
 complete -c flanneld -l resync -x -d 'time between two checks of kernel state, at least 1s'
 complete -c flanneld -l healthz-ip -x -d 'address of the health server'
 complete -c flanneld -l healthz-port -x -d 'port of the health server; 0 turns it off'
-complete -c flanneld -l status-socket -x -d 'unix socket on which flannelctl asks how this host is; without the flag, flanneld.sock beside the subnet file; off for none'
+complete -c flanneld -l status-socket -x -d 'unix socket on which flannelctl asks how this host is; without the flag, named after the subnet file: flanneld.sock for subnet.env; off for none'
 complete -c flanneld -l log-format -x -a 'glog json' -d 'glog or json'
 complete -c flanneld -l v -x -d 'verbosity of the logs'
 complete -c flanneld -l version -d 'print the version and exit; also -V'

@@ -100,7 +100,7 @@ func lifeFlags(d *Daemon) []flagtable.Flag {
 			flagtable.Flag{Name: "healthz-port", Set: flagtable.Int(&d.HealthzPort, 0, 65535, "give a port, 1 to 65535, or 0 for no health server"), Default: "0", Arg: "PORT",
 				Help: "port of the health server; 0 turns it off"},
 			flagtable.Flag{Name: "status-socket", Set: flagtable.Path(&d.StatusSocket), Arg: "PATH|off",
-				Help: "unix socket on which flannelctl asks how this host is; without the flag, flanneld.sock beside the subnet file; off for none"},
+				Help: "unix socket on which flannelctl asks how this host is; without the flag, named after the subnet file: flanneld.sock for subnet.env; off for none"},
 			flagtable.Flag{Name: "log-format", Set: flagtable.Choice(&d.LogFormat, "glog", "json"), Default: "glog", Arg: "FORMAT", Help: "glog or json"},
 			flagtable.Flag{Name: "v", Set: flagtable.Int(&d.Verbosity, math.MinInt, math.MaxInt, ""), Default: "0", Arg: "LEVEL", Help: "verbosity of the logs"}),
 		in("Other",

@@ -149,7 +149,7 @@ func (d *Daemon) nameSocket(given flagtable.Given) {
 func PlaceFlags(d *Daemon) flagtable.Table {
 	help := map[string]string{
 		"subnet-file":   "the daemon's environment file for Docker",
-		"status-socket": "the daemon's unix socket; without the flag, flanneld.sock beside the subnet file",
+		"status-socket": "the daemon's unix socket; without the flag, named after the subnet file: flanneld.sock for subnet.env",
 		"state-dir":     "the daemon's directory for files that survive a reboot",
 	}
 	t := table(d)

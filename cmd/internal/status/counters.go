@@ -6,6 +6,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"flanneld/backend"
@@ -64,6 +65,26 @@ func SampleTraffic(ctx context.Context, b *Board) error {
 			return nil
 		}
 	}
+}
+
+// countersFor is how long counters are served after they were read: the kernel is asked once a
+// second at most, by however many clients.
+const countersFor = time.Second
+
+// lately are the backend's counters, as they were read lately.
+type lately struct {
+	mu   sync.Mutex // is held while they are read: who comes meanwhile gets the same
+	when time.Time
+	list []backend.Counter
+}
+
+func (l *lately) counters(b *Board) []backend.Counter {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.list == nil || time.Since(l.when) >= countersFor {
+		l.list, l.when = b.BackendCounters(), time.Now()
+	}
+	return l.list
 }
 
 // readSample reads a device's statistics, which the kernel has as files: one look costs no

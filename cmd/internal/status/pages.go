@@ -129,7 +129,7 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) counters(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	for _, c := range s.board.BackendCounters() {
+	for _, c := range s.lately.counters(s.board) {
 		fmt.Fprintln(w, c.Name, c.Value)
 	}
 }

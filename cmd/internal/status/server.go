@@ -22,6 +22,7 @@ type Server struct {
 	guard    func(http.Handler) http.Handler
 	close    func() // what else ends with it; nil: nothing
 	alive    liveness
+	lately   lately
 	log      *slog.Logger
 }
 

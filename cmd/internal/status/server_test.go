@@ -55,6 +55,21 @@ func TestCountersAreServed(t *testing.T) {
 	}
 }
 
+// However often counters are asked for, the kernel is asked once a second.
+func TestCountersAreReadOnceASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, b := newServer(t)
+		var reads uint64
+		b.SetCounters(func() []backend.Counter { reads++; return []backend.Counter{{Name: "a", Value: reads}} })
+		for i, want := range []string{"a 1\n", "a 1\n", "a 1\n", "a 2\n"} {
+			if _, body, _ := get(t, s, "/counters"); body != want {
+				t.Errorf("request %d is answered %q, want %q", i, body, want)
+			}
+			time.Sleep(400 * time.Millisecond)
+		}
+	})
+}
+
 func TestAnswersFollowTheBoard(t *testing.T) {
 	s, b := newServer(t)
 	six := one

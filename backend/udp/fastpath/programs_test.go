@@ -106,6 +106,13 @@ func with(b []byte, at int, v byte) []byte {
 	return c
 }
 
+// remarked returns a copy of an IPv4 packet with another TOS.
+func remarked(p []byte, tos byte) []byte {
+	c := with(with(with(p, 1, tos), 10, 0), 11, 0)
+	binary.BigEndian.PutUint16(c[10:], checksum.Sum(0).Add(c[:20]).Checksum())
+	return c
+}
+
 // TestReceived holds rx to the engine's rules: the sender is a host, the packet's source in
 // its subnet, its destination in ours; whatever is not surely so goes to the engine.
 func TestReceived(t *testing.T) {
@@ -134,6 +141,7 @@ func TestReceived(t *testing.T) {
 		{"that host's", frame(datagram("192.0.2.4", "192.0.2.1", 8285, packet("10.5.2.129", "10.5.1.8", 63, 17, udp))), actRedirect},
 		{"an answer to the engine's ping", frame(datagram("192.0.2.2", "192.0.2.1", 8285, asked(engine.ProbeID))), actPass},
 		{"an answer to a ping of the host's", frame(datagram("192.0.2.2", "192.0.2.1", 8285, asked(engine.ProbeID+1))), actRedirect},
+		{"with a mark of congestion outside", frame(remarked(outer, 3)), actRedirect},
 		{"another sender", frame(datagram("192.0.2.3", "192.0.2.1", 8285, good)), actPass},
 		{"a source that is nobody's", frame(datagram("192.0.2.2", "192.0.2.1", 8285, packet("10.5.9.9", "10.5.1.8", 63, 17, udp))), actPass},
 		{"a destination that is not ours", frame(datagram("192.0.2.2", "192.0.2.1", 8285, packet("10.5.2.9", "10.5.7.8", 63, 17, udp))), actPass},
@@ -190,7 +198,7 @@ func TestReceived(t *testing.T) {
 			}
 		}
 	}
-	if sum, err := p.count(); err != nil || sum.Closed != 2 || sum.RxPackets != 8 || sum.ToGPE != 5 || sum.Errors != 0 {
+	if sum, err := p.count(); err != nil || sum.Closed != 2 || sum.RxPackets != 10 || sum.ToGPE != 6 || sum.Errors != 0 {
 		t.Errorf("counted %+v, %v", sum, err)
 	}
 }
@@ -230,6 +238,7 @@ func TestSent(t *testing.T) {
 		{"an answer to that", with(ping, 20, 0), actPass},
 		{"somebody's ping to that", with(ping, 25, 7), actPass},
 		{"a ping with the same id", with(ping, 28, 7), actPass},
+		{"with a class and ECN, which stay inside, as the engine has it", remarked(good, 0xba), actRedirect},
 		{"to nobody", packet("8.0.1.9", "10.5.9.8", 63, 17, make([]byte, 100)), actPass},
 		{"TTL 1", packet("8.0.1.9", "10.5.2.8", 1, 17, make([]byte, 100)), actPass},
 		{"of the greatest length", packet("8.0.1.9", "10.5.2.8", 63, 17, make([]byte, 1452)), actRedirect},
@@ -257,7 +266,7 @@ func TestSent(t *testing.T) {
 			t.Errorf("%s: became\n%s", row.name, hex.Dump(out))
 		}
 	}
-	if sum, err := p.count(); err != nil || sum.TxPackets != 3 || sum.TxUp != 2 || sum.Errors != 0 {
+	if sum, err := p.count(); err != nil || sum.TxPackets != 4 || sum.TxUp != 2 || sum.Errors != 0 {
 		t.Errorf("counted %+v, %v", sum, err)
 	}
 }

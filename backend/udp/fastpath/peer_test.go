@@ -1,6 +1,7 @@
 package fastpath
 
 import (
+	"encoding/binary"
 	"errors"
 	"log/slog"
 	"net/netip"
@@ -168,6 +169,37 @@ func TestAnnouncedIsWhatIsTaken(t *testing.T) {
 		step.do()
 		if p.Why() != step.why || p.Announces() != (step.why == "") || changes != step.changes || p.settings.Mode != step.mode {
 			t.Errorf("%s: why %q, mode %d, %d changes", step.name, p.Why(), p.settings.Mode, changes)
+		}
+	}
+}
+
+// TestAllPeersLeaveAWayThatFails, whatever it is: nobody would notice what is lost there.
+func TestAllPeersLeaveAWayThatFails(t *testing.T) {
+	says := Peer{Subnet: netip.MustParsePrefix("10.5.2.0/24"), Remote: netip.MustParseAddr("192.0.2.2"), Near: true, Announces: true}
+	p := Path{programs: mustLoad(t), peers: make(map[netip.Addr]*peer), Config: Config{Changed: func() {}, Log: slog.New(slog.DiscardHandler)}}
+	flags := func() uint32 {
+		value, err := p.programs.peers.Get(peerKey(says.Subnet))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return binary.NativeEndian.Uint32(value[4:])
+	}
+	p.Set(State{Subnet: netip.MustParsePrefix("10.5.1.0/24"), MTU: 1472, Peers: []Peer{says}})
+	for name, fail := range map[string]func(){
+		"the port is closed":     func() { p.closedPort("closed") },
+		"a filter is missing":    func() { p.Failed(errors.New("no filter")) },
+		"the state is not taken": func() { p.note(&p.refused, errors.New("no room")) },
+	} {
+		one := p.peers[says.Subnet.Addr()]
+		one.ask(time.Now().Add(time.Hour))
+		p.change(func() { p.proven, p.closed, p.wrong, p.refused = true, "", "", "" })
+		p.heard(says.Subnet.Addr(), 1472, false)
+		if got := flags(); got != takeRx|takeTx {
+			t.Fatalf("it has answered, and the flags are %d", got)
+		}
+		fail()
+		if got := flags(); got != takeRx || p.settings.Mode != modePlain {
+			t.Errorf("%s: flags %d, mode %d", name, got, p.settings.Mode)
 		}
 	}
 }

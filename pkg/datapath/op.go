@@ -38,6 +38,14 @@ func (FDBEntry) kind() string { return "fdb" }
 func (Neigh) kind() string    { return "neighbour" }
 func (Route) kind() string    { return "route" }
 
+// Kinds returns the words for what objects are, as changes are counted by them.
+func Kinds() (all []string) {
+	for _, o := range []Object{Link{}, Addr{}, FDBEntry{}, Neigh{}, Route{}, Filter{}} {
+		all = append(all, o.kind())
+	}
+	return all
+}
+
 // On implements Object.
 func (Link) On() string { return "" }
 

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"flanneld/pkg/datapath"
 )
 
 // tally counts, and measures times. Names and labels are bounded by the code that uses
@@ -27,6 +29,15 @@ func newTally() tally {
 	for _, of := range []string{"datapath_passes", "firewall_passes"} {
 		t.add(of, 0, "result", "ok")
 		t.add(of, 0, "result", "error")
+	}
+	for _, operation := range []string{"config", "await_config", "leases", "watch", "create", "renew", "refresh", "delete"} {
+		t.add("etcd_requests", 0, "operation", operation, "result", "error")
+	}
+	for _, reason := range []string{"ended", "compacted", "error", "burst", "age"} {
+		t.add("watch_resyncs", 0, "reason", reason)
+	}
+	for _, kind := range datapath.Kinds() {
+		t.add("datapath_repairs", 0, "kind", kind)
 	}
 	for _, name := range []string{"lease_conflicts", "firewall_repairs", "watch_events"} {
 		t.add(name, 0)

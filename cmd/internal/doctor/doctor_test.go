@@ -135,6 +135,19 @@ func TestTwoLeasesWithOnePublicIPAreNamedInTheRemedy(t *testing.T) {
 	}
 }
 
+func TestWithinTheOwnSubnet(t *testing.T) {
+	own := subnet.Key{V4: netip.MustParsePrefix("10.5.1.0/24"), V6: netip.MustParsePrefix("fd00:1::/64")}
+	for p, want := range map[string]bool{"10.5.1.0/24": true, "10.5.1.8/32": true, "10.5.0.0/16": false, "10.5.2.0/24": false,
+		"fd00:1::/64": true, "fd00:1::1/128": true, "fd00:1::/48": false, "fd00:2::/64": false} {
+		if got := within(own, netip.MustParsePrefix(p)); got != want {
+			t.Errorf("%s: %t", p, got)
+		}
+	}
+	if within(subnet.Key{V4: own.V4}, netip.MustParsePrefix("fd00:1::/64")) {
+		t.Error("a host without IPv6 has a subnet of it")
+	}
+}
+
 func TestReadingDockersFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "daemon.json")
 	if err := unreadable(file); err != nil {

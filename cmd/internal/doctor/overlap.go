@@ -11,6 +11,7 @@ import (
 	"flanneld/backend/underlay"
 	"flanneld/cmd/internal/host"
 	"flanneld/pkg/smallfile"
+	"flanneld/subnet"
 )
 
 // lookOverlap looks for addresses of the overlay that this host reaches, or that Docker gives
@@ -31,8 +32,8 @@ func lookOverlap(ctx context.Context, h *Host) Result {
 	var wrong, mend, may []string
 	own := h.key()
 	for _, r := range have.Routes {
-		switch inOwn := own.V4.Overlaps(r.Dst) || own.V6.IsValid() && own.V6.Overlaps(r.Dst); {
-		case !r.Foreign || inOwn && own.V4.Bits() <= r.Dst.Bits():
+		switch {
+		case !r.Foreign || within(own, r.Dst):
 		case r.Connected():
 			may = append(may, fmt.Sprintf("%s has an address in %s, which is in the overlay's %s", r.Link, r.Dst, w.planes[0].Network))
 			if leased(w, r.Dst) {
@@ -59,6 +60,15 @@ func lookOverlap(ctx context.Context, h *Host) Result {
 			"# or let SubnetMin and SubnetMax leave that out (docs/configuration.md)")
 	}
 	return pass("%s is this host's by the overlay alone", w.planes[0].Network)
+}
+
+// within reports whether a prefix is, or is a part of, this host's subnet of its family.
+func within(own subnet.Key, p netip.Prefix) bool {
+	mine := own.V4
+	if p.Addr().Is6() {
+		mine = own.V6
+	}
+	return mine.IsValid() && mine.Overlaps(p) && mine.Bits() <= p.Bits()
 }
 
 func validOrEmpty(a netip.Addr) string {

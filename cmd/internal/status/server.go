@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"time"
 
@@ -33,9 +34,10 @@ const maxConnections = 64
 // Listen returns a Server on that address; port 0: one that answers nobody. A port that
 // is taken is an error. Told is set if the address is one that the operator has named: then
 // whoever reaches it is answered, and else other hosts learn no more than from older releases.
+// One of loopback is reached by this host alone, which leaves the names of web pages to guard against.
 func Listen(ip string, port int, told bool, b *Board, log *slog.Logger) (*Server, error) {
 	s := &Server{what: "healthz server", board: b, limit: maxConnections, log: log}
-	if !told {
+	if at, err := netip.ParseAddr(ip); !told || ip == "localhost" || err == nil && at.IsLoopback() {
 		s.guard = onlyThisHost
 	}
 	if port == 0 {

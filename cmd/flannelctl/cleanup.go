@@ -64,6 +64,7 @@ func cleanupCommand(c *call) *cobra.Command {
 
 // cleaned is the JSON form.
 type cleaned struct {
+	Schema int  `json:"schema"`
 	DryRun bool `json:"dryRun"`
 	cleanup.Report
 }
@@ -147,7 +148,7 @@ func (a *cleaning) etcdArguments(known status.Status) string {
 
 func (a *cleaning) print(r cleanup.Report) error {
 	if a.output == "json" {
-		return a.printJSON(cleaned{a.dry, r})
+		return a.printJSON(cleaned{schema, a.dry, r})
 	}
 	w := new(bytes.Buffer)
 	for _, c := range r.Removed {

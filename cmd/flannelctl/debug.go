@@ -62,6 +62,7 @@ type bundling struct {
 
 // bundled is the JSON form.
 type bundled struct {
+	Schema   int           `json:"schema"`
 	File     string        `json:"file"`
 	Bytes    int64         `json:"bytes"`
 	Contents []bundle.Item `json:"contents"`
@@ -87,7 +88,7 @@ func (b *bundling) run(ctx context.Context) error {
 		return failure{err, ""}
 	}
 	if b.output == "json" {
-		err = b.printJSON(bundled{name, info.Size(), items})
+		err = b.printJSON(bundled{schema, name, info.Size(), items})
 	} else {
 		err = b.list(name, info.Size(), items)
 	}

@@ -219,7 +219,10 @@ func showLease(ctx context.Context, c *call, what string) error {
 	out := asLeased(l, cfg, now)
 	out.Key, out.Value = n.prefix+"/subnets/"+wire.Key(l.Key()), value
 	if c.output == "json" {
-		return failed(c.printJSON(out))
+		return failed(c.printJSON(struct {
+			Schema int `json:"schema"`
+			leased
+		}{leaseSchema, out}))
 	}
 	_, err = c.stdout.Write(leaseDetails(out, n.api, now))
 	return failed(err)

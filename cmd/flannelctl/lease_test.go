@@ -133,6 +133,7 @@ func TestLeaseShow(t *testing.T) {
 			c.says(exitDone, `value         {"PublicIP":"192.0.2.1","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"aa:bb:cc:dd:ee:ff"},"NodeID":"n1"}`+"\n", "", "lease", "show", name)
 		}
 		c.says(exitDone, "key           /coreos.com/network/subnets/10.5.1.0-24\n", "", "lease", "show", "n1")
+		c.says(exitDone, `"schema": 1,`, "", "lease", "show", "n1", "-o", "json")
 		c.says(exitDone, `"value": "{\"PublicIP\":\"192.0.2.1\"`, "", "lease", "show", "n1", "-o", "json")
 		c.says(exitFailed, "", "error: there is no lease \"10.5.9.0/24\"\nhint: ", "lease", "show", "10.5.9.0/24")
 		c.lease("10.5.2.0/24", "192.0.2.1", "n2", time.Hour)

@@ -161,6 +161,12 @@ func (c *call) log() *slog.Logger {
 	return slog.New(glog.New(c.stderr, level))
 }
 
+// schema is the version of what the commands print as JSON that have none of their own, as of
+// doctor, config and lease. docs/flannelctl.md describes it: fields are added, and none is
+// renamed, removed or given another meaning under the same number.
+const schema = 1
+
+// printJSON prints a value that has its schema.
 func (c *call) printJSON(v any) error { return writeJSON(c.stdout, v) }
 
 func writeJSON(w io.Writer, v any) error {

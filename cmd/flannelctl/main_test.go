@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -23,6 +24,15 @@ func run(t testing.TB, args ...string) (stdout, stderr string, status int) {
 	t.Helper()
 	var out, errs bytes.Buffer
 	status = program(t.Context(), args, nil, &out, &errs)
+	if slices.Contains(args, "json") && args[0] != "watch" { // whose events are those of a status
+		for d := json.NewDecoder(bytes.NewReader(out.Bytes())); d.More(); {
+			var object struct{ Schema int }
+			if err := d.Decode(&object); err != nil || object.Schema != 1 {
+				t.Errorf("%q: the schema of what it prints is %d, %v", args, object.Schema, err)
+				break
+			}
+		}
+	}
 	return out.String(), errs.String(), status
 }
 

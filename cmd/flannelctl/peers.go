@@ -56,7 +56,10 @@ func showPeers(ctx context.Context, a *asking, withProbe bool) error {
 		if s.Peers.List == nil {
 			s.Peers.List = []status.Peer{}
 		}
-		err = a.printJSON(s.Peers)
+		err = a.printJSON(struct {
+			Schema int `json:"schema"`
+			status.Peers
+		}{schema, s.Peers})
 	default:
 		_, err = a.stdout.Write(peerTable(s))
 	}

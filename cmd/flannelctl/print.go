@@ -11,6 +11,7 @@ import (
 
 // planned is a plan as JSON.
 type planned struct {
+	Schema   int              `json:"schema"`
 	From     string           `json:"from"`
 	To       string           `json:"to"`
 	DryRun   bool             `json:"dryRun"`
@@ -31,7 +32,7 @@ type plannedLease struct {
 }
 
 func (m *migration) asJSON(p mirror.Plan, written int) planned {
-	out := planned{From: m.from, To: m.to, DryRun: !m.yes, Config: mirror.Keep, Leases: []plannedLease{}, Written: written, Problems: p.Problems}
+	out := planned{Schema: schema, From: m.from, To: m.to, DryRun: !m.yes, Config: mirror.Keep, Leases: []plannedLease{}, Written: written, Problems: p.Problems}
 	if p.Config {
 		out.Config = mirror.Copy
 	}
@@ -112,7 +113,10 @@ func printProblems(w *bytes.Buffer, problems []mirror.Problem) {
 // printReport says what stands where at the end of a mirror.
 func (m *migration) printReport(r mirror.Report) error {
 	if m.output == "json" {
-		return m.printJSON(r)
+		return m.printJSON(struct {
+			Schema int `json:"schema"`
+			mirror.Report
+		}{schema, r})
 	}
 	w := new(bytes.Buffer)
 	d := r.Done

@@ -22,6 +22,7 @@ import (
 
 // probedPeers are peers with what a probe has found.
 type probedPeers struct {
+	Schema int `json:"schema"`
 	status.Peers
 	List []probedPeer `json:"list"` // instead of theirs
 }
@@ -66,7 +67,7 @@ func showProbes(ctx context.Context, a *asking, s status.Status) error {
 // probePeers probes all that are in place, and puts the worst first.
 func probePeers(ctx context.Context, s status.Status, stderr io.Writer) (all probedPeers, err error) {
 	var addresses []netip.Addr
-	all = probedPeers{Peers: s.Peers, List: make([]probedPeer, len(s.Peers.List))}
+	all = probedPeers{Schema: schema, Peers: s.Peers, List: make([]probedPeer, len(s.Peers.List))}
 	for i, p := range s.Peers.List {
 		if all.List[i].Peer = p; p.State == status.PeerProgrammed {
 			addresses = append(addresses, probe.Address(p.Backend, p.Subnet))

@@ -14,6 +14,7 @@ upgrade.`
 
 // versions is their JSON form.
 type versions struct {
+	Schema  int    `json:"schema"`
 	Program string `json:"flannelctl"`
 	Daemon  string `json:"flanneld,omitempty"` // empty: not known
 	Commit  string `json:"commit"`             // that this program was built from, or "unknown"
@@ -34,7 +35,7 @@ func versionCommand(c *call) *cobra.Command {
 }
 
 func showVersion(ctx context.Context, a *asking) error {
-	v := versions{Program: version, Commit: commit, Go: runtime.Version()}
+	v := versions{Schema: schema, Program: version, Commit: commit, Go: runtime.Version()}
 	s, err := a.ask(ctx, 0)
 	switch {
 	case err != nil:

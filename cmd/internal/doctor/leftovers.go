@@ -25,6 +25,7 @@ func lookLeftovers(ctx context.Context, h *Host) Result {
 	if err != nil {
 		return skip("which daemons run here is not known: %v", err)
 	}
+	older := len(Running("flanneld")) > len(locked) // a release that holds no lock
 	running := append(locked, h.Options.Etcd.Prefix)
 	var saw, mend []string
 	add := func(what, how string) { saw, mend = append(saw, what), append(mend, how) }
@@ -39,7 +40,7 @@ func lookLeftovers(ctx context.Context, h *Host) Result {
 		switch {
 		case alias && !slices.ContainsFunc(running, func(p string) bool { return host.Owner(p) == l.Alias }):
 			add(fmt.Sprintf("%s is of the network %s, for which no flanneld runs here", l.Name, owner), "ip link del "+l.Name)
-		case !alias && !wanted:
+		case !alias && !wanted && !older: // or that may have it
 			add(l.Name+" is of no flanneld that runs here: an older release, or a person, has made it", "ip link del "+l.Name)
 		}
 	}

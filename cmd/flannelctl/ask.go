@@ -38,11 +38,17 @@ func (a *asking) asksDaemon(cmd *cobra.Command) *cobra.Command {
 // errOther is that a daemon runs, and perhaps not the one that is asked for. It says nothing itself.
 var errOther = errors.New("")
 
+// unitOptions returns what the package's unit would start a daemon with.
+func (a *asking) unitOptions() (options.Daemon, error) {
+	args, environ, _ := doctor.StartedWith(status.Status{}, a.env)
+	o, _, err := options.Parse(args, environ)
+	return o, err
+}
+
 // network returns the etcd prefix of the daemon that has its files there, as the package's unit
 // would start it; empty: it is not known.
 func (a *asking) network() string {
-	args, environ, _ := doctor.StartedWith(status.Status{}, a.env)
-	o, _, err := options.Parse(args, environ)
+	o, err := a.unitOptions()
 	if err != nil || o.SubnetFile != a.places.SubnetFile && o.StatusSocket != a.places.StatusSocket {
 		return ""
 	}

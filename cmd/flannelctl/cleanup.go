@@ -14,7 +14,6 @@ import (
 	"flanneld/cmd/internal/cleanup"
 	"flanneld/cmd/internal/doctor"
 	"flanneld/cmd/internal/host"
-	"flanneld/cmd/internal/options"
 	"flanneld/cmd/internal/status"
 	"flanneld/pkg/datapath/kernel"
 	"flanneld/pkg/netif"
@@ -137,8 +136,7 @@ func (a *cleaning) stays(known status.Status) (left []cleanup.Left) {
 
 // etcdArguments are the flags that lead to the etcd of the daemon that was stopped.
 func (a *cleaning) etcdArguments(known status.Status) string {
-	args, environ, _ := doctor.StartedWith(status.Status{}, a.env)
-	o, _, err := options.Parse(args, environ)
+	o, err := a.unitOptions()
 	if err != nil {
 		return ""
 	}

@@ -107,6 +107,7 @@ const leaseSchema = 1
 
 // leased is a lease, as it is printed.
 type leased struct {
+	Schema         int          `json:"schema,omitempty"` // of lease show: it is a part of what others print
 	Subnet         netip.Prefix `json:"subnet"`
 	SubnetV6       netip.Prefix `json:"subnetV6,omitzero"`
 	PublicIP       netip.Addr   `json:"publicIP"`
@@ -217,12 +218,9 @@ func showLease(ctx context.Context, c *call, what string) error {
 	cfg, _ := n.config() // without one nothing is allowed
 	now := time.Now()
 	out := asLeased(l, cfg, now)
-	out.Key, out.Value = n.prefix+"/subnets/"+wire.Key(l.Key()), value
+	out.Schema, out.Key, out.Value = leaseSchema, n.prefix+"/subnets/"+wire.Key(l.Key()), value
 	if c.output == "json" {
-		return failed(c.printJSON(struct {
-			Schema int `json:"schema"`
-			leased
-		}{leaseSchema, out}))
+		return failed(c.printJSON(out))
 	}
 	_, err = c.stdout.Write(leaseDetails(out, n.api, now))
 	return failed(err)

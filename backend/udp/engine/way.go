@@ -14,10 +14,10 @@ const (
 	WayWord = "kway"
 )
 
-// isWayPing reports whether a packet is such a ping, or the answer to one. If it is here no
+// isWayPing reports whether an ICMP message is such a ping, or the answer to one. If it is here no
 // fast path has taken it. Nobody gets it, so that the one who has asked goes on without.
 func isWayPing(packet offload.IPv4) bool {
 	icmp := packet.Payload()
-	return packet.Protocol() == protocolICMP && !packet.IsFragment() && len(icmp) >= 12 && (icmp[0] == echoRequest || icmp[0] == echoReply) &&
+	return !packet.IsFragment() && len(icmp) >= 12 && (icmp[0] == echoRequest || icmp[0] == echoReply) &&
 		binary.BigEndian.Uint16(icmp[4:]) == WayPing && bytes.HasPrefix(icmp[8:], []byte(WayWord))
 }
